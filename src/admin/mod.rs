@@ -1,0 +1,96 @@
+//! The admin port: what can be asked there, and the pages. Pages are rendered on a helper thread, for a large site takes long.
+
+mod health;
+
+use crate::observe::exposition;
+use crate::observe::reason::Reason;
+use crate::observe::stats::WorkerStats;
+use crate::observe::writer::Writer;
+use crate::site::Site;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+/// A page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// `/metrics`
+    Metrics,
+    /// `/health`
+    Health,
+    /// `/backends/health`
+    Backends,
+}
+
+/// A page that is ready to be sent.
+#[derive(Debug)]
+pub struct Rendered {
+    /// 200 or 503.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The page.
+    pub content: Vec<u8>,
+}
+
+/// What the pages show; one for the process.
+#[derive(Debug)]
+pub struct Panel {
+    /// Of every worker.
+    pub stats: Vec<Arc<WorkerStats>>,
+    /// Of all logs.
+    pub writer: Arc<Writer>,
+    /// The process ends soon.
+    pub draining: AtomicBool,
+    /// When it began.
+    pub started: Instant,
+}
+
+/// Which page a request asks for.
+pub fn find(method: &str, path: &str) -> Result<Page, Reason> {
+    let page = match path.split('?').next().unwrap_or_default() {
+        "/metrics" => Page::Metrics,
+        "/health" => Page::Health,
+        "/backends/health" => Page::Backends,
+        _ => return Err(Reason::DestinationNotFound),
+    };
+    if matches!(method, "GET" | "HEAD") { Ok(page) } else { Err(Reason::MethodNotAllowed) }
+}
+
+impl Panel {
+    /// Makes a page.
+    pub fn render(&self, page: Page, site: &Site) -> Rendered {
+        match page {
+            Page::Metrics => self.metrics(site),
+            Page::Health => health::summary(self, site),
+            Page::Backends => health::backends(site),
+        }
+    }
+
+    /// Whether the process ends soon.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    fn metrics(&self, site: &Site) -> Rendered {
+        let upstreams: Vec<_> = site
+            .servers()
+            .map(|(pool, server)| exposition::UpstreamView {
+                pool: &pool.name,
+                name: &server.config.name,
+                cells: &server.cells,
+                usable: server.is_resolved(),
+                circuit: 0,
+            })
+            .collect();
+        let sources = exposition::Sources {
+            workers: &self.stats,
+            upstreams: &upstreams,
+            reloads_ok: 0,
+            reloads_error: 0,
+            access_lost: self.writer.access_lost(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        Rendered { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources) }
+    }
+}

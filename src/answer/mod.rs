@@ -1,0 +1,90 @@
+//! Answers that are made here instead of by an upstream: errors, `echo`, `respond`, the admin port's pages.
+
+pub mod echo;
+pub mod page;
+
+use crate::base::text::push_decimal;
+use crate::http::write::{push_connection, push_content_length, push_date};
+
+/// A whole answer but for its content.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// 200 to 599.
+    pub status: u16,
+    /// `Content-Type`.
+    pub content_type: &'a str,
+    /// The client's version: HTTP/1.`minor`.
+    pub minor: u8,
+    /// Whether its connection outlives the answer.
+    pub persists: bool,
+    /// To `HEAD`: the content's length without the content.
+    pub to_head: bool,
+    /// Now.
+    pub date: &'a [u8],
+    /// `X-Trace-ID`.
+    pub trace_id: &'a str,
+}
+
+impl Answer<'_> {
+    /// Appends head and content; `more` are whole field lines.
+    pub fn write(&self, out: &mut Vec<u8>, more: &str, content: &[u8]) {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        push_decimal(out, self.status.into());
+        for piece in [" ", phrase(self.status), "\r\n"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+        // RFC 9110 15.3.5, 15.4.5: no content, and none announced.
+        let empty = matches!(self.status, 204 | 304);
+        if !empty {
+            for piece in ["Content-Type: ", self.content_type, "\r\n"] {
+                out.extend_from_slice(piece.as_bytes());
+            }
+            push_content_length(out, content.len() as u64);
+        }
+        push_connection(out, self.minor, self.persists);
+        push_date(out, self.date);
+        for piece in [more, "X-Trace-ID: ", self.trace_id, "\r\n\r\n"] {
+            out.extend_from_slice(piece.as_bytes());
+        }
+        if !empty && !self.to_head {
+            out.extend_from_slice(content);
+        }
+    }
+}
+
+/// Reason phrases of RFC 9110 and 6585, for people who read raw answers.
+fn phrase(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        410 => "Gone",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        417 => "Expectation Failed",
+        418 => "I'm a teapot",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
+        _ => "",
+    }
+}

@@ -1,0 +1,61 @@
+//! The answer to a request that was refused or failed: it says why, in the one vocabulary of [`Reason`].
+
+use super::Answer;
+use crate::http::write::NAME;
+use crate::observe::reason::Reason;
+
+/// What is said beyond the reason.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Why.
+    pub reason: Reason,
+    /// For a person: what happened, and where.
+    pub detail: &'a str,
+    /// The client accepts JSON and no text.
+    pub json: bool,
+}
+
+/// Seconds after which another try makes sense, of a 503.
+const RETRY_AFTER: u32 = 1;
+
+impl Page<'_> {
+    /// Appends the whole answer; its status is the reason's.
+    pub fn write(&self, out: &mut Vec<u8>, frame: Answer) {
+        let (status, name) = (self.reason.status(), self.reason.name());
+        let mut fields = format!("Proxy-Status: {NAME}; error={name}\r\n");
+        if status == 503 || status == 429 {
+            fields.push_str(&format!("Retry-After: {RETRY_AFTER}\r\n"));
+        }
+        if self.reason == Reason::MethodNotAllowed {
+            fields.push_str("Allow: GET, HEAD\r\n");
+        }
+        let (content_type, content) = if self.json {
+            let content = serde_json::json!({"status": status, "error": name, "detail": self.detail, "trace_id": frame.trace_id});
+            ("application/json", format!("{content}\n"))
+        } else {
+            ("text/plain; charset=utf-8", format!("{status} {name}: {}\n", self.detail))
+        };
+        Answer { status, content_type, ..frame }.write(out, &fields, content.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_why_in_text_and_in_json() {
+        let frame = Answer { status: 0, content_type: "", minor: 1, persists: false, to_head: false, date: b"now", trace_id: "t" };
+        let page = Page { reason: Reason::ConnectionRefused, detail: "a:1 refused the connection", json: false };
+        let mut out = Vec::new();
+        page.write(&mut out, frame);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && text.contains("\r\nProxy-Status: tidegate; error=connection_refused\r\n")
+        );
+        assert!(text.ends_with("X-Trace-ID: t\r\n\r\n502 connection_refused: a:1 refused the connection\n"));
+        let mut out = Vec::new();
+        Page { json: true, ..page }.write(&mut out, Answer { to_head: true, ..frame });
+        assert!(String::from_utf8(out).unwrap().contains("application/json"));
+    }
+}

@@ -1,0 +1,38 @@
+//! Time as the loop sees it: read once a turn, handed in everywhere else.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic microseconds since the clock was made. All deadlines and durations come from this one.
+    pub micros: u64,
+    /// Wall-clock milliseconds since 1970, for dates and log lines only: it may jump.
+    pub wall_ms: u64,
+}
+
+impl Now {
+    /// Monotonic milliseconds, rounded down: the unit of the timer wheel.
+    pub fn millis(self) -> u64 {
+        self.micros / 1000
+    }
+}
+
+/// Where readings come from; every worker of a process has a copy of the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at zero now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Reads both clocks.
+    pub fn read(self) -> Now {
+        Now {
+            micros: self.0.elapsed().as_micros() as u64,
+            wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
+        }
+    }
+}

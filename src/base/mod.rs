@@ -1,0 +1,8 @@
+//! Things that know no HTTP: buffers, timers, clocks, text, mail between threads.
+
+pub mod clock;
+pub mod mailbox;
+pub mod pool;
+pub mod ring;
+pub mod text;
+pub mod wheel;

@@ -1,0 +1,43 @@
+//! Storage for rings, last in, first out, so that what is borrowed next is still warm in the cache.
+
+/// How many unused buffers are held back from the allocator: enough for the busy connections of a turn.
+const MAX_FREE: usize = 256;
+
+/// Buffers of one size.
+#[derive(Debug)]
+pub struct BufferPool {
+    free: Vec<Box<[u8]>>,
+    size: usize,
+}
+
+impl BufferPool {
+    /// A pool of buffers of `size` bytes, empty at first.
+    pub fn new(size: usize) -> Self {
+        Self { free: Vec::with_capacity(MAX_FREE), size }
+    }
+
+    /// The size of every buffer it lends.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Changes the size for what is lent from now on; buffers of the old one are dropped as they come back.
+    pub fn resize(&mut self, size: usize) {
+        if size != self.size {
+            self.size = size;
+            self.free.clear();
+        }
+    }
+
+    /// Lends a buffer; its content is whatever was there before.
+    pub fn lend(&mut self) -> Box<[u8]> {
+        self.free.pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+    }
+
+    /// Takes a buffer back. One of another size, or one too many, goes to the allocator.
+    pub fn give_back(&mut self, buffer: Box<[u8]>) {
+        if buffer.len() == self.size && self.free.len() < MAX_FREE {
+            self.free.push(buffer);
+        }
+    }
+}

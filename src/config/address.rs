@@ -1,0 +1,211 @@
+//! Addresses, URLs and the other small grammars of values. Every refusal says what would be right. Nothing here looks up a name
+//! but [`resolve`].
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use super::tree::Shown;
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// IPv6 without brackets.
+    pub host: String,
+    pub port: u16,
+    pub tls: bool,
+}
+
+/// `host:port` to listen on. `:8080` and `*:8080` mean every IPv4 interface, as in nginx and HAProxy.
+pub fn listen(text: &str) -> Result<(String, u16), String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Err(format!("\"{port}\" is a port alone, write \"0.0.0.0:{port}\" (every interface) or \"127.0.0.1:{port}\""));
+    }
+    if text.contains("://") {
+        return Err(format!("\"{}\" is a URL, a listener is written host:port", Shown(text)));
+    }
+    let (host, port) = split(text)?;
+    Ok((if host.is_empty() || host == "*" { "0.0.0.0".into() } else { checked_host(host)? }, port))
+}
+
+/// `host:port` of an upstream: here both are needed, and the port is one that can be dialled.
+pub fn host_port(text: &str) -> Result<(String, u16), String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Err(format!("\"{port}\" is a port alone, write \"127.0.0.1:{port}\""));
+    }
+    let (host, port) = split(text)?;
+    if host.is_empty() || host == "*" {
+        return Err(format!("\"{}\" has no host, write \"127.0.0.1:{port}\"", Shown(text)));
+    }
+    if port == 0 {
+        return Err(format!("\"{}\": port 0 cannot be connected to, allowed: 1 to 65535", Shown(text)));
+    }
+    Ok((checked_host(host)?, port))
+}
+
+/// `http://host[:port]` or `https://…`, nothing behind it.
+pub fn url(text: &str) -> Result<Origin, String> {
+    let shown = Shown(text);
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return Err(format!("\"{shown}\" is no URL, write \"http://{shown}\""));
+    };
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        _ => return Err(format!("\"{shown}\": unknown scheme \"{}\", allowed: http, https", Shown(scheme))),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    if !matches!(tail, "" | "/") {
+        return Err(format!("\"{shown}\": an upstream has no path, write \"{scheme}://{authority}\""));
+    }
+    if authority.contains('@') {
+        return Err(format!("\"{shown}\": a user or password in an upstream's URL is not supported"));
+    }
+    let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+    let whole = match (has_port, tls) {
+        (true, _) => authority.to_owned(),
+        (false, false) => format!("{authority}:80"),
+        (false, true) => format!("{authority}:443"),
+    };
+    let (host, port) = host_port(&whole)?;
+    Ok(Origin { host, port, tls })
+}
+
+/// A host as it stands alone under a key.
+pub fn host(text: &str) -> Result<(), String> {
+    if let Some((name, port)) = text.rsplit_once(':').filter(|(name, _)| !name.contains(':')) {
+        return Err(format!("\"{}\" has a port in it, write host: \"{}\" and port: {}", Shown(text), Shown(name), Shown(port)));
+    }
+    checked_host(text).map(|_| ())
+}
+
+/// `10.0.0.0/8`, or a single address.
+pub fn cidr(text: &str) -> Result<(), String> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let most = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return Err(format!("\"{}\" is no address, write it like 10.0.0.0/8 or ::1", Shown(text))),
+    };
+    match bits.map(|bits| (bits, bits.parse::<u8>())) {
+        Some((bits, Ok(n))) if n <= most && bits.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
+        Some(_) => Err(format!("\"{}\": the prefix length goes from 0 to {most}", Shown(text))),
+        None => Ok(()),
+    }
+}
+
+/// How `host:port` is written and shown: IPv6 in brackets.
+pub fn join(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// The address to bind. IPv4 comes first, because `localhost` means 127.0.0.1 to most.
+pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    let found = (host, port).to_socket_addrs().map_err(|error| format!("\"{}\" cannot be resolved ({error})", Shown(host)))?;
+    let found: Vec<SocketAddr> = found.collect();
+    let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    first.copied().ok_or_else(|| format!("\"{}\" has no address", Shown(host)))
+}
+
+fn split(text: &str) -> Result<(&str, u16), String> {
+    let shown = Shown(text);
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(format!("\"{shown}\" has no port, write \"{shown}:8080\""));
+    };
+    if host.contains(':') && !host.starts_with('[') {
+        return Err(match text.parse::<Ipv6Addr>() {
+            Ok(_) => format!("\"{shown}\" has no port, or its IPv6 address no brackets: write \"[{shown}]:8080\""),
+            Err(_) => format!("\"{shown}\" is not host:port (an IPv6 address stands in brackets: \"[::1]:8080\")"),
+        });
+    }
+    if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("\"{shown}\": \"{}\" is no port, allowed: 0 to 65535", Shown(port)));
+    }
+    let port = port.parse().map_err(|_| format!("\"{shown}\": port {} is out of range, allowed: 0 to 65535", Shown(port)))?;
+    Ok((host, port))
+}
+
+/// A name or an address, its brackets taken off.
+fn checked_host(host: &str) -> Result<String, String> {
+    let shown = Shown(host);
+    if let Some(inner) = host.strip_prefix('[') {
+        let inner = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
+        return inner.map(|v6| v6.to_string()).ok_or_else(|| format!("\"{shown}\" is no IPv6 address in brackets"));
+    }
+    if let Ok(v6) = host.parse::<Ipv6Addr>() {
+        return Ok(v6.to_string());
+    }
+    let looks_like_v4 = !host.is_empty() && host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if looks_like_v4 && host.parse::<IpAddr>().is_err() {
+        return Err(format!("\"{shown}\" is no IPv4 address"));
+    }
+    let fits = (1..=253).contains(&host.len()) && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.').all(|label| (1..=63).contains(&label.len()));
+    if fits && labels { Ok(host.to_owned()) } else { Err(format!("\"{shown}\" is no host name or address")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_read_as_nginx_and_haproxy_users_write_them() {
+        for (text, host, port) in [
+            ("127.0.0.1:8080", "127.0.0.1", 8080),
+            (":80", "0.0.0.0", 80),
+            ("*:80", "0.0.0.0", 80),
+            ("[::1]:0", "::1", 0),
+            ("[::]:443", "::", 443),
+            ("localhost:8080", "localhost", 8080),
+        ] {
+            assert_eq!(listen(text), Ok((host.into(), port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_would_be_right() {
+        for (text, wanted) in [
+            ("8080", "\"8080\" is a port alone, write \"0.0.0.0:8080\" (every interface) or \"127.0.0.1:8080\""),
+            ("localhost", "\"localhost\" has no port, write \"localhost:8080\""),
+            ("::1", "\"::1\" has no port, or its IPv6 address no brackets: write \"[::1]:8080\""),
+            ("1.2.3.4:65536", "\"1.2.3.4:65536\": port 65536 is out of range, allowed: 0 to 65535"),
+            ("1.2.3.4:+80", "\"1.2.3.4:+80\": \"+80\" is no port, allowed: 0 to 65535"),
+            ("1.2.3:80", "\"1.2.3\" is no IPv4 address"),
+            ("a b:80", "\"a b\" is no host name or address"),
+            ("http://a:80", "\"http://a:80\" is a URL, a listener is written host:port"),
+            ("[::1:80", "\"[::1\" is no IPv6 address in brackets"),
+        ] {
+            assert_eq!(listen(text), Err(wanted.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn upstream_urls() {
+        let origin = |host: &str, port, tls| Ok(Origin { host: host.into(), port, tls });
+        assert_eq!(url("http://localhost:3000"), origin("localhost", 3000, false));
+        assert_eq!(url("HTTP://a/"), origin("a", 80, false));
+        assert_eq!(url("https://b.example"), origin("b.example", 443, true));
+        assert_eq!(url("http://[::1]"), origin("::1", 80, false));
+        assert_eq!(url("http://[::1]:81"), origin("::1", 81, false));
+        for (text, wanted) in [
+            ("http://a/b", "\"http://a/b\": an upstream has no path, write \"http://a\""),
+            ("http://a?x", "\"http://a?x\": an upstream has no path, write \"http://a\""),
+            ("ftp://a", "\"ftp://a\": unknown scheme \"ftp\", allowed: http, https"),
+            ("a:80", "\"a:80\" is no URL, write \"http://a:80\""),
+            ("http://u:p@a", "\"http://u:p@a\": a user or password in an upstream's URL is not supported"),
+            ("http://", "\":80\" has no host, write \"127.0.0.1:80\""),
+            ("http://a:0", "\"a:0\": port 0 cannot be connected to, allowed: 1 to 65535"),
+        ] {
+            assert_eq!(url(text), Err(wanted.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn cidrs() {
+        for good in ["10.0.0.0/8", "::1", "fd00::/8", "1.2.3.4", "0.0.0.0/0"] {
+            assert_eq!(cidr(good), Ok(()), "{good}");
+        }
+        for bad in ["10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "x", "::/129", "1.2.3.4/+8", ""] {
+            assert!(cidr(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Written -> meant: from a tree that keeps the schema, its defaults filled in, to the [`Config`]. What remains to be checked here
+//! is what two keys say together. A value that was refused before is passed over in silence; the result is then thrown away.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::address;
+use super::model::{
+    AccessFormat, Balance, Config, Limits, Listener, Logging, NewRequests, Pool, Rotate, Shutdown, Target, Timeouts, Upstream,
+};
+use super::report::Report;
+use super::routes;
+use super::tree::{Node, Value};
+
+/// Turns the whole tree.
+pub fn mean(root: &Node, report: &mut Report) -> Config {
+    let timeouts = timeouts(&[root.get("timeouts")]);
+    let listeners = listeners(root, report);
+    let metrics_listen = root.get("metrics_listen").and_then(|node| bind_address(node, report));
+    if let (Some(admin), Some(node)) = (metrics_listen, root.get("metrics_listen"))
+        && admin.port() != 0
+        && listeners.iter().any(|listener| listener.address == admin)
+    {
+        report.error(node, format!("{admin} is one of the addresses in listen, give it another port"));
+    }
+    let pools = pools(root, &timeouts, report);
+    let routes = routes::mean(root, &pools, &listeners, report);
+    let nothing = Node::new(Value::Null, super::tree::Place::Nowhere, super::tree::Path::default());
+    let section = |name| root.get(name).unwrap_or(&nothing);
+    let config = Config {
+        workers: workers(root),
+        pid_file: path(root, "pid_file"),
+        limits: limits(section("limits")),
+        logging: logging(section("logging")),
+        shutdown: Shutdown {
+            grace_ms: int(section("shutdown"), "grace_ms"),
+            new_requests: match text(section("shutdown"), "new_requests") {
+                "refuse" => NewRequests::Refuse,
+                _ => NewRequests::Reject,
+            },
+        },
+        listeners,
+        metrics_listen,
+        pools,
+        routes,
+        timeouts,
+    };
+    if config.pools[0].upstreams.is_empty() && config.routes.is_empty() {
+        report.warn(root, "neither upstreams nor routes: every request is answered 404");
+    }
+    health_check(root.get("health_check"), report);
+    config
+}
+
+/// Timeouts with each layer laid over those before it, key by key.
+pub fn timeouts(layers: &[Option<&Node>]) -> Timeouts {
+    let of = |key: &str| layers.iter().rev().find_map(|layer| layer.as_ref()?.get(key)?.int()).unwrap_or_default();
+    Timeouts {
+        connect_ms: of("connect_ms"),
+        read_ms: of("read_ms"),
+        write_ms: of("write_ms"),
+        total_ms: of("total_ms"),
+        client_request_line_ms: of("client_request_line_ms"),
+        client_header_ms: of("client_header_ms"),
+        client_body_ms: of("client_body_ms"),
+        client_write_ms: of("client_write_ms"),
+        client_keepalive_ms: of("client_keepalive_ms"),
+        upstream_keepalive_ms: of("upstream_keepalive_ms"),
+        queue_ms: of("queue_ms"),
+        tunnel_idle_ms: of("tunnel_idle_ms"),
+    }
+}
+
+/// The number under `key`; 0 where there is none, which is so only in a tree with problems.
+pub fn int<T: TryFrom<i128> + Default>(section: &Node, key: &str) -> T {
+    section.get(key).and_then(Node::int).unwrap_or_default()
+}
+
+/// The text under `key`, or "".
+pub fn text<'a>(section: &'a Node, key: &str) -> &'a str {
+    section.get(key).and_then(Node::text).unwrap_or_default()
+}
+
+/// `expected_status` is a range: `[200, 399]`.
+pub fn health_check(section: Option<&Node>, report: &mut Report) {
+    let Some(range) = section.and_then(|section| section.get("expected_status")).filter(|range| !range.is_invalid()) else { return };
+    let good = match range.items() {
+        [first, last] => first.is_invalid() || last.is_invalid() || first.int::<u16>() <= last.int(),
+        _ => false,
+    };
+    if !good {
+        report.error(range, "expected the first and the last good status, such as [200, 399]");
+    }
+}
+
+fn path(section: &Node, key: &str) -> Option<PathBuf> {
+    section.get(key).and_then(Node::text).map(PathBuf::from)
+}
+
+fn workers(root: &Node) -> usize {
+    let auto = || std::thread::available_parallelism().map_or(1, usize::from);
+    root.get("workers").and_then(Node::int).unwrap_or_else(auto)
+}
+
+fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
+    let Some(listen) = root.get("listen").filter(|listen| !listen.is_invalid()) else { return Vec::new() };
+    let items = if let Value::List(items) = &listen.value { items } else { std::slice::from_ref(listen) };
+    if items.is_empty() {
+        report.error(listen, "must not be empty, give at least one address such as \"127.0.0.1:8080\"");
+    }
+    let mut listeners: Vec<Listener> = Vec::with_capacity(items.len());
+    for item in items {
+        let address = match item.value {
+            Value::Map(_) if !item.has("address") => {
+                report.error(item, "a listener needs an address, such as {address: \"127.0.0.1:8080\"}");
+                continue;
+            }
+            Value::Map(_) => item.get("address").and_then(|node| bind_address(node, report)),
+            _ => bind_address(item, report),
+        };
+        let Some(address) = address else { continue };
+        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+            report.error(item, format!("{address} is given twice"));
+        }
+        listeners.push(Listener { address });
+    }
+    listeners
+}
+
+fn bind_address(node: &Node, report: &mut Report) -> Option<SocketAddr> {
+    let (host, port) = address::listen(node.text()?).ok()?;
+    address::resolve(&host, port).map_err(|why| report.error(node, why)).ok()
+}
+
+fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<Pool> {
+    let inherited = balance(root.get("balance"), None);
+    let mut pools = vec![Pool {
+        name: "default".into(),
+        upstreams: upstreams(root.get("upstreams"), report),
+        balance: inherited.clone(),
+        timeouts: global.clone(),
+    }];
+    for entry in root.get("pools").map(Node::entries).unwrap_or_default() {
+        let pool = &entry.node;
+        if entry.key == "default" {
+            report.error_at(&entry.place, &pool.path, "the pool named default is the one under upstreams, at the top level");
+            continue;
+        }
+        let upstreams = upstreams(pool.get("upstreams"), report);
+        if upstreams.is_empty() && !pool.is_invalid() && !pool.get("upstreams").is_some_and(Node::is_invalid) {
+            report.warn_at(&entry.place, &pool.path, "has no upstreams: every request for it is answered 503");
+        }
+        health_check(pool.get("health_check"), report);
+        pools.push(Pool {
+            name: entry.key.clone(),
+            upstreams,
+            balance: balance(pool.get("balance"), Some(&inherited)),
+            timeouts: timeouts(&[root.get("timeouts"), pool.get("timeouts")]),
+        });
+    }
+    pools
+}
+
+fn balance(node: Option<&Node>, inherited: Option<&Balance>) -> Balance {
+    let default = || inherited.cloned().unwrap_or(Balance::RoundRobin);
+    let Some(node) = node else { return default() };
+    if let Some(hash) = node.get("consistent_hash") {
+        return Balance::ConsistentHash { header: hash.get("header").and_then(Node::text).map(str::to_owned) };
+    }
+    match node.text() {
+        Some("round_robin") => Balance::RoundRobin,
+        Some("random") => Balance::Random,
+        Some("weighted") => Balance::Weighted,
+        Some("least_connections") => Balance::LeastConnections,
+        Some("consistent_hash") => Balance::ConsistentHash { header: None },
+        Some("adaptive") => Balance::Adaptive,
+        _ => default(),
+    }
+}
+
+fn upstreams(list: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
+    let mut names: HashMap<String, &Node> = HashMap::new();
+    let mut upstreams = Vec::new();
+    for item in list.map(Node::items).unwrap_or_default() {
+        let upstream = upstream(item, report);
+        let given = item.get("name").and_then(Node::text);
+        if let Some(name) = given.or(upstream.as_ref().map(|upstream| upstream.name.as_str())) {
+            if let Some(first) = names.get(name) {
+                let remedy = if given.is_some() { "give it another" } else { "give it a name of its own" };
+                let at = item.get("name").unwrap_or(item);
+                report.error(at, format!("\"{}\" is the name of {} already, {remedy}", super::tree::Shown(name), first.path));
+            } else {
+                names.insert(name.to_owned(), item);
+            }
+        }
+        upstreams.extend(upstream);
+    }
+    upstreams
+}
+
+fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
+    if !matches!(item.value, Value::Map(_)) {
+        return None;
+    }
+    let (host, port, url) = (item.get("host"), item.get("port"), item.get("url"));
+    let origin = match (host, port, url) {
+        (Some(other), _, Some(_)) | (None, Some(other), Some(_)) => {
+            report.error(other, "either url, or host and port, not both");
+            return None;
+        }
+        (None, None, None) => {
+            report.error(item, "an upstream needs host and port, or url");
+            return None;
+        }
+        (Some(_), None, None) => {
+            report.error(item, "an upstream with a host needs a port");
+            return None;
+        }
+        (None, Some(_), None) => {
+            report.error(item, "an upstream with a port needs a host");
+            return None;
+        }
+        (_, _, Some(url)) => {
+            let origin = address::url(url.text()?).ok()?;
+            if origin.tls {
+                report.error(url, "TLS to upstreams is not built yet, and this one would be spoken to in plain HTTP");
+            }
+            origin
+        }
+        (Some(host), Some(port), None) => {
+            let host = host.text()?.trim_matches(['[', ']']).to_owned();
+            address::Origin { host, port: port.int()?, tls: false }
+        }
+    };
+    let name = item.get("name").and_then(Node::text).map_or_else(|| address::join(&origin.host, origin.port), str::to_owned);
+    let weight = item.get("weight").map_or(Some(1), Node::int)?;
+    Some(Upstream { name, host: origin.host, port: origin.port, tls: origin.tls, weight })
+}
+
+fn limits(section: &Node) -> Limits {
+    Limits {
+        max_client_conns: int(section, "max_client_conns"),
+        max_conns_per_upstream: int(section, "max_conns_per_upstream"),
+        max_request_line: int(section, "max_request_line"),
+        max_header_size: int(section, "max_header_size"),
+        max_headers: int(section, "max_headers"),
+        max_total_headers: int(section, "max_total_headers"),
+        max_body_size: int(section, "max_body_size"),
+        buffer_size: int(section, "buffer_size"),
+        upstream_idle_conns: int(section, "upstream_idle_conns"),
+    }
+}
+
+fn logging(section: &Node) -> Logging {
+    let dir = path(section, "dir").unwrap_or_default();
+    let target = |key| match section.get(key).and_then(Node::text) {
+        None => None,
+        Some("-") => Some(Target::Standard),
+        Some(file) => Some(Target::File(Path::new(&dir).join(file))),
+    };
+    Logging {
+        level: match text(section, "level") {
+            "warning" => log::LevelFilter::Warn,
+            level => level.parse().unwrap_or(log::LevelFilter::Info),
+        },
+        access_log: target("access_log"),
+        error_log: target("error_log").unwrap_or(Target::Standard),
+        access_format: match text(section, "access_format") {
+            "combined" => AccessFormat::Combined,
+            "json" => AccessFormat::Json,
+            _ => AccessFormat::Text,
+        },
+        rotate: section
+            .get("rotate")
+            .map_or(Rotate { max_bytes: 0, keep: 0 }, |rotate| Rotate { max_bytes: int(rotate, "max_bytes"), keep: int(rotate, "keep") }),
+    }
+}

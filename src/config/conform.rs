@@ -1,0 +1,269 @@
+//! A tree as written -> the same tree in the schema's own words, every departure from the schema reported. Other names of a key
+//! become its name; what is wrong becomes [`Value::Invalid`], so that later checks can go on around it. Each source (the file, a
+//! variable, an option) is checked by itself here, before they are laid over each other.
+
+use super::hints;
+use super::report::Report;
+use super::schema::{Key, Kind, Rule, State, Word};
+use super::suggest;
+use super::tree::{Entry, Node, Path, Place, Shown, Value};
+
+/// Checks `node` against `kind`. `name` is the key it stands under, for hints about units and sections.
+pub fn conform(kind: &'static Kind, name: &str, node: Node, report: &mut Report) -> Node {
+    if matches!(node.value, Value::Invalid) {
+        return node;
+    }
+    match kind {
+        Kind::Bool => match node.value {
+            Value::Bool(_) => node,
+            _ => mismatch(kind, name, node, report),
+        },
+        Kind::AutoOrInt { .. } if node.text() == Some("auto") => node,
+        Kind::Int { min, max } | Kind::AutoOrInt { min, max } => match node.value {
+            Value::Int(v) if (i128::from(*min)..=i128::from(*max)).contains(&v) => node,
+            Value::Int(v) => refuse(&node, report, format!("{v} is out of range, allowed: {min} to {max}")),
+            _ => mismatch(kind, name, node, report),
+        },
+        Kind::Text(rule) => match &node.value {
+            Value::Text(text) => match (rule.check)(text) {
+                Ok(()) => node,
+                Err(why) => refuse(&node, report, why),
+            },
+            _ => mismatch(kind, name, node, report),
+        },
+        Kind::Choice { words, any_case } => choice(kind, words, *any_case, name, node, report),
+        Kind::SectionOr { section, other } => match node.value {
+            Value::Map(_) => section_of(section, name, node, report),
+            _ => conform(other, name, node, report),
+        },
+        Kind::Section(keys) => match node.value {
+            Value::Map(_) => section_of(keys, name, node, report),
+            _ => mismatch(kind, name, node, report),
+        },
+        Kind::List(item) => match node.value {
+            Value::List(_) => list_of(item, name, node, report),
+            _ => mismatch(kind, name, node, report),
+        },
+        Kind::OneOrList(item) => match node.value {
+            Value::List(_) => list_of(item, name, node, report),
+            _ => conform(item, name, node, report),
+        },
+        Kind::Named { name: rule, value } => match node.value {
+            Value::Map(_) => named(rule, value, node, report),
+            _ => mismatch(kind, name, node, report),
+        },
+    }
+}
+
+fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Report) -> Node {
+    let Node { value: Value::Map(entries), place, path } = node else { return node };
+    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+    for Entry { key: written, place: key_place, node } in entries {
+        let Some(key) = keys.iter().find(|key| key.is_called(&written)) else {
+            unknown_key(keys, section, &written, &key_place, &node, report);
+            continue;
+        };
+        if let Some(first) = kept.iter().find(|entry| entry.key == key.name) {
+            report.error_at(&key_place, &node.path, twice(&written, first));
+            continue;
+        }
+        if asks_for_something(&key.kind, &node.value) {
+            match key.state {
+                State::Built => {}
+                State::NoEffectYet => report.no_effect_yet(key, &key_place, &node.path),
+                State::Refused(why) => report.error_at(&key_place, &node.path, why),
+            }
+        }
+        let node = match node.value {
+            Value::Null if key.nullable => node,
+            Value::Null if matches!(key.kind, Kind::List(_) | Kind::OneOrList(_)) => node.with(Value::List(Vec::new())),
+            Value::Null if key.kind.can_be_empty() => node.with(Value::Map(Vec::new())),
+            _ => conform(&key.kind, key.name, node, report),
+        };
+        kept.push(Entry { key: key.name.to_owned(), place: key_place, node });
+    }
+    Node::new(Value::Map(kept), place, path)
+}
+
+fn named(rule: &Rule, value: &'static Kind, node: Node, report: &mut Report) -> Node {
+    let Node { value: Value::Map(entries), place, path } = node else { return node };
+    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+    let mut seen = std::collections::HashMap::new();
+    for Entry { key, place: key_place, node } in entries {
+        if let Some(&first) = seen.get(&key) {
+            let first: &Entry = &kept[first];
+            report.error_at(&key_place, &node.path, twice(&key, first));
+            continue;
+        }
+        if let Err(why) = (rule.check)(&key) {
+            report.error_at(&key_place, &node.path, why);
+        }
+        let node = match node.value {
+            Value::Null if value.can_be_empty() => node.with(Value::Map(Vec::new())),
+            _ => conform(value, "", node, report),
+        };
+        seen.insert(key.clone(), kept.len());
+        kept.push(Entry { key, place: key_place, node });
+    }
+    Node::new(Value::Map(kept), place, path)
+}
+
+fn list_of(item: &'static Kind, name: &str, node: Node, report: &mut Report) -> Node {
+    let Node { value: Value::List(items), place, path } = node else { return node };
+    let items = items.into_iter().map(|node| conform(item, name, node, report)).collect();
+    Node::new(Value::List(items), place, path)
+}
+
+fn choice(kind: &Kind, words: &'static [Word], any_case: bool, name: &str, node: Node, report: &mut Report) -> Node {
+    let Value::Text(text) = &node.value else { return mismatch(kind, name, node, report) };
+    let found = words.iter().find(|word| word.name == text || (any_case && word.name.eq_ignore_ascii_case(text)));
+    if let Some(word) = found {
+        if word.state == State::NoEffectYet {
+            report.warn(&node, format!("{} has no effect yet, {} is used", word.name, words[0].name));
+        }
+        return node.with(Value::Text(word.name.to_owned()));
+    }
+    let names: Vec<&str> = words.iter().map(|word| word.name).collect();
+    let meant = suggest::closest(text, names.iter().copied()).map(|word| format!(", did you mean {word}?")).unwrap_or_default();
+    let stop = if meant.is_empty() { "," } else { "" };
+    let message = format!("unknown value \"{}\"{meant}{stop} allowed: {}", Shown(text), names.join(", "));
+    refuse(&node, report, message)
+}
+
+/// Whether a value wants the function of its key: saying "off" to what does not exist yet deserves no warning. A section that is
+/// there and empty (`cache: {}`) does want it.
+fn asks_for_something(kind: &Kind, value: &Value) -> bool {
+    fn any(value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(false) | Value::Int(0) | Value::Invalid => false,
+            Value::List(items) => !items.is_empty(),
+            Value::Map(entries) => entries.iter().any(|entry| any(&entry.node.value)),
+            _ => true,
+        }
+    }
+    matches!((kind, value), (Kind::Section(_), Value::Map(entries)) if entries.is_empty()) || any(value)
+}
+
+fn twice(key: &str, first: &Entry) -> String {
+    let line = match first.place {
+        Place::File { line, .. } => format!(" (line {line})"),
+        _ => String::new(),
+    };
+    let name = if first.key == key { String::new() } else { format!("; it is another name for {}", first.key) };
+    format!("given twice{line}{name}")
+}
+
+fn unknown_key(keys: &'static [Key], section: &str, written: &str, place: &Place, node: &Node, report: &mut Report) {
+    let path = &node.path;
+    if let Some(hint) = hints::foreign(section, written, node) {
+        report.error_at(place, path, format!("unknown key; {hint}"));
+        // Its own keys may be such that a hint says where they go: `server: {listen_addr: …}`.
+        for entry in node.entries() {
+            if let Some(hint) = hints::foreign(written, &entry.key, &entry.node) {
+                report.error_at(&entry.place, &entry.node.path, format!("unknown key; {hint}"));
+            }
+        }
+        return;
+    }
+    let names = || keys.iter().map(|key| key.name);
+    let also = keys.iter().map(|key| key.also).filter(|also| !also.is_empty());
+    let message = if let Some(meant) = suggest::closest(written, names().chain(also)) {
+        format!("unknown key, did you mean {meant}?")
+    } else if let Some(elsewhere) = super::reference::path_of(written) {
+        format!("unknown key here, did you mean {elsewhere}?")
+    } else {
+        format!("unknown key, allowed: {}", names().collect::<Vec<_>>().join(", "))
+    };
+    report.error_at(place, path, message);
+}
+
+fn mismatch(kind: &Kind, name: &str, node: Node, report: &mut Report) -> Node {
+    let expected = kind.expected();
+    let message = match &node.value {
+        Value::Text(text) if matches!(kind, Kind::Int { .. } | Kind::AutoOrInt { .. }) => {
+            let meant = suggest::plain_number(name, text).map(|n| format!(", write {n}")).unwrap_or_default();
+            format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
+        }
+        Value::Int(v) if matches!(kind, Kind::Text(_)) => match kind {
+            Kind::Text(rule) if (rule.check)(&v.to_string()).is_err() => {
+                format!("expected {expected}: {}", (rule.check)(&v.to_string()).err().unwrap_or_default())
+            }
+            _ => format!("expected {expected}, found the number {v}, write \"{v}\""),
+        },
+        Value::Text(text) if matches!(kind, Kind::Bool) && matches!(text.to_ascii_lowercase().as_str(), "yes" | "on") => {
+            format!("expected {expected}, found the text \"{text}\", write true")
+        }
+        Value::Text(text) if matches!(kind, Kind::Bool) && matches!(text.to_ascii_lowercase().as_str(), "no" | "off") => {
+            format!("expected {expected}, found the text \"{text}\", write false")
+        }
+        value => format!("expected {expected}, found {}", found(value)),
+    };
+    refuse(&node, report, message)
+}
+
+fn found(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".into(),
+        Value::Bool(v) => v.to_string(),
+        Value::Int(v) => format!("the number {v}"),
+        Value::Float(v) => format!("the number {v}"),
+        Value::Text(v) => format!("the text \"{}\"", Shown(v)),
+        Value::List(_) => "a list".into(),
+        Value::Map(_) => "a section".into(),
+        Value::Invalid => "something else".into(),
+    }
+}
+
+fn refuse(node: &Node, report: &mut Report, message: String) -> Node {
+    report.error(node, message);
+    node.with(Value::Invalid)
+}
+
+/// The path that `names` (other names of keys included) lead to, as the schema spells it.
+pub fn lookup(root: &'static [Key], names: &[String]) -> Option<Vec<String>> {
+    let mut path = Vec::with_capacity(names.len());
+    let section = Kind::Section(root);
+    let mut kind = &section;
+    for step in names {
+        if let Kind::Named { value, .. } = kind {
+            path.push(step.clone());
+            kind = value;
+        } else {
+            let key = kind.keys()?.iter().find(|key| key.is_called(step))?;
+            path.push(key.name.to_owned());
+            kind = &key.kind;
+        }
+    }
+    Some(path)
+}
+
+/// Fills the defaults of `keys` into a section, and into the sections in it. What stands in a list or under a free name is left
+/// as written: there, what is missing means "as above".
+pub fn fill(keys: &'static [Key], section: &mut Node) {
+    let written = match std::mem::replace(&mut section.value, Value::Null) {
+        Value::Map(entries) => entries,
+        _ => Vec::new(),
+    };
+    let mut written: Vec<Option<Entry>> = written.into_iter().map(Some).collect();
+    let mut filled = Vec::with_capacity(keys.len());
+    for key in keys {
+        let found = written.iter_mut().find(|entry| entry.as_ref().is_some_and(|entry| entry.key == key.name)).and_then(Option::take);
+        let path = section.path.key(key.name);
+        let mut entry = match found {
+            Some(entry) => entry,
+            None if key.default.is_empty() && (key.nullable || !matches!(key.kind, Kind::Section(_))) => continue,
+            None => Entry { key: key.name.to_owned(), place: Place::Nowhere, node: default(key, path) },
+        };
+        if let (Kind::Section(keys), Value::Map(_)) = (&key.kind, &entry.node.value) {
+            fill(keys, &mut entry.node);
+        }
+        filled.push(entry);
+    }
+    section.value = Value::Map(filled);
+}
+
+fn default(key: &'static Key, path: Path) -> Node {
+    let empty = || Value::Map(Vec::new());
+    let value = if key.default.is_empty() { empty() } else { super::file::parse(key.default).map_or_else(|_| empty(), |node| node.value) };
+    Node::new(value, Place::Nowhere, path)
+}

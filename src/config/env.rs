@@ -1,0 +1,322 @@
+//! The environment and `.env` -> settings over the file's. The environment is an argument here: nothing reads the process's own.
+//!
+//! Each variable becomes the smallest document that says the same, is checked as such, and its value is laid over the tree.
+
+use std::collections::BTreeMap;
+
+use super::conform::{self, conform};
+use super::keys::ROOT;
+use super::report::Report;
+use super::schema::Kind;
+use super::tree::{Entry, Node, Path, Place, Value};
+use super::{address, file, suggest};
+
+/// Names and values. Empty values count as not set, as in Compose files (`LOG_LEVEL=`).
+pub type Variables = BTreeMap<String, String>;
+
+const PREFIX: &str = "TIDEGATE_";
+
+/// Other names for one key each; the durations are given in seconds.
+const SHORT: [(&str, &[&str], bool); 8] = [
+    ("LOG_LEVEL", &["logging", "level"], false),
+    ("LOG_DIR", &["logging", "dir"], false),
+    ("MAX_CONNECTIONS", &["limits", "max_client_conns"], false),
+    ("MAX_RETRIES", &["retry", "max_retries"], false),
+    ("FAILURE_THRESHOLD", &["circuit_breaker", "failure_threshold"], false),
+    ("HEALTH_COOLDOWN", &["circuit_breaker", "timeout_ms"], true),
+    ("REQUEST_TIMEOUT_TOTAL", &["timeouts", "total_ms"], true),
+    ("REQUEST_TIMEOUT_CONNECT", &["timeouts", "connect_ms"], true),
+];
+
+/// The text of a `.env` file.
+pub fn parse_dotenv(text: &str) -> Result<Variables, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|error| match error {
+        dotenvy::Error::LineParse(line, _) => {
+            let first = line.lines().next().unwrap_or_default();
+            let number = text.lines().position(|l| l.contains(first)).map_or(0, |n| n + 1);
+            format!("{number}: cannot be read as NAME=value: {}", super::tree::Shown(first))
+        }
+        error => error.to_string(),
+    })
+}
+
+/// Lays both over `tree`, `.env` first. Variables that together make one value (`BACKEND_1` …) may come from both.
+pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, report: &mut Report) {
+    let set = |from: &Variables| -> Variables { from.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.clone(), v.clone())).collect() };
+    let environment = set(environment);
+    let mut dotenv = set(dotenv);
+    dotenv.retain(|name, _| !environment.contains_key(name));
+    let mut all = dotenv.clone();
+    all.extend(environment.clone());
+    for layer in [&dotenv, &environment] {
+        Layer { layer, all: &all, tree, report }.apply();
+    }
+}
+
+/// Sets the value at `path` after checking it like a document that holds nothing else.
+pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Place, report: &mut Report) {
+    let whole = path.iter().fold(Path::default(), |path, step| path.key(step));
+    put_node(tree, path, relocated(Node::new(value, place.clone(), whole.clone()), place, &whole), report);
+}
+
+fn put_node(tree: &mut Node, path: &[&str], node: Node, report: &mut Report) {
+    static DOCUMENT: Kind = Kind::Section(ROOT);
+    let mut document = Node::new(Value::Map(Vec::new()), node.place.clone(), Path::default());
+    document.set(path, node);
+    let mut checked = conform(&DOCUMENT, "", document, report);
+    for step in path {
+        let Value::Map(entries) = checked.value else { return };
+        let Some(entry) = entries.into_iter().find(|entry| entry.key == **step) else { return };
+        checked = entry.node;
+    }
+    tree.set(path, checked);
+}
+
+/// An item of `upstreams` as people write it in one word.
+pub fn upstream(text: &str, at: &Node, report: &mut Report) -> Node {
+    if text.contains("://") {
+        return at.map_of([("url", Value::Text(text.to_owned()))]);
+    }
+    match address::host_port(text) {
+        Ok((host, port)) => at.map_of([("host", Value::Text(host)), ("port", Value::Int(port.into()))]),
+        Err(why) => {
+            report.error(at, why);
+            at.with(Value::Invalid)
+        }
+    }
+}
+
+/// A list of items, each made from one word of `words`.
+pub fn list<'a>(
+    words: impl IntoIterator<Item = (&'a str, Place)>,
+    path: &Path,
+    report: &mut Report,
+    item: fn(&str, &Node, &mut Report) -> Node,
+) -> Value {
+    let items = words.into_iter().enumerate().map(|(index, (word, place))| {
+        let at = Node::new(Value::Null, place, path.index(index));
+        item(word.trim(), &at, report)
+    });
+    Value::List(items.collect())
+}
+
+/// What is set in one of the two, and what is set in either.
+struct Layer<'a> {
+    layer: &'a Variables,
+    all: &'a Variables,
+    tree: &'a mut Node,
+    report: &'a mut Report,
+}
+
+impl Layer<'_> {
+    fn apply(mut self) {
+        let mut long: Vec<(&String, Vec<String>)> = Vec::new();
+        for name in self.layer.keys() {
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
+            let steps: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
+            match conform::lookup(ROOT, &steps) {
+                Some(path) => long.push((name, path)),
+                // Kubernetes sets TIDEGATE_PORT and the like beside a Service of that name.
+                None => self.unknown(name, &steps),
+            }
+        }
+        // `TIDEGATE_…` counts before every other name of the key.
+        let taken = |path: &[&str]| long.iter().any(|(_, long)| path.starts_with(&long.iter().map(String::as_str).collect::<Vec<_>>()));
+        if !taken(&["listen"]) {
+            self.listen();
+        }
+        if !taken(&["metrics_listen"]) {
+            self.metrics_listen();
+        }
+        if !taken(&["upstreams"]) {
+            self.upstreams();
+        }
+        for (name, path, seconds) in SHORT.iter().filter(|(_, path, _)| !taken(path)) {
+            self.short(name, path, *seconds);
+        }
+        // A section before what is in it, so that both hold.
+        long.sort_by_key(|(_, path)| path.len());
+        for (name, path) in &long {
+            self.long(name, path);
+        }
+    }
+
+    fn unknown(&mut self, name: &str, steps: &[String]) {
+        let known = super::reference::rows().into_iter().map(|row| row.key).collect::<Vec<_>>();
+        let meant = suggest::closest(&steps.join("."), known.iter().map(String::as_str));
+        let meant = meant.map(|key| format!(", did you mean {PREFIX}{}?", key.to_ascii_uppercase().replace('.', "__"))).unwrap_or_default();
+        self.report.warn_at(&Place::named(name), &Path::default(), format!("no key of the configuration, ignored{meant}"));
+    }
+
+    fn long(&mut self, name: &str, path: &[String]) {
+        let text = &self.layer[name];
+        let place = Place::named(name);
+        // To YAML a lone dash is a list; to whoever sets a log's target it is standard output.
+        let node = if text == "-" { Ok(Node::new(Value::Text("-".into()), place.clone(), Path::default())) } else { file::parse(text) };
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        match node {
+            Ok(node) => put(self.tree, &path, node.value, &place, self.report),
+            Err(error) => self.report.error_at(&place, &Path::default(), format!("is no YAML: {}", error.message)),
+        }
+    }
+
+    fn short(&mut self, name: &str, path: &[&str], seconds: bool) {
+        let Some(text) = self.layer.get(name) else { return };
+        let place = Place::named(name);
+        let value = match (text.parse::<i128>(), milliseconds(text)) {
+            (_, Some(ms)) if seconds => Value::Int(ms.into()),
+            _ if seconds => {
+                self.report.error_at(
+                    &place,
+                    &Path::default(),
+                    format!("expected seconds such as 1.5, found \"{}\"", super::tree::Shown(text)),
+                );
+                return;
+            }
+            (Ok(int), _) if path[0] != "logging" => Value::Int(int),
+            _ => Value::Text(text.clone()),
+        };
+        put(self.tree, path, value, &place, self.report);
+    }
+
+    /// The first of `names` that this layer sets.
+    fn first(&self, names: &[&str]) -> Option<(String, String)> {
+        let name = names.iter().find(|name| self.layer.contains_key(**name))?;
+        Some(((*name).to_owned(), self.layer[*name].clone()))
+    }
+
+    fn port(&mut self, names: &[&str], lowest: u16) -> Option<(String, u16)> {
+        let (name, text) = self.first(names)?;
+        match text.parse::<u16>() {
+            Ok(port) if port >= lowest && text.bytes().all(|b| b.is_ascii_digit()) => Some((name, port)),
+            _ => {
+                let message = format!("\"{}\" is no port, allowed: {lowest} to 65535", super::tree::Shown(&text));
+                self.report.error_at(&Place::named(&name), &Path::default(), message);
+                None
+            }
+        }
+    }
+
+    fn listen(&mut self) {
+        let port = self.port(&["LISTEN_PORT", "PROXY_PORT", "DEVPROXY_PORT"], 0);
+        let host = self.first(&["LISTEN_HOST", "DEVPROXY_HOST"]);
+        self.change(&["listen"], "127.0.0.1:8080", host, port);
+    }
+
+    fn metrics_listen(&mut self) {
+        let port = self.port(&["METRICS_LISTEN_PORT"], 0);
+        let host = self.first(&["METRICS_LISTEN_HOST"]);
+        self.change(&["metrics_listen"], "127.0.0.1:8081", host, port);
+    }
+
+    /// Puts a host, a port or both into the address at `path` (of a list, into its first).
+    fn change(&mut self, path: &[&str], default: &str, host: Option<(String, String)>, port: Option<(String, u16)>) {
+        let Some(name) = host.as_ref().map(|(name, _)| name).or(port.as_ref().map(|(name, _)| name)) else { return };
+        let place = Place::named(name);
+        if !self.tree.has(path[0]) || self.tree.get(path[0]).is_none() {
+            put(self.tree, path, Value::Text(default.to_owned()), &place, self.report);
+        }
+        let Some(text) = first_address(self.tree, path[0]) else { return };
+        let Some((old_host, old_port)) = text.text().and_then(|text| address::listen(text).ok()) else { return };
+        let new_host = host.map_or(old_host, |(_, host)| host.trim_matches(['[', ']']).to_owned());
+        let changed = address::join(&new_host, port.map_or(old_port, |(_, port)| port));
+        let changed = match address::listen(&changed) {
+            Ok(_) => Value::Text(changed),
+            Err(why) => {
+                self.report.error_at(&place, &text.path, why);
+                Value::Invalid
+            }
+        };
+        *text = Node::new(changed, place, text.path.clone());
+    }
+
+    fn upstreams(&mut self) {
+        let path = Path::default().key("upstreams");
+        let value = if let Some(text) = self.layer.get("UPSTREAMS") {
+            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+            list(words.map(|word| (word, Place::named("UPSTREAMS"))), &path, self.report, upstream)
+        } else if self.layer.keys().any(|name| backend_number(name).is_some()) {
+            let mut backends: Vec<(u32, &String, &String)> =
+                self.all.iter().filter_map(|(name, value)| Some((backend_number(name)?, name, value))).collect();
+            backends.sort();
+            list(backends.iter().map(|(_, name, value)| (value.as_str(), Place::named(name))), &path, self.report, upstream)
+        } else if self.layer.contains_key("UPSTREAM_HOST") || self.layer.contains_key("UPSTREAM_PORT") {
+            let Some(host) = self.all.get("UPSTREAM_HOST") else {
+                self.report.warn_at(&Place::named("UPSTREAM_PORT"), &Path::default(), "has no effect without UPSTREAM_HOST");
+                return;
+            };
+            let port = self.all.get("UPSTREAM_PORT").map_or("80", String::as_str);
+            let host = host.trim_matches(['[', ']']);
+            let word = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            list([(word.as_str(), Place::named("UPSTREAM_HOST"))], &path, self.report, upstream)
+        } else {
+            return;
+        };
+        let name = ["UPSTREAMS", "BACKEND_1", "UPSTREAM_HOST"].into_iter().find(|name| self.all.contains_key(*name));
+        put(self.tree, &["upstreams"], value, &Place::named(name.unwrap_or("BACKEND_n")), self.report);
+    }
+}
+
+/// `BACKEND_1` to `BACKEND_99`.
+fn backend_number(name: &str) -> Option<u32> {
+    let digits = name.strip_prefix("BACKEND_")?;
+    let number = digits.parse::<u32>().ok()?;
+    ((1..=99).contains(&number) && number.to_string() == digits).then_some(number)
+}
+
+/// Seconds with decimals. What is more than nothing stays more than nothing: 0 would mean "no limit".
+fn milliseconds(seconds: &str) -> Option<i64> {
+    let plain = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let value = seconds.parse::<f64>().ok().filter(|_| plain)? * 1000.0;
+    #[allow(clippy::cast_possible_truncation)]
+    let ms = value.min(9e15).round() as i64;
+    Some(if ms == 0 && value > 0.0 { 1 } else { ms })
+}
+
+fn first_address<'a>(tree: &'a mut Node, key: &str) -> Option<&'a mut Node> {
+    let entry = entries_mut(tree).iter_mut().find(|entry| entry.key == key)?;
+    let node = match &mut entry.node {
+        Node { value: Value::List(items), .. } => items.first_mut()?,
+        node => node,
+    };
+    if matches!(node.value, Value::Map(_)) {
+        return entries_mut(node).iter_mut().find(|entry| entry.key == "address").map(|entry| &mut entry.node);
+    }
+    Some(node)
+}
+
+fn entries_mut(node: &mut Node) -> &mut [Entry] {
+    if let Value::Map(entries) = &mut node.value { entries } else { &mut [] }
+}
+
+/// The same values, all of them from one place, under one path.
+fn relocated(node: Node, place: &Place, path: &Path) -> Node {
+    let value = match node.value {
+        Value::List(items) => {
+            // Items that were made one by one know their variable already.
+            let keep = |item: &Node| if matches!(item.place, Place::Named(_)) { item.place.clone() } else { place.clone() };
+            Value::List(
+                items
+                    .into_iter()
+                    .enumerate()
+                    .map(|(i, item)| {
+                        let place = keep(&item);
+                        relocated(item, &place, &path.index(i))
+                    })
+                    .collect(),
+            )
+        }
+        Value::Map(entries) => Value::Map(
+            entries
+                .into_iter()
+                .map(|entry| {
+                    let node = relocated(entry.node, place, &path.key(&entry.key));
+                    Entry { key: entry.key, place: place.clone(), node }
+                })
+                .collect(),
+        ),
+        scalar => scalar,
+    };
+    Node::new(value, place.clone(), path.clone())
+}

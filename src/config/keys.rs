@@ -1,0 +1,321 @@
+//! Every key of the configuration, in one table: what it is called, what may stand there, its default, and whether its function
+//! is built yet. Unknown keys, ranges, warnings, `check --print` and the README's reference all follow from it.
+
+use super::address;
+use super::schema::{Key, Kind, Rule, key, word};
+use super::tree::Shown;
+
+const DAY_MS: i64 = 86_400_000;
+/// A day at most; 0 has a meaning (no limit, do not wait, off, at once).
+const MS: Kind = Kind::Int { min: 0, max: DAY_MS };
+/// A day at most, and something.
+const SOME_MS: Kind = Kind::Int { min: 1, max: DAY_MS };
+/// Counts of things that are held in memory or the kernel.
+const COUNT: Kind = Kind::Int { min: 1, max: 1_000_000_000 };
+const COUNT_OR_0: Kind = Kind::Int { min: 0, max: 1_000_000_000 };
+/// What one connection may hold in memory for a head; 16 MiB.
+const HEAD: Kind = Kind::Int { min: 1, max: 16_777_216 };
+/// 1 PiB: more than anybody means, and exact in every number format.
+const BYTES: Kind = Kind::Int { min: 1, max: 1_125_899_906_842_624 };
+const BYTES_OR_0: Kind = Kind::Int { min: 0, max: 1_125_899_906_842_624 };
+const PORT: Kind = Kind::Int { min: 1, max: 65_535 };
+const STATUS: Kind = Kind::Int { min: 100, max: 599 };
+
+const FILE: Kind = Kind::Text(Rule { what: "a path", check: not_empty });
+const NAME: Rule = Rule { what: "a name", check: not_empty };
+const TEXT: Kind = Kind::Text(Rule { what: "text", check: |_| Ok(()) });
+const ADDRESS: Kind = Kind::Text(Rule { what: "\"host:port\"", check: |text| address::listen(text).map(drop) });
+const CIDR: Kind = Kind::Text(Rule { what: "an address or CIDR", check: address::cidr });
+const FIELD: Rule = Rule { what: "a header name", check: token };
+const FIELD_VALUE: Kind = Kind::Text(Rule { what: "a header value", check: field_value });
+const URL_PATH: Kind = Kind::Text(Rule { what: "a path that begins with /", check: url_path });
+
+/// The whole document.
+pub static ROOT: &[Key] = &[
+    key("listen", Kind::OneOrList(&LISTENER), "Where clients connect. `:8080` and `*:8080` are every IPv4 interface.")
+        .default("\"127.0.0.1:8080\""),
+    key("metrics_listen", ADDRESS, "The admin port; null turns it off.").default("\"127.0.0.1:8081\"").nullable(),
+    key("workers", Kind::AutoOrInt { min: 1, max: 1024 }, "Threads, each with its own loop; auto = the CPUs it may use.").default("auto"),
+    key("pid_file", FILE, "Holds the process id while it runs.").off(),
+    key("upstreams", UPSTREAMS, "The servers of the pool named `default`.").also("backends").default("[]"),
+    BALANCE.default("round_robin"),
+    SLOW_START.default("0"),
+    key("resolve_ms", MS, "Host names are looked up again this often; 0 = never.").default("30000").no_effect_yet(),
+    key("timeouts", Kind::Section(TIMEOUTS), "How long is waited for what."),
+    key("limits", Kind::Section(LIMITS), "How much is taken."),
+    key("logging", Kind::Section(LOGGING), "The logs."),
+    RETRY,
+    CIRCUIT_BREAKER,
+    HEALTH_CHECK.off(),
+    RATE_LIMIT.off(),
+    CACHE.off(),
+    HEADERS,
+    UPSTREAM_TLS,
+    key("shutdown", Kind::Section(SHUTDOWN), "What SIGTERM and SIGINT do."),
+    key("pools", Kind::Named { name: NAME, value: &Kind::Section(POOL) }, "More pools, by name.").default("{}"),
+    key(
+        "routes",
+        Kind::List(&Kind::Section(ROUTE)),
+        "The first whose `match` holds takes the request; where none does, the pool `default`.",
+    )
+    .default("[]"),
+];
+
+static LISTENER: Kind = Kind::SectionOr {
+    section: &[
+        key("address", ADDRESS, "`host:port`."),
+        key("tls", Kind::Section(TLS), "Serve TLS here.").off().refused("TLS is not built yet, and this port would serve plain HTTP"),
+        key("proxy_protocol", Kind::Bool, "Clients are proxies that send the PROXY protocol.").default("false").no_effect_yet(),
+    ],
+    other: &ADDRESS,
+};
+
+static TLS: &[Key] = &[key("certificates", Kind::List(&Kind::Section(CERTIFICATE)), "Chosen by the client's server name.")];
+static CERTIFICATE: &[Key] = &[key("cert", FILE, "The chain, PEM."), key("key", FILE, "Its key, PEM.")];
+
+const UPSTREAMS: Kind = Kind::List(&Kind::Section(UPSTREAM));
+static UPSTREAM: &[Key] = &[
+    key("host", Kind::Text(Rule { what: "a host name or address", check: address::host }), "Together with `port`; or `url`."),
+    key("port", PORT, "Its port."),
+    key("url", Kind::Text(Rule { what: "a URL", check: |text| address::url(text).map(drop) }), "`http://host:port`, instead of both."),
+    key("name", Kind::Text(NAME), "What logs and metrics call it: unique in its pool, host:port by default.").also("id"),
+    key("weight", Kind::Int { min: 0, max: 1000 }, "Its share; 0 = no new requests.").default("1"),
+    key("health_check_enabled", Kind::Bool, "Whether `health_check` looks at it.").default("true").no_effect_yet(),
+];
+
+const BALANCE: Key = key("balance", Kind::SectionOr { section: BALANCE_SECTION, other: &BALANCE_WORD }, "How an upstream is chosen.");
+static BALANCE_WORD: Kind = Kind::Choice {
+    words: &[
+        word("round_robin"),
+        word("random").no_effect_yet(),
+        word("weighted").no_effect_yet(),
+        word("least_connections").no_effect_yet(),
+        word("consistent_hash").no_effect_yet(),
+        word("adaptive").no_effect_yet(),
+    ],
+    any_case: false,
+};
+static BALANCE_SECTION: &[Key] = &[key(
+    "consistent_hash",
+    Kind::Section(&[key("header", Kind::Text(FIELD), "By this field instead of the client's address.")]),
+    "By hash.",
+)
+.no_effect_yet()];
+const SLOW_START: Key = key("slow_start_ms", MS, "An upstream that comes back is ramped up over this time; 0 = at once.").no_effect_yet();
+
+static TIMEOUTS: &[Key] = &[
+    key("connect_ms", MS, "TCP connect to the upstream, all its addresses together: 504.").default("1000"),
+    key("read_ms", MS, "One wait for bytes from the upstream: 504.").default("15000"),
+    key("write_ms", MS, "One wait for the upstream to take bytes: 504.").default("15000"),
+    key("total_ms", MS, "Request head complete to last response byte: 504, or a cut connection.").default("30000"),
+    key("client_request_line_ms", MS, "First byte to the end of the request line: 408.").default("5000"),
+    key("client_header_ms", MS, "Accept (first request) or first byte to the end of the head: 408.").default("10000"),
+    key("client_body_ms", MS, "One wait for body bytes from the client: 408.").default("30000"),
+    key("client_write_ms", MS, "One wait for the client to take response bytes: cut.").default("15000"),
+    key("client_keepalive_ms", MS, "An idle client connection is closed; 0 = do not keep.").default("60000"),
+    key("upstream_keepalive_ms", MS, "An idle upstream connection is closed; 0 = do not keep.").default("60000"),
+    key("queue_ms", MS, "Waiting for a free upstream slot: 503; 0 = do not wait.").default("5000"),
+    key("tunnel_idle_ms", MS, "An upgraded connection without a byte either way is closed.").default("300000").no_effect_yet(),
+];
+
+static LIMITS: &[Key] = &[
+    key("max_client_conns", COUNT, "Open client connections of each listen address.").default("1000"),
+    key("max_conns_per_upstream", COUNT, "Open connections to one upstream, idle ones too.").default("100"),
+    key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0").no_effect_yet(),
+    key("max_request_line", HEAD, "Request line: 414.").default("4096"),
+    key("max_header_size", HEAD, "One field line: 431.").default("8192"),
+    key("max_headers", Kind::Int { min: 1, max: 65_536 }, "Field lines: 431.").default("100"),
+    key("max_total_headers", HEAD, "Whole head: 431.").default("65536"),
+    MAX_BODY_SIZE.default("10000000"),
+    key("buffer_size", Kind::Int { min: 4096, max: 16_777_216 }, "One ring buffer, one direction.").default("16384"),
+    key("upstream_idle_conns", COUNT, "Idle connections kept per upstream and worker.").default("64"),
+];
+const MAX_BODY_SIZE: Key = key("max_body_size", BYTES_OR_0, "Request body: 413; 0 = no limit.");
+
+static LOGGING: &[Key] = &[
+    key("level", Kind::Choice { words: LEVELS, any_case: true }, "Of diagnostics.").default("info"),
+    key("access_log", FILE, "`-` = standard output; with `dir` set the default is access.log; null turns it off.")
+        .default("\"-\"")
+        .nullable(),
+    key("error_log", FILE, "Diagnostics; `-` = standard error; with `dir` set the default is error.log.").default("\"-\""),
+    key("access_format", Kind::Choice { words: &[word("text"), word("combined"), word("json")], any_case: false }, "Of the access log.")
+        .default("text"),
+    key("dir", FILE, "Directory of relative paths, made if missing.").off(),
+    key("rotate", Kind::Section(ROTATE), "Of log files."),
+];
+static LEVELS: &[super::schema::Word] = &[word("error"), word("warn"), word("warning"), word("info"), word("debug"), word("trace")];
+static ROTATE: &[Key] = &[
+    key("max_bytes", BYTES, "A file this large becomes access.log.1.").default("104857600"),
+    key("keep", Kind::Int { min: 1, max: 1000 }, "Old files kept.").default("5"),
+];
+
+const RETRY: Key = key("retry", Kind::Section(RETRIES), "Second tries.").no_effect_yet();
+static RETRIES: &[Key] = &[
+    key("max_retries", Kind::Int { min: 0, max: 100 }, "Attempts after the first; 0 = none.").default("2"),
+    key("backoff_ms", MS, "Upper bound of the first wait, doubled each time; 0 = no wait.").default("25"),
+    key("max_backoff_ms", SOME_MS, "Upper bound of every wait.").default("1000"),
+    key("budget_percent", Kind::Int { min: 0, max: 100 }, "Share of the pool's requests that may be retries.").default("20"),
+    key("statuses", Kind::List(&STATUS), "Upstream statuses worth another try.").default("[]"),
+];
+
+const CIRCUIT_BREAKER: Key = key("circuit_breaker", Kind::Section(BREAKER), "Passive health, one per upstream.").no_effect_yet();
+static BREAKER: &[Key] = &[
+    key("failure_threshold", COUNT_OR_0, "Consecutive failures until it opens; 0 = no breaker.").default("3"),
+    key("success_threshold", COUNT, "Successes until it closes.").default("2"),
+    key("timeout_ms", SOME_MS, "Open until half-open.").default("20000"),
+    key("half_open_requests", COUNT, "Trial requests at a time.").default("1"),
+    key("failure_statuses", Kind::List(&STATUS), "Statuses that count as failures.").default("[502, 503, 504]"),
+];
+
+const HEALTH_CHECK: Key = key("health_check", Kind::Section(CHECK), "Active health.").nullable().no_effect_yet();
+static CHECK: &[Key] = &[
+    key("path", URL_PATH, "What is asked for.").default("/health"),
+    key("interval_ms", SOME_MS, "Between checks.").default("5000"),
+    key("timeout_ms", SOME_MS, "Of one check.").default("1000"),
+    key("failure_threshold", COUNT, "Failures until it is down.").default("3"),
+    key("success_threshold", COUNT, "Successes until it is up.").default("2"),
+    key("expected_status", Kind::List(&STATUS), "First and last good status.").default("[200, 399]"),
+];
+
+const RATE_LIMIT: Key = key("rate_limit", Kind::Section(RATE), "Requests over it get 429.").nullable().no_effect_yet();
+static RATE: &[Key] = &[
+    key("algorithm", Kind::Choice { words: &[word("token_bucket"), word("sliding_window")], any_case: false }, "How it is counted.")
+        .default("token_bucket"),
+    key("requests_per_second", COUNT, "Of the whole process."),
+    key("burst", COUNT, "At once; twice the rate by default."),
+    key("per_client", Kind::Section(PER_CLIENT), "Of each client.").off(),
+    key("dry_run", Kind::Bool, "Count what would be refused, refuse nothing.").default("false"),
+];
+static PER_CLIENT: &[Key] =
+    &[key("requests_per_second", COUNT, "Of one client."), key("burst", COUNT, "At once; twice the rate by default.")];
+
+const CACHE: Key = key("cache", Kind::Section(CACHED), "A shared cache, RFC 9111.").nullable().no_effect_yet();
+static CACHED: &[Key] = &[
+    key("max_bytes", BYTES, "All answers together.").default("67108864"),
+    key("max_object_bytes", BYTES, "One answer.").default("1048576"),
+];
+
+const HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.").no_effect_yet();
+static FIELDS: &[Key] = &[
+    key("trusted_proxies", Kind::List(&CIDR), "Whose X-Forwarded-*, Forwarded and X-Trace-ID are kept.").default("[]"),
+    key("upstream_host", Kind::Bool, "Send the upstream's own host:port as Host.").default("false"),
+    key("remove_request", Kind::List(&Kind::Text(FIELD)), "Never sent upstream.").default("[]"),
+    key("remove_response", Kind::List(&Kind::Text(FIELD)), "Never sent to the client.").default("[]"),
+    key("set_request", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way up.").default("{}"),
+    key("set_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way down.").default("{}"),
+];
+
+const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "For https:// upstreams.").no_effect_yet();
+static TLS_OUT: &[Key] = &[
+    key("ca_file", FILE, "Roots, PEM; the system's by default.").off(),
+    key("server_name", Kind::Text(NAME), "The name asked for; the host by default.").off(),
+    key("insecure_skip_verify", Kind::Bool, "Take any certificate.").default("false"),
+];
+
+static SHUTDOWN: &[Key] = &[
+    key("grace_ms", MS, "What is unfinished then is cut; 0 = at once.").default("30000"),
+    key("new_requests", Kind::Choice { words: &[word("reject"), word("refuse")], any_case: false }, "503, or listeners close.")
+        .default("reject"),
+];
+
+/// A pool's own sections lie over the global ones, key by key.
+static POOL: &[Key] = &[
+    key("upstreams", UPSTREAMS, "Its servers.").also("backends"),
+    BALANCE,
+    SLOW_START,
+    key("timeouts", Kind::Section(TIMEOUTS), "Its own."),
+    RETRY,
+    CIRCUIT_BREAKER,
+    HEALTH_CHECK,
+    UPSTREAM_TLS,
+];
+
+/// A route's own sections lie over its pool's and the global ones, key by key.
+static ROUTE: &[Key] = &[
+    key("name", Kind::Text(NAME), "What logs call it."),
+    key("match", Kind::Section(MATCH), "All that is given must hold; nothing = every request."),
+    key("strip_prefix", URL_PATH, "Taken off the path before it is sent upstream.").no_effect_yet(),
+    key("proxy", Kind::Text(NAME), "Action: forward to this pool."),
+    key("static_files", Kind::Section(FILES), "Action: files of a directory.").no_effect_yet(),
+    key("echo", Kind::Section(ECHO), "Action: answer with what was received."),
+    key("respond", Kind::Section(RESPOND), "Action: a fixed answer."),
+    key("redirect", Kind::Section(REDIRECT), "Action: send the client elsewhere.").no_effect_yet(),
+    key("timeouts", Kind::Section(TIMEOUTS), "Its own."),
+    RETRY,
+    RATE_LIMIT,
+    CACHE,
+    HEADERS,
+    key("limits", Kind::Section(&[MAX_BODY_SIZE]), "Its own."),
+    key("allow", Kind::List(&CIDR), "Who is not in it gets 403.").refused("access lists are not built yet, and everybody would get in"),
+    key("deny", Kind::List(&CIDR), "Who is in it gets 403.").refused("access lists are not built yet, and everybody would get in"),
+];
+static MATCH: &[Key] = &[
+    key("host", Kind::Text(Rule { what: "a host name", check: host_pattern }), "Without port; `*.example.com` is any name under it."),
+    key("path", URL_PATH, "Exactly this path."),
+    key("path_prefix", URL_PATH, "`/api` takes `/api`, `/api/…` and `/api?…`, not `/apix`."),
+    key("methods", Kind::List(&Kind::Text(Rule { what: "a method", check: method })), "One of these."),
+    key("port", PORT, "The port the client connected to."),
+];
+static FILES: &[Key] =
+    &[key("root", FILE, "The directory."), key("index", Kind::Text(NAME), "Served for a directory.").default("index.html")];
+static ECHO: &[Key] = &[key("name", Kind::Text(NAME), "First line of the answer; the route's name by default.")];
+static RESPOND: &[Key] = &[
+    key("status", Kind::Int { min: 200, max: 599 }, "Its status.").default("200"),
+    key("body", TEXT, "Its body, text/plain.").default("\"\""),
+];
+static REDIRECT: &[Key] = &[
+    key("status", Kind::Int { min: 300, max: 399 }, "Its status.").default("308"),
+    key("location", Kind::Text(NAME), "`{host}` and `{uri}` are the request's."),
+];
+
+fn not_empty(text: &str) -> Result<(), String> {
+    match text {
+        "" => Err("must not be empty".into()),
+        _ if text.chars().any(char::is_control) => Err(format!("\"{}\" has a control character in it", Shown(text))),
+        _ => Ok(()),
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn token(text: &str) -> Result<(), String> {
+    if is_token(text) { Ok(()) } else { Err(format!("\"{}\" is no header name", Shown(text))) }
+}
+
+fn field_value(text: &str) -> Result<(), String> {
+    let bad = text.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f);
+    if bad { Err(format!("\"{}\" has a control character in it", Shown(text))) } else { Ok(()) }
+}
+
+fn url_path(text: &str) -> Result<(), String> {
+    let shown = Shown(text);
+    match text {
+        _ if !text.starts_with('/') => Err(format!("\"{shown}\" must begin with /, write \"/{shown}\"")),
+        _ if text.contains(['?', '#']) => Err(format!("\"{shown}\": a path has no query or fragment")),
+        _ if text.bytes().any(|b| b <= b' ' || b == 0x7f) => Err(format!("\"{shown}\" has a space or control in it, write %20")),
+        _ => Ok(()),
+    }
+}
+
+fn method(text: &str) -> Result<(), String> {
+    let upper = text.to_ascii_uppercase();
+    let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"].contains(&upper.as_str());
+    match text {
+        _ if usual && upper != text => Err(format!("\"{text}\": methods are case-sensitive, did you mean {upper}?")),
+        _ if !is_token(text) => Err(format!("\"{}\" is no method", Shown(text))),
+        _ => Ok(()),
+    }
+}
+
+fn host_pattern(text: &str) -> Result<(), String> {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if name.contains('*') {
+        return Err(format!("\"{}\": only a leading \"*.\" is a wildcard", Shown(text)));
+    }
+    if let Some((host, _)) = name.rsplit_once(':').filter(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok()) {
+        return Err(format!("\"{}\": the port goes into match.port, write \"{}\"", Shown(text), Shown(host)));
+    }
+    address::host(name)
+}

@@ -1,0 +1,182 @@
+//! Reads every source in its order, and hands back the configuration or everything that is wrong with it.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::conform::{conform, fill};
+use super::keys::ROOT;
+use super::model::Config;
+use super::report::{Problems, Report};
+use super::schema::Kind;
+use super::tree::{self, Node, Place, Value};
+use super::{check, env, file};
+
+/// Where a configuration comes from. Kept, so that a reload reads the same again.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// `--config` or the positional argument.
+    pub config: Option<PathBuf>,
+    /// `--env-file`; `./.env` is read without.
+    pub env_file: Option<PathBuf>,
+    /// No file and no variable is read at all.
+    pub alone: bool,
+    /// The process's environment.
+    pub environment: Vec<(String, String)>,
+    /// What relative paths of the two files above, `./config.yaml` and `./.env` are relative to.
+    pub cwd: PathBuf,
+    /// Replaces `listen`; with the option's name, for messages.
+    pub listen: Option<(&'static str, Vec<String>)>,
+    /// `--to`, replaces `upstreams`.
+    pub to: Option<Vec<String>>,
+    /// `--workers`
+    pub workers: Option<String>,
+}
+
+/// A configuration that may be run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// As meant.
+    pub config: Config,
+    /// As `check --print` shows it.
+    pub effective: Effective,
+    /// For the log, at level warn.
+    pub warnings: Vec<String>,
+    /// For the log, at level info.
+    pub notes: Vec<String>,
+    /// The file that was read.
+    pub path: Option<PathBuf>,
+    /// To load it again.
+    pub sources: Sources,
+}
+
+/// The configuration that holds after all sources and defaults, shown as block YAML that reads back to the same.
+#[derive(Clone, Debug)]
+pub struct Effective(Node);
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_yaml::to_string(&self.0).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Reads, checks and combines.
+pub fn load(sources: Sources) -> Result<Loaded, Problems> {
+    let mut notes = Vec::new();
+    let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
+    if !sources.alone {
+        environment = sources.environment.iter().cloned().collect();
+        variables = dotenv(&sources, &mut notes)?;
+        path = config_path(&sources, &environment, &variables);
+    }
+    let source = match &path {
+        Some(path) => Some((path.display().to_string(), read(&sources.cwd.join(path), path)?)),
+        None => None,
+    };
+
+    let mut report = Report::default();
+    let mut root = Node::new(Value::Map(Vec::new()), Place::Nowhere, tree::Path::default());
+    if let Some((name, text)) = &source {
+        root = document(name, text, &mut report)?;
+    }
+    env::apply(&variables, &environment, &mut root, &mut report);
+    options(&sources, &mut root, &mut report);
+    log_files_in_dir(&mut root);
+    fill(ROOT, &mut root);
+    let config = check::mean(&root, &mut report);
+    let warnings = report.finish(source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
+    Ok(Loaded { config, effective: Effective(root), warnings, notes, path, sources })
+}
+
+fn dotenv(sources: &Sources, notes: &mut Vec<String>) -> Result<env::Variables, Problems> {
+    let given = sources.env_file.as_deref();
+    let name = given.unwrap_or(Path::new(".env"));
+    let path = sources.cwd.join(name);
+    if given.is_none() && !path.is_file() {
+        return Ok(env::Variables::new());
+    }
+    let text = read(&path, name)?;
+    let shown = given.map_or("./.env".into(), |given| given.display().to_string());
+    let variables = env::parse_dotenv(&text).map_err(|why| Problems::one(format!("{shown}:{why}")))?;
+    notes.push(format!("read {shown}: {} variables", variables.len()));
+    Ok(variables)
+}
+
+fn config_path(sources: &Sources, environment: &env::Variables, dotenv: &env::Variables) -> Option<PathBuf> {
+    if let Some(path) = &sources.config {
+        return Some(path.clone());
+    }
+    let variable = [environment, dotenv].into_iter().find_map(|from| from.get("CONFIG_PATH").filter(|path| !path.is_empty()));
+    if let Some(path) = variable {
+        return Some(PathBuf::from(path));
+    }
+    let usual = Path::new("config.yaml");
+    (sources.to.is_none() && sources.cwd.join(usual).exists()).then(|| usual.to_owned())
+}
+
+fn read(path: &Path, name: &Path) -> Result<String, Problems> {
+    /// Also what stops the reading of a device or a pipe that never ends.
+    const MAX_BYTES: u64 = 4 << 20;
+    let name = name.display();
+    let mut bytes = Vec::new();
+    let result = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    if let Err(error) = result {
+        return Err(Problems::one(format!("{name}: cannot be read: {error}")));
+    }
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Problems::one(format!("{name}: larger than {MAX_BYTES} bytes, that is no configuration")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|b| **b == b'\n').count() + 1;
+        let column = String::from_utf8_lossy(good).chars().rev().take_while(|c| *c != '\n').count() + 1;
+        Problems::one(format!("{name}:{line}:{column}: not UTF-8"))
+    })
+}
+
+/// The file as a tree that keeps the schema. Only what is no YAML ends the reading.
+fn document(name: &str, text: &str, report: &mut Report) -> Result<Node, Problems> {
+    static DOCUMENT: Kind = Kind::Section(ROOT);
+    let root = file::parse(text).map_err(|e| Problems::one(format!("{name}:{}:{}: {}", e.line, e.column, e.message)))?;
+    Ok(match root.value {
+        Value::Null => root.with(Value::Map(Vec::new())),
+        Value::Map(_) => conform(&DOCUMENT, "", root, report),
+        _ => {
+            report.error(&root, "expected keys and values, such as `listen: \"127.0.0.1:8080\"`");
+            root.with(Value::Map(Vec::new()))
+        }
+    })
+}
+
+fn options(sources: &Sources, root: &mut Node, report: &mut Report) {
+    let path = |key: &str| tree::Path::default().key(key);
+    if let Some((option, words)) = &sources.listen {
+        let place = Place::named(option);
+        let words = words.iter().map(|word| (word.as_str(), place.clone()));
+        let value = env::list(words, &path("listen"), report, |word, at, _| at.with(Value::Text(word.to_owned())));
+        env::put(root, &["listen"], value, &place, report);
+    }
+    if let Some(words) = &sources.to {
+        let place = Place::named("--to");
+        let value = env::list(words.iter().map(|word| (word.as_str(), place.clone())), &path("upstreams"), report, env::upstream);
+        env::put(root, &["upstreams"], value, &place, report);
+    }
+    if let Some(workers) = &sources.workers {
+        let value = workers.parse().map_or_else(|_| Value::Text(workers.clone()), Value::Int);
+        env::put(root, &["workers"], value, &Place::named("--workers"), report);
+    }
+}
+
+/// With `logging.dir` set, logs go there unless told otherwise: the only defaults that depend on another key.
+fn log_files_in_dir(root: &mut Node) {
+    let Some(logging) = root.get("logging") else { return };
+    if logging.get("dir").is_none() {
+        return;
+    }
+    for (key, file) in [("access_log", "access.log"), ("error_log", "error.log")] {
+        if !root.get("logging").is_some_and(|logging| logging.has(key)) {
+            let path = tree::Path::default().key("logging").key(key);
+            root.set(&["logging", key], Node::new(Value::Text(file.into()), Place::Nowhere, path));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The configuration room: from files, variables and options to one checked [`model::Config`].
+//!
+//! ```text
+//!     file.rs ----.
+//!     env.rs  ----+--> tree --> conform.rs --> check.rs, routes.rs --> model.rs
+//!     cli     ----'     ^           ^              two keys together
+//!                    tree.rs     keys.rs (the one table of keys, in the words of schema.rs)
+//! ```
+//!
+//! Sources are laid over each other as trees whose values know where they were written, so that whatever is wrong is reported at
+//! its place, and all of it together. It reads files when told to, never the process's environment, and starts nothing.
+
+mod address;
+mod check;
+mod conform;
+mod env;
+mod file;
+mod hints;
+mod keys;
+mod load;
+pub mod model;
+mod reference;
+mod report;
+mod routes;
+mod schema;
+mod suggest;
+mod tree;
+
+pub use load::{Effective, Loaded, Sources, load};
+pub use reference::{Row, reference, rows};
+pub use report::Problems;

@@ -1,0 +1,184 @@
+//! The language in which `keys.rs` describes the configuration: keys, the kinds of their values, and how far they are built.
+//! It checks nothing (`conform.rs` does) and lists nothing (`keys.rs` does).
+
+use std::fmt;
+
+/// One key of a section.
+#[derive(Debug)]
+pub struct Key {
+    pub name: &'static str,
+    /// Another name that is accepted, or "".
+    pub also: &'static str,
+    pub kind: Kind,
+    /// As YAML. "" for a section (its keys have their own) and for what has none.
+    pub default: &'static str,
+    /// Whether `null` is a value: it turns the thing off.
+    pub nullable: bool,
+    pub state: State,
+    /// One line for the reference.
+    pub doc: &'static str,
+}
+
+/// How far the function behind a key is built. A later issue flips this word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Built,
+    /// Read, checked, and answered with a warning.
+    NoEffectYet,
+    /// Ignoring it would be dangerous: an error.
+    Refused(&'static str),
+}
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Kind {
+    Bool,
+    Int {
+        min: i64,
+        max: i64,
+    },
+    /// `auto`, or a number.
+    AutoOrInt {
+        min: i64,
+        max: i64,
+    },
+    Text(Rule),
+    Choice {
+        words: &'static [Word],
+        any_case: bool,
+    },
+    List(&'static Kind),
+    /// A list; a single item may stand for a list of one.
+    OneOrList(&'static Kind),
+    Section(&'static [Key]),
+    /// Free names, each with a value of the kind.
+    Named {
+        name: Rule,
+        value: &'static Kind,
+    },
+    /// The section if it is a map, else the other.
+    SectionOr {
+        section: &'static [Key],
+        other: &'static Kind,
+    },
+}
+
+/// A rule that a text must keep.
+#[derive(Clone, Copy)]
+pub struct Rule {
+    /// "a path that begins with /".
+    pub what: &'static str,
+    /// The error says what is wrong and what would be right.
+    pub check: fn(&str) -> Result<(), String>,
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}
+
+/// One word of a choice.
+#[derive(Debug)]
+pub struct Word {
+    pub name: &'static str,
+    pub state: State,
+}
+
+/// A key without a default.
+pub const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, also: "", kind, default: "", nullable: false, state: State::Built, doc }
+}
+
+pub const fn word(name: &'static str) -> Word {
+    Word { name, state: State::Built }
+}
+
+impl Word {
+    pub const fn no_effect_yet(self) -> Self {
+        Self { name: self.name, state: State::NoEffectYet }
+    }
+}
+
+impl Key {
+    pub const fn default(mut self, yaml: &'static str) -> Self {
+        self.default = yaml;
+        self
+    }
+
+    /// May be null, and is by default: off unless set.
+    pub const fn off(mut self) -> Self {
+        self.nullable = true;
+        self.default = "null";
+        self
+    }
+
+    pub const fn nullable(mut self) -> Self {
+        self.nullable = true;
+        self
+    }
+
+    pub const fn also(mut self, name: &'static str) -> Self {
+        self.also = name;
+        self
+    }
+
+    pub const fn no_effect_yet(mut self) -> Self {
+        self.state = State::NoEffectYet;
+        self
+    }
+
+    pub const fn refused(mut self, why: &'static str) -> Self {
+        self.state = State::Refused(why);
+        self
+    }
+
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || (!self.also.is_empty() && self.also == name)
+    }
+}
+
+impl Kind {
+    /// What may stand here, for messages and the reference.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Bool => "true or false".into(),
+            Self::Int { min, max } => format!("an integer from {min} to {max}"),
+            Self::AutoOrInt { min, max } => format!("auto, or an integer from {min} to {max}"),
+            Self::Text(rule) => rule.what.into(),
+            Self::Choice { words, .. } => {
+                let names: Vec<&str> = words.iter().map(|word| word.name).collect();
+                format!("one of {}", names.join(", "))
+            }
+            Self::List(item) => format!("a list, each item {}", item.expected()),
+            Self::OneOrList(item) => format!("{}, or a list of such", item.expected()),
+            Self::Section(keys) => format!("a section {}", key_names(keys)),
+            Self::Named { name, .. } => format!("a map; each key is {}", name.what),
+            Self::SectionOr { section, other } => format!("{}, or a section {}", other.expected(), key_names(section)),
+        }
+    }
+
+    /// The keys of a section of this kind.
+    pub fn keys(&self) -> Option<&'static [Key]> {
+        match self {
+            Self::Section(keys) | Self::SectionOr { section: keys, .. } => Some(keys),
+            _ => None,
+        }
+    }
+
+    /// Lists and maps, where nothing (`timeouts:` with every line below it commented out) means empty.
+    pub fn can_be_empty(&self) -> bool {
+        matches!(self, Self::List(_) | Self::OneOrList(_) | Self::Section(_) | Self::Named { .. })
+    }
+}
+
+/// `{host, port, …}`
+fn key_names(keys: &[Key]) -> String {
+    /// Enough to recognise the section by.
+    const SHOWN: usize = 4;
+    let mut names: Vec<&str> = keys.iter().take(SHOWN).map(|key| key.name).collect();
+    if keys.len() > SHOWN {
+        names.push("…");
+    }
+    format!("{{{}}}", names.join(", "))
+}

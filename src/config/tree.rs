@@ -1,0 +1,231 @@
+//! A configuration as a tree of values, each of which knows where it stands: the form in which every source (file, environment,
+//! command line, defaults) meets the others. It knows YAML's shapes, and nothing of tidegate's keys.
+//!
+//! ```text
+//!     Node { value, place, path }
+//!              |      |      `-- limits.max_headers       what a message calls it
+//!              |      `--------- line 14, column 3        where a message points
+//!              `---------------- scalar | List | Map | Invalid
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+/// One value and where it came from.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub value: Value,
+    /// Where it was written.
+    pub place: Place,
+    /// Its key's path, as written.
+    pub path: Path,
+}
+
+/// What YAML can say.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum Value {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+    /// Something stood here and was refused: later checks neither use it nor complain that it is missing.
+    Invalid,
+}
+
+/// One line of a map. Equal keys are kept side by side, to be refused with their place.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As written.
+    pub key: String,
+    /// Where the key stands (its value may stand lines below).
+    pub place: Place,
+    /// Its value.
+    pub node: Node,
+}
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the file. `container` numbers the values whose exact place takes a second walk to find (see `file.rs`).
+    File {
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// The how-manieth list or map of the document.
+        container: Option<usize>,
+    },
+    /// By this variable or option.
+    Named(Arc<str>),
+    /// Nowhere: a default.
+    Nowhere,
+}
+
+impl Place {
+    pub fn named(name: &str) -> Self {
+        Self::Named(name.into())
+    }
+}
+
+/// The way to a value, as a list from the leaf up: children share what is above them, so long keys cost their length once.
+#[derive(Clone, Debug, Default)]
+pub struct Path(Option<Arc<Link>>);
+
+#[derive(Debug)]
+struct Link {
+    parent: Path,
+    step: Step,
+}
+
+#[derive(Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Path {
+    pub fn key(&self, key: &str) -> Self {
+        Self(Some(Arc::new(Link { parent: self.clone(), step: Step::Key(key.to_owned()) })))
+    }
+
+    pub fn index(&self, index: usize) -> Self {
+        Self(Some(Arc::new(Link { parent: self.clone(), step: Step::Index(index) })))
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(link) = &self.0 else { return Ok(()) };
+        link.parent.fmt(f)?;
+        match &link.step {
+            Step::Key(key) if link.parent.is_root() => write!(f, "{}", Shown(key)),
+            Step::Key(key) => write!(f, ".{}", Shown(key)),
+            Step::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+/// Text from a source, made fit for a message of one line: controls escaped, what is too long cut.
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// More of a wrong value than this helps nobody.
+        const MAX_CHARS: usize = 80;
+        for (count, c) in self.0.chars().enumerate() {
+            if count == MAX_CHARS {
+                return f.write_str("…");
+            }
+            if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    pub fn new(value: Value, place: Place, path: Path) -> Self {
+        Self { value, place, path }
+    }
+
+    /// The same place and path with another value.
+    pub fn with(&self, value: Value) -> Self {
+        Self { value, place: self.place.clone(), path: self.path.clone() }
+    }
+
+    /// A map of its own place: `{key: text, …}`.
+    pub fn map_of(&self, pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
+        let entries = pairs.into_iter().map(|(key, value)| Entry {
+            key: key.to_owned(),
+            place: self.place.clone(),
+            node: Self::new(value, self.place.clone(), self.path.key(key)),
+        });
+        self.with(Value::Map(entries.collect()))
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        if let Value::Map(entries) = &self.value { entries } else { &[] }
+    }
+
+    pub fn items(&self) -> &[Node] {
+        if let Value::List(items) = &self.value { items } else { &[] }
+    }
+
+    /// The value under `key`; `None` where there is none, or null.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        let found = self.entries().iter().find(|entry| entry.key == key)?;
+        (!matches!(found.node.value, Value::Null)).then_some(&found.node)
+    }
+
+    /// Whether `key` is there at all, null included.
+    pub fn has(&self, key: &str) -> bool {
+        self.entries().iter().any(|entry| entry.key == key)
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { Some(text) } else { None }
+    }
+
+    /// A number of the wanted type, if it is one and fits.
+    pub fn int<T: TryFrom<i128>>(&self) -> Option<T> {
+        if let Value::Int(int) = self.value { T::try_from(int).ok() } else { None }
+    }
+
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.value, Value::Invalid)
+    }
+
+    /// Lays `node` at `path`, making the maps on the way.
+    pub fn set(&mut self, path: &[&str], node: Node) {
+        let Some((first, rest)) = path.split_first() else {
+            *self = node;
+            return;
+        };
+        if !matches!(self.value, Value::Map(_)) {
+            self.value = Value::Map(Vec::new());
+        }
+        let Value::Map(entries) = &mut self.value else { return };
+        let found = entries.iter().position(|entry| entry.key == *first).unwrap_or_else(|| {
+            let empty = Node::new(Value::Null, node.place.clone(), self.path.key(first));
+            entries.push(Entry { key: (*first).to_owned(), place: node.place.clone(), node: empty });
+            entries.len() - 1
+        });
+        entries[found].node.set(rest, node);
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match &self.value {
+            Value::Null | Value::Invalid => s.serialize_unit(),
+            Value::Bool(v) => s.serialize_bool(*v),
+            Value::Int(v) => s.serialize_i128(*v),
+            Value::Float(v) => s.serialize_f64(*v),
+            Value::Text(v) => s.serialize_str(v),
+            Value::List(items) => {
+                let mut list = s.serialize_seq(Some(items.len()))?;
+                for item in items {
+                    list.serialize_element(item)?;
+                }
+                list.end()
+            }
+            Value::Map(entries) => {
+                let mut map = s.serialize_map(Some(entries.len()))?;
+                for entry in entries {
+                    map.serialize_entry(&entry.key, &entry.node)?;
+                }
+                map.end()
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! File descriptors: a client is let in only while it and those before it can still get one for an upstream each.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// Descriptors kept free for what comes and goes: log files, look-ups, a reload, the admin port.
+const RESERVE: usize = 16;
+
+/// What the process may have open, and what its sockets take of it.
+#[derive(Debug)]
+pub struct Descriptors {
+    /// For clients and upstreams together.
+    available: usize,
+    clients: AtomicUsize,
+    upstreams: AtomicUsize,
+}
+
+impl Descriptors {
+    /// `limit` is RLIMIT_NOFILE, `in_use` what is open before the first client.
+    pub fn new(limit: usize, in_use: usize) -> Self {
+        let available = limit.saturating_sub(in_use + RESERVE);
+        Self { available, clients: AtomicUsize::new(0), upstreams: AtomicUsize::new(0) }
+    }
+
+    /// Counts a client in, if it could still be given an upstream connection.
+    pub fn admit_client(&self) -> bool {
+        let clients = self.clients.fetch_add(1, SeqCst) + 1;
+        let upstreams = self.upstreams.load(SeqCst);
+        let admitted = clients + upstreams.max(clients) <= self.available;
+        if !admitted {
+            self.clients.fetch_sub(1, SeqCst);
+        }
+        admitted
+    }
+
+    /// A client's descriptor is closed.
+    pub fn client_left(&self) {
+        self.clients.fetch_sub(1, SeqCst);
+    }
+
+    /// Counts an upstream connection in, if there is a descriptor for it.
+    pub fn admit_upstream(&self) -> bool {
+        let upstreams = self.upstreams.fetch_add(1, SeqCst) + 1;
+        let admitted = upstreams + self.clients.load(SeqCst) <= self.available;
+        if !admitted {
+            self.upstreams.fetch_sub(1, SeqCst);
+        }
+        admitted
+    }
+
+    /// Whether an upstream connection could be counted in now.
+    pub fn has_free(&self) -> bool {
+        self.upstreams.load(SeqCst) + self.clients.load(SeqCst) < self.available
+    }
+
+    /// An upstream's descriptor is closed.
+    pub fn upstream_left(&self) {
+        self.upstreams.fetch_sub(1, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_let_in_can_have_an_upstream() {
+        let descriptors = Descriptors::new(RESERVE + 9, 2);
+        assert!((0..3).all(|_| descriptors.admit_client()));
+        assert!(!descriptors.admit_client());
+        assert!((0..3).all(|_| descriptors.admit_upstream()));
+        descriptors.client_left();
+        assert!(descriptors.admit_client() && !descriptors.admit_client());
+    }
+}

@@ -1,0 +1,360 @@
+//! The chunked coding (RFC 9112 7.1), decoded digit by digit and made canonical in place.
+//!
+//! What stays in the buffer is what may be passed on: sizes without leading zeros, no extensions, trailer fields that neither
+//! frame nor route; or, for a recipient that does not know the coding, the data alone. It is never longer than what came in.
+//!
+//! ```text
+//!     Size -> (extensions) -> SizeLf -> Data -> DataCr -> DataLf -> Size …
+//!                               `-- size 0 --> Trailer … -> End
+//! ```
+
+use super::fields::{self, Field, is_tchar};
+use super::{HeadLimits, Refusal};
+
+/// Hex digits of one chunk size: as many as fit 64 bits.
+const MAX_DIGITS: u8 = 16;
+/// Bytes of one chunk's extensions.
+const MAX_EXTENSION: u16 = 1024;
+/// Bytes of all extensions of a body beyond an eighth of its data: extensions must not cost more than they carry.
+const FREE_OVERHEAD: u64 = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Size,
+    /// Blanks after the size: only an extension may follow.
+    SizeBlank,
+    ExtensionStart,
+    ExtensionName,
+    NameBlank,
+    ValueStart,
+    Value,
+    Quoted,
+    QuotedPair,
+    ValueEnd,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    Trailer,
+    End,
+}
+
+/// Where in a chunked body we are.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    state: State,
+    digits: u8,
+    extension: u16,
+    /// The size being read, then the data bytes that are left of the chunk.
+    left: u64,
+    /// Data bytes announced so far, of all chunks.
+    announced: u64,
+    /// Bytes of extensions so far.
+    overhead: u64,
+    trailer_lines: u16,
+    trailer_bytes: u32,
+}
+
+/// What is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The chunks, canonical.
+    Framing,
+    /// The data without its framing.
+    Data,
+}
+
+/// How far a look at new bytes got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes looked at.
+    pub consumed: usize,
+    /// Bytes of these that remain, at the front.
+    pub kept: usize,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self { state: State::Size, digits: 0, extension: 0, left: 0, announced: 0, overhead: 0, trailer_lines: 0, trailer_bytes: 0 }
+    }
+}
+
+impl Decoder {
+    /// Whether the last chunk and the trailer section have come.
+    pub fn is_ended(&self) -> bool {
+        self.state == State::End
+    }
+
+    /// Data bytes announced by the chunk sizes so far: what a limit on content is held against.
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
+    /// Bytes that follow and need no look.
+    pub fn opaque(&self) -> u64 {
+        if self.state == State::Data { self.left } else { 0 }
+    }
+
+    /// `n` of the [`Decoder::opaque`] bytes went by elsewhere.
+    pub fn moved(&mut self, n: u64) {
+        debug_assert!(n <= self.opaque());
+        self.left -= n;
+        if self.left == 0 {
+            self.state = State::DataCr;
+        }
+    }
+
+    /// Looks at new bytes, and shortens them in place to what is passed on. It stops after the end of the body, and before
+    /// a trailer line that is not complete or a zero whose meaning the next byte tells.
+    pub fn decode(&mut self, bytes: &mut [u8], keep: Keep, limits: &HeadLimits) -> Result<Step, Refusal> {
+        let mut step = Step { consumed: 0, kept: 0 };
+        while step.consumed < bytes.len() && self.state != State::End {
+            match self.state {
+                State::Data => {
+                    let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - step.consumed);
+                    shift(bytes, &mut step, n);
+                    self.moved(n as u64);
+                }
+                State::Trailer => {
+                    let Some(len) = self.trailer_line(&bytes[step.consumed..], limits)? else { break };
+                    let line = &bytes[step.consumed..step.consumed + len];
+                    if keep == Keep::Framing && may_pass(line) {
+                        shift(bytes, &mut step, len);
+                    } else {
+                        step.consumed += len;
+                    }
+                }
+                _ => {
+                    let b = bytes[step.consumed];
+                    // Whether a zero leads other digits or is the size shows with the byte after it.
+                    let leads = self.state == State::Size && b == b'0' && (self.digits == 0 || self.left == 0);
+                    let after = bytes.get(step.consumed + 1).copied();
+                    if leads && after.is_none() {
+                        break;
+                    }
+                    step.consumed += 1;
+                    let passes = self.byte(b)? && !(leads && after.is_some_and(|b| b.is_ascii_hexdigit()));
+                    if passes && keep == Keep::Framing {
+                        bytes[step.kept] = b;
+                        step.kept += 1;
+                    }
+                }
+            }
+        }
+        Ok(step)
+    }
+
+    /// One byte of the framing around the data; says whether it is part of the canonical form.
+    fn byte(&mut self, b: u8) -> Result<bool, Refusal> {
+        use State::*;
+        if !matches!(self.state, Size | SizeLf | DataCr | DataLf) {
+            self.count_extension()?;
+        }
+        let next = match (self.state, b) {
+            (Size, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => return self.digit(b),
+            (Size | SizeBlank, b' ' | b'\t') if self.digits > 0 => SizeBlank,
+            (Size | SizeBlank, b';') if self.digits > 0 => ExtensionStart,
+            (Size, b'\r') if self.digits > 0 => SizeLf,
+            (ExtensionStart, b' ' | b'\t') => ExtensionStart,
+            (ExtensionStart | ExtensionName, b) if is_tchar(b) => ExtensionName,
+            (ExtensionName | NameBlank, b' ' | b'\t') => NameBlank,
+            (ExtensionName | NameBlank, b'=') => ValueStart,
+            (ExtensionName | NameBlank | Value | ValueEnd, b';') => ExtensionStart,
+            (ExtensionName | Value | ValueEnd, b'\r') => SizeLf,
+            (ValueStart, b' ' | b'\t') => ValueStart,
+            (ValueStart, b'"') => Quoted,
+            (ValueStart | Value, b) if is_tchar(b) => Value,
+            (Value, b' ' | b'\t') => SizeBlank,
+            (ValueEnd, b' ' | b'\t') => SizeBlank,
+            (Quoted, b'"') => ValueEnd,
+            (Quoted, b'\\') => QuotedPair,
+            (Quoted | QuotedPair, b) if fields::is_value(&[b]) => Quoted,
+            (SizeLf, b'\n') if self.left == 0 => Trailer,
+            (SizeLf, b'\n') => self.start_data()?,
+            (DataCr, b'\r') => DataLf,
+            (DataLf, b'\n') => {
+                (self.digits, self.extension) = (0, 0);
+                Size
+            }
+            (Size, _) => return Err(Refusal::Malformed("a chunk size is not plain hexadecimal digits")),
+            (SizeLf, _) => return Err(Refusal::Malformed("a chunk size does not end in CRLF")),
+            (DataCr | DataLf, _) => return Err(Refusal::Malformed("chunk data does not end in CRLF")),
+            _ => return Err(Refusal::Malformed("a chunk extension is malformed")),
+        };
+        self.state = next;
+        Ok(matches!((next, b), (SizeLf, b'\r') | (Trailer | Data | DataLf, _)) || (next == Size && b == b'\n'))
+    }
+
+    fn digit(&mut self, b: u8) -> Result<bool, Refusal> {
+        if self.digits == MAX_DIGITS {
+            return Err(Refusal::Malformed("a chunk size has too many digits"));
+        }
+        if self.digits == 0 {
+            self.left = 0;
+        }
+        self.digits += 1;
+        let value = (b as char).to_digit(16).unwrap_or(0);
+        // Sixteen digits fit; the check stays, should the constant above ever change.
+        self.left = self.left.checked_mul(16).ok_or(Refusal::Malformed("a chunk size is too large"))? + u64::from(value);
+        Ok(true)
+    }
+
+    fn start_data(&mut self) -> Result<State, Refusal> {
+        let announced = self.announced.checked_add(self.left);
+        self.announced = announced.ok_or(Refusal::Malformed("a chunk size is too large"))?;
+        Ok(State::Data)
+    }
+
+    fn count_extension(&mut self) -> Result<(), Refusal> {
+        self.extension += 1;
+        self.overhead += 1;
+        if self.extension > MAX_EXTENSION || self.overhead > FREE_OVERHEAD + self.announced / 8 {
+            return Err(Refusal::Malformed("chunk extensions are too large"));
+        }
+        Ok(())
+    }
+
+    /// The length of the trailer line at the front of `bytes`, once it is complete and valid (RFC 9112 7.1.2).
+    fn trailer_line(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+        let too_large = Err(Refusal::HeadTooLarge("the trailer section is too large"));
+        let Some(lf) = memchr::memchr(b'\n', bytes) else {
+            return if bytes.len() > limits.line + 1 { too_large } else { Ok(None) };
+        };
+        let Some(line) = bytes[..lf].strip_suffix(b"\r") else {
+            return Err(Refusal::Malformed("a trailer line ends in a bare LF"));
+        };
+        if line.is_empty() {
+            self.state = State::End;
+            return Ok(Some(lf + 1));
+        }
+        self.trailer_lines += 1;
+        self.trailer_bytes = self.trailer_bytes.saturating_add(lf as u32 + 1);
+        let over = self.trailer_lines as usize > limits.lines || self.trailer_bytes as usize > limits.total;
+        if over || line.len() > limits.line {
+            return too_large;
+        }
+        let colon = line.iter().position(|&b| b == b':').unwrap_or(0);
+        if !fields::is_token(&line[..colon]) || !fields::is_value(&line[colon + 1..]) {
+            return Err(Refusal::Malformed("a trailer field is malformed"));
+        }
+        Ok(Some(lf + 1))
+    }
+}
+
+/// Moves `n` bytes from where we read to where we write.
+fn shift(bytes: &mut [u8], step: &mut Step, n: usize) {
+    if step.kept != step.consumed {
+        bytes.copy_within(step.consumed..step.consumed + n, step.kept);
+    }
+    step.consumed += n;
+    step.kept += n;
+}
+
+/// Whether a valid trailer line goes on: fields that frame, route or authenticate have no place there (RFC 9110 6.5.1).
+fn may_pass(line: &[u8]) -> bool {
+    let name = &line[..line.iter().position(|&b| b == b':').unwrap_or(0)];
+    let harmless = matches!(fields::classify(name), Field::Other | Field::Date | Field::UserAgent | Field::Referer);
+    harmless && !fields::is_look_alike(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { first_line: 64, line: 64, lines: 3, total: 100 };
+
+    fn run(decoder: &mut Decoder, body: &[u8], piece: usize, keep: Keep) -> Result<(Vec<u8>, usize), Refusal> {
+        let (mut out, mut buffer, mut rest) = (Vec::new(), Vec::new(), body);
+        while !decoder.is_ended() && !rest.is_empty() {
+            let (now, later) = rest.split_at(piece.min(rest.len()));
+            buffer.extend_from_slice(now);
+            rest = later;
+            let step = decoder.decode(&mut buffer, keep, &LIMITS)?;
+            out.extend_from_slice(&buffer[..step.kept]);
+            buffer.drain(..step.consumed);
+        }
+        Ok((out, buffer.len() + rest.len()))
+    }
+
+    /// Whole, byte by byte, and with bytes following: always the same.
+    fn decode(body: &[u8], keep: Keep) -> Result<Vec<u8>, Refusal> {
+        let mut decoder = Decoder::default();
+        let whole = run(&mut decoder, body, usize::MAX, keep);
+        let ended = decoder.is_ended();
+        let by_byte = run(&mut Decoder::default(), body, 1, keep);
+        assert_eq!(whole.as_ref().map(|r| &r.0).map_err(|e| *e), by_byte.as_ref().map(|r| &r.0).map_err(|e| *e));
+        if ended {
+            let followed = [body, b"GET / HTTP/1.1\r\n"].concat();
+            assert_eq!(run(&mut Decoder::default(), &followed, usize::MAX, keep).map(|r| r.1), Ok(16));
+        }
+        whole.map(|r| r.0)
+    }
+
+    #[test]
+    fn canonical_bodies_pass_untouched() {
+        for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "A\r\n0123456789\r\n1f\r\n", "1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"] {
+            assert_eq!(decode(body.as_bytes(), Keep::Framing).unwrap(), body.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_made_so() {
+        let body = b"0005;a=b ; c=\"d\\\"\t\";e\r\nhello\r\n000;x\r\nContent-Length: 3\r\nX: y\r\nhost_: z\r\nHOST: q\r\n\r\n";
+        let limits = HeadLimits { lines: 9, ..LIMITS };
+        let mut bytes = *body;
+        let step = Decoder::default().decode(&mut bytes, Keep::Framing, &limits).unwrap();
+        assert_eq!(&bytes[..step.kept], b"5\r\nhello\r\n0\r\nX: y\r\nhost_: z\r\n\r\n");
+        assert_eq!(decode(b"05;a\r\nhello\r\n0\r\nX: y\r\n\r\n", Keep::Data).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for body in [
+            "\r\n",
+            ";x\r\n",
+            "+5\r\n",
+            "-1\r\n",
+            "0x5\r\n",
+            "5g\r\n",
+            " 5\r\n",
+            "5 \r\n",
+            "5\n",
+            "5\r5",
+            "5\r\nhello0",
+            "5\r\nhello\n",
+            "5;\r\n",
+            "5;=\r\n",
+            "5;a=\r\n",
+            "5;a=\"\n",
+            "5;a\nb",
+            "00000000000000005\r\n",
+            "ffffffffffffffff\r\n\0\0",
+            "0\r\n:x\r\n",
+            "0\r\nx\r\n",
+            "0\r\n x: y\r\n",
+            "0\r\nx : y\r\n",
+            "0\r\nx: y\n",
+            "0\r\nx: \0\r\n",
+            "0\r\na:\r\nb:\r\nc:\r\nd:\r\n",
+        ] {
+            let result = decode(body.as_bytes(), Keep::Framing);
+            assert!(result.is_err() || body.starts_with("ffff"), "{body:?} gave {result:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_that_overflow_together_are_refused() {
+        let mut decoder = Decoder::default();
+        decoder.decode(&mut b"ffffffffffffffff\r\n".to_vec(), Keep::Framing, &LIMITS).unwrap();
+        decoder.moved(u64::MAX);
+        assert!(decoder.decode(&mut b"\r\n1\r\n".to_vec(), Keep::Framing, &LIMITS).is_err());
+    }
+
+    #[test]
+    fn extensions_may_not_outweigh_the_data() {
+        let chunk = [b"1;".as_slice(), &[b'x'; 1000], b"\r\na\r\n"].concat();
+        let body = chunk.repeat(70);
+        assert!(decode(&body, Keep::Framing).is_err());
+        assert!(decode(&chunk.repeat(60), Keep::Framing).is_ok());
+    }
+}

@@ -1,0 +1,49 @@
+//! The grammar and framing of HTTP/1.1 (RFC 9110, RFC 9112): bytes in, facts out. No socket, no clock, no allocation per field.
+//!
+//! What two parsers could read differently is a [`Refusal`], never a guess.
+
+pub mod chunked;
+pub mod date;
+pub mod fields;
+pub mod framing;
+pub mod request;
+pub mod response;
+pub mod scan;
+pub mod write;
+
+/// Fields that a head may have at most, whatever is configured: the parser's table lies on the stack.
+pub const MAX_FIELDS: usize = 1024;
+
+/// Why a message is not accepted. The text says what is wrong with it, for the person who sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Against the grammar, or readable in two ways.
+    Malformed(&'static str),
+    /// The request line is longer than allowed.
+    LineTooLong,
+    /// A field line, their number or the whole head is larger than allowed.
+    HeadTooLarge(&'static str),
+    /// More content than allowed.
+    BodyTooLarge,
+    /// Neither HTTP/1.0 nor HTTP/1.1.
+    Version,
+    /// A method that a reverse proxy does not serve.
+    Method,
+    /// A transfer coding other than a single `chunked`.
+    Coding,
+    /// An `Expect` other than `100-continue`.
+    Expectation,
+}
+
+/// What a head may weigh.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes of the first line.
+    pub first_line: usize,
+    /// Bytes of one field line.
+    pub line: usize,
+    /// Number of field lines.
+    pub lines: usize,
+    /// Bytes of the whole head.
+    pub total: usize,
+}

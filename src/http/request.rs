@@ -1,0 +1,366 @@
+//! A request head: parsed by httparse, then held to the strictness that it lacks. One way to read it, or a [`Refusal`].
+
+use super::fields::{self, Field, classify};
+use super::framing::Length;
+use super::{MAX_FIELDS, Refusal};
+use crate::base::text;
+use httparse::Header;
+use std::mem::MaybeUninit;
+
+/// Storage for the parser's table of fields, borrowed by the [`Request`].
+pub struct Table<'a>([MaybeUninit<Header<'a>>; MAX_FIELDS]);
+
+impl Default for Table<'_> {
+    fn default() -> Self {
+        Self([const { MaybeUninit::uninit() }; MAX_FIELDS])
+    }
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn slots(&mut self) -> &mut [MaybeUninit<Header<'a>>] {
+        &mut self.0
+    }
+}
+
+/// A request head that can be read in one way only.
+#[derive(Debug)]
+pub struct Request<'t, 'a> {
+    /// `token`, case-sensitive.
+    pub method: &'a str,
+    /// As received.
+    pub target: &'a str,
+    /// What goes on: origin-form, or `*`.
+    pub path: &'a str,
+    /// HTTP/1.`minor`: 0 or 1.
+    pub minor: u8,
+    /// Who is asked: of an absolute-form target, else of `Host`; empty for HTTP/1.0 without either.
+    pub authority: &'a str,
+    /// All field lines as they came.
+    pub fields: &'t [Header<'a>],
+    /// Of the body.
+    pub length: Length,
+    /// What `Connection` says.
+    pub connection: Connection,
+    /// `Expect: 100-continue` from a client that can be sent one.
+    pub expects_continue: bool,
+    /// `TE: trailers`.
+    pub takes_trailers: bool,
+    /// The client takes JSON and no text.
+    pub wants_json: bool,
+    /// How often tidegate stands in `Via` already.
+    pub times_here: u32,
+    /// For the log.
+    pub user_agent: Option<&'a [u8]>,
+    /// For the log.
+    pub referer: Option<&'a [u8]>,
+}
+
+/// What the `Connection` fields of a message say (RFC 9110 7.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// `close`
+    pub close: bool,
+    /// `keep-alive`
+    pub keep_alive: bool,
+    /// It names fields.
+    pub names_fields: bool,
+}
+
+impl Connection {
+    /// Adds one `Connection` field.
+    pub(super) fn read(&mut self, value: &[u8]) {
+        for option in text::list(value) {
+            if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else {
+                self.names_fields = true;
+            }
+        }
+    }
+
+    /// Whether the connection outlives the message (RFC 9112 9.3).
+    pub fn persists(self, minor: u8) -> bool {
+        !self.close && (minor == 1 || self.keep_alive)
+    }
+}
+
+impl<'t, 'a> Request<'t, 'a> {
+    /// Reads a whole head, up to and including the empty line.
+    pub fn parse(head: &'a [u8], table: &'t mut Table<'a>) -> Result<Self, Refusal> {
+        let mut parsed = httparse::Request::new(&mut []);
+        let status = parsed.parse_with_uninit_headers(head, table.slots());
+        let (Ok(httparse::Status::Complete(length)), Some(method), Some(target), Some(minor)) =
+            (status, parsed.method, parsed.path, parsed.version)
+        else {
+            return Err(why(head, status));
+        };
+        if length != head.len() {
+            return Err(Refusal::Malformed("the head is malformed"));
+        }
+        if matches!(method, "CONNECT" | "TRACE") {
+            return Err(Refusal::Method);
+        }
+        let (path, absolute) = split_target(method, target)?;
+        let mut request = Self {
+            method,
+            target,
+            path,
+            minor,
+            authority: "",
+            fields: parsed.headers,
+            length: Length::Empty,
+            connection: Connection::default(),
+            expects_continue: false,
+            takes_trailers: false,
+            wants_json: false,
+            times_here: 0,
+            user_agent: None,
+            referer: None,
+        };
+        request.read_fields(absolute)?;
+        Ok(request)
+    }
+
+    /// The value of the first field of that class.
+    pub fn first(&self, field: Field) -> Option<&'a [u8]> {
+        self.fields.iter().find(|f| classify(f.name.as_bytes()) == field).map(|f| f.value)
+    }
+
+    /// Whether sending it twice does no more than sending it once (RFC 9110 9.2.2), of the methods that the contract names.
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    }
+
+    fn read_fields(&mut self, absolute: Option<&'a str>) -> Result<(), Refusal> {
+        let (mut host, mut content_length, mut chunked, mut takes_text) = (None, None, false, false);
+        for field in self.fields {
+            let value = field.value;
+            match classify(field.name.as_bytes()) {
+                Field::Host => {
+                    let value = text::trim(value);
+                    if host.is_some() {
+                        return Err(Refusal::Malformed("more than one Host"));
+                    }
+                    if !fields::is_host(value) {
+                        return Err(Refusal::Malformed("Host is not a host"));
+                    }
+                    // The check above let ASCII through only.
+                    host = Some(std::str::from_utf8(value).unwrap_or_default());
+                }
+                Field::ContentLength => {
+                    let n = read_content_length(value).ok_or(Refusal::Malformed("Content-Length is not one plain number"))?;
+                    if content_length.replace(n).is_some() {
+                        return Err(Refusal::Malformed("more than one Content-Length"));
+                    }
+                }
+                Field::TransferEncoding => {
+                    if self.minor == 0 {
+                        return Err(Refusal::Malformed("Transfer-Encoding in an HTTP/1.0 request"));
+                    }
+                    if chunked {
+                        return Err(Refusal::Malformed("more than one Transfer-Encoding"));
+                    }
+                    read_transfer_encoding(value)?;
+                    chunked = true;
+                }
+                Field::Connection => self.connection.read(value),
+                Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = self.minor == 1,
+                Field::Expect if self.minor == 1 => return Err(Refusal::Expectation),
+                Field::Te => self.takes_trailers |= text::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
+                Field::Via => self.times_here += text::list(value).filter(|hop| names_us(hop)).count() as u32,
+                Field::Accept => {
+                    for range in text::list(value) {
+                        let range = text::trim(range.split(|&b| b == b';').next().unwrap_or_default());
+                        self.wants_json |= range.eq_ignore_ascii_case(b"application/json");
+                        takes_text |= range == b"*/*" || range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));
+                    }
+                }
+                Field::UserAgent => self.user_agent = Some(value),
+                Field::Referer => self.referer = Some(value),
+                _ => {}
+            }
+        }
+        if host.is_none() && self.minor == 1 {
+            return Err(Refusal::Malformed("no Host"));
+        }
+        if chunked && content_length.is_some() {
+            return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
+        }
+        self.wants_json &= !takes_text;
+        self.authority = absolute.or(host).unwrap_or_default();
+        self.length = match content_length {
+            _ if chunked => Length::Chunked,
+            None | Some(0) => Length::Empty,
+            Some(n) => Length::Known(n),
+        };
+        Ok(())
+    }
+}
+
+/// Why httparse did not take a whole head. Other versions are told apart, because the remedy is another.
+fn why(head: &[u8], status: httparse::Result<usize>) -> Refusal {
+    match status {
+        Err(httparse::Error::TooManyHeaders) => Refusal::HeadTooLarge("too many fields"),
+        Err(httparse::Error::Version) if has_other_version(head) => Refusal::Version,
+        Err(httparse::Error::Version) => Refusal::Malformed("the request line does not end in an HTTP version"),
+        Err(httparse::Error::HeaderName) => Refusal::Malformed("a field name is malformed"),
+        Err(httparse::Error::HeaderValue) => Refusal::Malformed("a field value is malformed"),
+        Err(httparse::Error::Token) => Refusal::Malformed("the request line is malformed"),
+        Err(httparse::Error::NewLine) => Refusal::Malformed("a line end is malformed"),
+        _ => Refusal::Malformed("the head is malformed"),
+    }
+}
+
+/// `method SP target SP HTTP/d.d`, whatever the digits (RFC 9112 2.3).
+fn has_other_version(head: &[u8]) -> bool {
+    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
+    let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// The forms of RFC 9112 3.2 that a reverse proxy takes: what goes on, and the authority if the target names one.
+fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a str>), Refusal> {
+    let malformed = Refusal::Malformed("the request target is malformed");
+    if !fields::is_target(target.as_bytes()) {
+        return Err(malformed);
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok((target, None));
+    }
+    let scheme = target.get(..8).map_or("", |start| if start.eq_ignore_ascii_case("https://") { start } else { &start[..7] });
+    if scheme.is_empty() || !(scheme.eq_ignore_ascii_case("http://") || scheme.len() == 8) {
+        return Err(malformed);
+    }
+    let rest = &target[scheme.len()..];
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    if !fields::is_host(authority.as_bytes()) {
+        return Err(malformed);
+    }
+    match path {
+        "" if method == "OPTIONS" => Ok(("*", Some(authority))),
+        "" => Ok(("/", Some(authority))),
+        _ if path.starts_with('/') => Ok((path, Some(authority))),
+        // `http://host?query` has an empty path: the writer puts the `/` before it.
+        _ => Ok((path, Some(authority))),
+    }
+}
+
+/// One plain decimal number that fits (RFC 9112 6.2): no sign, no list, no blanks inside.
+pub(super) fn read_content_length(value: &[u8]) -> Option<u64> {
+    let value = text::trim(value);
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0u64, |n, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// Exactly `chunked` (RFC 9112 6.1); codings that exist but are not served are told apart from nonsense.
+fn read_transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
+    if text::trim(value).eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let known = |coding: &[u8]| {
+        ["gzip", "x-gzip", "deflate", "compress", "x-compress", "chunked", "identity"]
+            .iter()
+            .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let ends_chunked = text::list(value).last().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let chunked_once = text::list(value).filter(|coding| coding.eq_ignore_ascii_case(b"chunked")).count() == 1;
+    if text::list(value).all(known) && ends_chunked && chunked_once {
+        return Err(Refusal::Coding);
+    }
+    Err(Refusal::Malformed("Transfer-Encoding is not a single chunked"))
+}
+
+/// One member of a `Via` list (RFC 9110 7.6.3): received-protocol, received-by, perhaps a comment.
+fn names_us(hop: &[u8]) -> bool {
+    let mut words = hop.split(|&b| b == b' ' || b == b'\t').filter(|word| !word.is_empty());
+    words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(super::write::NAME.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(head: &str) -> Option<Refusal> {
+        Request::parse(head.as_bytes(), &mut Table::default()).err()
+    }
+
+    #[test]
+    fn one_way_to_read_it_or_none() {
+        let malformed = [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET / HTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /\r\n\r\n",
+        ];
+        for head in malformed {
+            assert!(matches!(refusal(head), Some(Refusal::Malformed(_))), "{head:?} gave {:?}", refusal(head));
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_remedy() {
+        for (head, expected) in [
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("PRI * HTTP/2.0\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
+            ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refusal::Coding),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", Refusal::Expectation),
+        ] {
+            assert_eq!(refusal(head), Some(expected), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_target_wins_over_host() {
+        for (target, path, authority) in
+            [("http://b:8/x?y", "/x?y", "b:8"), ("HTTPS://b", "/", "b"), ("http://b?q", "?q", "b"), ("/x", "/x", "a")]
+        {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            let mut table = Table::default();
+            let request = Request::parse(head.as_bytes(), &mut table).unwrap();
+            assert_eq!((request.path, request.authority), (path, authority));
+        }
+    }
+
+    #[test]
+    fn facts_of_a_head() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: TE, close, x-y\r\nTE: trailers;q=1, trailers\r\nAccept: application/json;q=1\r\n\
+            Expect: 100-Continue\r\nVia: 1.1 x, 1.1 tidegate (c)\r\nVia: 1.0 TideGate\r\nContent-Length: 007\r\nUser-Agent: u\r\n\r\n";
+        let mut table = Table::default();
+        let request = Request::parse(head.as_bytes(), &mut table).unwrap();
+        assert_eq!(request.connection, Connection { close: true, keep_alive: false, names_fields: true });
+        assert!(request.takes_trailers && request.wants_json && request.expects_continue && !request.is_idempotent());
+        assert_eq!((request.times_here, request.length, request.user_agent), (2, Length::Known(7), Some(&b"u"[..])));
+    }
+}

@@ -1,0 +1,139 @@
+//! A response head from an upstream: read as strictly as a request's wherever a difference could hurt.
+
+use super::Refusal;
+use super::fields::{Field, classify};
+use super::framing::Length;
+use super::request::{Connection, Table, read_content_length};
+use crate::base::text;
+use httparse::Header;
+
+/// A response head that can be read in one way only.
+#[derive(Debug)]
+pub struct Response<'t, 'a> {
+    /// 100 to 599.
+    pub status: u16,
+    /// May be empty.
+    pub reason: &'a str,
+    /// HTTP/1.`minor`: 0 or 1.
+    pub minor: u8,
+    /// All field lines as they came.
+    pub fields: &'t [Header<'a>],
+    /// Of the body that follows on the connection.
+    pub length: Length,
+    /// `Content-Length`, also where no body follows (`HEAD`, 304).
+    pub content_length: Option<u64>,
+    /// What `Connection` says.
+    pub connection: Connection,
+    /// It has a `Date`.
+    pub has_date: bool,
+}
+
+impl<'t, 'a> Response<'t, 'a> {
+    /// Reads a whole head, up to and including the empty line, as the answer to a request that was (not) `HEAD`.
+    pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table<'a>) -> Result<Self, Refusal> {
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let outcome = config.parse_response_with_uninit_headers(&mut parsed, head, table.slots());
+        let (Ok(httparse::Status::Complete(length)), Some(status), Some(minor)) = (outcome, parsed.code, parsed.version) else {
+            return Err(match outcome {
+                Err(httparse::Error::TooManyHeaders) => Refusal::HeadTooLarge("too many fields"),
+                _ => Refusal::Malformed("its head is malformed"),
+            });
+        };
+        if length != head.len() || !(100..=599).contains(&status) {
+            return Err(Refusal::Malformed("its status line is malformed"));
+        }
+        let mut response = Self {
+            status,
+            reason: parsed.reason.unwrap_or_default(),
+            minor,
+            fields: parsed.headers,
+            length: Length::Empty,
+            content_length: None,
+            connection: Connection::default(),
+            has_date: false,
+        };
+        response.read_fields(to_head)?;
+        Ok(response)
+    }
+
+    /// Whether it is not the last answer to its request (RFC 9110 15.2).
+    pub fn is_interim(&self) -> bool {
+        self.status < 200 && self.status != 101
+    }
+
+    /// RFC 9112 6.3, the steps that concern responses, by their numbers.
+    fn read_fields(&mut self, to_head: bool) -> Result<(), Refusal> {
+        let mut chunked = false;
+        for field in self.fields {
+            match classify(field.name.as_bytes()) {
+                Field::ContentLength => {
+                    // Step 5: anything but one plain number is unrecoverable.
+                    let n = read_content_length(field.value).ok_or(Refusal::Malformed("its Content-Length is not one plain number"))?;
+                    if self.content_length.replace(n).is_some() {
+                        return Err(Refusal::Malformed("it has more than one Content-Length"));
+                    }
+                }
+                Field::TransferEncoding => {
+                    if chunked || self.minor == 0 || !text::trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                        return Err(Refusal::Malformed("its Transfer-Encoding is not a single chunked"));
+                    }
+                    chunked = true;
+                }
+                Field::Connection => self.connection.read(field.value),
+                Field::Date => self.has_date = true,
+                _ => {}
+            }
+        }
+        if chunked && self.content_length.is_some() {
+            // Step 3 lets a proxy take the coding, and calls it an attempt at smuggling: refused here.
+            return Err(Refusal::Malformed("it has both Content-Length and Transfer-Encoding"));
+        }
+        self.length = match self.content_length {
+            // Step 1: no body, whatever the fields say.
+            _ if to_head || self.status < 200 || matches!(self.status, 204 | 304) => Length::Empty,
+            _ if chunked => Length::Chunked, // step 4
+            Some(0) => Length::Empty,        // step 6
+            Some(n) => Length::Known(n),     // step 6
+            None => Length::UntilClose,      // step 8
+        };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn length(head: &str, to_head: bool) -> Option<Length> {
+        Response::parse(head.as_bytes(), to_head, &mut Table::default()).ok().map(|response| response.length)
+    }
+
+    #[test]
+    fn how_a_body_ends() {
+        assert_eq!(length("HTTP/1.1 200 OK\r\n\r\n", false), Some(Length::UntilClose));
+        assert_eq!(length("HTTP/1.1 200\r\nContent-Length: 5\r\n\r\n", false), Some(Length::Known(5)));
+        assert_eq!(length("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Some(Length::Empty));
+        assert_eq!(length("HTTP/1.1 304 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false), Some(Length::Empty));
+        assert_eq!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", false), Some(Length::Chunked));
+    }
+
+    #[test]
+    fn what_could_be_read_two_ways_is_refused() {
+        for head in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5,5\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 999 OK\r\n\r\n",
+            "HTTP/2.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            "<html>\r\n\r\n",
+        ] {
+            assert_eq!(length(head, false), None, "{head:?}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where a head ends. The search goes on where it stopped, so a head that drips in byte by byte costs its bytes once; limits
+//! hold for what has come so far, line by line.
+
+use super::{HeadLimits, Refusal};
+
+/// Position within a head that is still coming in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadScan {
+    /// Bytes already searched.
+    searched: u32,
+    /// Start of the line being searched.
+    line: u32,
+    /// Lines complete so far, the first line included.
+    lines: u32,
+}
+
+impl HeadScan {
+    /// Whether the first line is complete.
+    pub fn has_first_line(&self) -> bool {
+        self.lines > 0
+    }
+
+    /// Looks at the bytes of `head` that are new and returns its length once the empty line is there.
+    pub fn find_end(&mut self, head: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+        let mut line = self.line as usize;
+        for lf in memchr::memchr_iter(b'\n', &head[self.searched as usize..]) {
+            let lf = self.searched as usize + lf;
+            if lf == 0 || head[lf - 1] != b'\r' {
+                return Err(Refusal::Malformed("a line of the head ends in a bare LF"));
+            }
+            let len = (lf - 1).saturating_sub(line);
+            if len == 0 {
+                let end = lf + 1;
+                return if end > limits.total { Err(too_large()) } else { Ok(Some(end)) };
+            }
+            self.check_line(len, limits)?;
+            self.lines += 1;
+            if self.lines as usize > limits.lines + 1 {
+                return Err(Refusal::HeadTooLarge("too many fields"));
+            }
+            line = lf + 1;
+        }
+        self.line = line as u32;
+        self.searched = head.len() as u32;
+        self.check_line((head.len() - line).saturating_sub(1), limits)?;
+        if head.len() >= limits.total { Err(too_large()) } else { Ok(None) }
+    }
+
+    fn check_line(&self, len: usize, limits: &HeadLimits) -> Result<(), Refusal> {
+        match self.lines {
+            0 if len > limits.first_line => Err(Refusal::LineTooLong),
+            1.. if len > limits.line => Err(Refusal::HeadTooLarge("a field line is too long")),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal::HeadTooLarge("the head is too large")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { first_line: 16, line: 8, lines: 2, total: 40 };
+
+    /// Whole, byte by byte, and with bytes following: always the same answer.
+    fn scan(head: &[u8]) -> Result<Option<usize>, Refusal> {
+        let whole = HeadScan::default().find_end(head, &LIMITS);
+        let mut scan = HeadScan::default();
+        let by_byte = (0..=head.len()).find_map(|n| scan.find_end(&head[..n], &LIMITS).transpose()).transpose();
+        assert_eq!(whole, by_byte);
+        whole
+    }
+
+    #[test]
+    fn finds_the_empty_line() {
+        assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r\n"), Ok(Some(24)));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\n\r\nrest"), Ok(Some(18)));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r"), Ok(None));
+    }
+
+    #[test]
+    fn limits_hold_before_the_end() {
+        assert_eq!(scan(b"GET /aaaaaaaaaaaaaaaaa"), Err(Refusal::LineTooLong));
+        assert_eq!(scan(b"G\r\na: 456789"), Ok(None));
+        assert_eq!(scan(b"G\r\na: 4567890"), Err(Refusal::HeadTooLarge("a field line is too long")));
+        assert_eq!(scan(b"G\r\na:\r\nb:\r\nc:\r\n"), Err(Refusal::HeadTooLarge("too many fields")));
+        let limits = HeadLimits { total: 10, ..LIMITS };
+        assert_eq!(HeadScan::default().find_end(b"G\r\na: b\r\n\r\n", &limits), Err(too_large()));
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_refused_at_once() {
+        for head in [&b"GET / HTTP/1.1\n"[..], b"\n", b"G\r\na: b\n\r\n"] {
+            assert!(matches!(scan(head), Err(Refusal::Malformed(_))));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One connected socket and what is known of its readiness.
+//!
+//! Both directions are registered once, edge-triggered, for the socket's whole life. The bits here are sticky: an edge sets
+//! them, only a refusal (WouldBlock) or a short transfer clears them. Readiness is a hint, so a spurious edge is harmless.
+
+use crate::base::ring::Ring;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+
+/// A stream socket that does not block.
+pub trait Socket {
+    /// Reads into the slices in order.
+    fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize>;
+    /// Writes the slices in order.
+    fn write(&mut self, from: &[IoSlice]) -> io::Result<usize>;
+    /// Sends a FIN after what was written.
+    fn shutdown_write(&mut self) -> io::Result<()>;
+    /// Whether the next close sends a RST instead.
+    fn reset_on_close(&mut self);
+    /// The error that is pending on the socket, if any.
+    fn take_error(&mut self) -> Option<io::Error>;
+}
+
+impl Socket for mio::net::TcpStream {
+    fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
+        match into {
+            [one] => Read::read(self, one),
+            several => self.read_vectored(several),
+        }
+    }
+
+    fn write(&mut self, from: &[IoSlice]) -> io::Result<usize> {
+        match from {
+            [one] => Write::write(self, one),
+            several => self.write_vectored(several),
+        }
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_close(&mut self) {
+        // Where it fails, a plain close is what is left.
+        let _ = socket2::SockRef::from(&*self).set_linger(Some(std::time::Duration::ZERO));
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        mio::net::TcpStream::take_error(self).unwrap_or_else(Some)
+    }
+}
+
+/// What one event of the poll said about a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edge {
+    /// Bytes, a FIN or an error can be read.
+    pub readable: bool,
+    /// Bytes can be written.
+    pub writable: bool,
+    /// A FIN lies behind the bytes: no further edge will tell.
+    pub read_closed: bool,
+    /// Reset, or both directions are closed.
+    pub gone: bool,
+}
+
+impl From<&mio::event::Event> for Edge {
+    fn from(event: &mio::event::Event) -> Self {
+        let (read_closed, gone) = (event.is_read_closed(), event.is_error() || event.is_write_closed());
+        Self { readable: event.is_readable() || read_closed || gone, writable: event.is_writable(), read_closed, gone }
+    }
+}
+
+/// How a transfer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Not now: an edge will come.
+    Blocked,
+    /// The other end closed its sending side.
+    Fin,
+    /// The connection is lost.
+    Failed,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Link<S> {
+    /// The socket.
+    pub socket: S,
+    /// As the edges said, and transfers since.
+    pub ready: Edge,
+}
+
+impl<S: Socket> Link<S> {
+    /// A socket of which nothing is known yet, but perhaps that it can be written to.
+    pub fn new(socket: S, writable: bool) -> Self {
+        Self { socket, ready: Edge { writable, ..Edge::default() } }
+    }
+
+    /// Adds what an edge says.
+    pub fn on_edge(&mut self, edge: Edge) {
+        self.ready.readable |= edge.readable;
+        self.ready.writable |= edge.writable;
+        self.ready.read_closed |= edge.read_closed;
+        self.ready.gone |= edge.gone;
+    }
+
+    /// Reads once into the ring's room.
+    pub fn fill(&mut self, ring: &mut Ring) -> Transfer {
+        let (first, second) = ring.room_mut();
+        let room = first.len() + second.len();
+        let read = if second.is_empty() {
+            self.socket.read(&mut [IoSliceMut::new(first)])
+        } else {
+            self.socket.read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)])
+        };
+        let transfer = self.after_read(read, room);
+        if let Transfer::Bytes(n) = transfer {
+            ring.fill(n);
+        }
+        transfer
+    }
+
+    /// Reads once into a plain buffer.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Transfer {
+        let room = buffer.len();
+        let read = self.socket.read(&mut [IoSliceMut::new(buffer)]);
+        self.after_read(read, room)
+    }
+
+    /// Writes once. Empty slices are left out.
+    pub fn send(&mut self, slices: &[IoSlice]) -> Transfer {
+        let mut filled = [IoSlice::new(&[]); 5];
+        let mut count = 0;
+        for slice in slices.iter().filter(|slice| !slice.is_empty()).take(filled.len()) {
+            filled[count] = *slice;
+            count += 1;
+        }
+        let wanted: usize = filled.iter().map(|slice| slice.len()).sum();
+        loop {
+            return match self.socket.write(&filled[..count]) {
+                Ok(n) => {
+                    self.ready.writable = n == wanted;
+                    Transfer::Bytes(n)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.ready.writable = false;
+                    Transfer::Blocked
+                }
+                Err(_) => Transfer::Failed,
+            };
+        }
+    }
+
+    fn after_read(&mut self, read: io::Result<usize>, room: usize) -> Transfer {
+        match read {
+            Ok(0) => {
+                self.ready.readable = false;
+                Transfer::Fin
+            }
+            Ok(n) => {
+                self.ready.readable = n == room || self.ready.read_closed;
+                Transfer::Bytes(n)
+            }
+            // Tried again with the next step: the bit stays.
+            Err(error) if error.kind() == ErrorKind::Interrupted => Transfer::Blocked,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.ready.readable = false;
+                Transfer::Blocked
+            }
+            Err(_) => {
+                self.ready.readable = false;
+                Transfer::Failed
+            }
+        }
+    }
+}

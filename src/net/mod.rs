@@ -1,0 +1,6 @@
+//! Sockets, and nothing about what goes over them.
+
+pub mod link;
+pub mod listen;
+pub mod sys;
+pub mod token;

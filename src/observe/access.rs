@@ -1,0 +1,275 @@
+//! One finished request -> one line of the access log. It formats and nothing else: no clock, no file, no allocation beyond
+//! the growth of the buffer it writes to.
+//!
+//! | format | a line |
+//! | --- | --- |
+//! | `text` | `2026-01-02T03:04:05.678Z 127.0.0.1:53412 "GET /a?b HTTP/1.1" 200 1234 0.012 upstream=127.0.0.1:9001 attempts=1 trace_id=…` |
+//! | `combined` | Apache's `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`; its time is that of the request's beginning |
+//! | `json` | one object, every field always there, `null` where it is not known |
+
+use super::escape;
+use super::stamp::Stamp;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// What there is to say of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Wall clock at the end of the request, in milliseconds since 1970.
+    pub unix_ms: u64,
+    /// The TCP peer.
+    pub client: SocketAddr,
+    /// The request line.
+    pub request: RequestLine<'a>,
+    /// `Host`, as the client sent it.
+    pub host: Option<&'a [u8]>,
+    /// Of the answer; 499 where the client left first.
+    pub status: u16,
+    /// Of the request, head and body.
+    pub bytes_in: u64,
+    /// Of the answer's body.
+    pub bytes_out: u64,
+    /// Head complete -> last byte to the client.
+    pub duration_micros: u64,
+    /// Request sent -> response head, of the last attempt.
+    pub upstream_micros: Option<u64>,
+    /// Name of the last upstream.
+    pub upstream: Option<&'a str>,
+    /// Attempts given to upstreams.
+    pub attempts: u32,
+    /// The reason's name, where the answer was made or cut here.
+    pub error: Option<&'a str>,
+    /// `hit`, `miss`, …, where there is a cache.
+    pub cache: Option<&'a str>,
+    /// Empty where the request did not live to get one.
+    pub trace_id: &'a str,
+    /// As the client sent it.
+    pub user_agent: Option<&'a [u8]>,
+    /// As the client sent it.
+    pub referer: Option<&'a [u8]>,
+}
+
+/// A request line, as far as it was understood.
+#[derive(Clone, Copy, Debug)]
+pub enum RequestLine<'a> {
+    /// Of a request that was parsed.
+    Parsed {
+        /// `GET`
+        method: &'a [u8],
+        /// `/a?b`, as the client sent it.
+        target: &'a [u8],
+        /// `HTTP/1.1`
+        version: &'a [u8],
+    },
+    /// Of one that was not: the first line, without its end, as far as it came. May be empty.
+    Raw(&'a [u8]),
+}
+
+/// `logging.access_format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Format {
+    Text,
+    Combined,
+    Json,
+}
+
+/// Writes lines; remembers nothing but the date of the last one.
+#[derive(Clone, Debug, Default)]
+pub struct Formatter {
+    stamp: Stamp,
+}
+
+impl Formatter {
+    /// Appends one line, its end included.
+    pub fn line(&mut self, format: Format, record: &Record<'_>, out: &mut Vec<u8>) {
+        match format {
+            Format::Text => self.text(record, out),
+            Format::Combined => self.combined(record, out),
+            Format::Json => self.json(record, out),
+        }
+        out.push(b'\n');
+    }
+
+    fn text(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        self.stamp.iso(record.unix_ms, out);
+        out.push(b' ');
+        address(record.client.ip(), Some(record.client.port()), out);
+        out.push(b' ');
+        request_line(record.request, out);
+        out.push(b' ');
+        decimal(record.status.into(), out);
+        out.push(b' ');
+        decimal(record.bytes_out, out);
+        out.push(b' ');
+        thousandths(record.duration_micros / 1000, out);
+        out.extend_from_slice(b" upstream=");
+        or_dash(record.upstream.map(str::as_bytes), out);
+        out.extend_from_slice(b" attempts=");
+        decimal(record.attempts.into(), out);
+        if let Some(reason) = record.error {
+            out.extend_from_slice(b" error=");
+            out.extend_from_slice(reason.as_bytes());
+        }
+        out.extend_from_slice(b" trace_id=");
+        or_dash(Some(record.trace_id.as_bytes()), out);
+    }
+
+    fn combined(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        address(record.client.ip(), None, out);
+        out.extend_from_slice(b" - - [");
+        self.stamp.apache(record.unix_ms.saturating_sub(record.duration_micros / 1000), out);
+        out.extend_from_slice(b"] ");
+        request_line(record.request, out);
+        out.push(b' ');
+        decimal(record.status.into(), out);
+        out.push(b' ');
+        match record.bytes_out {
+            0 => out.push(b'-'),
+            bytes => decimal(bytes, out),
+        }
+        for field in [record.referer, record.user_agent] {
+            out.extend_from_slice(b" \"");
+            or_dash(field, out);
+            out.push(b'"');
+        }
+    }
+
+    fn json(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
+        let [method, uri, version] = record.request.pieces();
+        out.extend_from_slice(b"{\"time\":\"");
+        self.stamp.iso(record.unix_ms, out);
+        out.extend_from_slice(b"\",\"client\":\"");
+        address(record.client.ip(), Some(record.client.port()), out);
+        out.push(b'"');
+        string("method", method, out);
+        string("uri", uri, out);
+        string("version", version, out);
+        string("host", record.host, out);
+        number("status", record.status.into(), out);
+        number("bytes_in", record.bytes_in, out);
+        number("bytes_out", record.bytes_out, out);
+        out.extend_from_slice(b",\"duration_ms\":");
+        thousandths(record.duration_micros, out);
+        out.extend_from_slice(b",\"upstream_ms\":");
+        match record.upstream_micros {
+            Some(micros) => thousandths(micros, out),
+            None => out.extend_from_slice(b"null"),
+        }
+        string("upstream", record.upstream.map(str::as_bytes), out);
+        number("attempts", record.attempts.into(), out);
+        string("error", record.error.map(str::as_bytes), out);
+        string("cache", record.cache.map(str::as_bytes), out);
+        string("trace_id", Some(record.trace_id.as_bytes()).filter(|id| !id.is_empty()), out);
+        string("user_agent", record.user_agent, out);
+        string("referer", record.referer, out);
+        out.push(b'}');
+    }
+}
+
+impl<'a> RequestLine<'a> {
+    /// Method, target and version. A raw line is cut at its first space and at its last, if `HTTP/` follows there; what is
+    /// not known is `None`.
+    fn pieces(self) -> [Option<&'a [u8]>; 3] {
+        let line = match self {
+            Self::Parsed { method, target, version } => return [Some(method), Some(target), Some(version)],
+            Self::Raw(line) => line,
+        };
+        let known = |piece: &'a [u8]| Some(piece).filter(|piece| !piece.is_empty());
+        let Some(first) = memchr::memchr(b' ', line) else {
+            return [known(line), None, None];
+        };
+        let (method, rest) = (&line[..first], &line[first + 1..]);
+        match memchr::memrchr(b' ', rest) {
+            Some(last) if rest[last + 1..].starts_with(b"HTTP/") => [known(method), known(&rest[..last]), Some(&rest[last + 1..])],
+            _ => [known(method), known(rest), None],
+        }
+    }
+}
+
+fn request_line(request: RequestLine<'_>, out: &mut Vec<u8>) {
+    out.push(b'"');
+    match request {
+        RequestLine::Parsed { method, target, version } => {
+            escape::quoted(method, out);
+            out.push(b' ');
+            escape::quoted(target, out);
+            out.push(b' ');
+            escape::quoted(version, out);
+        }
+        RequestLine::Raw(line) => or_dash(Some(line), out),
+    }
+    out.push(b'"');
+}
+
+fn or_dash(value: Option<&[u8]>, out: &mut Vec<u8>) {
+    match value {
+        Some(value) if !value.is_empty() => escape::quoted(value, out),
+        _ => out.push(b'-'),
+    }
+}
+
+fn string(key: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    match value {
+        Some(value) => {
+            out.extend_from_slice(b"\":\"");
+            escape::json(value, out);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"\":null"),
+    }
+}
+
+fn number(key: &str, value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+    decimal(value, out);
+}
+
+/// By hand for IPv4: `Display` pads it through a buffer and costs more than all the rest of a line.
+fn address(ip: IpAddr, port: Option<u16>, out: &mut Vec<u8>) {
+    match (ip.to_canonical(), port) {
+        (IpAddr::V4(ip), _) => {
+            for (i, octet) in ip.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                decimal(octet.into(), out);
+            }
+        }
+        // Writing to a `Vec` cannot fail.
+        (IpAddr::V6(ip), Some(_)) => drop(write!(out, "[{ip}]")),
+        (IpAddr::V6(ip), None) => drop(write!(out, "{ip}")),
+    }
+    if let Some(port) = port {
+        out.push(b':');
+        decimal(port.into(), out);
+    }
+}
+
+/// `12345` -> `12.345`
+fn thousandths(value: u64, out: &mut Vec<u8>) {
+    decimal(value / 1000, out);
+    let rest = value % 1000;
+    out.extend_from_slice(&[b'.', b'0' + (rest / 100) as u8, b'0' + (rest / 10 % 10) as u8, b'0' + (rest % 10) as u8]);
+}
+
+fn decimal(mut value: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20]; // of u64::MAX
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod tests;

@@ -1,0 +1,275 @@
+//! `/metrics`: every worker's cells summed up and written in the Prometheus text format 0.0.4. The cells are the truth; nothing
+//! is kept here between two scrapes, and rendering takes no lock that a worker could want.
+//!
+//! Every label value that is one of a closed set is there from the start, with 0, so that a rate over it has a beginning. Counts
+//! are `u64` in the cells and `f64` in the format: exact up to 2^53, nine petabytes.
+
+use super::reason::{Reason, TimeoutKind, UpstreamErrorKind};
+use super::stats::{BOUNDS_MICROS, Counter, Histogram, UpstreamStats, WorkerStats};
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, TextEncoder};
+use std::sync::{Arc, LazyLock};
+
+/// `Content-Type` of the page.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Everything a scrape shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// Every worker's.
+    pub workers: &'a [Arc<WorkerStats>],
+    /// Every upstream of every pool.
+    pub upstreams: &'a [UpstreamView<'a>],
+    /// Reloads that were applied.
+    pub reloads_ok: u64,
+    /// Reloads that were refused.
+    pub reloads_error: u64,
+    /// `Writer::access_lost`: added to what the workers have dropped.
+    pub access_lost: u64,
+    /// Of the program.
+    pub version: &'a str,
+}
+
+/// One upstream, as it is at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamView<'a> {
+    /// Its pool.
+    pub pool: &'a str,
+    /// Its name in that pool.
+    pub name: &'a str,
+    /// One for each worker.
+    pub cells: &'a [UpstreamStats],
+    /// A request could be given to it.
+    pub usable: bool,
+    /// Of its breaker: 0 closed, 1 half-open, 2 open.
+    pub circuit: u8,
+}
+
+/// The page.
+pub fn render(sources: &Sources<'_>) -> Vec<u8> {
+    let mut families = Vec::new();
+    traffic(sources, &mut families);
+    upstreams(sources, &mut families);
+    operation(sources, &mut families);
+    families.extend(PROCESS.collect());
+    // The encoder refuses a family with nothing in it, which is how pools without an upstream look.
+    families.retain(|family| !family.get_metric().is_empty());
+    let mut page = Vec::with_capacity(1 << 14);
+    if let Err(e) = TextEncoder::new().encode(&families, &mut page) {
+        log::error!("metrics cannot be rendered: {e}");
+    }
+    page
+}
+
+/// Kept, for it reads the time of boot when it is made.
+static PROCESS: LazyLock<ProcessCollector> = LazyLock::new(ProcessCollector::for_self);
+
+fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
+    let all = sources.workers;
+    families.push(counter(
+        "proxy_requests_total",
+        "Requests whose head was received whole, and those refused as malformed or over a limit.",
+        [(vec![], total(all, |worker| &worker.requests))],
+    ));
+    families.push(counter(
+        "proxy_requests_parse_errors_total",
+        "Request heads refused as malformed or over a limit.",
+        [(vec![], total(all, |worker| &worker.parse_errors))],
+    ));
+    families.push(counter(
+        "proxy_responses_total",
+        "Final responses to clients by status class, and interim ones as 1xx.",
+        numbered("status_class", ["1xx", "2xx", "3xx", "4xx", "5xx"])
+            .map(|(class, label)| (vec![label], total(all, |worker| &worker.responses[class]))),
+    ));
+    families.push(histogram(
+        "proxy_request_duration_seconds",
+        "From the complete request head to the last byte sent to the client.",
+        [(vec![], all.iter().map(|worker| &worker.duration).collect())],
+    ));
+    families.push(counter(
+        "proxy_bytes_received_total",
+        "Bytes received from clients.",
+        [(vec![], total(all, |worker| &worker.bytes_received))],
+    ));
+    families.push(counter("proxy_bytes_sent_total", "Bytes sent to clients.", [(vec![], total(all, |worker| &worker.bytes_sent))]));
+    families.push(counter(
+        "proxy_timeout_errors_total",
+        "Timeouts, by the clock that ran out.",
+        numbered("type", TimeoutKind::NAMES).map(|(kind, label)| (vec![label], total(all, |worker| &worker.timeouts[kind]))),
+    ));
+    families.push(counter(
+        "proxy_errors_total",
+        "Answers made or cut by the proxy itself, and clients that left, by reason.",
+        Reason::ALL.iter().map(|&reason| (vec![label("reason", reason.name())], total(all, |worker| &worker.errors[reason]))),
+    ));
+    families.push(gauge(
+        "proxy_client_connections",
+        "Open client connections.",
+        [(vec![], total(all, |worker| &worker.client_connections))],
+    ));
+    families.push(gauge(
+        "proxy_queued_requests",
+        "Requests waiting for an upstream slot.",
+        [(vec![], total(all, |worker| &worker.queued_requests))],
+    ));
+}
+
+fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
+    let all = || sources.upstreams.iter();
+    families.push(histogram(
+        "proxy_upstream_duration_seconds",
+        "From the request sent to the response head.",
+        all().map(|upstream| (of(upstream), upstream.cells.iter().map(|cells| &cells.duration).collect())),
+    ));
+    families.push(counter(
+        "proxy_upstream_requests_total",
+        "Attempts that were given to the upstream.",
+        all().map(|upstream| (of(upstream), total(upstream.cells, |cells| &cells.requests))),
+    ));
+    families.push(counter(
+        "proxy_upstream_errors_total",
+        "Attempts that failed at the upstream.",
+        all().flat_map(|upstream| {
+            numbered("type", UpstreamErrorKind::NAMES)
+                .map(|(kind, label)| (with(upstream, label), total(upstream.cells, |cells| &cells.errors[kind])))
+        }),
+    ));
+    families.push(counter(
+        "proxy_retries_total",
+        "Attempts after a request's first.",
+        all().map(|upstream| (of(upstream), total(upstream.cells, |cells| &cells.retries))),
+    ));
+    families.push(gauge(
+        "proxy_upstream_connections",
+        "Connections to the upstream: active ones have an exchange or are being made, idle ones are pooled.",
+        all().flat_map(|upstream| {
+            [
+                (with(upstream, label("state", "active")), total(upstream.cells, |cells| &cells.active)),
+                (with(upstream, label("state", "idle")), total(upstream.cells, |cells| &cells.idle)),
+            ]
+        }),
+    ));
+    families.push(gauge(
+        "backend_health",
+        "1 if the upstream is usable, else 0.",
+        all().map(|upstream| (of(upstream), upstream.usable.into())),
+    ));
+    families.push(gauge(
+        "circuit_breaker_state",
+        "0 closed, 1 half-open, 2 open.",
+        all().map(|upstream| (of(upstream), upstream.circuit.into())),
+    ));
+}
+
+fn operation(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
+    families.push(counter(
+        "proxy_config_reloads_total",
+        "Reloads of the configuration.",
+        [(vec![label("result", "ok")], sources.reloads_ok), (vec![label("result", "error")], sources.reloads_error)],
+    ));
+    let dropped = total(sources.workers, |worker| &worker.access_log_dropped);
+    families.push(counter(
+        "proxy_access_log_dropped_total",
+        "Lines of the access log given up because the log could not keep up.",
+        [(vec![], dropped + sources.access_lost)],
+    ));
+    families.push(gauge("proxy_build_info", "Always 1; the version is in the label.", [(vec![label("version", sources.version)], 1)]));
+}
+
+type Labels = Vec<LabelPair>;
+
+fn counter(name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, u64)>) -> MetricFamily {
+    family(name, help, MetricType::COUNTER, samples, |metric, value| {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value as f64);
+        metric.set_counter(counter);
+    })
+}
+
+fn gauge(name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, u64)>) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, samples, |metric, value| {
+        let mut gauge = proto::Gauge::default();
+        gauge.set_value(value as f64);
+        metric.set_gauge(gauge);
+    })
+}
+
+/// Each sample is the sum of several histograms.
+fn histogram<'a>(name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, Vec<&'a Histogram>)>) -> MetricFamily {
+    family(name, help, MetricType::HISTOGRAM, samples, |metric, parts| {
+        let in_bucket = |i: usize| sum(parts.iter().map(|part| &part.buckets[i]));
+        let mut count = 0;
+        let buckets = BOUNDS_MICROS.iter().enumerate().map(|(i, &bound)| {
+            count += in_bucket(i);
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(bound as f64 / 1e6);
+            bucket.set_cumulative_count(count);
+            bucket
+        });
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(count + in_bucket(BOUNDS_MICROS.len())); // the encoder makes +Inf of it
+        histogram.set_sample_sum(sum(parts.iter().map(|part| &part.sum_micros)) as f64 / 1e6);
+        metric.set_histogram(histogram);
+    })
+}
+
+fn family<T>(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    samples: impl IntoIterator<Item = (Labels, T)>,
+    fill: impl Fn(&mut Metric, T),
+) -> MetricFamily {
+    let metrics = samples.into_iter().map(|(labels, value)| {
+        let mut metric = Metric::from_label(labels);
+        fill(&mut metric, value);
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(name.into());
+    family.set_help(help.into());
+    family.set_field_type(kind);
+    family.set_metric(metrics.collect());
+    family
+}
+
+fn of(upstream: &UpstreamView<'_>) -> Labels {
+    vec![label("pool", upstream.pool), label("upstream", upstream.name)]
+}
+
+fn with(upstream: &UpstreamView<'_>, further: LabelPair) -> Labels {
+    vec![label("pool", upstream.pool), label("upstream", upstream.name), further]
+}
+
+/// The values of a label, each with its number.
+fn numbered<const N: usize>(name: &str, values: [&str; N]) -> impl Iterator<Item = (usize, LabelPair)> {
+    values.map(|value| label(name, value)).into_iter().enumerate()
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.into());
+    pair.set_value(value.into());
+    pair
+}
+
+/// One cell of every block, summed up.
+fn total<'a, B>(blocks: impl IntoIterator<Item = &'a B>, cell: impl Fn(&'a B) -> &'a Counter) -> u64
+where
+    B: 'a,
+{
+    sum(blocks.into_iter().map(cell))
+}
+
+/// Wrapping, as the cells are.
+fn sum<'a>(cells: impl Iterator<Item = &'a Counter>) -> u64 {
+    cells.fold(0, |sum, cell| sum.wrapping_add(cell.value()))
+}
+
+#[cfg(test)]
+#[path = "exposition_tests.rs"]
+mod tests;

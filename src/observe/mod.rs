@@ -1,0 +1,26 @@
+//! What the proxy shows of itself: counters, the metrics page, the access log and diagnostics.
+//!
+//! ```text
+//!   stats     counters, one block a worker ------> exposition   Prometheus text, summed at scrape
+//!   reason    one vocabulary for every failure
+//!   access    one finished request -> one line --+
+//!   log       front of the `log` facade ---------+--> writer    one thread, bounded queues, targets that may fail
+//! ```
+//!
+//! Nothing here ever makes a worker wait, and nothing here knows what a session, a pool or a configuration is.
+
+// Cargo.toml needs: rustix = { version = "1", features = ["event", "fs", "pipe"] } (and no simple_logger). This line goes when it is there.
+pub mod access;
+mod escape;
+pub mod exposition;
+mod file;
+pub mod log;
+mod queue;
+pub mod reason;
+mod shared;
+mod sink;
+mod stamp;
+pub mod stats;
+mod stream;
+mod thread;
+pub mod writer;

@@ -1,0 +1,229 @@
+//! One log target and the lines that are being written to it. It never waits: what the target does not take now stays here, what
+//! it refuses is lost and counted. Its rule: a target sees whole lines only. When one fails in the middle of a line, the rest of
+//! that line is kept and goes first when the target works again; the whole lines after it are lost.
+//!
+//! ```text
+//!   buffer   |--- written ---|--- rest of a line, if torn ---|--- whole lines ---|
+//!            0               at
+//! ```
+
+use super::file::{LogFile, Rotate};
+use super::queue::{QUEUE_BYTES, count_lines};
+use super::stream::{self, Stream};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+/// Where lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `-` for the access log.
+    StandardOutput,
+    /// `-` for diagnostics.
+    StandardError,
+    /// A path: a file, which is rotated, or a named pipe or device, which is not.
+    File(PathBuf),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardOutput => f.write_str("standard output"),
+            Self::StandardError => f.write_str("standard error"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sink {
+    target: Option<Target>,
+    out: Out,
+    /// Device and inode: two sinks may have the same pipe under them.
+    identity: (u64, u64),
+    buffer: Vec<u8>,
+    at: usize,
+    /// What was written last was not the end of a line.
+    torn: bool,
+    blocked: bool,
+    failing: bool,
+    lost: u64,
+    trouble: Option<String>,
+}
+
+#[derive(Debug)]
+enum Out {
+    /// Turned off: takes everything, keeps nothing.
+    Off,
+    File(LogFile),
+    Stream(Stream),
+}
+
+impl Sink {
+    /// `None` is a log that is turned off. The directory of a file is made if it is missing.
+    pub(super) fn open(target: Option<&Target>, rotate: Rotate) -> io::Result<Self> {
+        let (out, identity) = match target {
+            None => (Out::Off, (0, 0)),
+            Some(Target::StandardOutput) => inherited(io::stdout().as_fd())?,
+            Some(Target::StandardError) => inherited(io::stderr().as_fd())?,
+            Some(Target::File(path)) => {
+                if let Some(dir) = path.parent() {
+                    fs::create_dir_all(dir)?;
+                }
+                let file = stream::open(path)?;
+                let identity = identity(file.as_fd())?;
+                match file.metadata()?.is_file() {
+                    true => (Out::File(LogFile::new(path, file, rotate)), identity),
+                    false => (Out::Stream(Stream::own(file)), identity),
+                }
+            }
+        };
+        Ok(Self {
+            target: target.cloned(),
+            out,
+            identity,
+            buffer: Vec::with_capacity(QUEUE_BYTES),
+            at: 0,
+            torn: false,
+            blocked: false,
+            failing: false,
+            lost: 0,
+            trouble: None,
+        })
+    }
+
+    /// Where new lines are put, but not while the sink is blocked.
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Writes what it can without waiting; false if the target takes nothing now.
+    pub(super) fn flush(&mut self) -> bool {
+        self.blocked = false;
+        while self.at < self.buffer.len() {
+            let lines = &self.buffer[self.at..];
+            let written = match &mut self.out {
+                Out::Off => Ok(lines.len()),
+                Out::File(file) => file.write_some(lines, self.torn, &mut self.trouble),
+                Out::Stream(stream) => stream.write_some(lines),
+            };
+            match written {
+                Ok(0) => return self.give_up(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.at += n;
+                    self.torn = self.buffer[self.at - 1] != b'\n';
+                    self.failing = false;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return false;
+                }
+                Err(e) => return self.give_up(e),
+            }
+        }
+        self.buffer.clear();
+        self.at = 0;
+        true
+    }
+
+    /// The target refused: everything goes but the rest of a line. The sink goes on taking lines, so that the next attempt
+    /// comes with them.
+    fn give_up(&mut self, error: io::Error) -> bool {
+        let kept = self.at + self.rest_of_line();
+        self.lost += count_lines(&self.buffer[kept..]);
+        self.buffer.truncate(kept);
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        self.failing = true;
+        self.trouble = Some(error.to_string());
+        self.reopen();
+        true
+    }
+
+    /// Opens a file anew if its path leads elsewhere now. The new one begins with a whole line: the rest of one has its last
+    /// chance in the old file.
+    pub(super) fn reopen(&mut self) {
+        let rest = self.rest_of_line();
+        let Out::File(file) = &mut self.out else { return };
+        match file.reopen(&self.buffer[self.at..self.at + rest]) {
+            Ok(true) => {
+                self.at += rest;
+                self.torn = false;
+            }
+            Ok(false) => {}
+            Err(e) => self.trouble = Some(format!("cannot open it again: {e}")),
+        }
+    }
+
+    fn rest_of_line(&self) -> usize {
+        match self.torn {
+            true => memchr::memchr(b'\n', &self.buffer[self.at..]).map_or(0, |end| end + 1),
+            false => 0,
+        }
+    }
+
+    pub(super) fn set_rotate(&mut self, rotate: Rotate) {
+        if let Out::File(file) = &mut self.out {
+            file.rotate = rotate;
+        }
+    }
+
+    /// What is not written yet, in lines.
+    pub(super) fn unwritten(&self) -> u64 {
+        count_lines(&self.buffer[self.at..])
+    }
+
+    /// Where to poll for room, if that is what the sink needs.
+    pub(super) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
+        match &self.out {
+            Out::Stream(stream) if self.blocked => Some(stream.fd()),
+            _ => None,
+        }
+    }
+
+    /// The last attempt to write would have had to wait.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The last attempt to write failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
+    /// A line written to `self` now would stand in the middle of one of `other`: both have the same pipe, and `other` waits for
+    /// room to finish its line.
+    pub(super) fn must_wait_for(&self, other: &Self) -> bool {
+        other.torn && other.blocked && other.identity == self.identity
+    }
+
+    /// Lines lost since this was asked last.
+    pub(super) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// What went wrong last, since this was asked last.
+    pub(super) fn take_trouble(&mut self) -> Option<String> {
+        self.trouble.take()
+    }
+
+    pub(super) fn has_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
+    pub(super) fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+}
+
+fn inherited(fd: BorrowedFd<'_>) -> io::Result<(Out, (u64, u64))> {
+    Ok((Out::Stream(Stream::inherited(fd)?), identity(fd)?))
+}
+
+fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}

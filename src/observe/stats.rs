@@ -1,0 +1,111 @@
+//! Counters with one writer each: a worker's thread adds with a relaxed load and store (no locked instruction), a scrape sums
+//! over the workers. Each worker's block is padded, so that no two of them share a cache line.
+
+use super::reason::{Reason, TimeoutKind, UpstreamErrorKind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only ever one thread writes and any may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning thread may call this: two writers would lose counts.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Takes `n` away, for gauges.
+    pub fn sub(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
+    }
+
+    /// The value as the owner last stored it.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of a duration's buckets, in microseconds (the last bucket, +Inf, is implied).
+pub const BOUNDS_MICROS: [u64; 14] =
+    [500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000];
+
+/// A histogram of durations.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// Observations per bucket, not cumulative; the last is +Inf.
+    pub buckets: [Counter; BOUNDS_MICROS.len() + 1],
+    /// Sum of all observations in microseconds.
+    pub sum_micros: Counter,
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn observe(&self, micros: u64) {
+        self.buckets[BOUNDS_MICROS.partition_point(|&bound| bound < micros)].add(1);
+        self.sum_micros.add(micros);
+    }
+}
+
+/// A counter for every reason.
+#[derive(Debug)]
+pub struct ErrorCounters([Counter; Reason::COUNT]);
+
+impl Default for ErrorCounters {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl std::ops::Index<Reason> for ErrorCounters {
+    type Output = Counter;
+
+    fn index(&self, reason: Reason) -> &Counter {
+        &self.0[reason as usize]
+    }
+}
+
+/// What one worker counts. Summed over the workers by the exposition.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerStats {
+    /// Requests whose head came whole, and those refused as malformed or over a limit.
+    pub requests: Counter,
+    /// Heads refused.
+    pub parse_errors: Counter,
+    /// Final responses by class (index 0 is 1xx), and interim ones at index 0.
+    pub responses: [Counter; 5],
+    /// Head complete -> last byte to the client.
+    pub duration: Histogram,
+    /// From clients.
+    pub bytes_received: Counter,
+    /// To clients.
+    pub bytes_sent: Counter,
+    /// Indexed by `TimeoutKind as usize`.
+    pub timeouts: [Counter; TimeoutKind::NAMES.len()],
+    /// Answers made or cut here, by reason.
+    pub errors: ErrorCounters,
+    /// Gauge: open client connections (without the admin port's).
+    pub client_connections: Counter,
+    /// Gauge: requests waiting for an upstream slot.
+    pub queued_requests: Counter,
+    /// Access log lines given up because the log could not keep up.
+    pub access_log_dropped: Counter,
+}
+
+/// What one worker counts of one upstream.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct UpstreamStats {
+    /// Attempts given to it.
+    pub requests: Counter,
+    /// Attempts after a request's first.
+    pub retries: Counter,
+    /// Indexed by `UpstreamErrorKind as usize`.
+    pub errors: [Counter; UpstreamErrorKind::NAMES.len()],
+    /// Request sent -> response head.
+    pub duration: Histogram,
+    /// Gauge: connections with an exchange on them, or being made.
+    pub active: Counter,
+    /// Gauge: pooled connections.
+    pub idle: Counter,
+}

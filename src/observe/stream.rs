@@ -1,0 +1,84 @@
+//! A log target that may keep us waiting: pipe, terminal, socket, and whatever standard output and error are. It is written to
+//! only when poll(2) says so, and at most `PIPE_BUF` bytes at a time, which a pipe takes whole or not at all.
+
+use super::queue::whole_lines;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags};
+use rustix::pipe::PIPE_BUF;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+/// A regular file does not wait for a reader; this is only so that one target does not hold up the other for long.
+const FILE_CHUNK: usize = 1 << 16;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    file: File,
+    chunk: usize,
+}
+
+impl Stream {
+    /// Standard output or error. `O_NONBLOCK` belongs to the open file, which is shared with the shell and with every other
+    /// process on that pipe or terminal, so it is never set here; a pipe or terminal is opened a second time instead, through
+    /// /proc, and where that cannot be (other user, no /proc, a socket) poll(2) alone must do.
+    pub(super) fn inherited(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
+        let own = match kind {
+            FileType::Fifo | FileType::CharacterDevice => open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_ref()).ok(),
+            _ => None,
+        };
+        let file = match own {
+            Some(file) => file,
+            None => fd.try_clone_to_owned()?.into(),
+        };
+        Ok(Self { file, chunk: if kind == FileType::RegularFile { FILE_CHUNK } else { PIPE_BUF } })
+    }
+
+    /// A file of our own, opened by [`open`], that is not a regular one.
+    pub(super) fn own(file: File) -> Self {
+        Self { file, chunk: PIPE_BUF }
+    }
+
+    /// Writes some whole lines, or a part of a line too long to go at once. `WouldBlock` when nothing can be taken now.
+    pub(super) fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
+        if !writable(self.file.as_fd(), Duration::ZERO) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let chunk = match whole_lines(lines, self.chunk) {
+            0 => self.chunk,
+            whole => whole,
+        };
+        self.file.write(&lines[..chunk])
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Opens for appending, made if missing. Not blocking: the opening of a pipe would wait for its reader.
+pub(super) fn open(path: &std::path::Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    File::options().append(true).create(true).custom_flags(flags as i32).open(path)
+}
+
+/// Writes to standard error without the writer thread: for what cannot go the usual way. What it does not take
+/// within `patience` is lost, and nobody is told, for there is nobody left to tell.
+pub(super) fn standard_error_now(line: &[u8], patience: Duration) {
+    let stderr = io::stderr();
+    for chunk in line.chunks(PIPE_BUF) {
+        if !writable(stderr.as_fd(), patience) || rustix::io::write(stderr.as_fd(), chunk).is_err() {
+            return;
+        }
+    }
+}
+
+/// An error counts as writable: the write will say which.
+fn writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
+    let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
+}

@@ -1,0 +1,182 @@
+//! The way of a line to its target: one thread writes all logs of the process, everyone else hands lines over and goes on.
+//!
+//! ```text
+//!   worker 0   AccessLog: batch --+-- queue --+
+//!   worker 1   AccessLog: batch --+-- queue --+--> writer thread --> access sink --> standard output, file
+//!   any thread log::Log ----------+-- queue ------>             --> error sink  --> standard error, file
+//! ```
+//!
+//! A worker formats into a batch of its own and once a turn copies it to its queue, under a lock that the writer holds only for
+//! an exchange of buffers. Nobody waits for a target: a queue that is full drops lines and counts them.
+//!
+//! The writer sleeps when there is nothing to do, and says so in `asleep`; only then does it have to be woken, with a system
+//! call. After each round of writing it pauses for a moment before it looks again, so that under load it is never woken at all.
+
+use super::access::{Format, Formatter, Record};
+pub use super::file::Rotate;
+use super::queue::Queue;
+use super::shared::{ACCESS, Letter, Shared, Targets};
+use super::sink::Sink;
+pub use super::sink::Target;
+use super::stats::WorkerStats;
+use super::thread::WriterThread;
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A batch is handed over at this size even if the turn goes on.
+const BATCH_BYTES: usize = 1 << 16;
+
+/// What the logs are to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `None` turns the access log off.
+    pub access: Option<Target>,
+    /// Of the access log.
+    pub format: Format,
+    /// Diagnostics.
+    pub errors: Target,
+    /// Of both, where they are files.
+    pub rotate: Rotate,
+}
+
+/// The handle of the writer thread.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    settings: Mutex<Settings>,
+}
+
+/// A worker's access log. Belongs to its thread.
+#[derive(Debug)]
+pub struct AccessLog {
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    stats: Arc<WorkerStats>,
+    formatter: Formatter,
+    batch: Vec<u8>,
+}
+
+impl Writer {
+    /// Opens the targets and starts the thread. The error says which target, why, and what to do.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        let access = open_access(&settings)?;
+        let errors = open_errors(&settings)?;
+        let shared = Arc::new(Shared::new()?);
+        shared.note(&settings);
+        let thread = WriterThread::new(Arc::clone(&shared), access, errors);
+        std::thread::Builder::new().name("log-writer".into()).spawn(move || thread.run())?;
+        Ok(Self { shared, settings: Mutex::new(settings) })
+    }
+
+    /// The access log of one worker, which counts what it drops in `stats`.
+    pub fn access_log(&self, stats: Arc<WorkerStats>) -> AccessLog {
+        let queue = Arc::new(Queue::new());
+        self.shared.send(Letter::Worker(Arc::clone(&queue)));
+        AccessLog {
+            shared: Arc::clone(&self.shared),
+            queue,
+            stats,
+            formatter: Formatter::default(),
+            batch: Vec::with_capacity(2 * BATCH_BYTES),
+        }
+    }
+
+    /// Opens files anew whose path leads elsewhere now: something has moved them away (SIGUSR1).
+    pub fn reopen(&self) {
+        self.shared.send(Letter::Reopen);
+    }
+
+    /// Goes over to other settings. A target that cannot be opened is returned as an error, and then nothing has changed. Lines
+    /// handed over before this call go to the old targets.
+    pub fn reconfigure(&self, settings: Settings) -> io::Result<()> {
+        let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let access = if settings.access != current.access { Some(open_access(&settings)?) } else { None };
+        let errors = if settings.errors != current.errors { Some(open_errors(&settings)?) } else { None };
+        let targets = Targets { access, errors, rotate: settings.rotate };
+        self.shared.send(Letter::Targets(Box::new(targets)));
+        self.shared.note(&settings);
+        *current = settings;
+        Ok(())
+    }
+
+    /// Lines of the access log that were handed over and that its target then refused. Together with every worker's
+    /// `access_log_dropped` these are the lines given up.
+    pub fn access_lost(&self) -> u64 {
+        self.shared.access_lost.load(Relaxed)
+    }
+
+    /// Writes what was handed over and ends the thread. A target that hangs costs no more than `limit`; false if that was not
+    /// enough. Diagnostics that come later go to standard error.
+    pub fn shutdown(&self, limit: Duration) -> bool {
+        self.shared.send(Letter::End(Instant::now() + limit));
+        // A write to a disk that hangs cannot be interrupted, so the thread is not joined.
+        self.shared.wait_for_end(limit)
+    }
+
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
+impl AccessLog {
+    /// False if the access log is turned off: a record need not be put together then.
+    pub fn is_on(&self) -> bool {
+        self.shared.format().is_some()
+    }
+
+    /// Adds a line to the batch of this turn.
+    pub fn line(&mut self, record: &Record<'_>) {
+        let Some(format) = self.shared.format() else { return };
+        self.formatter.line(format, record, &mut self.batch);
+        if self.batch.len() >= BATCH_BYTES {
+            self.hand_over();
+        }
+    }
+
+    /// Hands the batch over to the writer; at the end of each turn.
+    pub fn hand_over(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let dropped = self.queue.push(&self.batch);
+        self.batch.clear();
+        if dropped.lines > 0 {
+            self.stats.access_log_dropped.add(dropped.lines);
+        }
+        self.shared.wake(ACCESS, dropped);
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.hand_over();
+    }
+}
+
+fn open_access(settings: &Settings) -> io::Result<Sink> {
+    open("logging.access_log", "\"-\" (standard output) or null", settings.access.as_ref(), settings.rotate)
+}
+
+fn open_errors(settings: &Settings) -> io::Result<Sink> {
+    open("logging.error_log", "\"-\" (standard error)", Some(&settings.errors), settings.rotate)
+}
+
+fn open(key: &str, instead: &str, target: Option<&Target>, rotate: Rotate) -> io::Result<Sink> {
+    Sink::open(target, rotate).map_err(|e| {
+        let target = target.map(Target::to_string).unwrap_or_default();
+        let remedy = match e.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "let this user write there".into(),
+            io::ErrorKind::IsADirectory => "name a file in it".into(),
+            // ENXIO: a named pipe.
+            _ if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => "start the reader of that pipe first".to_owned(),
+            _ => "check the path".into(),
+        };
+        io::Error::new(e.kind(), format!("{key}: cannot open {target}: {e}: {remedy}, or set another path, {instead}"))
+    })
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! The process: binds, starts the workers, says that it is ready, waits for the end.
+
+mod listeners;
+mod logs;
+mod signals;
+
+use crate::admin::Panel;
+use crate::base::clock::Clock;
+use crate::base::mailbox::Mailbox;
+use crate::config::Loaded;
+use crate::guard::descriptors::Descriptors;
+use crate::guard::door::Paused;
+use crate::net::sys;
+use crate::observe::stats::WorkerStats;
+use crate::observe::writer::Writer;
+use crate::observe;
+use crate::site::Site;
+use crate::upstream::resolve;
+use crate::worker::shared::{Mail, RenderJob, Shared};
+use crate::worker::{Seat, Worker};
+use listeners::Bound;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// How long a start waits for names to be looked up.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the end waits for a log target that hangs.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs until a signal ends it. The error says what could not be done, where, and perhaps why.
+pub fn run(loaded: Loaded) -> io::Result<()> {
+    let limit = sys::raise_descriptor_limit();
+    let config = loaded.config;
+    let writer = Arc::new(Writer::start(logs::settings(&config.logging))?);
+    observe::log::init(config.logging.level, &writer).map_err(|error| io::Error::other(error.to_string()))?;
+    end_on_panic(writer.clone());
+    loaded.notes.iter().for_each(|note| log::info!("{note}"));
+    loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+
+    let workers = config.workers;
+    let polls = (0..workers).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
+    let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), crate::net::token::Source::Waker.token()));
+    let mailboxes = wakers.map(|waker| Ok(Mailbox::new(Box::new(waker?)))).collect::<io::Result<Vec<_>>>()?;
+    let Bound { sockets, names } = listeners::bind(&config)?;
+    let panel = Arc::new(Panel {
+        stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
+        writer: writer.clone(),
+        draining: AtomicBool::new(false),
+        started: Instant::now(),
+    });
+    let (renderer, jobs) = channel();
+    let site = Arc::new(Site::new(config, workers));
+    resolve::resolve_all(site.servers().map(|(_, server)| server.clone()), LOOK_UP_PATIENCE);
+    warn_of_limits(&site, limit);
+    let shared = Arc::new(Shared {
+        mailboxes,
+        doors: listeners::doors(&site.config, workers),
+        descriptors: Descriptors::new(limit, sys::open_descriptors()),
+        starved: Paused::new(workers),
+        panel: panel.clone(),
+        renderer,
+    });
+    spawn("renderer", {
+        let shared = Arc::clone(&shared);
+        move || render(&jobs, &shared)
+    })?;
+    let signals = signals::listen(shared.clone(), writer.clone())?;
+
+    let clock = Clock::start();
+    let mut threads = Vec::new();
+    let mut signals = Some(signals);
+    for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
+        let journal = writer.access_log(panel.stats[worker].clone());
+        let seat = Seat { worker, poll, listeners, signals: signals.take(), shared: shared.clone(), site: site.clone(), journal, clock };
+        threads.push(spawn(&format!("worker-{worker}"), move || Worker::new(seat)?.run())?);
+    }
+    write_pid_file(site.config.pid_file.as_deref())?;
+    observe::log::announce(&format!("ready {names} workers={workers} pid={}", std::process::id()));
+
+    let mut outcome = Ok(());
+    for thread in threads {
+        // A panic has ended the process already.
+        outcome = outcome.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))));
+    }
+    site.config.pid_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    writer.shutdown(LOG_PATIENCE);
+    outcome
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<std::thread::JoinHandle<T>> {
+    std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+/// The helper thread: pages of the admin port, which may take long.
+fn render(jobs: &Receiver<RenderJob>, shared: &Shared) {
+    while let Ok(RenderJob { page, ticket, site }) = jobs.recv() {
+        let page = Box::new(shared.panel.render(page, &site));
+        shared.mailboxes[ticket.worker].post(Mail::Rendered { ticket, page });
+    }
+}
+
+/// A panic is a defect: it is logged, and ends the process, whichever thread it happened in.
+fn end_on_panic(writer: Arc<Writer>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        log::error!("{panic}");
+        writer.shutdown(LOG_PATIENCE);
+        std::process::exit(1);
+    }));
+}
+
+fn write_pid_file(path: Option<&Path>) -> io::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, format!("{}\n", std::process::id()))
+        .map_err(|error| io::Error::new(error.kind(), format!("pid_file {}: {error}", path.display())))
+}
+
+/// Limits that the descriptors cannot keep are no reason not to start.
+fn warn_of_limits(site: &Site, limit: usize) {
+    let clients = site.config.limits.max_client_conns.saturating_mul(site.config.listeners.len());
+    if clients.saturating_mul(2) > limit {
+        log::warn!(
+            "limits.max_client_conns allows {clients} clients, which with an upstream connection each need {} descriptors; the limit is {limit} \
+             (ulimit -n): accepting pauses before they run out",
+            clients.saturating_mul(2)
+        );
+    }
+    if site.config.routes.is_empty() && site.servers().next().is_none() {
+        log::warn!("neither upstreams nor routes are configured: every request is answered with 404");
+    }
+}

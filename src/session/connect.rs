@@ -1,0 +1,92 @@
+//! From a request to a connection: pick an upstream, wait in line where all are full, and for the connect itself.
+
+use super::deadlines::after;
+use super::exchange::Exchange;
+use super::failure::Failure;
+use super::{Effect, Session, State, Turn};
+use crate::http::write;
+use crate::observe::reason::Reason;
+use crate::upstream::pool::Pick;
+
+impl Session {
+    /// Asks the pool, once an attempt.
+    pub(super) fn connect(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        let limit = exchange.site.config.limits.max_conns_per_upstream;
+        match exchange.pool().pick(turn.worker, limit) {
+            Pick::Idle(server) => self.attempt(exchange, server, true, turn),
+            Pick::Place(server) => self.attempt(exchange, server, false, turn),
+            Pick::Full => self.queue(exchange, turn),
+            Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),
+            Pick::Unavailable => self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now"), turn),
+        }
+    }
+
+    fn attempt(&mut self, mut exchange: Box<Exchange>, server: usize, reuse: bool, turn: &mut Turn) -> State {
+        exchange.server = Some(server);
+        exchange.has_upstream = true;
+        exchange.attempts += 1;
+        exchange.taken = 0;
+        exchange.pool().servers[server].cells[turn.worker].requests.add(1);
+        self.deadlines.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
+        turn.effects.push(Effect::Connect { server, reuse });
+        State::ConnectingUpstream(exchange)
+    }
+
+    /// Stands in line; a dial for which no descriptor was left comes here too, and waits on from where it was.
+    pub(super) fn queue(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        let starved = exchange.has_upstream;
+        if starved {
+            exchange.has_upstream = false;
+            exchange.attempts -= 1;
+            exchange.server().into_iter().for_each(|server| server.cells[turn.worker].requests.sub(1));
+        }
+        if exchange.timeouts.queue_ms == 0 {
+            return self.fail_full(exchange, turn);
+        }
+        if exchange.queue_due == 0 {
+            exchange.queue_due = after(turn.now.millis(), exchange.timeouts.queue_ms);
+        }
+        self.deadlines.phase = exchange.queue_due;
+        exchange.is_queued = true;
+        turn.stats.queued_requests.add(1);
+        turn.effects.push(Effect::Queue { starved });
+        State::ConnectingUpstream(exchange)
+    }
+
+    pub(super) fn fail_full(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        let detail = "every upstream has limits.max_conns_per_upstream connections, and none got free within timeouts.queue_ms";
+        self.fail(exchange, Failure::new(Reason::ConnectionLimitReached, detail), turn)
+    }
+
+    pub(super) fn on_admitted(&mut self, mut exchange: Box<Exchange>, server: usize, reuse: bool, turn: &mut Turn) -> State {
+        if exchange.is_queued {
+            exchange.is_queued = false;
+            turn.stats.queued_requests.sub(1);
+        }
+        self.attempt(exchange, server, reuse, turn)
+    }
+
+    pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {
+        self.deadlines.phase = 0;
+        exchange.reused = reused;
+        exchange.sent_at = turn.now.micros;
+        if std::mem::take(&mut exchange.needs_host) {
+            let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();
+            write::insert_host(&mut exchange.up.block, &authority);
+        }
+        State::StreamingBody(exchange)
+    }
+
+    /// The pooled connection was closed by the upstream before a byte of an answer: a fresh one takes its place, once.
+    pub(super) fn replace_stale(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        exchange.replaced = true;
+        exchange.reused = false;
+        exchange.broken = false;
+        exchange.upstream_fin = false;
+        exchange.taken = 0;
+        exchange.up.replay(&mut self.up);
+        self.deadlines.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
+        turn.effects.push(Effect::Reconnect);
+        State::ConnectingUpstream(exchange)
+    }
+}

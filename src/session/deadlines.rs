@@ -1,0 +1,72 @@
+//! When a session has waited long enough. All in milliseconds of the monotonic clock; 0 is "not waiting".
+
+/// One deadline a kind. At most one of the phases' waits runs at a time: a request's head, idleness, a place in the line, a
+/// connect, lingering; which it is, the state tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Of the state.
+    pub phase: u64,
+    /// For bytes from the upstream.
+    pub read: u64,
+    /// For the upstream to take bytes.
+    pub write: u64,
+    /// For the whole exchange.
+    pub total: u64,
+    /// For body bytes from the client.
+    pub client_body: u64,
+    /// For the client to take bytes.
+    pub client_write: u64,
+}
+
+/// Which of them has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Due {
+    Phase,
+    Read,
+    Write,
+    Total,
+    ClientBody,
+    ClientWrite,
+}
+
+impl Deadlines {
+    /// The earliest.
+    pub fn earliest(&self) -> Option<u64> {
+        let Self { phase, read, write, total, client_body, client_write } = *self;
+        [phase, read, write, total, client_body, client_write].into_iter().filter(|&at| at != 0).min()
+    }
+
+    /// The first kind that has come by `now`.
+    pub fn due(&self, now: u64) -> Option<Due> {
+        [
+            (self.phase, Due::Phase),
+            (self.client_write, Due::ClientWrite),
+            (self.client_body, Due::ClientBody),
+            (self.write, Due::Write),
+            (self.read, Due::Read),
+            (self.total, Due::Total),
+        ]
+        .into_iter()
+        .find_map(|(at, due)| (at != 0 && at <= now).then_some(due))
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// The deadline of a wait that begins now; a timeout of 0 never comes.
+pub fn after(now: u64, timeout_ms: u32) -> u64 {
+    if timeout_ms == 0 { 0 } else { now + u64::from(timeout_ms) }
+}
+
+/// Starts a wait, lets it run on, or ends it.
+pub fn keep_waiting(deadline: &mut u64, waits: bool, now: u64, timeout_ms: u32) {
+    match (waits, *deadline) {
+        (true, 0) => *deadline = after(now, timeout_ms),
+        (true, _) => {}
+        (false, _) => *deadline = 0,
+    }
+}

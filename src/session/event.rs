@@ -1,0 +1,94 @@
+//! What happens to a session, and what it leaves to be done.
+
+use crate::admin::{Page, Rendered};
+use crate::observe::reason::Reason;
+
+/// One way through the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Client to upstream.
+    Up,
+    /// Upstream to client.
+    Down,
+}
+
+/// What the shell tells the session. Bytes themselves lie in the rings.
+#[derive(Debug)]
+pub enum Event {
+    /// New raw bytes in the `up` ring.
+    ClientBytes,
+    /// The client closed its sending side: what it sent before still counts.
+    ClientFin,
+    /// The client is lost: reset, hung up, or a send to it failed.
+    ClientGone,
+    /// The client's socket took so many bytes of [`super::Session::client_output`].
+    ClientTook(usize),
+    /// The line came to this session: a place at that server of its pool was taken for it.
+    Admitted {
+        /// Index in the pool.
+        server: usize,
+        /// An idle connection of this worker comes with the place.
+        reuse: bool,
+    },
+    /// There is a connection to the upstream.
+    UpstreamConnected {
+        /// It has served before, so the upstream may just be closing it.
+        reused: bool,
+    },
+    /// There will be none.
+    ConnectFailed(Reason),
+    /// No descriptor was left to dial with: wait in line.
+    NoDescriptor,
+    /// New raw bytes in the `down` ring.
+    UpstreamBytes,
+    /// The upstream closed its sending side.
+    UpstreamFin,
+    /// The upstream's connection is reset or failed.
+    UpstreamGone,
+    /// It takes no more bytes; what it still says decides.
+    UpstreamBroken,
+    /// The upstream's socket took so many bytes of [`super::Session::upstream_output`].
+    UpstreamTook(usize),
+    /// So many opaque bytes were read past the ring. They are sent next.
+    Moved(Direction, usize),
+    /// So many of them were sent; what is left over was spilled before.
+    Passed(Direction, usize),
+    /// An admin page is ready.
+    Rendered(Box<Rendered>),
+    /// A deadline that the session set may have come.
+    Deadline,
+    /// The process ends soon.
+    Drain,
+    /// The process ends now.
+    Cut,
+}
+
+/// What the session asks the shell to do, performed at once and in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Connect to that server of the exchange's pool: with an idle connection, or with the place that was taken.
+    Connect {
+        /// Index in the pool.
+        server: usize,
+        /// Take an idle connection.
+        reuse: bool,
+    },
+    /// The pooled connection was stale: dial a fresh one in its place.
+    Reconnect,
+    /// Stand in the pool's line.
+    Queue {
+        /// For want of a descriptor: only one that gets free helps.
+        starved: bool,
+    },
+    /// Leave it again.
+    LeaveQueue,
+    /// The exchange needs its upstream connection no more.
+    Release {
+        /// It may serve again.
+        keep: bool,
+    },
+    /// Make a page of the admin port.
+    Render(Page),
+    /// Close the sending side towards the client.
+    HalfClose,
+}

@@ -1,0 +1,320 @@
+//! One request and its answer: everything that is known of them beyond the bytes in the rings. Borrowed from the worker's
+//! pool at the head's end, moved from state to state, given back at the end: nothing is allocated per request.
+
+use super::half::Half;
+use super::turn::Turn;
+use crate::admin::Page;
+use crate::config::model::Timeouts;
+use crate::http::request::Request;
+use crate::http::scan::HeadScan;
+use crate::observe::access::{Record, RequestLine};
+use crate::observe::reason::Reason;
+use crate::site::Site;
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Who makes the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// An upstream.
+    Upstream,
+    /// `respond`, or an admin page that is being rendered: the content is there, or comes.
+    Fixed,
+    /// `echo`: the content ends with the size of the body, so it waits for that.
+    Echo,
+}
+
+/// How the client's connection ends after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays open for the next request.
+    Kept,
+    /// It was told `Connection: close`, or its end is the end of the body.
+    Closed,
+    /// The answer is cut; a plain close shows that to the client.
+    Cut,
+    /// The answer is cut, and a plain close would look like its end: reset.
+    Reset,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The one it began with.
+    pub site: Rc<Arc<Site>>,
+    /// Those of its route.
+    pub timeouts: Timeouts,
+    /// Bytes; 0 = no limit.
+    pub max_body_size: u64,
+    /// Who answers.
+    pub maker: Maker,
+    /// Index of the pool.
+    pub pool: usize,
+    /// Index of the server there, once picked.
+    pub server: Option<usize>,
+    /// Client to upstream.
+    pub up: Half,
+    /// Upstream to client.
+    pub down: Half,
+    /// Content of an answer made here.
+    pub content: Vec<u8>,
+    /// `Content-Type` of an answer made here.
+    pub content_type: &'static str,
+    /// Status of an answer made here.
+    pub content_status: u16,
+    /// A page of the admin port that is still to be rendered.
+    pub page: Option<Page>,
+    pub(super) trace_id: [u8; 36],
+    note: Note,
+
+    /// The client's version: HTTP/1.`minor`.
+    pub minor: u8,
+    /// `HEAD`
+    pub to_head: bool,
+    /// May be sent twice.
+    pub is_idempotent: bool,
+    /// Errors as JSON.
+    pub wants_json: bool,
+    /// The client waits for 100 (Continue) before it sends its body.
+    pub awaits_continue: bool,
+    /// On the admin port: not counted, not logged.
+    pub is_admin: bool,
+    /// The forwarded head lacks a `Host`.
+    pub needs_host: bool,
+
+    /// Head complete (microseconds).
+    pub started: u64,
+    /// Last byte of the request sent so far.
+    pub sent_at: u64,
+    /// Request sent -> response head.
+    pub upstream_micros: Option<u64>,
+    /// Requests given to upstreams.
+    pub attempts: u32,
+    /// Bytes that the kernel took on this attempt's connection.
+    pub taken: u64,
+    /// The connection had served before.
+    pub reused: bool,
+    /// A stale one was replaced in this attempt.
+    pub replaced: bool,
+    /// Everything sent of the request can be sent again.
+    pub replayable: bool,
+    /// The upstream takes no more bytes.
+    pub broken: bool,
+    /// A byte of an answer has come.
+    pub answered: bool,
+    /// The upstream closed its sending side.
+    pub upstream_fin: bool,
+    /// Where the upstream's head ends.
+    pub scan: HeadScan,
+    /// Interim responses so far.
+    pub interims: u8,
+    /// Its connection may serve again.
+    pub keep_upstream: bool,
+    /// A connection is taken, or being made.
+    pub has_upstream: bool,
+    /// End of the wait in line (milliseconds), 0 before the first.
+    pub queue_due: u64,
+    /// It stands in line.
+    pub is_queued: bool,
+
+    /// Of the final response; 0 before there is one.
+    pub status: u16,
+    /// The client takes the end of its connection for the end of the body.
+    pub ends_with_close: bool,
+    /// Bytes sent to the client before the final response: interim ones.
+    pub final_at: u64,
+    /// Bytes of the request received.
+    pub bytes_in: u64,
+    /// Why it was refused or failed.
+    pub error: Option<Reason>,
+    /// Of the client's connection.
+    pub fate: Fate,
+    /// Counted.
+    pub settled: bool,
+    /// The whole answer is here.
+    pub is_whole: bool,
+}
+
+/// What the log needs of the request's head, which is gone from its ring by then.
+#[derive(Debug, Default)]
+struct Note {
+    text: Vec<u8>,
+    ends: [u32; Self::PARTS],
+    minor: Option<u8>,
+}
+
+impl Note {
+    /// Method, target, host, user agent, referer; or the raw line alone.
+    const PARTS: usize = 5;
+    /// A raw line is kept as far as this.
+    const MAX_RAW: usize = 4096;
+
+    fn take(&mut self, parts: [&[u8]; Self::PARTS], minor: Option<u8>) {
+        self.text.clear();
+        self.minor = minor;
+        for (end, part) in self.ends.iter_mut().zip(parts) {
+            self.text.extend_from_slice(part);
+            *end = self.text.len() as u32;
+        }
+    }
+
+    fn part(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start as usize..self.ends[index] as usize]
+    }
+
+    fn known(&self, index: usize) -> Option<&[u8]> {
+        Some(self.part(index)).filter(|part| !part.is_empty())
+    }
+}
+
+impl Exchange {
+    /// Takes one from the turn's pool, blank but for what the turn knows.
+    pub fn begin(turn: &mut Turn) -> Box<Self> {
+        let mut exchange = turn.exchanges.pop().unwrap_or_else(|| Box::new(Self::blank(turn.site.clone())));
+        let Self { mut up, mut down, mut content, mut note, .. } = std::mem::replace(&mut *exchange, Self::blank(turn.site.clone()));
+        up.reset();
+        down.reset();
+        content.clear();
+        note.take([b""; Note::PARTS], None);
+        uuid::Builder::from_random_bytes(turn.rng.u128(..).to_ne_bytes()).into_uuid().hyphenated().encode_lower(&mut exchange.trace_id);
+        (exchange.up, exchange.down, exchange.content, exchange.note) = (up, down, content, note);
+        exchange.started = turn.now.micros;
+        exchange.is_admin = turn.is_admin;
+        exchange
+    }
+
+    /// Gives it back, for the next request.
+    pub fn put_back(self: Box<Self>, turn: &mut Turn) {
+        /// More than so many are not kept for later.
+        const MAX_FREE: usize = 256;
+        if turn.exchanges.len() < MAX_FREE {
+            turn.exchanges.push(self);
+        }
+    }
+
+    fn blank(site: Rc<Arc<Site>>) -> Self {
+        Self {
+            timeouts: site.config.timeouts.clone(),
+            max_body_size: site.config.limits.max_body_size,
+            site,
+            maker: Maker::Fixed,
+            pool: 0,
+            server: None,
+            up: Half::default(),
+            down: Half::default(),
+            content: Vec::new(),
+            content_type: "text/plain; charset=utf-8",
+            content_status: 0,
+            page: None,
+            trace_id: [b'0'; 36],
+            note: Note::default(),
+            minor: 1,
+            to_head: false,
+            is_idempotent: false,
+            wants_json: false,
+            awaits_continue: false,
+            is_admin: false,
+            needs_host: false,
+            started: 0,
+            sent_at: 0,
+            upstream_micros: None,
+            attempts: 0,
+            taken: 0,
+            reused: false,
+            replaced: false,
+            replayable: true,
+            broken: false,
+            answered: false,
+            upstream_fin: false,
+            scan: HeadScan::default(),
+            interims: 0,
+            queue_due: 0,
+            ends_with_close: false,
+            keep_upstream: false,
+            has_upstream: false,
+            is_queued: false,
+            status: 0,
+            final_at: 0,
+            bytes_in: 0,
+            error: None,
+            fate: Fate::Closed,
+            settled: false,
+            is_whole: false,
+        }
+    }
+
+    /// Notes what a head says that outlives it.
+    pub fn describe(&mut self, request: &Request, log: bool) {
+        self.minor = request.minor;
+        self.to_head = request.method == "HEAD";
+        self.is_idempotent = request.is_idempotent();
+        self.wants_json = request.wants_json;
+        self.fate = if request.connection.persists(request.minor) { Fate::Kept } else { Fate::Closed };
+        if log {
+            let [method, target, host] = [request.method, request.target, request.authority].map(str::as_bytes);
+            let parts = [method, target, host, request.user_agent.unwrap_or_default(), request.referer.unwrap_or_default()];
+            self.note.take(parts, Some(request.minor));
+        }
+    }
+
+    /// Notes the first line of a head that could not be read, as far as it came.
+    pub fn describe_raw(&mut self, head: &[u8]) {
+        let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len()).min(Note::MAX_RAW);
+        self.note.take([&head[..end], b"", b"", b"", b""], None);
+    }
+
+    /// `X-Trace-ID`.
+    pub fn trace_id(&self) -> &str {
+        // Hex digits and dashes.
+        std::str::from_utf8(&self.trace_id).unwrap_or_default()
+    }
+
+    /// The pool, as the site of this exchange has it.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.site.pools[self.pool]
+    }
+
+    /// The server, once picked.
+    pub fn server(&self) -> Option<&Arc<Server>> {
+        self.server.map(|index| &self.pool().servers[index])
+    }
+
+    /// Whether a byte of the final response has gone to the client.
+    pub fn has_begun(&self) -> bool {
+        self.status != 0 && self.down.sent > self.final_at
+    }
+
+    /// Its line of the access log.
+    pub fn record<'a>(&'a self, client: SocketAddr, turn: &Turn) -> Record<'a> {
+        let request = match self.note.minor {
+            Some(minor) => RequestLine::Parsed { method: self.note.part(0), target: self.note.part(1), version: version(minor) },
+            None => RequestLine::Raw(self.note.part(0)),
+        };
+        Record {
+            unix_ms: turn.now.wall_ms,
+            client,
+            request,
+            host: self.note.known(2),
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.down.sent.saturating_sub(self.down.overhead),
+            duration_micros: turn.now.micros.saturating_sub(self.started),
+            upstream_micros: self.upstream_micros,
+            upstream: self.server().map(|server| server.config.name.as_str()),
+            attempts: self.attempts,
+            error: self.error.map(Reason::name),
+            cache: None,
+            trace_id: self.trace_id(),
+            user_agent: self.note.known(3),
+            referer: self.note.known(4),
+        }
+    }
+}
+
+fn version(minor: u8) -> &'static [u8] {
+    if minor == 0 { b"HTTP/1.0" } else { b"HTTP/1.1" }
+}

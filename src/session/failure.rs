@@ -1,0 +1,61 @@
+//! A failure: the reason (whose status, blame and clock stand in the table of [`Reason`]) and what to tell a person.
+
+use crate::http::Refusal;
+use crate::observe::reason::Reason;
+use std::borrow::Cow;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Of the one vocabulary.
+    pub reason: Reason,
+    /// What happened, and where.
+    pub detail: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure.
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+
+    /// A message of the client's that is not accepted.
+    pub fn of_request(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Malformed(what) => Self::new(Reason::RequestError, what),
+            Refusal::LineTooLong => Self::new(Reason::RequestTargetSize, "the request line is longer than limits.max_request_line"),
+            Refusal::HeadTooLarge(what) => Self::new(Reason::RequestHeaderSize, what),
+            Refusal::BodyTooLarge => Self::new(Reason::RequestBodySize, "the content is larger than limits.max_body_size"),
+            Refusal::Version => Self::new(Reason::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
+            Refusal::Method => Self::new(Reason::RequestMethod, "CONNECT and TRACE are not served"),
+            Refusal::Coding => Self::new(Reason::RequestTransferCoding, "no transfer coding but chunked is known here"),
+            Refusal::Expectation => Self::new(Reason::ExpectationFailed, "no expectation but 100-continue is known here"),
+        }
+    }
+
+    /// A message of the upstream's that is not accepted.
+    pub fn of_response(refusal: Refusal, upstream: &str) -> Self {
+        match refusal {
+            Refusal::HeadTooLarge(what) => Self::new(Reason::ResponseHeaderSize, format!("{upstream}: {what}")),
+            Refusal::LineTooLong => Self::new(Reason::ResponseHeaderSize, format!("{upstream}: the status line is too long")),
+            Refusal::Malformed(what) => Self::new(Reason::ProtocolError, format!("{upstream}: {what}")),
+            _ => Self::new(Reason::ProtocolError, format!("{upstream} broke the protocol")),
+        }
+    }
+
+    /// What happened at an upstream, in words.
+    pub fn of_upstream(reason: Reason, upstream: &str) -> Self {
+        let what = match reason {
+            Reason::ConnectionRefused => "refused the connection",
+            Reason::ConnectionTerminated => "closed the connection before it answered",
+            Reason::ResponseIncomplete => "closed the connection in the middle of its answer",
+            Reason::ConnectionTimeout => "did not take the connection within timeouts.connect_ms",
+            Reason::ReadTimeout => "sent nothing for timeouts.read_ms",
+            Reason::WriteTimeout => "took nothing for timeouts.write_ms",
+            Reason::ResponseTimeout => "did not finish its answer within timeouts.total_ms",
+            Reason::DnsError => "has a name that is not resolved",
+            _ => "failed",
+        };
+        Self::new(reason, format!("{upstream} {what}"))
+    }
+}

@@ -1,0 +1,179 @@
+//! One direction of an exchange: a head of our own writing, then a body that passes through its ring in place.
+//!
+//! What goes out, in this order:
+//!
+//! ```text
+//!     block (heads, or a chunk's size) | spill (left over from the scratch) | ring, checked bytes | tail (a chunk's CRLF)
+//! ```
+
+use crate::base::ring::Ring;
+use crate::base::text::push_hex;
+use crate::http::framing::Body;
+use crate::http::{HeadLimits, Refusal};
+use std::io::IoSlice;
+
+/// Blocks that grew beyond this are not kept for the next exchange.
+const MAX_BLOCK_KEPT: usize = 16 * 1024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Half {
+    /// Our own bytes.
+    pub block: Vec<u8>,
+    /// How many of them were sent.
+    pub block_sent: usize,
+    spill: Vec<u8>,
+    spill_sent: usize,
+    tail: &'static [u8],
+    /// The empty last chunk of an enchunked body is still to be written.
+    last_chunk: bool,
+    /// What is to come.
+    pub body: Body,
+    /// Bytes sent altogether.
+    pub sent: u64,
+    /// Bytes of these, or to come, that are not content.
+    pub overhead: u64,
+    /// Length of the block when [`Half::open_head`] was called last.
+    head_at: usize,
+}
+
+impl Half {
+    /// Ready for another exchange.
+    pub fn reset(&mut self) {
+        let mut block = std::mem::take(&mut self.block);
+        block.clear();
+        if block.capacity() > MAX_BLOCK_KEPT {
+            block = Vec::new();
+        }
+        *self = Self { block, ..Self::default() };
+    }
+
+    /// Makes the block ready for a head to be appended; returns how many bytes will have been sent before it.
+    pub fn open_head(&mut self) -> u64 {
+        if self.block_sent == self.block.len() {
+            self.clear_block();
+        }
+        self.head_at = self.block.len();
+        self.sent + (self.block.len() - self.block_sent) as u64
+    }
+
+    /// The head is written; what was appended beyond `content` bytes is no content.
+    pub fn close_head(&mut self, content: usize) {
+        self.overhead += (self.block.len() - self.head_at - content) as u64;
+    }
+
+    /// Takes back a head of which nothing was sent, and the body after it.
+    pub fn retract(&mut self, ring: &mut Ring) {
+        self.overhead = self.overhead.saturating_sub((self.block.len() - self.head_at) as u64);
+        self.block.truncate(self.head_at);
+        self.drop_body(ring);
+    }
+
+    /// Forgets the body, as far as it was not sent.
+    pub fn drop_body(&mut self, ring: &mut Ring) {
+        ring.clear();
+        (self.spill, self.spill_sent, self.tail, self.last_chunk) = (Vec::new(), 0, b"", false);
+        self.body = Body::default();
+    }
+
+    /// Looks at the ring's raw bytes; returns how many content and framing bytes were consumed.
+    pub fn scan(&mut self, ring: &mut Ring, limits: &HeadLimits) -> Result<usize, Refusal> {
+        if self.body.is_ended() || ring.raw() == 0 || (self.body.is_enchunked() && self.pending(ring) > 0) {
+            return Ok(0);
+        }
+        let step = self.body.scan(ring.raw_mut(), limits)?;
+        ring.check(step.consumed, step.kept);
+        if self.body.is_enchunked() && step.kept > 0 {
+            self.clear_block();
+            push_hex(&mut self.block, step.kept as u64);
+            self.block.extend_from_slice(b"\r\n");
+            self.tail = b"\r\n";
+            self.overhead += (self.block.len() + self.tail.len()) as u64;
+        }
+        if step.consumed == 0 && ring.room() == 0 && ring.ready() == 0 {
+            return Err(Refusal::HeadTooLarge("a trailer line is larger than the buffer"));
+        }
+        Ok(step.consumed)
+    }
+
+    /// The sender closed its side. False if that cut the body off.
+    pub fn close(&mut self, ring: &Ring) -> bool {
+        if self.body.is_enchunked() && !self.body.is_ended() {
+            debug_assert_eq!(ring.raw(), 0);
+            self.last_chunk = true;
+            self.write_last_chunk(ring);
+        }
+        self.body.close()
+    }
+
+    /// Whether the body has come whole.
+    pub fn is_complete(&self) -> bool {
+        self.body.is_ended()
+    }
+
+    /// Bytes that can go out now.
+    pub fn pending(&self, ring: &Ring) -> usize {
+        self.block.len() - self.block_sent + self.spill.len() - self.spill_sent + ring.ready() + self.tail.len()
+    }
+
+    /// Whether all of it was sent.
+    pub fn is_flushed(&self, ring: &Ring) -> bool {
+        self.pending(ring) == 0 && !self.last_chunk
+    }
+
+    /// The bytes that can go out now, for one send.
+    pub fn output<'a>(&'a self, ring: &'a Ring) -> [IoSlice<'a>; 5] {
+        let (first, second) = ring.ready_slices();
+        [&self.block[self.block_sent..], &self.spill[self.spill_sent..], first, second, self.tail].map(IoSlice::new)
+    }
+
+    /// `n` of these were sent. What was sent of the ring is kept there until it is released.
+    pub fn took(&mut self, mut n: usize, ring: &mut Ring) {
+        self.sent += n as u64;
+        let mut take = |available: usize| {
+            let taken = n.min(available);
+            n -= taken;
+            taken
+        };
+        self.block_sent += take(self.block.len() - self.block_sent);
+        self.spill_sent += take(self.spill.len() - self.spill_sent);
+        ring.sent(take(ring.ready()));
+        self.tail = &self.tail[take(self.tail.len())..];
+        if self.spill_sent == self.spill.len() && !self.spill.is_empty() {
+            (self.spill, self.spill_sent) = (Vec::new(), 0);
+        }
+        self.write_last_chunk(ring);
+    }
+
+    /// Bytes that may go past the ring, if it and everything before it is empty.
+    pub fn opaque(&self, ring: &Ring) -> u64 {
+        if self.pending(ring) == 0 && ring.is_empty() { self.body.opaque() } else { 0 }
+    }
+
+    /// Keeps what a send from the scratch left over.
+    pub fn spill(&mut self, bytes: &[u8]) {
+        debug_assert!(self.spill.is_empty());
+        self.spill = bytes.to_vec();
+    }
+
+    /// Everything sent so far is to be sent again; the ring must have kept its part.
+    pub fn replay(&mut self, ring: &mut Ring) {
+        self.block_sent = 0;
+        ring.replay();
+    }
+
+    /// Writes the last chunk of an enchunked body, once everything before it was sent.
+    fn write_last_chunk(&mut self, ring: &Ring) {
+        if self.last_chunk && self.pending(ring) == 0 {
+            self.last_chunk = false;
+            self.clear_block();
+            self.block.extend_from_slice(b"0\r\n\r\n");
+            self.overhead += self.block.len() as u64;
+        }
+    }
+
+    fn clear_block(&mut self) {
+        self.block.clear();
+        self.block_sent = 0;
+    }
+}

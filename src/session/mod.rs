@@ -1,0 +1,266 @@
+//! A client's connection as a machine that touches no socket: events come in, effects and ring bytes go out.
+//!
+//! ```text
+//!              head whole                connected               answer whole
+//!  ReadingHead ----------> ConnectingUpstream ------> StreamingBody ------------> Replying
+//!     ^   |                        |                       |                       |  |
+//!     |   `--- answer made here ---+------- failure -------+---------------------->'  |
+//!     |                                                                               |
+//!     `------------------------------ the connection persists ------------------------+
+//!                                                                                     |
+//!                                      Closed <------ Draining <---- bytes may still come
+//! ```
+//!
+//! Rules. One state is true at a time, and a transition consumes it. No state has a buffer of its own: bytes lie in the two
+//! rings and in the blocks of the [`Exchange`]. Interest ([`Session::wants_client`] …) is computed from state, never stored.
+//! What is settled at the end of an answer is settled before its last byte can be read by the client.
+
+pub mod deadlines;
+pub mod event;
+pub mod exchange;
+pub mod failure;
+pub mod half;
+pub mod turn;
+
+mod connect;
+mod read_head;
+mod reply;
+mod stream;
+mod waits;
+
+pub use event::{Direction, Effect, Event};
+pub use exchange::Exchange;
+pub use turn::{Journal, Turn};
+
+use crate::base::ring::Ring;
+use crate::guard::gate::Ticket;
+use crate::upstream::pool::Pool;
+use deadlines::Deadlines;
+use read_head::ReadHead;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What is true now, with the data that is valid in it.
+#[derive(Debug)]
+enum State {
+    /// Between requests, or within a head.
+    ReadingHead(ReadHead),
+    /// Waiting for a place, or for the connect itself.
+    ConnectingUpstream(Box<Exchange>),
+    /// Two halves that move independently, heads included.
+    StreamingBody(Box<Exchange>),
+    /// The whole answer is here, or is made here; the upstream, if there was one, is let go.
+    Replying(Box<Exchange>),
+    /// The last byte is out; what still comes is read and dropped, so that no reset overtakes the answer.
+    Draining,
+    /// The shell closes the socket at the end of the turn.
+    Closed(Ending),
+}
+
+/// How a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// FIN after what was sent.
+    Plain,
+    /// RST: the client must see that something is missing.
+    Reset,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    /// From the client.
+    pub up: Ring,
+    /// From the upstream.
+    pub down: Ring,
+    deadlines: Deadlines,
+    client: SocketAddr,
+    /// The port that the client connected to.
+    port: u16,
+    serial: u64,
+}
+
+impl Session {
+    /// A connection that was just accepted at `port`. `serial` tells it from others that had its slot.
+    pub fn new(client: SocketAddr, port: u16, serial: u64, turn: &Turn) -> Self {
+        let timeouts = &turn.site.config.timeouts;
+        let head = ReadHead::first(turn.now.millis(), timeouts);
+        let deadlines = Deadlines { phase: head.deadline(), ..Deadlines::default() };
+        Self { state: State::ReadingHead(head), up: Ring::default(), down: Ring::default(), deadlines, client, port, serial }
+    }
+
+    /// Takes an event, moves the state, leaves effects behind. An event that means nothing in this state is harmless.
+    pub fn handle(&mut self, event: Event, turn: &mut Turn) {
+        use Event::*;
+        use State::*;
+        let state = std::mem::replace(&mut self.state, Closed(Ending::Plain));
+        self.state = match (state, event) {
+            (ReadingHead(head), ClientBytes) => self.on_head_bytes(head, turn),
+            (ReadingHead(head), ClientFin) => self.on_head_fin(head, turn),
+            (ReadingHead(head), Deadline) => self.on_head_deadline(head, turn),
+            (ReadingHead(head), Drain) => self.on_head_drain(head, turn),
+            (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
+
+            (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
+            (ConnectingUpstream(x), Admitted { server, reuse }) => self.on_admitted(x, server, reuse, turn),
+            (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused, turn),
+            (ConnectingUpstream(x), ConnectFailed(reason)) => self.fail_upstream(x, reason, turn),
+            (ConnectingUpstream(x), NoDescriptor) => self.queue(x, turn),
+
+            (StreamingBody(x), ClientBytes) => self.on_body_bytes(x, turn, StreamingBody),
+            (StreamingBody(x), ClientTook(n)) => self.on_client_took(x, n, turn),
+            (StreamingBody(x), UpstreamTook(n)) => self.on_upstream_took(x, n, turn),
+            (StreamingBody(x), UpstreamBytes) => self.on_upstream_bytes(x, turn),
+            (StreamingBody(x), UpstreamFin) => self.on_upstream_fin(x, turn),
+            (StreamingBody(x), UpstreamGone) => self.on_upstream_gone(x, turn),
+            (StreamingBody(x), UpstreamBroken) => self.on_upstream_broken(x),
+            (StreamingBody(x), Moved(direction, n)) => self.on_moved(x, direction, n, turn),
+            (StreamingBody(x), Passed(direction, n)) => self.on_passed(x, direction, n, turn),
+
+            (Replying(x), ClientBytes) => self.on_dropped_bytes(x, turn),
+            (Replying(x), ClientTook(n)) => self.on_reply_took(x, n, turn),
+            (Replying(x), Passed(Direction::Down, n)) => self.on_reply_passed(x, n, turn),
+            (Replying(x), Rendered(page)) => self.on_rendered(x, *page, turn),
+
+            (ConnectingUpstream(x) | StreamingBody(x), ClientFin) => self.on_body_fin(x, turn),
+            (Replying(x), ClientFin) => self.on_reply_fin(x, turn),
+            (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), ClientGone) => self.abort(x, turn),
+            (ConnectingUpstream(x), Deadline) => self.on_deadline(x, turn, ConnectingUpstream),
+            (StreamingBody(x), Deadline) => self.on_deadline(x, turn, StreamingBody),
+            (Replying(x), Deadline) => self.on_deadline(x, turn, Replying),
+            (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), Cut) => self.on_cut(x, turn),
+
+            (Draining, ClientBytes) => self.on_lingering_bytes(),
+            (Draining, ClientFin | ClientGone | Cut) => Closed(Ending::Plain),
+            (Draining, Deadline) => self.on_lingering_deadline(turn),
+
+            (state, _) => state,
+        };
+        self.update_waits(turn);
+    }
+
+    /// Whether bytes from the client are wanted, and there is room for them (a ring without storage can be given some).
+    pub fn wants_client(&self) -> bool {
+        let has_room = !self.up.is_attached() || self.up.room() > 0;
+        match &self.state {
+            State::ReadingHead(_) => has_room,
+            State::ConnectingUpstream(x) | State::StreamingBody(x) => !x.up.is_complete() && has_room,
+            State::Replying(x) => !x.up.is_complete() && has_room,
+            State::Draining => true,
+            State::Closed(_) => false,
+        }
+    }
+
+    /// Whether bytes from the upstream are wanted, and there is room for them.
+    pub fn wants_upstream(&self) -> bool {
+        let has_room = !self.down.is_attached() || self.down.room() > 0;
+        matches!(&self.state, State::StreamingBody(x) if !x.upstream_fin && has_room)
+    }
+
+    /// Whether a request's first bytes lie in the ring already: the next [`Event::ClientBytes`] is due without a read.
+    pub fn is_behind(&self) -> bool {
+        matches!(&self.state, State::ReadingHead(head) if head.is_behind(&self.up))
+    }
+
+    /// Bytes for the client, for one send.
+    pub fn client_output(&self) -> Option<[IoSlice<'_>; 5]> {
+        match &self.state {
+            State::StreamingBody(x) | State::Replying(x) if x.down.pending(&self.down) > 0 => Some(x.down.output(&self.down)),
+            _ => None,
+        }
+    }
+
+    /// Bytes for the upstream, for one send.
+    pub fn upstream_output(&self) -> Option<[IoSlice<'_>; 5]> {
+        match &self.state {
+            State::StreamingBody(x) if !x.broken && x.up.pending(&self.up) > 0 => Some(x.up.output(&self.up)),
+            _ => None,
+        }
+    }
+
+    /// Bytes of that direction that need no look and may go past the ring: none while anything lies before them.
+    pub fn opaque(&self, direction: Direction) -> u64 {
+        match (&self.state, direction) {
+            (State::StreamingBody(x), Direction::Up) if !x.broken => x.up.opaque(&self.up),
+            (State::StreamingBody(x), Direction::Down) => x.down.opaque(&self.down),
+            _ => 0,
+        }
+    }
+
+    /// Keeps what a send of opaque bytes left over; it goes out before anything else of that direction.
+    pub fn spill(&mut self, direction: Direction, bytes: &[u8]) {
+        match (&mut self.state, direction) {
+            (State::StreamingBody(x), Direction::Up) => x.up.spill(bytes),
+            (State::StreamingBody(x) | State::Replying(x), Direction::Down) => x.down.spill(bytes),
+            // It was closed or failed meanwhile: nobody waits for these bytes any more.
+            _ => {}
+        }
+    }
+
+    /// How the socket is to be closed, once it is.
+    pub fn ending(&self) -> Option<Ending> {
+        if let State::Closed(ending) = self.state { Some(ending) } else { None }
+    }
+
+    /// The earliest deadline (milliseconds).
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.earliest()
+    }
+
+    /// Whether a request is being served.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, State::ConnectingUpstream(_) | State::StreamingBody(_) | State::Replying(_))
+    }
+
+    /// Whether something must still be told to the client before the process may end.
+    pub fn is_finishing(&self) -> bool {
+        self.is_busy() || matches!(self.state, State::Draining)
+    }
+
+    /// The exchange, while there is one.
+    pub fn exchange(&self) -> Option<&Exchange> {
+        match &self.state {
+            State::ConnectingUpstream(x) | State::StreamingBody(x) | State::Replying(x) => Some(x),
+            _ => None,
+        }
+    }
+
+    /// The pool of the exchange.
+    pub fn pool(&self) -> Option<&Arc<Pool>> {
+        self.exchange().map(Exchange::pool)
+    }
+
+    /// What it stands in line with.
+    pub fn ticket(&self, worker: usize, key: usize) -> Ticket {
+        Ticket { worker, key, serial: self.serial }
+    }
+
+    /// Whether it is the session that a ticket or a letter was made for.
+    pub fn is_serial(&self, serial: u64) -> bool {
+        self.serial == serial
+    }
+
+    /// Whether a ticket is this session's, and it still waits.
+    pub fn is_waiting_with(&self, serial: u64) -> bool {
+        self.serial == serial && matches!(&self.state, State::ConnectingUpstream(x) if x.is_queued)
+    }
+
+    /// The peer.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// What must hold after every event, whatever happened: for the simulation and the fuzzer.
+    pub fn check(&self) {
+        assert!(self.up.len() <= self.up.capacity() && self.down.len() <= self.down.capacity());
+        match &self.state {
+            State::ReadingHead(_) => assert!(self.down.is_empty(), "bytes for a client without an exchange"),
+            State::ConnectingUpstream(x) => assert!(!x.is_queued || !x.has_upstream, "in line with a connection"),
+            State::StreamingBody(x) => assert!(x.has_upstream && !x.is_queued, "streaming without a connection"),
+            State::Replying(x) => assert!(!x.has_upstream && !x.is_queued, "an answered exchange holds an upstream"),
+            State::Draining | State::Closed(_) => {}
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Between requests and within a request's head: find its end, read it, decide who answers.
+
+use super::deadlines::after;
+use super::exchange::{Exchange, Fate, Maker};
+use super::failure::Failure;
+use super::{Effect, Ending, Session, State, Turn};
+use crate::base::ring::Ring;
+use crate::config::model::{Action, Limits, NewRequests, Timeouts};
+use crate::http::framing::{Body, Length, Recode};
+use crate::http::request::{Request, Table};
+use crate::http::scan::HeadScan;
+use crate::http::write::{self, Forward};
+use crate::http::{HeadLimits, Refusal};
+use crate::observe::reason::Reason;
+use crate::route::Query;
+use crate::{admin, answer::echo};
+use std::net::SocketAddr;
+
+/// Empty lines that may come before a request (RFC 9112 2.2).
+const MAX_BLANK_LINES: u8 = 2;
+/// How often tidegate may stand in `Via` before a request goes in a circle.
+const MAX_TIMES_HERE: u32 = 10;
+/// An idle connection is closed so long after a drain began: a request that crosses the news is still answered.
+const DRAIN_IDLE_MS: u64 = 500;
+
+/// A head that comes, or is waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReadHead {
+    scan: HeadScan,
+    blank_lines: u8,
+    /// Bytes of the ring looked at.
+    looked_at: u32,
+    /// End of the idle wait; 0 once a byte has come.
+    idle: u64,
+    /// End of the wait for the request line, and for the head.
+    line: u64,
+    head: u64,
+}
+
+impl ReadHead {
+    /// The first request's head is due from the moment of accepting.
+    pub(super) fn first(now: u64, timeouts: &Timeouts) -> Self {
+        Self { head: after(now, timeouts.client_header_ms), ..Self::default() }
+    }
+
+    fn next(now: u64, timeouts: &Timeouts) -> Self {
+        Self { idle: after(now, timeouts.client_keepalive_ms), ..Self::default() }
+    }
+
+    /// Whether a byte of the request has come.
+    fn has_begun(&self) -> bool {
+        self.looked_at > 0
+    }
+
+    pub(super) fn is_behind(&self, ring: &Ring) -> bool {
+        ring.raw() > self.looked_at as usize
+    }
+
+    /// The first byte starts the waits; the end of the request line ends its own.
+    fn on_bytes(&mut self, now: u64, timeouts: &Timeouts) {
+        if !self.has_begun() {
+            self.idle = 0;
+            self.line = after(now, timeouts.client_request_line_ms);
+            if self.head == 0 {
+                self.head = after(now, timeouts.client_header_ms);
+            }
+        }
+    }
+
+    /// The earliest of its waits.
+    pub(super) fn deadline(&self) -> u64 {
+        let line = if self.scan.has_first_line() { 0 } else { self.line };
+        [self.idle, line, self.head].into_iter().filter(|&at| at != 0).min().unwrap_or(0)
+    }
+}
+
+/// The limits of a request's head.
+pub(super) fn request_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits {
+        first_line: limits.max_request_line,
+        line: limits.max_header_size,
+        lines: limits.max_headers,
+        total: limits.max_total_headers,
+    }
+}
+
+impl Session {
+    /// Back between requests.
+    pub(super) fn await_head(&mut self, turn: &Turn) -> State {
+        let head = ReadHead::next(turn.now.millis(), &turn.site.config.timeouts);
+        self.deadlines.clear();
+        self.deadlines.phase = head.deadline();
+        State::ReadingHead(head)
+    }
+
+    pub(super) fn on_head_bytes(&mut self, mut head: ReadHead, turn: &mut Turn) -> State {
+        while head.blank_lines < MAX_BLANK_LINES && !head.scan.has_first_line() && self.up.raw_mut().starts_with(b"\r\n") {
+            head.blank_lines += 1;
+            self.up.skip(2);
+        }
+        if self.up.raw() == 0 {
+            return State::ReadingHead(head);
+        }
+        let config = &turn.site.config;
+        head.on_bytes(turn.now.millis(), &config.timeouts);
+        let limits = request_limits(&config.limits);
+        match head.scan.find_end(self.up.raw_mut(), &limits) {
+            Ok(None) => {
+                head.looked_at = self.up.raw() as u32;
+                if self.up.room() == 0 {
+                    // It fits no ordinary ring: a larger one, for as long as this head lasts. `total` is checked above.
+                    let small = self.up.move_to(vec![0; limits.total].into_boxed_slice());
+                    turn.buffers.give_back(small);
+                }
+                self.deadlines.phase = head.deadline();
+                State::ReadingHead(head)
+            }
+            Ok(Some(length)) => self.on_head(length, turn),
+            Err(refusal) => {
+                self.count_refused_head(turn);
+                self.refuse_head(Failure::of_request(refusal), turn)
+            }
+        }
+    }
+
+    pub(super) fn on_head_fin(&mut self, head: ReadHead, turn: &mut Turn) -> State {
+        if !head.has_begun() {
+            return State::Closed(Ending::Plain);
+        }
+        self.count_refused_head(turn);
+        self.refuse_head(Failure::new(Reason::RequestError, "the request ended within its head"), turn)
+    }
+
+    pub(super) fn on_head_deadline(&mut self, head: ReadHead, turn: &mut Turn) -> State {
+        if self.deadlines.phase == 0 || self.deadlines.phase > turn.now.millis() {
+            return State::ReadingHead(head);
+        }
+        if head.has_begun() {
+            return self.refuse_head(Failure::new(Reason::RequestTimeout, "the request's head did not come in time"), turn);
+        }
+        if !turn.is_draining {
+            return State::Closed(Ending::Plain);
+        }
+        turn.effects.push(Effect::HalfClose);
+        self.linger(turn)
+    }
+
+    pub(super) fn on_head_drain(&mut self, head: ReadHead, turn: &mut Turn) -> State {
+        if !head.has_begun() {
+            self.deadlines.phase = turn.now.millis() + DRAIN_IDLE_MS;
+        }
+        State::ReadingHead(head)
+    }
+
+    /// The client left, or is cut off, between requests or within a head.
+    pub(super) fn on_head_lost(&mut self, turn: &mut Turn) -> State {
+        if self.up.raw() == 0 {
+            return State::Closed(Ending::Plain);
+        }
+        let mut exchange = Exchange::begin(turn);
+        exchange.describe_raw(self.up.raw_mut());
+        exchange.bytes_in = self.up.raw() as u64;
+        self.abort(exchange, turn)
+    }
+
+    fn count_refused_head(&mut self, turn: &Turn) {
+        if !turn.is_admin {
+            turn.stats.requests.add(1);
+            turn.stats.parse_errors.add(1);
+        }
+    }
+
+    /// Answers a head that is not accepted; whatever else came or comes is dropped.
+    pub(super) fn refuse_head(&mut self, failure: Failure, turn: &mut Turn) -> State {
+        let mut exchange = Exchange::begin(turn);
+        exchange.describe_raw(self.up.raw_mut());
+        exchange.bytes_in = self.up.raw() as u64;
+        exchange.up.body = Body::new(Length::UntilClose, Recode::Same);
+        self.up.clear();
+        self.fail(exchange, failure, turn)
+    }
+
+    fn on_head(&mut self, length: usize, turn: &mut Turn) -> State {
+        let mut exchange = Exchange::begin(turn);
+        let opened = open(&mut exchange, &self.up.raw_mut()[..length], self.client, self.port, turn);
+        if let Err(Unopened::Unreadable(refusal)) = opened {
+            exchange.put_back(turn);
+            self.count_refused_head(turn);
+            return self.refuse_head(Failure::of_request(refusal), turn);
+        }
+        if !turn.is_admin {
+            turn.stats.requests.add(1);
+        }
+        self.up.skip(length);
+        self.shrink(turn);
+        self.deadlines.clear();
+        self.deadlines.total = after(turn.now.millis(), exchange.timeouts.total_ms);
+        if let Err(Unopened::Refused(failure)) = opened {
+            return self.fail(exchange, failure, turn);
+        }
+        if let Err(refusal) = self.scan_body(&mut exchange) {
+            return self.fail(exchange, Failure::of_request(refusal), turn);
+        }
+        match exchange.maker {
+            Maker::Upstream => self.connect(exchange, turn),
+            _ => self.reply_once_read(exchange, turn),
+        }
+    }
+
+    /// The large ring of a large head goes as soon as what follows fits an ordinary one.
+    fn shrink(&mut self, turn: &mut Turn) {
+        if self.up.capacity() > turn.buffers.size() && self.up.len() <= turn.buffers.size() {
+            self.up.move_to(turn.buffers.lend());
+        }
+    }
+}
+
+/// Why a head opened no exchange.
+enum Unopened {
+    /// It cannot be read, nor what follows it.
+    Unreadable(Refusal),
+    /// It was understood, and what follows it can be told apart.
+    Refused(Failure),
+}
+
+/// Reads a whole head, and decides who answers.
+fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, turn: &Turn) -> Result<(), Unopened> {
+    let mut table = Table::default();
+    let request = Request::parse(head, &mut table).map_err(Unopened::Unreadable)?;
+    let refuse = |reason, detail: &'static str| Err(Unopened::Refused(Failure::new(reason, detail)));
+    exchange.describe(&request, turn.journal.is_on());
+    exchange.bytes_in = head.len() as u64;
+    exchange.up.body = Body::new(request.length, Recode::Same);
+    exchange.awaits_continue = request.expects_continue && request.length != Length::Empty;
+    if turn.is_draining || turn.site.config.timeouts.client_keepalive_ms == 0 {
+        exchange.fate = Fate::Closed;
+    }
+    if turn.is_admin {
+        return match admin::find(request.method, request.path) {
+            Ok(page) => {
+                exchange.page = Some(page);
+                Ok(())
+            }
+            Err(Reason::MethodNotAllowed) => refuse(Reason::MethodNotAllowed, "the admin port knows GET and HEAD"),
+            Err(reason) => refuse(reason, "the admin port has /metrics, /health and /backends/health"),
+        };
+    }
+    if turn.is_draining && turn.site.config.shutdown.new_requests == NewRequests::Reject {
+        return refuse(Reason::Draining, "this proxy is about to end; try another, or again in a moment");
+    }
+    let site = exchange.site.clone();
+    let query = Query { port, authority: request.authority, method: request.method, path: request.path };
+    let decision = site.decide(query);
+    exchange.timeouts = decision.timeouts.clone();
+    exchange.max_body_size = decision.max_body_size;
+    if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
+        return Err(Unopened::Refused(Failure::of_request(Refusal::BodyTooLarge)));
+    }
+    match decision.action {
+        Some(Action::Proxy { pool }) => {
+            if request.times_here >= MAX_TIMES_HERE {
+                return refuse(Reason::LoopDetected, "Via names tidegate too often: a pool leads back here");
+            }
+            exchange.maker = Maker::Upstream;
+            exchange.pool = *pool;
+            exchange.needs_host = request.authority.is_empty();
+            let trace_id = exchange.trace_id;
+            let trace_id = std::str::from_utf8(&trace_id).unwrap_or_default();
+            exchange.up.open_head();
+            write::request_head(&mut exchange.up.block, &request, Forward { client: client.ip(), scheme: "http", trace_id });
+            exchange.up.close_head(0);
+        }
+        Some(Action::Echo { name }) => {
+            exchange.maker = Maker::Echo;
+            exchange.content_status = 200;
+            echo::begin(&mut exchange.content, name, head);
+        }
+        Some(Action::Respond { status, body }) => {
+            exchange.content_status = *status;
+            exchange.content.extend_from_slice(body.as_bytes());
+        }
+        Some(Action::Unbuilt) => return refuse(Reason::DestinationNotFound, "the action of this route is not built yet"),
+        None => return refuse(Reason::DestinationNotFound, "no route takes this request"),
+    }
+    Ok(())
+}

@@ -1,0 +1,314 @@
+//! Answers made here, and the end of every answer: what was promised to the client about its connection is kept.
+
+use super::deadlines::{Due, after};
+use super::exchange::{Exchange, Fate, Maker};
+use super::failure::Failure;
+use super::{Effect, Ending, Session, State, Turn};
+use crate::admin::Rendered;
+use crate::answer::page::Page;
+use crate::answer::{Answer, echo};
+use crate::http::framing::{Body, Length, Recode};
+use crate::observe::reason::{Blame, Reason, TimeoutKind, UpstreamErrorKind};
+
+/// How long the rest of a request is read and dropped after its answer.
+const LINGER_MS: u32 = 2000;
+
+impl Session {
+    /// An answer made here is sent once the request has been read: `echo` counts its body, and the connection can be kept.
+    pub(super) fn reply_once_read(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.up.drop_checked();
+        if x.up.is_complete() {
+            if let Some(page) = x.page.take() {
+                turn.effects.push(Effect::Render(page));
+                return State::Replying(x);
+            }
+            return self.reply(x, turn);
+        }
+        if std::mem::take(&mut x.awaits_continue) {
+            x.down.open_head();
+            x.down.block.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            x.down.close_head(0);
+        }
+        State::Replying(x)
+    }
+
+    pub(super) fn on_rendered(&mut self, mut x: Box<Exchange>, page: Rendered, turn: &mut Turn) -> State {
+        if x.is_whole {
+            return State::Replying(x);
+        }
+        x.content = page.content;
+        (x.content_type, x.content_status) = (page.content_type, page.status);
+        self.reply(x, turn)
+    }
+
+    fn reply(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.maker == Maker::Echo {
+            let content = x.up.body.content();
+            echo::end(&mut x.content, content);
+        }
+        let Exchange { content_status: status, content_type, minor, to_head, .. } = *x;
+        let content = std::mem::take(&mut x.content);
+        x.write_answer(turn, |out, frame| {
+            Answer { status, content_type, minor, to_head, ..frame }.write(out, "", &content);
+            if to_head || matches!(status, 204 | 304) { 0 } else { content.len() }
+        });
+        x.content = content;
+        x.status = status;
+        x.settle(turn);
+        x.is_whole = true;
+        self.after_reply(x, turn)
+    }
+
+    /// The request fails: answered with the reason while nothing of an answer was sent, and cut after that.
+    pub(super) fn fail(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
+        let Failure { reason, detail } = failure;
+        x.count_failure(reason, turn);
+        x.report(&detail, reason);
+        self.let_go(&mut x, turn);
+        self.deadlines.clear();
+        x.error = Some(reason);
+        x.is_whole = true;
+        if x.has_begun() {
+            x.settle(turn);
+            x.fate = if x.ends_with_close { Fate::Reset } else { Fate::Cut };
+            // A client that does not take what is there will not take it now; otherwise it gets what came.
+            if matches!(reason.timeout(), Some(TimeoutKind::Client | TimeoutKind::Total)) {
+                return self.finish(x, turn, State::Closed(Ending::Reset));
+            }
+            self.down.drop_raw();
+            x.down.body = Body::default();
+            return self.after_reply(x, turn);
+        }
+        if x.status != 0 {
+            x.down.retract(&mut self.down);
+        } else {
+            x.down.drop_body(&mut self.down);
+        }
+        if !x.up.is_complete() || turn.is_draining {
+            x.fate = Fate::Closed;
+        }
+        self.up.drop_checked();
+        let json = x.wants_json;
+        x.write_answer(turn, |out, frame| {
+            let before = out.len();
+            Page { reason, detail: &detail, json }.write(out, frame);
+            if frame.to_head { 0 } else { content_length(&out[before..]) }
+        });
+        x.status = reason.status();
+        x.settle(turn);
+        self.after_reply(x, turn)
+    }
+
+    /// The client left.
+    pub(super) fn abort(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.let_go(&mut x, turn);
+        if x.error.is_none() {
+            x.count_failure(Reason::ClientAborted, turn);
+            x.error = Some(Reason::ClientAborted);
+            x.status = Reason::ClientAborted.status();
+        }
+        self.finish(x, turn, State::Closed(Ending::Plain))
+    }
+
+    /// The time to finish is over.
+    pub(super) fn on_cut(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.is_whole {
+            return self.finish(x, turn, State::Closed(Ending::Reset));
+        }
+        self.fail(x, Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), turn)
+    }
+
+    pub(super) fn on_dropped_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.deadlines.client_body = 0;
+        let scanned = self.scan_body(&mut x);
+        self.up.drop_checked();
+        match scanned {
+            Err(refusal) if !x.is_whole => self.fail(x, Failure::of_request(refusal), turn),
+            Err(_) => {
+                // The answer stands; what follows cannot be told apart any more.
+                self.up.clear();
+                x.up.body = Body::new(Length::UntilClose, Recode::Same);
+                x.fate = Fate::Closed;
+                self.after_reply(x, turn)
+            }
+            Ok(()) if x.is_whole => self.after_reply(x, turn),
+            Ok(()) => self.reply_once_read(x, turn),
+        }
+    }
+
+    pub(super) fn on_reply_fin(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if !x.is_whole {
+            return self.on_body_fin(x, turn);
+        }
+        x.up.body = Body::default();
+        if x.fate == Fate::Kept {
+            x.fate = Fate::Closed;
+        }
+        self.up.clear();
+        self.after_reply(x, turn)
+    }
+
+    pub(super) fn on_reply_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
+        self.deadlines.client_write = 0;
+        x.down.took(n, &mut self.down);
+        self.down.release();
+        // An enchunked body that ended while its last run was under way.
+        if let Err(refusal) = x.down.scan(&mut self.down, &super::read_head::request_limits(&x.site.config.limits)) {
+            log::debug!("an answer that was whole is not: {refusal:?} trace_id={}", x.trace_id());
+        }
+        self.after_reply(x, turn)
+    }
+
+    pub(super) fn on_reply_passed(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
+        self.deadlines.client_write = 0;
+        x.down.sent += n as u64;
+        self.after_reply(x, turn)
+    }
+
+    /// The answer may be out: then the connection goes the way that was promised.
+    pub(super) fn after_reply(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if !x.is_whole || !x.down.is_flushed(&self.down) {
+            return State::Replying(x);
+        }
+        let request_is_read = x.up.is_complete();
+        match x.fate {
+            Fate::Kept if request_is_read => {
+                let next = self.await_head(turn);
+                self.finish(x, turn, next)
+            }
+            Fate::Kept => {
+                if self.deadlines.phase == 0 {
+                    self.deadlines.total = 0;
+                    self.deadlines.phase = after(turn.now.millis(), LINGER_MS);
+                }
+                State::Replying(x)
+            }
+            Fate::Closed if request_is_read && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
+            Fate::Closed => {
+                let next = self.linger(turn);
+                self.finish(x, turn, next)
+            }
+            Fate::Cut => self.finish(x, turn, State::Closed(Ending::Plain)),
+            Fate::Reset => self.finish(x, turn, State::Closed(Ending::Reset)),
+        }
+    }
+
+    /// Half-closes, then reads and drops what still comes (RFC 9112 9.6).
+    pub(super) fn linger(&mut self, turn: &mut Turn) -> State {
+        self.up.clear();
+        self.down.clear();
+        self.deadlines.clear();
+        self.deadlines.phase = after(turn.now.millis(), LINGER_MS);
+        turn.effects.push(Effect::HalfClose);
+        State::Draining
+    }
+
+    pub(super) fn on_lingering_bytes(&mut self) -> State {
+        self.up.clear();
+        State::Draining
+    }
+
+    pub(super) fn on_lingering_deadline(&mut self, turn: &Turn) -> State {
+        if self.deadlines.phase > turn.now.millis() { State::Draining } else { State::Closed(Ending::Plain) }
+    }
+
+    /// A wait of an exchange is over.
+    pub(super) fn on_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
+        let Some(due) = self.deadlines.due(turn.now.millis()) else { return back(x) };
+        match due {
+            Due::Phase if x.is_queued => self.fail_full(x, turn),
+            Due::Phase if x.has_upstream => self.fail_upstream(x, Reason::ConnectionTimeout, turn),
+            Due::Phase => self.finish(x, turn, State::Closed(Ending::Plain)),
+            Due::Read => self.fail_upstream(x, Reason::ReadTimeout, turn),
+            Due::Write => self.fail_upstream(x, Reason::WriteTimeout, turn),
+            Due::Total if x.server.is_some() => self.fail_upstream(x, Reason::ResponseTimeout, turn),
+            Due::Total => self.fail(x, Failure::new(Reason::ResponseTimeout, "not done within timeouts.total_ms"), turn),
+            Due::ClientBody => {
+                self.fail(x, Failure::new(Reason::RequestTimeout, "nothing of the content came for timeouts.client_body_ms"), turn)
+            }
+            Due::ClientWrite => {
+                let detail = "the client took nothing of the answer for timeouts.client_write_ms";
+                self.fail(x, Failure::new(Reason::ClientWriteTimeout, detail), turn)
+            }
+        }
+    }
+
+    /// Takes back what the exchange holds outside of the session.
+    fn let_go(&mut self, x: &mut Exchange, turn: &mut Turn) {
+        if std::mem::take(&mut x.is_queued) {
+            turn.stats.queued_requests.sub(1);
+            turn.effects.push(Effect::LeaveQueue);
+        }
+        if std::mem::take(&mut x.has_upstream) {
+            turn.effects.push(Effect::Release { keep: false });
+        }
+    }
+
+    /// Logs the exchange and gives it back.
+    fn finish(&mut self, x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
+        self.down.clear();
+        if !x.is_admin && turn.journal.is_on() {
+            turn.journal.line(&x.record(self.client, turn));
+        }
+        x.put_back(turn);
+        next
+    }
+}
+
+impl Exchange {
+    /// Counts the final response, once.
+    pub(super) fn settle(&mut self, turn: &Turn) {
+        if !std::mem::replace(&mut self.settled, true) && !self.is_admin {
+            let class = usize::from(self.status / 100).clamp(1, 5) - 1;
+            turn.stats.responses[class].add(1);
+            turn.stats.duration.observe(turn.now.micros.saturating_sub(self.started));
+        }
+    }
+
+    fn count_failure(&self, reason: Reason, turn: &Turn) {
+        if self.is_admin {
+            return;
+        }
+        turn.stats.errors[reason].add(1);
+        if let Some(kind) = reason.timeout() {
+            turn.stats.timeouts[kind as usize].add(1);
+        }
+        if let (Some(server), Blame::Upstream) = (self.server(), reason.blame()) {
+            let kind = match reason {
+                Reason::ConnectionRefused => UpstreamErrorKind::ConnectionRefused,
+                _ if reason.timeout().is_some() => UpstreamErrorKind::Timeout,
+                _ => UpstreamErrorKind::Other,
+            };
+            server.cells[turn.worker].errors[kind as usize].add(1);
+        }
+    }
+
+    /// Tells the operator: what an upstream or the proxy did, loudly; what a client did, only who asks.
+    fn report(&self, detail: &str, reason: Reason) {
+        let level = if reason.blame() == Blame::Client { log::Level::Debug } else { log::Level::Warn };
+        log::log!(level, "{}: {detail} trace_id={}", reason.name(), self.trace_id());
+    }
+
+    /// Appends an answer made here to the block; `write` returns how many bytes of it are content.
+    fn write_answer(&mut self, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>, Answer) -> usize) {
+        self.final_at = self.down.open_head();
+        let trace_id = self.trace_id;
+        let frame = Answer {
+            status: 0,
+            content_type: "",
+            minor: self.minor,
+            persists: self.fate == Fate::Kept,
+            to_head: self.to_head,
+            date: turn.date.at(turn.now.wall_ms),
+            trace_id: std::str::from_utf8(&trace_id).unwrap_or_default(),
+        };
+        let content = write(&mut self.down.block, frame);
+        self.down.close_head(content);
+    }
+}
+
+/// Bytes after the head of an answer that was just written.
+fn content_length(answer: &[u8]) -> usize {
+    let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
+    answer.len() - end
+}

@@ -1,0 +1,249 @@
+//! Both halves of an exchange with an upstream: the request goes up, the answer comes down.
+
+use super::event::Direction;
+use super::exchange::{Exchange, Fate};
+use super::failure::Failure;
+use super::read_head::request_limits;
+use super::{Effect, Session, State, Turn};
+use crate::http::framing::{Body, Length, Recode};
+use crate::http::request::Table;
+use crate::http::response::Response;
+use crate::http::scan::HeadScan;
+use crate::http::write::{self, Reply};
+use crate::http::{HeadLimits, Refusal};
+use crate::observe::reason::Reason;
+
+/// Interim responses to one request; more is an upstream that never answers.
+const MAX_INTERIMS: u8 = 32;
+
+impl Session {
+    /// Looks at the request's new body bytes.
+    pub(super) fn scan_body(&mut self, exchange: &mut Exchange) -> Result<(), Refusal> {
+        let limits = request_limits(&exchange.site.config.limits);
+        exchange.bytes_in += exchange.up.scan(&mut self.up, &limits)? as u64;
+        if exchange.max_body_size > 0 && exchange.up.body.content() > exchange.max_body_size {
+            return Err(Refusal::BodyTooLarge);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_body_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
+        self.deadlines.client_body = 0;
+        x.awaits_continue = false;
+        if let Err(refusal) = self.scan_body(&mut x) {
+            return self.fail(x, Failure::of_request(refusal), turn);
+        }
+        if x.broken {
+            self.up.drop_checked();
+        }
+        back(x)
+    }
+
+    pub(super) fn on_body_fin(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.fail(x, Failure::new(Reason::RequestError, "the request ended within its body"), turn)
+    }
+
+    pub(super) fn on_upstream_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &Turn) -> State {
+        x.up.took(n, &mut self.up);
+        self.on_request_progress(&mut x, n, turn);
+        // What cannot be sent twice need not be kept, nor what fills the ring: the body must go on.
+        let is_full = self.up.room() == 0 && self.up.ready() == 0;
+        if !x.is_idempotent || x.answered || is_full {
+            x.replayable &= x.is_idempotent && self.up.kept() == 0;
+            self.up.release();
+        }
+        State::StreamingBody(x)
+    }
+
+    fn on_request_progress(&mut self, x: &mut Exchange, n: usize, turn: &Turn) {
+        (self.deadlines.write, self.deadlines.read) = (0, 0);
+        x.taken += n as u64;
+        x.sent_at = turn.now.micros;
+    }
+
+    pub(super) fn on_upstream_broken(&mut self, mut x: Box<Exchange>) -> State {
+        x.broken = true;
+        State::StreamingBody(x)
+    }
+
+    pub(super) fn on_upstream_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.deadlines.read = 0;
+        if !x.answered {
+            x.answered = true;
+            x.replayable = false;
+            self.up.release();
+        }
+        self.take_answer(x, turn)
+    }
+
+    pub(super) fn on_upstream_fin(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        x.upstream_fin = true;
+        if x.status == 0 { self.on_no_answer(x, turn) } else { self.take_answer(x, turn) }
+    }
+
+    pub(super) fn on_upstream_gone(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.status == 0 { self.on_no_answer(x, turn) } else { self.fail_upstream(x, Reason::ResponseIncomplete, turn) }
+    }
+
+    /// The upstream closed before its answer's head was whole.
+    fn on_no_answer(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        let is_stale = x.reused && !x.answered && !x.replaced;
+        if is_stale && (x.taken == 0 || (x.is_idempotent && x.replayable)) {
+            return self.replace_stale(x, turn);
+        }
+        let reason = if self.down.raw() > 0 { Reason::ResponseIncomplete } else { Reason::ConnectionTerminated };
+        self.fail_upstream(x, reason, turn)
+    }
+
+    /// Looks at the answer's new bytes: heads until the final one, then the body.
+    fn take_answer(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        let limits = response_limits(&x);
+        while x.status == 0 {
+            let taken = match x.scan.find_end(self.down.raw_mut(), &limits) {
+                Ok(Some(length)) => self.on_response_head(&mut x, length, turn),
+                Ok(None) => {
+                    if self.down.is_attached() && self.down.room() == 0 {
+                        let small = self.down.move_to(vec![0; limits.total].into_boxed_slice());
+                        turn.buffers.give_back(small);
+                    }
+                    return State::StreamingBody(x);
+                }
+                Err(refusal) => Err(refusal),
+            };
+            if let Err(refusal) = taken {
+                return self.fail_response(x, refusal, turn);
+            }
+        }
+        if let Err(refusal) = x.down.scan(&mut self.down, &limits) {
+            return self.fail_response(x, refusal, turn);
+        }
+        if x.upstream_fin && !x.down.is_complete() && self.down.raw() == 0 && !x.down.close(&self.down) {
+            return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
+        }
+        if x.upstream_fin && !x.down.is_complete() && !x.down.body.is_enchunked() {
+            // Bytes of framing that can no longer become whole.
+            return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
+        }
+        if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
+    }
+
+    fn on_response_head(&mut self, x: &mut Exchange, length: usize, turn: &mut Turn) -> Result<(), Refusal> {
+        let mut table = Table::default();
+        let response = Response::parse(&self.down.raw_mut()[..length], x.to_head, &mut table)?;
+        let trace_id = x.trace_id;
+        let trace_id = std::str::from_utf8(&trace_id).unwrap_or_default();
+        let date = turn.date.at(turn.now.wall_ms);
+        let reply = |recode, persists| Reply { minor: x.minor, persists, recode, date, trace_id };
+        if response.status == 101 {
+            return Err(Refusal::Malformed("it switched protocols unasked"));
+        }
+        if response.is_interim() {
+            x.interims += 1;
+            if x.interims > MAX_INTERIMS {
+                return Err(Refusal::Malformed("it sent too many interim responses"));
+            }
+            if x.minor == 1 {
+                turn.stats.responses[0].add(1);
+                let reply = reply(Recode::Same, true);
+                x.down.open_head();
+                write::response_head(&mut x.down.block, &response, reply);
+                x.down.close_head(0);
+            }
+            x.awaits_continue &= response.status != 100;
+        } else {
+            let recode = match (x.minor, response.length) {
+                (0, Length::Chunked) => Recode::Dechunk,
+                (1, Length::UntilClose) => Recode::Enchunk,
+                _ => Recode::Same,
+            };
+            x.ends_with_close = x.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
+            if x.ends_with_close || turn.is_draining {
+                x.fate = Fate::Closed;
+            }
+            let reply = reply(recode, x.fate == Fate::Kept);
+            x.final_at = x.down.open_head();
+            write::response_head(&mut x.down.block, &response, reply);
+            x.down.close_head(0);
+            x.status = response.status;
+            x.keep_upstream = response.connection.persists(response.minor) && response.length != Length::UntilClose;
+            x.down.body = Body::new(response.length, recode);
+            let micros = turn.now.micros.saturating_sub(x.sent_at);
+            x.upstream_micros = Some(micros);
+            x.server().into_iter().for_each(|server| server.cells[turn.worker].duration.observe(micros));
+        }
+        x.scan = HeadScan::default();
+        self.down.skip(length);
+        Ok(())
+    }
+
+    /// The last byte of the answer is here. Everything is settled before the client can see that byte.
+    fn on_answer_whole(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        x.settle(turn);
+        let request_is_out = x.up.is_complete() && !x.broken && x.up.is_flushed(&self.up);
+        let is_exact = self.down.raw() == 0;
+        self.down.drop_raw();
+        if request_is_out {
+            self.up.release();
+        } else {
+            // The rest of the request has no reader any more.
+            self.up.drop_checked();
+        }
+        let keep = x.keep_upstream && request_is_out && is_exact && !x.upstream_fin;
+        turn.effects.push(Effect::Release { keep });
+        x.has_upstream = false;
+        x.is_whole = true;
+        (self.deadlines.read, self.deadlines.write) = (0, 0);
+        self.after_reply(x, turn)
+    }
+
+    pub(super) fn on_client_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
+        self.deadlines.client_write = 0;
+        x.down.took(n, &mut self.down);
+        self.down.release();
+        // An enchunked body is framed run by run: the next run may lie there already.
+        if x.status != 0 && (self.down.raw() > 0 || x.upstream_fin) { self.take_answer(x, turn) } else { State::StreamingBody(x) }
+    }
+
+    pub(super) fn on_moved(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {
+        match direction {
+            Direction::Up => {
+                self.deadlines.client_body = 0;
+                x.bytes_in += n as u64;
+                x.up.body.moved(n);
+                State::StreamingBody(x)
+            }
+            Direction::Down => {
+                self.deadlines.read = 0;
+                x.down.body.moved(n);
+                if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
+            }
+        }
+    }
+
+    pub(super) fn on_passed(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &Turn) -> State {
+        match direction {
+            Direction::Up => self.on_request_progress(&mut x, n, turn),
+            Direction::Down => {
+                self.deadlines.client_write = 0;
+                x.down.sent += n as u64;
+            }
+        }
+        State::StreamingBody(x)
+    }
+
+    pub(super) fn fail_upstream(&mut self, x: Box<Exchange>, reason: Reason, turn: &mut Turn) -> State {
+        let failure = Failure::of_upstream(reason, x.server().map_or("the upstream", |server| &server.config.name));
+        self.fail(x, failure, turn)
+    }
+
+    fn fail_response(&mut self, x: Box<Exchange>, refusal: Refusal, turn: &mut Turn) -> State {
+        let failure = Failure::of_response(refusal, x.server().map_or("the upstream", |server| &server.config.name));
+        self.fail(x, failure, turn)
+    }
+}
+
+/// A response's head is held to the same limits as a request's; its status line to that of a field.
+fn response_limits(x: &Exchange) -> HeadLimits {
+    let limits = request_limits(&x.site.config.limits);
+    HeadLimits { first_line: limits.line, ..limits }
+}

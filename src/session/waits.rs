@@ -1,0 +1,31 @@
+//! Which waits run: computed from state after every event. A wait runs only while those bytes are wanted and there is room
+//! for them, so that a slow client never looks like a slow upstream, nor the other way round.
+
+use super::deadlines::keep_waiting;
+use super::{Session, State, Turn};
+
+impl Session {
+    pub(super) fn update_waits(&mut self, turn: &Turn) {
+        let now = turn.now.millis();
+        let (x, to_upstream) = match &self.state {
+            State::StreamingBody(x) => (x, !x.broken && x.up.pending(&self.up) > 0),
+            State::Replying(x) => (x, false),
+            // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
+            _ => {
+                let deadlines = &mut self.deadlines;
+                (deadlines.read, deadlines.write, deadlines.client_body, deadlines.client_write) = (0, 0, 0, 0);
+                return;
+            }
+        };
+        let to_client = x.down.pending(&self.down) > 0;
+        let is_streaming = x.has_upstream;
+        let client_owes = !x.up.is_complete() && !x.is_whole && !x.awaits_continue;
+        let upstream_owes = is_streaming && !x.upstream_fin && (!client_owes || x.broken);
+        let timeouts = &x.timeouts;
+        let deadlines = &mut self.deadlines;
+        keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream, now, timeouts.client_body_ms);
+        keep_waiting(&mut deadlines.client_write, to_client, now, timeouts.client_write_ms);
+        keep_waiting(&mut deadlines.write, to_upstream, now, timeouts.write_ms);
+        keep_waiting(&mut deadlines.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
+    }
+}

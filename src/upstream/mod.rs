@@ -1,0 +1,6 @@
+//! Pools and the servers in them: who is picked, what is open to whom, where a name leads.
+
+pub mod idle;
+pub mod pool;
+pub mod resolve;
+pub mod server;

@@ -1,0 +1,73 @@
+//! One upstream server: what all workers share of it.
+
+use crate::config::model::Upstream;
+use crate::guard::gate::Gate;
+use crate::observe::stats::UpstreamStats;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
+#[derive(Debug)]
+pub struct Server {
+    /// As configured.
+    pub config: Upstream,
+    /// `host:port`, as it stands in a `Host` field.
+    pub authority: String,
+    /// Connections open or being made, idle ones too.
+    pub places: Gate,
+    /// Its slot in every worker's table of idle connections: unique among the servers that live.
+    pub slot: usize,
+    /// One block of counters a worker.
+    pub cells: Box<[UpstreamStats]>,
+    addresses: Mutex<Arc<[SocketAddr]>>,
+    next_address: AtomicUsize,
+    resolved: AtomicBool,
+}
+
+impl Server {
+    /// A server without addresses yet.
+    pub fn new(config: Upstream, slot: usize, workers: usize) -> Self {
+        let literal = config.host.parse::<std::net::Ipv6Addr>().is_ok();
+        let authority = if literal { format!("[{}]:{}", config.host, config.port) } else { format!("{}:{}", config.host, config.port) };
+        let server = Self {
+            authority,
+            places: Gate::default(),
+            slot,
+            cells: (0..workers).map(|_| UpstreamStats::default()).collect(),
+            addresses: Mutex::new(Arc::new([])),
+            next_address: AtomicUsize::new(0),
+            resolved: AtomicBool::new(false),
+            config,
+        };
+        if let Ok(ip) = server.config.host.parse() {
+            server.set_addresses(&[SocketAddr::new(ip, server.config.port)]);
+        }
+        server
+    }
+
+    /// Whether there is an address to dial.
+    pub fn is_resolved(&self) -> bool {
+        self.resolved.load(Relaxed)
+    }
+
+    /// Whether it may be given new requests.
+    pub fn is_usable(&self) -> bool {
+        self.is_resolved() && self.config.weight > 0
+    }
+
+    /// Takes the answer of a look-up; an empty one changes nothing.
+    pub fn set_addresses(&self, addresses: &[SocketAddr]) {
+        if !addresses.is_empty() {
+            *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.into();
+            self.resolved.store(true, Relaxed);
+        }
+    }
+
+    /// Its addresses, and with which of them the next connection begins: each begins with the next.
+    pub fn addresses(&self) -> (Arc<[SocketAddr]>, usize) {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let first = self.next_address.fetch_add(1, Relaxed) % addresses.len().max(1);
+        (addresses, first)
+    }
+}

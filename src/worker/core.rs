@@ -1,0 +1,412 @@
+//! The worker without its poll: sessions, upstream connections, timers and storage, generic over the network, so that the
+//! simulation drives exactly what runs in production.
+
+use super::shared::{Mail, Shared};
+use crate::base::clock::Now;
+use crate::base::pool::BufferPool;
+use crate::base::wheel::Wheel;
+use crate::guard::gate::Ticket;
+use crate::http::date::DateCache;
+use crate::net::link::{Edge, Link, Socket};
+use crate::net::token::Source;
+use crate::observe::stats::WorkerStats;
+use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
+use crate::site::Site;
+use crate::upstream::idle::Idle;
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The large buffer that long bodies go through: few large copies cost a third of many small ones.
+const SCRATCH_BYTES: usize = 256 * 1024;
+/// Timer keys below this are the worker's own.
+const OWN_TIMERS: u32 = 2;
+/// Fires when accepting is to be tried again although nobody woke us.
+pub const ACCEPT_TIMER: u32 = 0;
+/// Fires at the end of `shutdown.grace_ms`.
+pub const GRACE_TIMER: u32 = 1;
+
+/// Where connections come from.
+pub trait Net {
+    /// A connected, or connecting, socket.
+    type Socket: Socket;
+    /// Begins to connect; the outcome comes as an edge for `source`.
+    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<Self::Socket>;
+}
+
+/// Through which door a client came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entrance {
+    /// Index of its door.
+    pub door: usize,
+    /// The port that it connected to.
+    pub port: u16,
+    /// The admin port's: neither counted nor logged, and outside the budget of descriptors.
+    pub is_admin: bool,
+}
+
+/// A client's slot.
+pub struct Client<S> {
+    pub(super) link: Link<S>,
+    /// What it is doing.
+    pub session: Session,
+    /// The connection that its exchange has, or is making.
+    pub(super) upstream: Option<usize>,
+    pub(super) entrance: Entrance,
+    pub(super) is_queued: bool,
+    pub(super) is_closing: bool,
+}
+
+/// An upstream connection's slot.
+pub struct Upstream<S> {
+    /// `None` between two addresses.
+    pub(super) link: Option<Link<S>>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) server: Arc<Server>,
+    /// The client whose exchange has it; none while it idles.
+    pub(super) owner: Option<usize>,
+    /// Addresses that are still to be tried, while it is being made.
+    pub(super) dialing: Option<super::dial::Dialing>,
+    pub(super) keepalive_ms: u32,
+    pub(super) is_closing: bool,
+}
+
+/// See the module.
+pub struct Core<N: Net, J: Journal> {
+    /// Index of this worker.
+    pub worker: usize,
+    /// The network.
+    pub net: N,
+    /// The access log.
+    pub journal: J,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// For requests that begin now.
+    pub site: Rc<Arc<Site>>,
+    /// This worker's counters.
+    pub stats: Arc<WorkerStats>,
+    /// The process ends soon.
+    pub is_draining: bool,
+    pub(super) now: Now,
+    /// Open client connections.
+    pub clients: Slab<Client<N::Socket>>,
+    /// Open upstream connections.
+    pub upstreams: Slab<Upstream<N::Socket>>,
+    pub(super) idle: Idle,
+    pub(super) wheel: Wheel,
+    pub(super) buffers: BufferPool,
+    pub(super) scratch: Box<[u8]>,
+    exchanges: Vec<Box<Exchange>>,
+    effects: VecDeque<Effect>,
+    new_effects: Vec<Effect>,
+    rng: fastrand::Rng,
+    date: DateCache,
+    serial: u64,
+    /// Clients to be pumped, and those to be pumped after them.
+    pub(super) ready: VecDeque<usize>,
+    pub(super) closing_clients: Vec<usize>,
+    pub(super) closing_upstreams: Vec<usize>,
+    /// Sessions of this worker whose turn has come.
+    pub(super) admitted: VecDeque<super::dial::Admission>,
+}
+
+impl<N: Net, J: Journal> Core<N, J> {
+    /// A worker without connections.
+    pub fn new(worker: usize, net: N, journal: J, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
+        Self {
+            stats: shared.panel.stats[worker].clone(),
+            buffers: BufferPool::new(site.config.limits.buffer_size),
+            worker,
+            net,
+            journal,
+            shared,
+            site,
+            is_draining: false,
+            now: Now::default(),
+            clients: Slab::new(),
+            upstreams: Slab::new(),
+            idle: Idle::default(),
+            wheel: Wheel::default(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            exchanges: Vec::new(),
+            effects: VecDeque::new(),
+            new_effects: Vec::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            date: DateCache::default(),
+            serial: 0,
+            ready: VecDeque::new(),
+            closing_clients: Vec::new(),
+            closing_upstreams: Vec::new(),
+            admitted: VecDeque::new(),
+        }
+    }
+
+    /// A turn begins: everything in it happens at this time.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place at the door and its
+    /// descriptor are taken already.
+    pub fn admit(
+        &mut self,
+        mut socket: N::Socket,
+        peer: SocketAddr,
+        entrance: Entrance,
+        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
+    ) {
+        self.serial += 1;
+        let serial = self.serial;
+        let key = self.clients.vacant_key();
+        if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
+            log::error!("a connection from {peer} cannot be polled: {error}");
+            drop(socket);
+            self.leave(entrance);
+            return;
+        }
+        let is_admin = entrance.is_admin;
+        let session = self.with_turn(is_admin, |turn| Session::new(peer, entrance.port, serial, turn));
+        let link = Link::new(socket, true);
+        self.clients.insert(Client { link, session, upstream: None, entrance, is_queued: false, is_closing: false });
+        if !is_admin {
+            self.stats.client_connections.add(1);
+        }
+        self.arm(key);
+    }
+
+    /// An edge for a client.
+    pub fn on_client_edge(&mut self, key: usize, edge: Edge) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.link.on_edge(edge);
+            self.enqueue(key);
+        }
+    }
+
+    /// Pumps whoever is ready, those included that become so meanwhile, but nobody twice.
+    pub fn pump_ready(&mut self) {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(client) = self.clients.get_mut(key) {
+                client.is_queued = false;
+                self.pump(key);
+            }
+        }
+        self.admit_waiting();
+    }
+
+    /// Whether something is to be done before the next sleep.
+    pub fn is_behind(&self) -> bool {
+        !self.ready.is_empty() || !self.admitted.is_empty()
+    }
+
+    /// Deadlines that have come. Returns the worker's own timers among them.
+    pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, u32)) {
+        self.wheel.advance(self.now.millis());
+        while let Some(timer) = self.wheel.pop_due() {
+            let (key, is_upstream) = ((timer.saturating_sub(OWN_TIMERS) / 2) as usize, timer % 2 == 1);
+            if timer < OWN_TIMERS {
+                on_own(self, timer);
+            } else if is_upstream {
+                self.on_upstream_deadline(key);
+            } else if self.clients.contains(key) {
+                self.deliver(key, Event::Deadline);
+                self.pump(key);
+            }
+        }
+    }
+
+    /// The turn ends: closes what is to be closed, hands places on.
+    pub fn end_turn(&mut self) {
+        while !self.closing_clients.is_empty() || !self.closing_upstreams.is_empty() || !self.admitted.is_empty() {
+            while let Some(key) = self.closing_clients.pop() {
+                self.free_client(key);
+            }
+            while let Some(key) = self.closing_upstreams.pop() {
+                self.free_upstream(key);
+            }
+            self.admit_waiting();
+        }
+    }
+
+    /// When the next deadline may come (milliseconds).
+    pub fn next_wake(&self) -> Option<u64> {
+        self.wheel.next_wake()
+    }
+
+    /// Sets one of the worker's own timers.
+    pub fn set_own_timer(&mut self, timer: u32, deadline: u64) {
+        self.wheel.set(timer, deadline);
+    }
+
+    /// Letters from other threads; those that concern listeners are the caller's.
+    pub fn on_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Admitted { pool, server, ticket } => {
+                self.admitted.push_back(super::dial::Admission { pool, server, ticket, reuse: None });
+            }
+            Mail::Reclaim(server) => self.close_coldest(&server),
+            Mail::Rendered { ticket, page } => {
+                if self.clients.get(ticket.key).is_some_and(|client| client.session.is_serial(ticket.serial)) {
+                    self.deliver(ticket.key, Event::Rendered(page));
+                    self.pump(ticket.key);
+                }
+            }
+            Mail::Drain => {
+                self.is_draining = true;
+                self.tell_all(|| Event::Drain);
+            }
+            Mail::Cut => {
+                self.is_draining = true;
+                self.tell_all(|| Event::Cut);
+            }
+            Mail::Resume => {}
+        }
+    }
+
+    /// Exchanges in flight, and connections whose last bytes are on their way.
+    pub fn unfinished(&self) -> usize {
+        self.clients.iter().filter(|(_, client)| client.session.is_finishing()).count()
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> Event) {
+        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if self.clients.contains(key) {
+                self.deliver(key, event());
+                self.pump(key);
+            }
+        }
+    }
+
+    /// Gives the session an event and performs what it asks for, at once and in order; what comes of that is an event again.
+    pub(super) fn deliver(&mut self, key: usize, event: Event) {
+        let mut next = Some(event);
+        loop {
+            if let Some(event) = next.take() {
+                self.handle(key, event);
+            }
+            let Some(effect) = self.effects.pop_front() else { break };
+            next = self.perform(key, effect);
+        }
+    }
+
+    fn handle(&mut self, key: usize, event: Event) {
+        // A slot's session lends itself out for the call, so that the turn can borrow the rest of the worker.
+        let Self { clients, now, site, worker, is_draining, rng, date, stats, journal, exchanges, buffers, new_effects, .. } = self;
+        let Some(client) = clients.get_mut(key) else { return };
+        let mut turn = Turn {
+            now: *now,
+            site,
+            worker: *worker,
+            is_admin: client.entrance.is_admin,
+            is_draining: *is_draining,
+            rng,
+            date,
+            stats,
+            journal,
+            exchanges,
+            buffers,
+            effects: new_effects,
+        };
+        client.session.handle(event, &mut turn);
+        // What an event asks for comes before what was asked for earlier and is not done yet: effects stay in order.
+        while let Some(effect) = self.new_effects.pop() {
+            self.effects.push_front(effect);
+        }
+    }
+
+    fn with_turn<T>(&mut self, is_admin: bool, make: impl FnOnce(&Turn) -> T) -> T {
+        make(&Turn {
+            now: self.now,
+            site: &self.site,
+            worker: self.worker,
+            is_admin,
+            is_draining: self.is_draining,
+            rng: &mut self.rng,
+            date: &mut self.date,
+            stats: &self.stats,
+            journal: &mut self.journal,
+            exchanges: &mut self.exchanges,
+            buffers: &mut self.buffers,
+            effects: &mut self.new_effects,
+        })
+    }
+
+    pub(super) fn enqueue(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        if !client.is_queued && !client.is_closing {
+            client.is_queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Sets the client's timer to its earliest deadline. A timer that is a little early is left: it re-arms itself.
+    pub(super) fn arm(&mut self, key: usize) {
+        let timer = client_timer(key);
+        let Some(due) = self.clients[key].session.next_deadline() else { return self.wheel.cancel(timer) };
+        let slack = due.saturating_sub(self.now.millis()) / 4;
+        let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
+        if !is_near {
+            self.wheel.set(timer, due);
+        }
+    }
+
+    pub(super) fn close_client(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        if !client.is_closing {
+            client.is_closing = true;
+            self.closing_clients.push(key);
+        }
+    }
+
+    fn free_client(&mut self, key: usize) {
+        self.wheel.cancel(client_timer(key));
+        if let Some(upstream) = self.clients[key].upstream.take() {
+            self.release(upstream, false);
+        }
+        let mut client = self.clients.remove(key);
+        for ring in [&mut client.session.up, &mut client.session.down] {
+            ring.clear();
+            self.buffers.give_back(ring.detach());
+        }
+        if client.session.ending() == Some(crate::session::Ending::Reset) {
+            client.link.socket.reset_on_close();
+        }
+        let entrance = client.entrance;
+        drop(client);
+        if !entrance.is_admin {
+            self.stats.client_connections.sub(1);
+        }
+        self.leave(entrance);
+    }
+
+    /// A client's socket is closed: its place and its descriptor are free.
+    pub(super) fn leave(&mut self, entrance: Entrance) {
+        let door = &self.shared.doors[entrance.door];
+        door.leave();
+        self.shared.resume(&door.paused);
+        if !entrance.is_admin {
+            self.shared.descriptors.client_left();
+            self.on_descriptor_freed();
+        }
+    }
+
+    pub(super) fn ticket(&self, key: usize) -> Ticket {
+        self.clients[key].session.ticket(self.worker, key)
+    }
+}
+
+/// The wheel's key of a client's timer.
+pub(super) fn client_timer(key: usize) -> u32 {
+    OWN_TIMERS + 2 * key as u32
+}
+
+/// The wheel's key of an upstream connection's timer.
+pub(super) fn upstream_timer(key: usize) -> u32 {
+    OWN_TIMERS + 2 * key as u32 + 1
+}

@@ -1,0 +1,405 @@
+//! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
+
+use super::core::{Core, Net, Upstream, upstream_timer};
+use super::shared::{Mail, RenderJob};
+use crate::guard::gate::Ticket;
+use crate::net::link::{Edge, Link, Socket, Transfer};
+use crate::net::token::Source;
+use crate::observe::reason::Reason;
+use crate::session::{Effect, Event, Journal};
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The addresses of a server that one attempt still has.
+#[derive(Debug)]
+pub(super) struct Dialing {
+    addresses: Arc<[SocketAddr]>,
+    next: usize,
+    left: usize,
+    /// When the attempt ends (milliseconds); 0 = never.
+    deadline: u64,
+}
+
+/// A session whose turn in the line has come.
+pub(super) struct Admission {
+    pub(super) pool: Arc<Pool>,
+    pub(super) server: usize,
+    pub(super) ticket: Ticket,
+    /// A connection that comes with the place.
+    pub(super) reuse: Option<usize>,
+}
+
+/// Why there is no connection.
+enum NoDial {
+    /// No descriptor is left.
+    Starved,
+    Failed(Reason),
+}
+
+impl<N: Net, J: Journal> Core<N, J> {
+    /// Does what the session asks for; what comes of it at once is an event.
+    pub(super) fn perform(&mut self, key: usize, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Connect { server, reuse } => self.connect(key, server, reuse),
+            Effect::Reconnect => self.reconnect(key),
+            Effect::Queue { starved } => {
+                let pool = self.clients[key].session.pool()?.clone();
+                pool.line.join(self.ticket(key));
+                if !starved {
+                    self.hand_on(&pool);
+                }
+                if !pool.line.is_empty()
+                    && let Some((worker, server)) = pool.idle_elsewhere(self.worker)
+                {
+                    self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
+                }
+                None
+            }
+            Effect::LeaveQueue => {
+                let ticket = self.ticket(key);
+                // If its turn has come meanwhile, the letter finds nobody and the place is handed on.
+                if let Some(pool) = self.clients[key].session.pool() {
+                    pool.line.leave(ticket);
+                }
+                None
+            }
+            Effect::Release { keep } => {
+                let upstream = self.clients[key].upstream.take()?;
+                self.release(upstream, keep);
+                None
+            }
+            Effect::Render(page) => {
+                let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.site) };
+                // The helper lives as long as the process.
+                let _ = self.shared.renderer.send(job);
+                None
+            }
+            Effect::HalfClose => {
+                // A client that is gone already shows with the next read.
+                let _ = self.clients[key].link.socket.shutdown_write();
+                None
+            }
+        }
+    }
+
+    fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
+        let exchange = self.clients[key].session.exchange()?;
+        let (pool, timeouts) = (exchange.pool().clone(), &exchange.timeouts);
+        let (connect_ms, keepalive_ms) = (timeouts.connect_ms, timeouts.upstream_keepalive_ms);
+        let server = pool.servers[server].clone();
+        if reuse {
+            let reserved = self.clients[key].upstream;
+            let Some(upstream) = reserved.or_else(|| self.take_idle(&server)) else {
+                // It went between the pick and now: like any other full upstream.
+                return self.connect_fresh(key, pool, server, connect_ms, keepalive_ms);
+            };
+            self.upstreams[upstream].owner = Some(key);
+            self.clients[key].upstream = Some(upstream);
+            return Some(Event::UpstreamConnected { reused: true });
+        }
+        self.dial(key, pool, server, connect_ms, keepalive_ms)
+    }
+
+    fn connect_fresh(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
+        if !server.places.try_enter(self.site.config.limits.max_conns_per_upstream) {
+            return Some(Event::NoDescriptor);
+        }
+        self.dial(key, pool, server, connect_ms, keepalive_ms)
+    }
+
+    /// Replaces a stale connection: the place stays taken, the socket goes first.
+    fn reconnect(&mut self, key: usize) -> Option<Event> {
+        let old = self.clients[key].upstream.take()?;
+        let keepalive_ms = self.upstreams[old].keepalive_ms;
+        let (pool, server) = (self.upstreams[old].pool.clone(), self.upstreams[old].server.clone());
+        let connect_ms = self.clients[key].session.exchange()?.timeouts.connect_ms;
+        let upstream = &mut self.upstreams[old];
+        upstream.link = None;
+        upstream.owner = None;
+        upstream.is_closing = true;
+        self.wheel.cancel(upstream_timer(old));
+        self.upstreams.remove(old);
+        self.shared.descriptors.upstream_left();
+        server.cells[self.worker].active.sub(1);
+        self.dial(key, pool, server, connect_ms, keepalive_ms)
+    }
+
+    /// Dials with a place that was taken.
+    fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
+        let (addresses, first) = server.addresses();
+        let deadline = if connect_ms == 0 { 0 } else { self.now.millis() + u64::from(connect_ms) };
+        let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline };
+        let cell = &server.cells[self.worker];
+        cell.active.add(1);
+        let upstream = Upstream { link: None, pool, server, owner: Some(key), dialing: Some(dialing), keepalive_ms, is_closing: false };
+        let upstream = self.upstreams.insert(upstream);
+        self.clients[key].upstream = Some(upstream);
+        match self.dial_next(upstream) {
+            Ok(()) => None,
+            Err(why) => {
+                self.clients[key].upstream = None;
+                let server = self.upstreams.remove(upstream);
+                server.server.cells[self.worker].active.sub(1);
+                server.server.places.leave();
+                self.hand_on(&server.pool);
+                Some(match why {
+                    NoDial::Starved => Event::NoDescriptor,
+                    NoDial::Failed(reason) => Event::ConnectFailed(reason),
+                })
+            }
+        }
+    }
+
+    /// The next address; a refusal goes on at once.
+    fn dial_next(&mut self, key: usize) -> Result<(), NoDial> {
+        let mut reason = Reason::ConnectionTimeout;
+        loop {
+            let Some(dialing) = &mut self.upstreams[key].dialing else { return Ok(()) };
+            if dialing.left == 0 {
+                return Err(NoDial::Failed(reason));
+            }
+            let address = dialing.addresses[dialing.next];
+            dialing.next = (dialing.next + 1) % dialing.addresses.len();
+            dialing.left -= 1;
+            let (left, deadline) = (dialing.left as u64, dialing.deadline);
+            match self.open(address, key) {
+                Ok(socket) => {
+                    self.upstreams[key].link = Some(Link::new(socket, false));
+                    if left > 0 && deadline > 0 {
+                        // This address gets the time left divided by the addresses left; the last has the session's deadline.
+                        let now = self.now.millis();
+                        self.wheel.set(upstream_timer(key), now + deadline.saturating_sub(now) / (left + 1));
+                    }
+                    return Ok(());
+                }
+                Err(error) if is_out_of_descriptors(&error) => return Err(NoDial::Starved),
+                Err(error) => reason = why(&error),
+            }
+        }
+    }
+
+    /// A socket, if there is a descriptor for it: an idle connection is given up where there is none.
+    fn open(&mut self, address: SocketAddr, key: usize) -> io::Result<N::Socket> {
+        loop {
+            let dialled = if self.shared.descriptors.admit_upstream() {
+                self.net.dial(address, Source::Upstream(key)).inspect_err(|_| self.shared.descriptors.upstream_left())
+            } else {
+                Err(io::Error::from_raw_os_error(libc::EMFILE))
+            };
+            match dialled {
+                Err(error) if is_out_of_descriptors(&error) => {
+                    let Some(idle) = self.idle.any() else { return Err(error) };
+                    self.close_upstream(idle);
+                    self.closing_upstreams.retain(|&closing| closing != idle);
+                    self.free_upstream(idle);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// An edge for an upstream connection.
+    pub fn on_upstream_edge(&mut self, key: usize, edge: Edge) {
+        let Some(upstream) = self.upstreams.get_mut(key).filter(|upstream| !upstream.is_closing) else { return };
+        let Some(link) = &mut upstream.link else { return };
+        link.on_edge(edge);
+        if upstream.dialing.is_some() {
+            return self.on_dialled(key, edge);
+        }
+        match upstream.owner {
+            Some(client) => self.enqueue(client),
+            // Nothing is asked of an idle connection: whatever it says, it is not used again.
+            None if edge.readable || edge.read_closed || edge.gone => self.close_upstream(key),
+            None => {}
+        }
+    }
+
+    fn on_dialled(&mut self, key: usize, edge: Edge) {
+        let upstream = &mut self.upstreams[key];
+        let (Some(link), Some(client)) = (&mut upstream.link, upstream.owner) else { return };
+        let failed = edge.gone || edge.read_closed;
+        if let Some(error) = failed.then(|| link.socket.take_error()).flatten() {
+            return self.on_address_failed(key, why(&error));
+        }
+        if edge.writable || failed {
+            upstream.dialing = None;
+            self.wheel.cancel(upstream_timer(key));
+            self.deliver(client, Event::UpstreamConnected { reused: false });
+            self.enqueue(client);
+        }
+    }
+
+    /// The address did not take the connection: the next one, or none.
+    fn on_address_failed(&mut self, key: usize, reason: Reason) {
+        let upstream = &mut self.upstreams[key];
+        let Some(client) = upstream.owner else { return };
+        if upstream.link.take().is_some() {
+            self.shared.descriptors.upstream_left();
+        }
+        let has_more = upstream.dialing.as_ref().is_some_and(|dialing| dialing.left > 0);
+        let outcome = if has_more { self.dial_next(key) } else { Err(NoDial::Failed(reason)) };
+        let event = match outcome {
+            Ok(()) => return,
+            Err(NoDial::Failed(reason)) => Event::ConnectFailed(reason),
+            Err(NoDial::Starved) => {
+                self.clients[client].upstream = None;
+                self.upstreams[key].owner = None;
+                self.close_upstream(key);
+                Event::NoDescriptor
+            }
+        };
+        self.deliver(client, event);
+        self.enqueue(client);
+    }
+
+    pub(super) fn on_upstream_deadline(&mut self, key: usize) {
+        let Some(upstream) = self.upstreams.get(key).filter(|upstream| !upstream.is_closing) else { return };
+        if upstream.dialing.is_some() {
+            self.on_address_failed(key, Reason::ConnectionTimeout);
+        } else if upstream.owner.is_none() {
+            self.close_upstream(key);
+        }
+    }
+
+    /// The exchange is done with its connection.
+    pub(super) fn release(&mut self, key: usize, keep: bool) {
+        let upstream = &mut self.upstreams[key];
+        upstream.owner = None;
+        let (server, pool) = (upstream.server.clone(), upstream.pool.clone());
+        let has_room = self.idle.count(server.slot) < self.site.config.limits.upstream_idle_conns;
+        let may_park = keep && upstream.keepalive_ms > 0 && has_room && !self.is_draining;
+        if !may_park || !self.is_quiet(key) {
+            return self.close_upstream(key);
+        }
+        if !pool.line.is_empty() {
+            let worker = self.worker;
+            let first = pool.line.call(|ticket| (ticket.worker == worker).then_some(()));
+            let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, &server));
+            match (first, index) {
+                (Some((ticket, ())), Some(index)) => {
+                    return self.admitted.push_back(Admission { pool, server: index, ticket, reuse: Some(key) });
+                }
+                // The first in line is another worker's: it needs the place, and cannot have the connection.
+                _ => return self.close_upstream(key),
+            }
+        }
+        let cell = &server.cells[self.worker];
+        cell.active.sub(1);
+        cell.idle.add(1);
+        self.idle.park(server.slot, key);
+        let deadline = self.now.millis() + u64::from(self.upstreams[key].keepalive_ms);
+        self.wheel.set(upstream_timer(key), deadline);
+    }
+
+    /// Whether nothing came on a connection that nothing is expected on.
+    fn is_quiet(&mut self, key: usize) -> bool {
+        let Some(link) = &mut self.upstreams[key].link else { return false };
+        if link.ready.gone || link.ready.read_closed {
+            return false;
+        }
+        !link.ready.readable || link.read(&mut [0]) == Transfer::Blocked
+    }
+
+    fn take_idle(&mut self, server: &Server) -> Option<usize> {
+        let key = self.idle.take(server.slot)?;
+        self.wheel.cancel(upstream_timer(key));
+        let cell = &server.cells[self.worker];
+        cell.idle.sub(1);
+        cell.active.add(1);
+        Some(key)
+    }
+
+    /// Closes the coldest idle connection to a server, if there is one.
+    pub(super) fn close_coldest(&mut self, server: &Server) {
+        if let Some(key) = self.idle.coldest(server.slot) {
+            self.close_upstream(key);
+        }
+    }
+
+    /// Its socket is closed at the end of the turn, and only then its place given back.
+    pub(super) fn close_upstream(&mut self, key: usize) {
+        let upstream = &mut self.upstreams[key];
+        if std::mem::replace(&mut upstream.is_closing, true) {
+            return;
+        }
+        let cell = &upstream.server.cells[self.worker];
+        let slot = upstream.server.slot;
+        if self.idle.remove(slot, key) {
+            cell.idle.sub(1);
+        } else {
+            cell.active.sub(1);
+        }
+        self.wheel.cancel(upstream_timer(key));
+        self.closing_upstreams.push(key);
+    }
+
+    pub(super) fn free_upstream(&mut self, key: usize) {
+        let Upstream { link, pool, server, .. } = self.upstreams.remove(key);
+        if link.is_some() {
+            drop(link);
+            self.shared.descriptors.upstream_left();
+        }
+        server.places.leave();
+        self.hand_on(&pool);
+        self.on_descriptor_freed();
+    }
+
+    /// A descriptor is free: whoever stopped for want of one may go on.
+    pub(super) fn on_descriptor_freed(&mut self) {
+        self.shared.resume(&self.shared.starved);
+        let site = Rc::clone(&self.site);
+        for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
+            self.hand_on(pool);
+        }
+    }
+
+    /// Gives free places to those who wait, in their order.
+    fn hand_on(&mut self, pool: &Arc<Pool>) {
+        let limit = self.site.config.limits.max_conns_per_upstream;
+        while (self.shared.descriptors.has_free() || self.idle.any().is_some())
+            && let Some((ticket, server)) = pool.admit_first(limit)
+        {
+            if ticket.worker == self.worker {
+                self.admitted.push_back(Admission { pool: pool.clone(), server, ticket, reuse: None });
+            } else {
+                self.shared.mailboxes[ticket.worker].post(Mail::Admitted { pool: pool.clone(), server, ticket });
+            }
+        }
+    }
+
+    /// Tells the sessions whose turn has come. One that has stopped waiting hands its place on.
+    pub(super) fn admit_waiting(&mut self) {
+        while let Some(Admission { pool, server, ticket, reuse }) = self.admitted.pop_front() {
+            let waits = self.clients.get(ticket.key).is_some_and(|client| client.session.is_waiting_with(ticket.serial));
+            match (waits, reuse) {
+                (true, reserved) => {
+                    self.clients[ticket.key].upstream = reserved;
+                    self.deliver(ticket.key, Event::Admitted { server, reuse: reserved.is_some() });
+                    self.pump(ticket.key);
+                }
+                (false, Some(upstream)) => self.close_upstream(upstream),
+                (false, None) => {
+                    pool.servers[server].places.leave();
+                    self.hand_on(&pool);
+                }
+            }
+        }
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Of a connect that failed.
+fn why(error: &io::Error) -> Reason {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Reason::ConnectionRefused,
+        ErrorKind::TimedOut => Reason::ConnectionTimeout,
+        _ => Reason::ConnectionTerminated,
+    }
+}

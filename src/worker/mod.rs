@@ -1,0 +1,213 @@
+//! A worker: one thread, one poll, one loop. The only place where sockets and sessions meet.
+
+pub mod core;
+pub mod shared;
+
+mod accept;
+mod dial;
+mod pump;
+
+use crate::base::clock::Clock;
+use crate::base::mailbox::Wake;
+use crate::net::link::Edge;
+use crate::net::token::Source;
+use crate::observe::access::Record;
+use crate::observe::writer::AccessLog;
+use crate::session::Journal;
+use crate::site::Site;
+use accept::Listener;
+pub use core::Entrance;
+use core::{ACCEPT_TIMER, Core, GRACE_TIMER, Net};
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry};
+use shared::{Mail, Shared};
+use signal_hook_mio::v1_0::Signals;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// The network of production: sockets of the kernel, registered with the worker's poll.
+struct Kernel(Registry);
+
+impl Kernel {
+    fn register(&mut self, stream: &mut TcpStream, source: Source) -> io::Result<()> {
+        self.0.register(stream, source.token(), Interest::READABLE | Interest::WRITABLE)
+    }
+}
+
+impl Net for Kernel {
+    type Socket = TcpStream;
+
+    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        self.register(&mut stream, source)?;
+        Ok(stream)
+    }
+}
+
+impl Journal for AccessLog {
+    fn is_on(&self) -> bool {
+        AccessLog::is_on(self)
+    }
+
+    fn line(&mut self, record: &Record) {
+        AccessLog::line(self, record);
+    }
+}
+
+impl Wake for mio::Waker {
+    fn wake(&self) {
+        if let Err(error) = mio::Waker::wake(self) {
+            log::error!("a worker cannot be woken: {error}");
+        }
+    }
+}
+
+/// What a worker's thread is given.
+pub struct Seat {
+    /// Its index.
+    pub worker: usize,
+    /// Its poll; the mailbox's waker is registered with it.
+    pub poll: Poll,
+    /// Its own sockets, and the doors behind them.
+    pub listeners: Vec<(TcpListener, Entrance)>,
+    /// The process's signals, and what to do with them: one worker has them.
+    pub signals: Option<(Signals, Box<dyn FnMut(i32) + Send>)>,
+    /// What it shares with the others.
+    pub shared: Arc<Shared>,
+    /// What it begins with.
+    pub site: Arc<Site>,
+    /// Its access log.
+    pub journal: AccessLog,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+/// See the module.
+pub struct Worker {
+    poll: Poll,
+    clock: Clock,
+    core: Core<Kernel, AccessLog>,
+    listeners: Vec<Listener>,
+    signals: Option<(Signals, Box<dyn FnMut(i32) + Send>)>,
+    letters: Vec<Mail>,
+    /// The time to finish is over.
+    is_over: bool,
+}
+
+impl Worker {
+    /// Registers everything with the poll.
+    pub fn new(seat: Seat) -> io::Result<Self> {
+        let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
+        let listeners: Vec<Listener> = listeners.into_iter().map(Listener::new).collect();
+        let mut this = Self {
+            core: Core::new(worker, Kernel(poll.registry().try_clone()?), journal, shared, Rc::new(site), fastrand::u64(..)),
+            poll,
+            clock,
+            listeners,
+            signals: None,
+            letters: Vec::new(),
+            is_over: false,
+        };
+        for (number, listener) in this.listeners.iter_mut().enumerate() {
+            this.poll.registry().register(&mut listener.socket, Source::Listener(number).token(), Interest::READABLE)?;
+        }
+        if let Some((signals, _)) = &mut signals {
+            this.poll.registry().register(signals, Source::Signals.token(), Interest::READABLE)?;
+        }
+        this.signals = signals;
+        Ok(this)
+    }
+
+    /// Turn after turn, until the process ends.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        while !self.is_finished() {
+            match self.poll.poll(&mut events, self.patience()) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            self.core.begin_turn(self.clock.read());
+            self.take_edges(&events);
+            self.take_mail();
+            self.accept();
+            self.core.pump_ready();
+            self.expire();
+            self.core.end_turn();
+            self.core.journal.hand_over();
+        }
+        Ok(())
+    }
+
+    /// How long the poll may sleep.
+    fn patience(&self) -> Option<Duration> {
+        if self.core.is_behind() || self.listeners.iter().any(Listener::is_ready) {
+            return Some(Duration::ZERO);
+        }
+        let wake = self.core.next_wake()?;
+        // Up to the millisecond after the deadline: a wake-up before it would find nothing due.
+        Some(Duration::from_micros((wake * 1000).saturating_sub(self.clock.read().micros)))
+    }
+
+    fn take_edges(&mut self, events: &Events) {
+        for event in events {
+            match Source::of(event.token()) {
+                Source::Waker => {}
+                Source::Signals => self.take_signals(),
+                Source::Listener(number) => self.listeners[number].on_edge(),
+                Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
+                Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
+            }
+        }
+    }
+
+    fn take_signals(&mut self) {
+        if let Some((signals, act)) = &mut self.signals {
+            signals.pending().for_each(act);
+        }
+    }
+
+    fn take_mail(&mut self) {
+        let shared = Arc::clone(&self.core.shared);
+        let mailbox = &shared.mailboxes[self.core.worker];
+        if !mailbox.is_full() {
+            return;
+        }
+        let mut letters = std::mem::take(&mut self.letters);
+        mailbox.collect(&mut letters);
+        for mail in letters.drain(..) {
+            match mail {
+                Mail::Resume => self.listeners.iter_mut().for_each(Listener::resume),
+                Mail::Drain => {
+                    let grace_ms = self.core.site.config.shutdown.grace_ms;
+                    self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
+                    self.core.on_mail(Mail::Drain);
+                }
+                mail => self.core.on_mail(mail),
+            }
+        }
+        self.letters = letters;
+    }
+
+    fn expire(&mut self) {
+        let Self { core, listeners, is_over, .. } = self;
+        core.expire(|core, timer| match timer {
+            ACCEPT_TIMER => listeners.iter_mut().for_each(Listener::resume),
+            GRACE_TIMER => {
+                core.on_mail(Mail::Cut);
+                *is_over = true;
+            }
+            _ => {}
+        });
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_over || (self.core.is_draining && self.core.unfinished() == 0)
+    }
+}

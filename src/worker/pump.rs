@@ -1,0 +1,212 @@
+//! One session until it is blocked: rings are filled from sockets, the session looks, rings are flushed to sockets.
+
+use super::core::{Client, Core, Net};
+use crate::net::link::Transfer;
+use crate::session::{Direction, Event, Journal};
+
+/// Bytes that one session may move before others get their turn.
+const BUDGET_BYTES: usize = 512 * 1024;
+/// Shorter opaque runs go through the ring.
+const MIN_OPAQUE: u64 = 16 * 1024;
+
+impl<N: Net, J: Journal> Core<N, J> {
+    /// Moves what can be moved, within the budget.
+    pub(super) fn pump(&mut self, key: usize) {
+        let mut budget = BUDGET_BYTES;
+        while self.is_open(key) {
+            let mut moved = 0;
+            moved += self.from_client(key);
+            moved += self.to_upstream(key);
+            moved += self.from_upstream(key);
+            moved += self.to_client(key);
+            if moved == 0 {
+                break;
+            }
+            budget = budget.saturating_sub(moved);
+            if budget == 0 && self.is_open(key) {
+                self.enqueue(key);
+                break;
+            }
+        }
+        self.settle(key);
+    }
+
+    fn is_open(&self, key: usize) -> bool {
+        self.clients.get(key).is_some_and(|client| client.session.ending().is_none())
+    }
+
+    /// After a pump: empty rings go back, the timer is set, a finished connection is closed.
+    fn settle(&mut self, key: usize) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        for ring in [&mut client.session.up, &mut client.session.down] {
+            if ring.is_attached() && ring.is_empty() {
+                self.buffers.give_back(ring.detach());
+            }
+        }
+        if client.session.ending().is_some() {
+            self.close_client(key);
+        } else {
+            self.arm(key);
+        }
+    }
+
+    fn from_client(&mut self, key: usize) -> usize {
+        let Client { link, session, .. } = &mut self.clients[key];
+        if link.ready.gone {
+            self.deliver(key, Event::ClientGone);
+            return 0;
+        }
+        if session.is_behind() {
+            self.deliver(key, Event::ClientBytes);
+            return 1;
+        }
+        if !link.ready.readable || !session.wants_client() {
+            return 0;
+        }
+        if session.opaque(Direction::Up) >= MIN_OPAQUE && self.is_writable(key, Direction::Up) {
+            return self.move_opaque(key, Direction::Up);
+        }
+        let Client { link, session, entrance, .. } = &mut self.clients[key];
+        if !session.up.is_attached() {
+            session.up.attach(self.buffers.lend());
+        }
+        let (transfer, is_public) = (link.fill(&mut session.up), !entrance.is_admin);
+        let (event, n) = match transfer {
+            Transfer::Bytes(n) => (Event::ClientBytes, n),
+            Transfer::Blocked => return 0,
+            Transfer::Fin => (Event::ClientFin, 1),
+            Transfer::Failed => (Event::ClientGone, 1),
+        };
+        if let (Transfer::Bytes(n), true) = (transfer, is_public) {
+            self.stats.bytes_received.add(n as u64);
+        }
+        self.deliver(key, event);
+        n
+    }
+
+    fn to_upstream(&mut self, key: usize) -> usize {
+        let Some(client) = self.clients.get(key) else { return 0 };
+        let (Some(upstream), Some(output)) = (client.upstream, client.session.upstream_output()) else { return 0 };
+        let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.ready.writable) else { return 0 };
+        let (event, n) = match link.send(&output) {
+            Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
+            Transfer::Blocked => return 0,
+            Transfer::Fin | Transfer::Failed => {
+                // What it still says, or that it says nothing more, decides.
+                link.ready.readable = true;
+                (Event::UpstreamBroken, 1)
+            }
+        };
+        self.deliver(key, event);
+        n
+    }
+
+    fn from_upstream(&mut self, key: usize) -> usize {
+        let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
+        let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
+        if !link.ready.readable || !session.wants_upstream() {
+            return 0;
+        }
+        // While the client takes nothing the ring is filled all the same: that is what shows who is slow.
+        if session.opaque(Direction::Down) >= MIN_OPAQUE && self.is_writable(key, Direction::Down) {
+            return self.move_opaque(key, Direction::Down);
+        }
+        let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
+        let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
+        if !session.down.is_attached() {
+            session.down.attach(self.buffers.lend());
+        }
+        let (event, n) = match link.fill(&mut session.down) {
+            Transfer::Bytes(n) => (Event::UpstreamBytes, n),
+            Transfer::Blocked => return 0,
+            Transfer::Fin => (Event::UpstreamFin, 1),
+            Transfer::Failed => (Event::UpstreamGone, 1),
+        };
+        self.deliver(key, event);
+        n
+    }
+
+    fn to_client(&mut self, key: usize) -> usize {
+        let Some(Client { link, session, entrance, .. }) = self.clients.get_mut(key) else { return 0 };
+        let Some(output) = session.client_output().filter(|_| link.ready.writable) else { return 0 };
+        let (transfer, is_public) = (link.send(&output), !entrance.is_admin);
+        let (event, n) = match transfer {
+            Transfer::Bytes(n) => (Event::ClientTook(n), n),
+            Transfer::Blocked => return 0,
+            Transfer::Fin | Transfer::Failed => (Event::ClientGone, 1),
+        };
+        if let (Transfer::Bytes(n), true) = (transfer, is_public) {
+            self.stats.bytes_sent.add(n as u64);
+        }
+        self.deliver(key, event);
+        n
+    }
+
+    /// Whether the socket that takes bytes of this direction has room.
+    fn is_writable(&self, key: usize, direction: Direction) -> bool {
+        let client = &self.clients[key];
+        match direction {
+            Direction::Up => client.upstream.and_then(|key| self.upstreams[key].link.as_ref()).is_some_and(|link| link.ready.writable),
+            Direction::Down => client.link.ready.writable,
+        }
+    }
+
+    /// A long run of a body goes past its ring: through the scratch, straight to the other socket.
+    fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
+        let Self { clients, upstreams, scratch, .. } = self;
+        let Client { link: client, session, upstream, .. } = &mut clients[key];
+        let Some(upstream_link) = upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
+        let run = usize::try_from(session.opaque(direction)).unwrap_or(usize::MAX).min(scratch.len());
+        let (source, lost, ended) = match direction {
+            Direction::Up => (client, Event::ClientGone, Event::ClientFin),
+            Direction::Down => (upstream_link, Event::UpstreamGone, Event::UpstreamFin),
+        };
+        let read = match source.read(&mut scratch[..run]) {
+            Transfer::Bytes(n) => n,
+            Transfer::Blocked => return 0,
+            Transfer::Fin => {
+                self.deliver(key, ended);
+                return 1;
+            }
+            Transfer::Failed => {
+                self.deliver(key, lost);
+                return 1;
+            }
+        };
+        // What ends with these bytes is settled before the client can see them, and may let the upstream go: the event
+        // comes first.
+        self.deliver(key, Event::Moved(direction, read));
+        self.pass_on(key, direction, read);
+        read
+    }
+
+    /// Sends what lies in the scratch; what is left over is kept by the session.
+    fn pass_on(&mut self, key: usize, direction: Direction, read: usize) {
+        let Some(Client { link: client, session, upstream, .. }) = self.clients.get_mut(key) else { return };
+        let target = match direction {
+            Direction::Up => upstream.and_then(|key| self.upstreams[key].link.as_mut()),
+            Direction::Down => Some(client),
+        };
+        let Some(target) = target.filter(|_| session.exchange().is_some()) else { return };
+        let bytes = &self.scratch[..read];
+        let (event, sent) = match target.send(&[std::io::IoSlice::new(bytes)]) {
+            Transfer::Bytes(n) => (Event::Passed(direction, n), n),
+            Transfer::Blocked => (Event::Passed(direction, 0), 0),
+            Transfer::Fin | Transfer::Failed if direction == Direction::Down => (Event::ClientGone, 0),
+            Transfer::Fin | Transfer::Failed => {
+                target.ready.readable = true;
+                (Event::UpstreamBroken, 0)
+            }
+        };
+        if sent < read {
+            session.spill(direction, &self.scratch[sent..read]);
+        }
+        if direction == Direction::Down && !self.clients[key].entrance.is_admin {
+            self.stats.bytes_sent.add(sent as u64);
+        }
+        if direction == Direction::Up {
+            self.stats.bytes_received.add(read as u64);
+        }
+        self.deliver(key, event);
+    }
+}

@@ -1,0 +1,75 @@
+//! What the workers of a process share: letter boxes, limits, counters. All of it atomic, or locked for a moment.
+
+use crate::admin::{Page, Panel, Rendered};
+use crate::base::mailbox::Mailbox;
+use crate::guard::descriptors::Descriptors;
+use crate::guard::door::{Door, Paused};
+use crate::guard::gate::Ticket;
+use crate::site::Site;
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+/// A letter to a worker.
+pub enum Mail {
+    /// The first in the pool's line is a session of yours: a place at that server is taken for it.
+    Admitted {
+        /// Whose line.
+        pool: Arc<Pool>,
+        /// Index in the pool.
+        server: usize,
+        /// Whose turn it is.
+        ticket: Ticket,
+    },
+    /// Close an idle connection to this server: another worker needs the place.
+    Reclaim(Arc<Server>),
+    /// Try to accept again.
+    Resume,
+    /// A page for a session.
+    Rendered {
+        /// Whose.
+        ticket: Ticket,
+        /// The page.
+        page: Box<Rendered>,
+    },
+    /// The process ends: finish what is in flight.
+    Drain,
+    /// The process ends now.
+    Cut,
+}
+
+/// A page that a session asked for, to be made on the helper thread.
+pub struct RenderJob {
+    /// Which.
+    pub page: Page,
+    /// For whom.
+    pub ticket: Ticket,
+    /// Of what.
+    pub site: Arc<Site>,
+}
+
+/// See the module.
+pub struct Shared {
+    /// One a worker.
+    pub mailboxes: Vec<Mailbox<Mail>>,
+    /// One a listening address.
+    pub doors: Vec<Arc<Door>>,
+    /// Of the process.
+    pub descriptors: Descriptors,
+    /// Workers that stopped accepting for want of descriptors.
+    pub starved: Paused,
+    /// Counters of all workers.
+    pub panel: Arc<Panel>,
+    /// To the helper thread.
+    pub renderer: Sender<RenderJob>,
+}
+
+impl Shared {
+    /// Wakes the workers that paused at a door, or for want of descriptors.
+    pub fn resume(&self, paused: &Paused) {
+        if paused.is_any() {
+            paused.take().for_each(|worker| self.mailboxes[worker].post(Mail::Resume));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Black-box tests: plays of three parties. An origin and a client, both scripted down to the byte, and between them the
+//! real binary over real sockets. Each play asserts what a user on either side would notice; ports are free ones, nothing
+//! waits for a fixed time where it can wait for a condition, and no upper bound on a duration is tight.
+
+mod support;
+
+mod plays {
+    mod admin;
+    mod backpressure;
+    mod balance;
+    mod broken_origin;
+    mod cli;
+    mod demo;
+    mod ending;
+    mod fields;
+    mod forward;
+    mod framing;
+    mod hygiene;
+    mod limits;
+    mod reuse;
+    mod routes;
+    mod sizes;
+    mod slowness;
+    mod streaming;
+    mod timeouts;
+}

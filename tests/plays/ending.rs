@@ -1,0 +1,134 @@
+//! The end: what is in flight is finished, what is new is told, and nothing is waited for in vain.
+
+use crate::support::*;
+use std::time::{Duration, Instant};
+
+#[test]
+fn forty_in_flight_are_all_answered() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let mut proxy = Config::to(&origin).set("workers", 2).start();
+    let mut clients: Vec<_> = (0..40).map(|_| proxy.client()).collect();
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.send_get(&format!("/{i}"));
+    }
+    wait_until("all are in flight", || origin.requests().len() == 40);
+    proxy.signal("TERM");
+    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    std::thread::sleep(Duration::from_millis(1500)); // longer than anything idle is kept
+    gate.release(40);
+    for (i, client) in clients.iter_mut().enumerate() {
+        let answer = client.response().expect(200);
+        assert_eq!(answer.text(), format!("GET /{i}"));
+        assert!(answer.fields.lists("Connection", "close"), "{:?}", answer.fields);
+    }
+    assert_eq!(proxy.wait_exit(), 0);
+    wait_until("all are in the log", || proxy.log_lines().iter().filter(|l| l.contains("\" 200 ")).count() == 40);
+}
+
+#[test]
+fn an_idle_connection_holds_nothing_up() {
+    for signal in ["TERM", "INT"] {
+        let origin = Origin::hello();
+        let mut proxy = Config::to(&origin).start();
+        let mut clients = [proxy.client(), proxy.client()];
+        clients[0].get("/").expect(200);
+        wait_until("both are accepted", || proxy.metric("proxy_client_connections", &[]) == 2.0);
+        let begin = Instant::now();
+        proxy.signal(signal);
+        for client in &mut clients {
+            client.expect_end();
+        }
+        assert_eq!(proxy.wait_exit(), 0);
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn an_answer_that_streams_comes_to_its_end() {
+    let gate = Gate::default();
+    let opened = gate.clone();
+    let origin = Origin::each(move |conn, _| {
+        conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+        opened.pass();
+        conn.send("6\r\n world\r\n0\r\n\r\n");
+    });
+    let mut proxy = Config::to(&origin).start();
+    let mut client = proxy.client();
+    client.send_get("/");
+    assert_eq!(client.head().unwrap().status, 200);
+    assert_eq!(client.wire.line().unwrap(), "5");
+    proxy.signal("TERM");
+    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    gate.release(1);
+    let mut body = Vec::new();
+    client.wire.take(7, &mut body).unwrap();
+    client.wire.chunked(&mut body, &mut Vec::new()).unwrap();
+    assert_eq!(body, b"hello\r\n world");
+    client.expect_end();
+    assert_eq!(proxy.wait_exit(), 0);
+}
+
+#[test]
+fn while_draining_new_requests_are_told_so() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let mut proxy = Config::to(&origin).start();
+    let mut held = proxy.client();
+    held.send_get("/held");
+    wait_until("it is in flight", || origin.requests().len() == 1);
+    proxy.signal("TERM");
+    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    assert!(get(proxy.admin(), "/health").text().contains("\"status\":\"draining\""));
+    let mut late = proxy.client();
+    let answer = late.get("/late");
+    let answer = proxy.expect_refusal(answer, 503, "draining");
+    assert!(answer.fields.lists("Connection", "close") && answer.fields.has("Retry-After"), "{answer:?}");
+    late.expect_end();
+    gate.release(1);
+    assert_eq!(held.response().expect(200).text(), "GET /held");
+    assert_eq!(proxy.wait_exit(), 0);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let mut proxy = Config::to(&origin).start();
+    let mut held = proxy.client();
+    held.send_get("/held");
+    wait_until("it is in flight", || origin.requests().len() == 1);
+    let begin = Instant::now();
+    proxy.signal("TERM");
+    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_exit(), 0);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    held.expect_end();
+    gate.release(1);
+}
+
+#[test]
+fn grace_has_its_end() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let mut proxy = Config::to(&origin).set("shutdown.grace_ms", 800).start();
+    let mut held = proxy.client();
+    held.send_get("/held");
+    wait_until("it is in flight", || origin.requests().len() == 1);
+    let begin = Instant::now();
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_exit(), 0);
+    let took = begin.elapsed();
+    assert!(took >= Duration::from_millis(780) && took < Duration::from_secs(10), "{took:?}");
+    proxy.log_with(" error=draining ");
+    gate.release(1);
+}
+
+#[test]
+fn with_nothing_to_do_it_ends_at_once() {
+    let mut proxy = Config::new().start();
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_exit(), 0);
+}

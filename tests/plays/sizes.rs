@@ -1,0 +1,75 @@
+//! Each part of a request has its limit, and an end in sight or not, it holds.
+
+use super::framing::refused;
+use crate::support::*;
+
+#[test]
+fn no_part_of_a_chunked_body_goes_on_for_ever() {
+    let origin = Origin::echoing();
+    let proxy = Config::to(&origin).start();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let extension = format!("{head}5;x={}", "y".repeat(200_000));
+    let trailers = format!("{head}0\r\n{}", format!("X: {}\r\n", "y".repeat(1000)).repeat(200));
+    let digits = format!("{head}{}", "0".repeat(200_000));
+    for endless in [extension, trailers, digits] {
+        let mut client = proxy.client();
+        let _ = client.try_send(endless);
+        let answer = client.response();
+        assert!([400, 413, 431].contains(&answer.status), "{answer:?}");
+        client.expect_end();
+    }
+    assert_eq!(origin.requests().len(), 0);
+}
+
+#[test]
+fn each_part_of_a_head_has_its_limit() {
+    let origin = Origin::hello();
+    let proxy = Config::to(&origin).start();
+    let line = |n: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(n - 14));
+    let field = |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(n - 3));
+    let many = |n: usize| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(n - 1));
+    let long = |n: usize| {
+        let fields = format!("X: {}\r\n", "y".repeat(995)).repeat(n / 1000);
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    };
+    for fits in [line(4090), field(8180), many(100), long(64_000)] {
+        ask(proxy.addr(), fits).expect(200);
+    }
+    let served = origin.requests().len();
+    let answer = refused(&proxy, line(4100), &[414]);
+    proxy.expect_refusal(answer, 414, "http_request_target_size");
+    for too_much in [field(8200), many(101), long(70_000)] {
+        let answer = refused(&proxy, too_much, &[431]);
+        proxy.expect_refusal(answer, 431, "http_request_header_size");
+    }
+    // Without an end in sight the limit must hold as well.
+    for endless in ["GET /".to_owned() + &"x".repeat(5000), "GET / HTTP/1.1\r\nX: ".to_owned() + &"y".repeat(9000)] {
+        let mut client = proxy.client();
+        client.send(endless);
+        assert!([414, 431].contains(&client.response().status));
+        client.expect_end();
+    }
+    assert_eq!((origin.requests().len(), origin.heads().len()), (served, served));
+}
+
+#[test]
+fn a_body_has_its_limit_however_it_is_framed() {
+    let origin = Origin::echoing();
+    let proxy = Config::to(&origin).set("limits.max_body_size", 1000).start();
+    let mut client = proxy.client();
+    assert_eq!(client.post("/", &"x".repeat(1000)).expect(200).body.len(), 1000);
+    let length = |n: usize| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{}", "x".repeat(n));
+    let chunks = |n: usize| {
+        let chunk = format!("64\r\n{}\r\n", "x".repeat(100));
+        format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunk.repeat(n / 100))
+    };
+    assert_eq!(ask(proxy.addr(), chunks(1000)).expect(200).body.len(), 1000);
+    for too_much in [length(1001), chunks(1100), length(3_000_000), chunks(300_000)] {
+        let mut client = proxy.client();
+        let _ = client.try_send(&too_much);
+        let answer = client.response();
+        proxy.expect_refusal(answer, 413, "http_request_body_size");
+    }
+    assert_eq!(origin.requests().len(), 2, "nothing too large reached the origin whole");
+    wait_until("what was begun at the origin is closed", || origin.open() <= 1);
+}

@@ -1,0 +1,223 @@
+//! The proxy of a play: the real binary as a process of its own, and what one can see of it from outside. It is killed
+//! when the play ends; its diagnostics are printed if the play failed.
+
+use super::client::{Client, Response};
+use super::launch::{Launch, Lines, wait_exit};
+use super::{PATIENCE, get, is_uuid, wait_until};
+use std::net::SocketAddr;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+pub struct Proxy {
+    child: Child,
+    out: Lines,
+    err: Lines,
+    listen: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    pub workers: usize,
+    /// The ready line.
+    pub ready: String,
+    _dir: TempDir,
+}
+
+impl Proxy {
+    /// Waits for the ready line of a process that was just started.
+    #[track_caller]
+    pub fn attach(child: Child, out: Lines, err: Lines, dir: TempDir) -> Proxy {
+        let mut proxy = Proxy { child, out, err, listen: Vec::new(), admin: None, workers: 0, ready: String::new(), _dir: dir };
+        let begin = Instant::now();
+        while proxy.ready.is_empty() {
+            let ended = proxy.child.try_wait().unwrap();
+            proxy.read_ready_line();
+            let hopeless = proxy.ready.is_empty() && (ended.is_some() || begin.elapsed() > PATIENCE);
+            assert!(!hopeless, "no ready line; exit status {ended:?}; it said:\n{}", proxy.err.all().join("\n"));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        proxy
+    }
+
+    #[track_caller]
+    pub fn start(config_yaml: &str) -> Proxy {
+        Launch::new(["--config", "config.yaml"]).file("config.yaml", config_yaml).start()
+    }
+
+    /// The first listen address.
+    pub fn addr(&self) -> SocketAddr {
+        self.listen[0]
+    }
+
+    pub fn listens(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    #[track_caller]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.expect("an admin port")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    #[track_caller]
+    pub fn client(&self) -> Client {
+        Client::connect(self.addr())
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Response {
+        get(self.addr(), path)
+    }
+
+    /// `TERM`, `INT`, `HUP`, …
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// The exit status, once it has ended by itself.
+    #[track_caller]
+    pub fn wait_exit(&mut self) -> i32 {
+        wait_exit(&mut self.child).expect("it to end")
+    }
+
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    // ---- what it says
+
+    /// The access log so far.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.out.all()
+    }
+
+    pub fn diagnostics(&self) -> Vec<String> {
+        self.err.all()
+    }
+
+    /// The line of the access log with that trace id.
+    #[track_caller]
+    pub fn log_of(&self, trace_id: &str) -> String {
+        self.log_with(&format!("trace_id={trace_id}"))
+    }
+
+    /// The line of the access log that contains `part`; there must be one, and only one.
+    #[track_caller]
+    pub fn log_with(&self, part: &str) -> String {
+        let lines = || self.log_lines().into_iter().filter(|l| l.contains(part)).collect::<Vec<_>>();
+        wait_until(&format!("the access log has {part:?}"), || !lines().is_empty());
+        let mut lines = lines();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        lines.remove(0)
+    }
+
+    pub fn scrape(&self) -> String {
+        get(self.admin(), "/metrics").expect(200).text().to_owned()
+    }
+
+    /// The sum of the samples of that name with these labels (`status_class="2xx"`, say) among theirs; 0 if there are none.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        sum(&self.scrape(), name, labels)
+    }
+
+    /// An answer made by the proxy says why, and its body, its fields, the log and the metrics all say the same.
+    #[track_caller]
+    pub fn expect_refusal(&self, response: Response, status: u16, reason: &str) -> Response {
+        assert_eq!((response.status, response.cut), (status, None), "{response:?}");
+        assert_eq!(response.fields.get("Proxy-Status"), Some(format!("tidegate; error={reason}").as_str()));
+        let says = format!("{status} {reason}: ");
+        assert!(response.text().starts_with(&says) && response.text().trim_end().lines().count() == 1, "{response:?}");
+        assert!(is_uuid(response.trace_id()), "{response:?}");
+        let line = self.log_of(response.trace_id());
+        assert!(line.contains(&format!("\" {status} ")) && line.contains(&format!(" error={reason} ")), "{line:?}");
+        assert!(self.metric("proxy_errors_total", &[&format!("reason=\"{reason}\"")]) >= 1.0, "{reason} not counted");
+        response
+    }
+
+    // ---- what it costs
+
+    pub fn fds(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    }
+
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().count()
+    }
+
+    /// Resident memory; `smaps_rollup` because the quicker counters lag behind by some pages a thread.
+    pub fn rss_bytes(&self) -> usize {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix("Rss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// User and system time so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields = text.rsplit(')').next().unwrap().split_whitespace().collect::<Vec<_>>();
+        let ticks = |i: usize| fields[i].parse::<f64>().unwrap();
+        (ticks(11) + ticks(12)) / 100.0
+    }
+
+    /// How often each of its threads has gone to sleep: once for each blocking `epoll_wait`.
+    pub fn sleeps(&self) -> Vec<usize> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let mut ids = tasks.map(|t| t.unwrap().path()).collect::<Vec<_>>();
+        ids.sort();
+        let read = |task: &std::path::PathBuf| {
+            let text = std::fs::read_to_string(task.join("status")).unwrap();
+            text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")).unwrap().trim().parse().unwrap()
+        };
+        ids.iter().map(read).collect()
+    }
+
+    /// `… ready listen=A,B metrics=C workers=N pid=P`
+    fn read_ready_line(&mut self) {
+        let Some(line) = self.err.all().into_iter().find(|l| l.contains("ready listen=")) else {
+            return;
+        };
+        let word = |name: &str| {
+            let word = line.split_whitespace().find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+            word.unwrap_or_else(|| panic!("no {name} in {line:?}")).to_owned()
+        };
+        self.listen = word("listen").split(',').map(|a| a.parse().expect("an address")).collect();
+        self.admin = Some(word("metrics")).filter(|a| a != "off").map(|a| a.parse().expect("an address"));
+        self.workers = word("workers").parse().expect("a number");
+        assert_eq!(word("pid"), self.pid().to_string());
+        self.ready = line;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let said = self.err.all();
+        if std::thread::panicking() {
+            let log = self.out.all();
+            eprintln!("--- the proxy's diagnostics\n{}", said.join("\n"));
+            eprintln!("--- the end of its access log\n{}", log[log.len().saturating_sub(20)..].join("\n"));
+        } else if let Some(line) = said.iter().find(|l| l.contains("panicked at")) {
+            panic!("the proxy panicked: {line}");
+        }
+    }
+}
+
+/// A sample's name and its labels between braces.
+pub fn split_sample(line: &str) -> Option<(&str, &str, f64)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let value = value.parse().ok()?;
+    match series.split_once('{') {
+        Some((name, labels)) => Some((name, labels.strip_suffix('}')?, value)),
+        None => Some((series, "", value)),
+    }
+}
+
+/// The same as [`Proxy::metric`], of a scrape that is at hand.
+pub fn sum(scrape: &str, name: &str, labels: &[&str]) -> f64 {
+    let samples = scrape.lines().filter(|l| !l.starts_with('#')).filter_map(split_sample);
+    let wanted = samples.filter(|(n, has, _)| *n == name && labels.iter().all(|l| has.contains(l)));
+    wanted.map(|(.., value)| value).sum()
+}
