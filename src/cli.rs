@@ -177,10 +177,11 @@ fn sources(options: Options, target: Option<String>, base: Sources) -> Result<So
             sources.listen = Some(("HOST:PORT", vec![target]));
         }
         Some(target) => {
-            if sources.config.is_some() {
-                return Err(End::bad(format!("{target} and --config both name a configuration, give one of them")));
+            if ["run", "check", "explain", "echo"].contains(&target.as_str()) {
+                return Err(End::bad(format!("the command comes first: tidegate {target} …")));
             }
-            sources.config = Some(target.into());
+            // `--config` is the more explicit of the two.
+            sources.config.get_or_insert(target.into());
         }
         None => {}
     }
@@ -223,4 +224,115 @@ fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
     routes.sort_by_key(|route| route.matcher.port.is_none());
     config.routes = routes;
     Ok(Invocation::Run(Box::new(loaded)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed_in(dir: &std::path::Path, line: &str) -> Invocation {
+        let words = std::iter::once("tidegate").chain(line.split_whitespace()).map(OsString::from);
+        parse(words, [("LOG_LEVEL".into(), "debug".into())], dir.to_owned())
+    }
+
+    fn parsed(line: &str) -> Invocation {
+        parsed_in(tempfile::tempdir().unwrap().path(), line)
+    }
+
+    fn run(line: &str) -> Loaded {
+        match parsed(line) {
+            Invocation::Run(loaded) => *loaded,
+            Invocation::End(end) => panic!("{line}: {end:?}"),
+        }
+    }
+
+    fn end(line: &str) -> End {
+        match parsed(line) {
+            Invocation::Run(loaded) => panic!("{line}: runs with {:?}", loaded.config),
+            Invocation::End(end) => end,
+        }
+    }
+
+    fn listens(loaded: &Loaded) -> Vec<String> {
+        loaded.config.listeners.iter().map(|listener| listener.address.to_string()).collect()
+    }
+
+    #[test]
+    fn run_is_what_happens_without_a_command() {
+        for line in ["127.0.0.1:81", "run 127.0.0.1:81", "--listen 127.0.0.1:81", "run --listen=127.0.0.1:81"] {
+            assert_eq!(listens(&run(line)), ["127.0.0.1:81"], "{line}");
+        }
+        let loaded = run("--to a:1,http://b:2 --to c:3 --listen :81,[::1]:82 --workers 3");
+        let names: Vec<&str> = loaded.config.pools[0].upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+        assert_eq!((names, loaded.config.workers), (vec!["a:1", "b:2", "c:3"], 3));
+        assert_eq!(listens(&loaded), ["0.0.0.0:81", "[::1]:82"]);
+        assert_eq!(loaded.config.logging.level, log::LevelFilter::Debug, "from the environment");
+    }
+
+    #[test]
+    fn a_file_is_named_in_three_ways() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("x.yaml"), "workers: 7\nroutes: [{echo: {}}]\n").unwrap();
+        for line in ["x.yaml", "-c x.yaml", "--config x.yaml", "run x.yaml", "run -c x.yaml 127.0.0.1:81"] {
+            match parsed_in(dir.path(), line) {
+                Invocation::Run(loaded) => assert_eq!(loaded.config.workers, 7, "{line}"),
+                Invocation::End(end) => panic!("{line}: {end:?}"),
+            }
+        }
+        for line in ["check x.yaml", "-t x.yaml", "-t -c x.yaml", "run -t x.yaml", "check -c x.yaml"] {
+            match parsed_in(dir.path(), line) {
+                Invocation::End(end) => assert_eq!(end, End::good("x.yaml: the configuration is good\n", ""), "{line}"),
+                Invocation::Run(_) => panic!("{line} runs"),
+            }
+        }
+        for line in ["check --print x.yaml", "-t --print x.yaml"] {
+            let Invocation::End(end) = parsed_in(dir.path(), line) else { panic!("{line} runs") };
+            assert!(end.code == 0 && end.stdout.contains("\nworkers: 7\n") && end.stderr.is_empty(), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn bad_usage_and_bad_configurations_end_with_2() {
+        for (line, wanted) in [
+            ("none.yaml", "none.yaml: cannot be read: No such file or directory (os error 2)\n"),
+            ("check none.yaml", "none.yaml: cannot be read: No such file or directory (os error 2)\n"),
+            ("127.0.0.1:99999", "HOST:PORT: listen[0]: \"127.0.0.1:99999\": port 99999 is out of range, allowed: 0 to 65535\n"),
+            (":80 --listen :81", ":80 and --listen both say where to listen, give one of them\n"),
+            ("-c x.yaml check", "the command comes first: tidegate check …\n"),
+            ("--print", "--print belongs to check: tidegate check --print\n"),
+            ("explain GET /", "tidegate explain is not built yet\n"),
+            (
+                "--to https://a",
+                "--to: upstreams[0].url: TLS to upstreams is not built yet, and this one would be spoken to in plain HTTP\n",
+            ),
+            ("--workers 0", "--workers: workers: 0 is out of range, allowed: 1 to 1024\n"),
+        ] {
+            assert_eq!(end(line), End { code: 2, stdout: String::new(), stderr: wanted.into() }, "{line}");
+        }
+        let unknown = end("--lisen :80");
+        assert!(unknown.code == 2 && unknown.stderr.contains("--listen"), "{unknown:?}");
+        assert_eq!(end("echo").code, 2);
+    }
+
+    #[test]
+    fn help_and_version_go_to_standard_output() {
+        assert_eq!(end("--version"), End::good(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+        for line in ["--help", "-h", "check --help", "help"] {
+            let help = end(line);
+            assert!(help.code == 0 && help.stdout.contains("Usage: tidegate") && help.stderr.is_empty(), "{line}: {help:?}");
+        }
+    }
+
+    #[test]
+    fn echo_is_a_proxy_that_answers_itself() {
+        let loaded = run("echo 127.0.0.1:9001 127.0.0.1:9002");
+        assert_eq!(listens(&loaded), ["127.0.0.1:9001", "127.0.0.1:9002"]);
+        assert_eq!((loaded.config.metrics_listen, loaded.warnings.len(), loaded.config.pools[0].upstreams.len()), (None, 0, 0));
+        let routes: Vec<_> = loaded.config.routes.iter().map(|route| (route.matcher.port, &route.action)).collect();
+        let named = |name: &str| Action::Echo { name: name.into() };
+        assert_eq!(routes, [(Some(9001), &named("127.0.0.1:9001")), (Some(9002), &named("127.0.0.1:9002"))]);
+        let loaded = run("echo --name one 127.0.0.1:0");
+        assert_eq!((loaded.config.routes[0].matcher.port, &loaded.config.routes[0].action), (None, &named("one")));
+        assert_eq!(loaded.config.logging.level, log::LevelFilter::Info, "no variable is read");
+    }
 }

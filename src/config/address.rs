@@ -72,6 +72,9 @@ pub fn url(text: &str) -> Result<Origin, String> {
 
 /// A host as it stands alone under a key.
 pub fn host(text: &str) -> Result<(), String> {
+    if text.contains("://") {
+        return Err(format!("\"{}\" is a URL, write url: \"{}\"", Shown(text), Shown(text)));
+    }
     if let Some((name, port)) = text.rsplit_once(':').filter(|(name, _)| !name.contains(':')) {
         return Err(format!("\"{}\" has a port in it, write host: \"{}\" and port: {}", Shown(text), Shown(name), Shown(port)));
     }
@@ -108,14 +111,16 @@ pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
 
 fn split(text: &str) -> Result<(&str, u16), String> {
     let shown = Shown(text);
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return Err(format!("\"{shown}\" has no port, write \"{shown}:8080\""));
+    if text.is_empty() {
+        return Err("must not be empty, write it like \"127.0.0.1:8080\"".into());
+    }
+    let (host, port) = match text.rsplit_once(':') {
+        Some(parts) if !text.ends_with(']') => parts,
+        _ => return Err(format!("\"{shown}\" has no port, write \"{shown}:8080\"")),
     };
     if host.contains(':') && !host.starts_with('[') {
-        return Err(match text.parse::<Ipv6Addr>() {
-            Ok(_) => format!("\"{shown}\" has no port, or its IPv6 address no brackets: write \"[{shown}]:8080\""),
-            Err(_) => format!("\"{shown}\" is not host:port (an IPv6 address stands in brackets: \"[::1]:8080\")"),
-        });
+        let meant = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("[{text}]:8080") };
+        return Err(format!("\"{shown}\": an IPv6 address stands in brackets, write \"{}\"", Shown(&meant)));
     }
     if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("\"{shown}\": \"{}\" is no port, allowed: 0 to 65535", Shown(port)));
@@ -166,7 +171,9 @@ mod tests {
         for (text, wanted) in [
             ("8080", "\"8080\" is a port alone, write \"0.0.0.0:8080\" (every interface) or \"127.0.0.1:8080\""),
             ("localhost", "\"localhost\" has no port, write \"localhost:8080\""),
-            ("::1", "\"::1\" has no port, or its IPv6 address no brackets: write \"[::1]:8080\""),
+            ("::1", "\"::1\": an IPv6 address stands in brackets, write \"[::1]:8080\""),
+            ("::1:80", "\"::1:80\": an IPv6 address stands in brackets, write \"[::1]:80\""),
+            ("[::1]", "\"[::1]\" has no port, write \"[::1]:8080\""),
             ("1.2.3.4:65536", "\"1.2.3.4:65536\": port 65536 is out of range, allowed: 0 to 65535"),
             ("1.2.3.4:+80", "\"1.2.3.4:+80\": \"+80\" is no port, allowed: 0 to 65535"),
             ("1.2.3:80", "\"1.2.3\" is no IPv4 address"),

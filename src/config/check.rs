@@ -1,7 +1,7 @@
 //! Written -> meant: from a tree that keeps the schema, its defaults filled in, to the [`Config`]. What remains to be checked here
 //! is what two keys say together. A value that was refused before is passed over in silence; the result is then thrown away.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -109,18 +109,21 @@ fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
     if items.is_empty() {
         report.error(listen, "must not be empty, give at least one address such as \"127.0.0.1:8080\"");
     }
-    let mut listeners: Vec<Listener> = Vec::with_capacity(items.len());
+    let mut listeners = Vec::with_capacity(items.len());
+    let mut seen = HashSet::new();
     for item in items {
         let address = match item.value {
             Value::Map(_) if !item.has("address") => {
-                report.error(item, "a listener needs an address, such as {address: \"127.0.0.1:8080\"}");
+                if !item.has_invalid() {
+                    report.error(item, "a listener needs an address, such as {address: \"127.0.0.1:8080\"}");
+                }
                 continue;
             }
             Value::Map(_) => item.get("address").and_then(|node| bind_address(node, report)),
             _ => bind_address(item, report),
         };
         let Some(address) = address else { continue };
-        if address.port() != 0 && listeners.iter().any(|other| other.address == address) {
+        if address.port() != 0 && !seen.insert(address) {
             report.error(item, format!("{address} is given twice"));
         }
         listeners.push(Listener { address });
@@ -209,6 +212,7 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
             report.error(other, "either url, or host and port, not both");
             return None;
         }
+        (None, _, None) | (Some(_), None, None) if item.has_invalid() => return None,
         (None, None, None) => {
             report.error(item, "an upstream needs host and port, or url");
             return None;

@@ -61,6 +61,9 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
     for Entry { key: written, place: key_place, node } in entries {
         let Some(key) = keys.iter().find(|key| key.is_called(&written)) else {
             unknown_key(keys, section, &written, &key_place, &node, report);
+            // It stays, so that nobody asks for the key that it was meant to be.
+            let node = node.with(Value::Invalid);
+            kept.push(Entry { key: written, place: key_place, node });
             continue;
         };
         if let Some(first) = kept.iter().find(|entry| entry.key == key.name) {
@@ -155,22 +158,28 @@ fn twice(key: &str, first: &Entry) -> String {
 
 fn unknown_key(keys: &'static [Key], section: &str, written: &str, place: &Place, node: &Node, report: &mut Report) {
     let path = &node.path;
+    if report.is_full() {
+        report.error_at(place, path, "unknown key");
+        return;
+    }
     if let Some(hint) = hints::foreign(section, written, node) {
-        report.error_at(place, path, format!("unknown key; {hint}"));
+        report.error_at(place, path, format!("unknown key{hint}"));
         // Its own keys may be such that a hint says where they go: `server: {listen_addr: …}`.
         for entry in node.entries() {
             if let Some(hint) = hints::foreign(written, &entry.key, &entry.node) {
-                report.error_at(&entry.place, &entry.node.path, format!("unknown key; {hint}"));
+                report.error_at(&entry.place, &entry.node.path, format!("unknown key{hint}"));
             }
         }
         return;
     }
     let names = || keys.iter().map(|key| key.name);
     let also = keys.iter().map(|key| key.also).filter(|also| !also.is_empty());
-    let message = if let Some(meant) = suggest::closest(written, names().chain(also)) {
+    let message = if let Some(meant) = names().find(|name| suggest::same(name, written)) {
         format!("unknown key, did you mean {meant}?")
     } else if let Some(elsewhere) = super::reference::path_of(written) {
         format!("unknown key here, did you mean {elsewhere}?")
+    } else if let Some(meant) = suggest::closest(written, names().chain(also)) {
+        format!("unknown key, did you mean {meant}?")
     } else {
         format!("unknown key, allowed: {}", names().collect::<Vec<_>>().join(", "))
     };
@@ -196,9 +205,21 @@ fn mismatch(kind: &Kind, name: &str, node: Node, report: &mut Report) -> Node {
         Value::Text(text) if matches!(kind, Kind::Bool) && matches!(text.to_ascii_lowercase().as_str(), "no" | "off") => {
             format!("expected {expected}, found the text \"{text}\", write false")
         }
+        Value::Text(text) if is_upstream(kind) => {
+            let meant = match super::address::host_port(text) {
+                Ok((host, port)) => format!(", write {{host: \"{host}\", port: {port}}}"),
+                Err(_) if text.contains("://") => format!(", write {{url: \"{}\"}}", Shown(text)),
+                Err(_) => String::new(),
+            };
+            format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
+        }
         value => format!("expected {expected}, found {}", found(value)),
     };
     refuse(&node, report, message)
+}
+
+fn is_upstream(kind: &Kind) -> bool {
+    kind.keys().is_some_and(|keys| keys.iter().any(|key| key.name == "url"))
 }
 
 fn found(value: &Value) -> String {

@@ -35,7 +35,8 @@ pub fn parse_dotenv(text: &str) -> Result<Variables, String> {
         dotenvy::Error::LineParse(line, _) => {
             let first = line.lines().next().unwrap_or_default();
             let number = text.lines().position(|l| l.contains(first)).map_or(0, |n| n + 1);
-            format!("{number}: cannot be read as NAME=value: {}", super::tree::Shown(first))
+            // The line itself may be a secret.
+            format!("{number}: is not NAME=value")
         }
         error => error.to_string(),
     })
@@ -56,13 +57,10 @@ pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, repor
 
 /// Sets the value at `path` after checking it like a document that holds nothing else.
 pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Place, report: &mut Report) {
-    let whole = path.iter().fold(Path::default(), |path, step| path.key(step));
-    put_node(tree, path, relocated(Node::new(value, place.clone(), whole.clone()), place, &whole), report);
-}
-
-fn put_node(tree: &mut Node, path: &[&str], node: Node, report: &mut Report) {
     static DOCUMENT: Kind = Kind::Section(ROOT);
-    let mut document = Node::new(Value::Map(Vec::new()), node.place.clone(), Path::default());
+    let whole = path.iter().fold(Path::default(), |path, step| path.key(step));
+    let node = relocated(Node::new(value, place.clone(), whole.clone()), place, &whole);
+    let mut document = Node::new(Value::Map(Vec::new()), place.clone(), Path::default());
     document.set(path, node);
     let mut checked = conform(&DOCUMENT, "", document, report);
     for step in path {
@@ -232,29 +230,27 @@ impl Layer<'_> {
     }
 
     fn upstreams(&mut self) {
-        let path = Path::default().key("upstreams");
-        let value = if let Some(text) = self.layer.get("UPSTREAMS") {
-            let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
-            list(words.map(|word| (word, Place::named("UPSTREAMS"))), &path, self.report, upstream)
+        // (variable, one word of it)
+        let mut words: Vec<(&str, String)> = Vec::new();
+        if let Some(text) = self.layer.get("UPSTREAMS") {
+            words.extend(text.split(',').map(|word| ("UPSTREAMS", word.trim().to_owned())).filter(|(_, word)| !word.is_empty()));
         } else if self.layer.keys().any(|name| backend_number(name).is_some()) {
-            let mut backends: Vec<(u32, &String, &String)> =
-                self.all.iter().filter_map(|(name, value)| Some((backend_number(name)?, name, value))).collect();
-            backends.sort();
-            list(backends.iter().map(|(_, name, value)| (value.as_str(), Place::named(name))), &path, self.report, upstream)
+            let all = self.all.iter().filter_map(|(name, value)| Some((backend_number(name)?, (name.as_str(), value.clone()))));
+            words.extend(all.collect::<BTreeMap<_, _>>().into_values());
         } else if self.layer.contains_key("UPSTREAM_HOST") || self.layer.contains_key("UPSTREAM_PORT") {
             let Some(host) = self.all.get("UPSTREAM_HOST") else {
                 self.report.warn_at(&Place::named("UPSTREAM_PORT"), &Path::default(), "has no effect without UPSTREAM_HOST");
                 return;
             };
-            let port = self.all.get("UPSTREAM_PORT").map_or("80", String::as_str);
             let host = host.trim_matches(['[', ']']);
-            let word = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-            list([(word.as_str(), Place::named("UPSTREAM_HOST"))], &path, self.report, upstream)
-        } else {
-            return;
-        };
-        let name = ["UPSTREAMS", "BACKEND_1", "UPSTREAM_HOST"].into_iter().find(|name| self.all.contains_key(*name));
-        put(self.tree, &["upstreams"], value, &Place::named(name.unwrap_or("BACKEND_n")), self.report);
+            let port = self.all.get("UPSTREAM_PORT").map_or("80", String::as_str);
+            words.push(("UPSTREAM_HOST", if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }));
+        }
+        let Some((first, _)) = words.first() else { return };
+        let place = Place::named(first);
+        let words = words.iter().map(|(name, word)| (word.as_str(), Place::named(name)));
+        let value = list(words, &Path::default().key("upstreams"), self.report, upstream);
+        put(self.tree, &["upstreams"], value, &place, self.report);
     }
 }
 
@@ -290,32 +286,23 @@ fn entries_mut(node: &mut Node) -> &mut [Entry] {
     if let Value::Map(entries) = &mut node.value { entries } else { &mut [] }
 }
 
-/// The same values, all of them from one place, under one path.
+/// The same values, all of them from one place, under one path. Items of a list that know their variable keep it.
 fn relocated(node: Node, place: &Place, path: &Path) -> Node {
     let value = match node.value {
         Value::List(items) => {
-            // Items that were made one by one know their variable already.
-            let keep = |item: &Node| if matches!(item.place, Place::Named(_)) { item.place.clone() } else { place.clone() };
-            Value::List(
-                items
-                    .into_iter()
-                    .enumerate()
-                    .map(|(i, item)| {
-                        let place = keep(&item);
-                        relocated(item, &place, &path.index(i))
-                    })
-                    .collect(),
-            )
+            let item = |(index, item): (usize, Node)| {
+                let own = if matches!(item.place, Place::Named(_)) { item.place.clone() } else { place.clone() };
+                relocated(item, &own, &path.index(index))
+            };
+            Value::List(items.into_iter().enumerate().map(item).collect())
         }
-        Value::Map(entries) => Value::Map(
-            entries
-                .into_iter()
-                .map(|entry| {
-                    let node = relocated(entry.node, place, &path.key(&entry.key));
-                    Entry { key: entry.key, place: place.clone(), node }
-                })
-                .collect(),
-        ),
+        Value::Map(entries) => {
+            let entry = |Entry { key, node, .. }: Entry| {
+                let node = relocated(node, place, &path.key(&key));
+                Entry { key, place: place.clone(), node }
+            };
+            Value::Map(entries.into_iter().map(entry).collect())
+        }
         scalar => scalar,
     };
     Node::new(value, place.clone(), path.clone())

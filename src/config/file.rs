@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, EnumAccess, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::tree::{Entry, Node, Path, Place, Value};
 
@@ -25,17 +25,19 @@ pub struct SyntaxError {
 
 /// Reads one document. An empty one is [`Value::Null`].
 pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+    scan(text)?;
     let walk = Walk { nodes: Cell::new(0), containers: Cell::new(0), stop_at: None };
     let mut slot = None;
     let seed = Seed { walk: &walk, slot: &mut slot, path: Path::default() };
     let result = seed.deserialize(serde_yaml::Deserializer::from_str(text));
     match (result, slot) {
-        (Ok(()), Some(found)) => Ok(found.place_unless_known(Place::File { line: 1, column: 1, container: None })),
-        (Err(error), Some(mut scalar)) => {
-            scalar.place = error.location().map(|l| at(l.line(), l.column()));
-            Ok(scalar.place_unless_known(at(1, 1)))
+        (Ok(()), Some(found)) => Ok(found.place_unless_known(at(1, 1))),
+        (Err(error), Some(found)) if !matches!(found.value, Value::List(_) | Value::Map(_)) => {
+            // A scalar alone, which has failed on purpose: whether it is all there is, is still to be seen.
+            serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| syntax_error(&error))?;
+            Ok(found.place_unless_known(error.location().map_or(at(1, 1), |l| at(l.line(), l.column()))))
         }
-        (Err(error), None) => Err(syntax_error(&error)),
+        (Err(error), _) => Err(syntax_error(&error)),
         (Ok(()), None) => Err(SyntaxError { line: 1, column: 1, message: "there is no value".into() }),
     }
 }
@@ -48,6 +50,37 @@ pub fn place_of_container(text: &str, container: usize) -> Option<(usize, usize)
     error.location().map(|l| (l.line(), l.column()))
 }
 
+/// What is better seen before the library sees it: control characters, whose place it does not tell; and bracket bombs, as it takes
+/// time for open brackets times length before it counts levels. Brackets in strings and comments count too: no honest text leaves
+/// so many open.
+fn scan(text: &str) -> Result<(), SyntaxError> {
+    const MAX_OPEN: usize = 256;
+    let mut open = 0_usize;
+    for (index, byte) in text.bytes().enumerate() {
+        let message = match byte {
+            b'[' | b'{' if open == MAX_OPEN => TOO_DEEP.into(),
+            b'[' | b'{' => {
+                open += 1;
+                continue;
+            }
+            b']' | b'}' => {
+                open = open.saturating_sub(1);
+                continue;
+            }
+            b'\t' | b'\n' | b'\r' => continue,
+            0..b' ' | 0x7f => format!("a control character (byte {byte})"),
+            _ => continue,
+        };
+        let before = &text[..index];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        return Err(SyntaxError { line, column, message });
+    }
+    Ok(())
+}
+
+const TOO_DEEP: &str = "nested too deeply";
+
 fn at(line: usize, column: usize) -> Place {
     Place::File { line, column, container: None }
 }
@@ -56,11 +89,16 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
     let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
     let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
     let message = match message.as_str() {
-        m if m.contains("recursion limit exceeded") => "nested too deeply".into(),
+        m if m.contains("recursion limit exceeded") => TOO_DEEP.into(),
         m if m.contains("repetition limit exceeded") => TOO_MANY.into(),
-        m if m.contains("more than one document") => "more than one YAML document (`---`); a configuration is one".into(),
+        m if m.contains("more than one document") => {
+            "more than one YAML document (`---`, or text behind the end); a configuration is one".into()
+        }
         m if m.contains("found character that cannot start any token") => {
             format!("{m} (a tab? indent with spaces; text that begins with @ or ` needs quotes)")
+        }
+        m if m.contains("while scanning an alias") || m.contains("while scanning an anchor") => {
+            format!("{m} (text that begins with * or & needs quotes)")
         }
         _ => message,
     };

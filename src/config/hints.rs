@@ -121,8 +121,14 @@ static HINTS: &[Hint] = &[
     hint("*", "<<", "merge keys are no part of YAML 1.2: give the section an anchor (&a) and use it whole (*a)"),
 ];
 
-/// What to write instead of `key` in `section` (the last name of its path, "" at the top).
+/// What to write instead of `key` in `section` (the last name of its path, "" at the top), as the end of a sentence.
 pub fn foreign(section: &str, key: &str, value: &Node) -> Option<String> {
+    let hint = filled_in(section, key, value)?;
+    let separator = if hint.starts_with("did you mean") { ", " } else { "; " };
+    Some(format!("{separator}{hint}"))
+}
+
+fn filled_in(section: &str, key: &str, value: &Node) -> Option<String> {
     let found = HINTS.iter().find(|hint| hint.key == key && (hint.section == section || hint.section == "*"))?;
     let shown = scalar(value);
     let wants_value = found.hint.contains("{v}") || found.hint.contains("{ms}");

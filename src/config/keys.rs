@@ -124,7 +124,7 @@ static LIMITS: &[Key] = &[
     key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0").no_effect_yet(),
     key("max_request_line", HEAD, "Request line: 414.").default("4096"),
     key("max_header_size", HEAD, "One field line: 431.").default("8192"),
-    key("max_headers", Kind::Int { min: 1, max: 65_536 }, "Field lines: 431.").default("100"),
+    key("max_headers", Kind::Int { min: 1, max: 1024 }, "Field lines: 431.").default("100"),
     key("max_total_headers", HEAD, "Whole head: 431.").default("65536"),
     MAX_BODY_SIZE.default("10000000"),
     key("buffer_size", Kind::Int { min: 4096, max: 16_777_216 }, "One ring buffer, one direction.").default("16384"),

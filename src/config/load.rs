@@ -116,7 +116,7 @@ fn config_path(sources: &Sources, environment: &env::Variables, dotenv: &env::Va
 
 fn read(path: &Path, name: &Path) -> Result<String, Problems> {
     /// Also what stops the reading of a device or a pipe that never ends.
-    const MAX_BYTES: u64 = 4 << 20;
+    const MAX_BYTES: u64 = 2 << 20;
     let name = name.display();
     let mut bytes = Vec::new();
     let result = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));

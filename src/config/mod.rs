@@ -24,6 +24,8 @@ mod report;
 mod routes;
 mod schema;
 mod suggest;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 pub use load::{Effective, Loaded, Sources, load};

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::keys::ROOT;
 use super::schema::{Key, Kind, State};
+use super::suggest;
 
 /// One line of the reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,11 +51,11 @@ pub fn reference() -> String {
     out
 }
 
-/// The full path of the first key with this name, wherever it stands.
+/// The full path of the first key with this name, however it is spelled, wherever it stands.
 pub fn path_of(name: &str) -> Option<String> {
     let mut found = None;
     walk("", ROOT, &mut Vec::new(), &mut |path, key| {
-        if found.is_none() && key.is_called(name) {
+        if found.is_none() && (suggest::same(key.name, name) || suggest::same(key.also, name) && !key.also.is_empty()) {
             found = Some(path.to_owned());
         }
     });

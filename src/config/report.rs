@@ -8,6 +8,9 @@ use super::file;
 use super::schema::Key;
 use super::tree::{Node, Path, Place};
 
+/// Problems, or warnings, that are kept. Bounds memory and the time for suggestions, whatever the file holds.
+const MAX_KEPT: usize = 1000;
+
 /// Every problem of a configuration, one a line, in the order of the file; then those of the environment and the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(Vec<String>);
@@ -32,7 +35,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// A finding and its place.
+/// Something found, and where.
 #[derive(Debug)]
 struct Finding {
     place: Place,
@@ -45,6 +48,8 @@ struct Finding {
 pub struct Report {
     problems: Vec<Finding>,
     warnings: Vec<Finding>,
+    /// Problems beyond those that are kept.
+    more: usize,
     /// Keys that were said to have no effect; one warning each is enough.
     without_effect: HashSet<(&'static str, &'static str)>,
 }
@@ -55,7 +60,16 @@ impl Report {
     }
 
     pub fn error_at(&mut self, place: &Place, path: &Path, message: impl Into<String>) {
-        self.problems.push(Finding { place: place.clone(), path: path.clone(), message: message.into() });
+        if self.is_full() {
+            self.more += 1;
+        } else {
+            self.problems.push(Finding { place: place.clone(), path: path.clone(), message: message.into() });
+        }
+    }
+
+    /// More problems than anybody reads: the next ones are only counted, and need no suggestions.
+    pub fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_KEPT
     }
 
     pub fn warn(&mut self, node: &Node, message: impl Into<String>) {
@@ -63,7 +77,9 @@ impl Report {
     }
 
     pub fn warn_at(&mut self, place: &Place, path: &Path, message: impl Into<String>) {
-        self.warnings.push(Finding { place: place.clone(), path: path.clone(), message: message.into() });
+        if self.warnings.len() < MAX_KEPT {
+            self.warnings.push(Finding { place: place.clone(), path: path.clone(), message: message.into() });
+        }
     }
 
     /// `key` was set, and its function is not built.
@@ -75,32 +91,40 @@ impl Report {
 
     /// The warnings, or the problems if there are any, as lines. `source` is the file's name and text.
     pub fn finish(self, source: Option<(&str, &str)>) -> Result<Vec<String>, Problems> {
-        let problems = lines(self.problems, source);
-        if problems.is_empty() { Ok(lines(self.warnings, source)) } else { Err(Problems(problems)) }
+        if self.problems.is_empty() {
+            return Ok(lines_of(self.warnings, source));
+        }
+        let mut lines = lines_of(self.problems, source);
+        if self.more > 0 {
+            lines.push(format!("and {} more", self.more));
+        }
+        Err(Problems(lines))
     }
 }
 
-fn lines(mut findings: Vec<Finding>, source: Option<(&str, &str)>) -> Vec<String> {
-    /// More helps nobody, and bounds the second walks below.
-    const MAX_LINES: usize = 200;
+fn lines_of(mut findings: Vec<Finding>, source: Option<(&str, &str)>) -> Vec<String> {
+    let (name, text) = source.unwrap_or_default();
+    locate(&mut findings, text);
     findings.sort_by(|a, b| a.place.cmp(&b.place));
-    let more = findings.len().saturating_sub(MAX_LINES);
-    findings.truncate(MAX_LINES);
-    for finding in &mut findings {
-        if let (Place::File { container: Some(number), .. }, Some((_, text))) = (&finding.place, source)
-            && let Some((line, column)) = file::place_of_container(text, *number)
+    let mut lines: Vec<String> = findings.into_iter().map(|finding| finding.line(name)).collect();
+    lines.dedup();
+    lines
+}
+
+/// Gives findings about lists and maps their exact place: a walk over the text for each, within reason.
+fn locate(findings: &mut [Finding], text: &str) {
+    /// All walks together; what is left over keeps the place of the container's first value.
+    const MAX_BYTES: usize = 16 << 20;
+    let mut walks = MAX_BYTES / text.len().max(1);
+    for finding in findings {
+        if let Place::File { container: Some(number), .. } = finding.place
+            && walks > 0
+            && let Some((line, column)) = file::place_of_container(text, number)
         {
+            walks -= 1;
             finding.place = Place::File { line, column, container: None };
         }
     }
-    findings.sort_by(|a, b| a.place.cmp(&b.place));
-    let name = source.map_or("configuration", |(name, _)| name);
-    let mut lines: Vec<String> = findings.into_iter().map(|finding| finding.line(name)).collect();
-    lines.dedup();
-    if more > 0 {
-        lines.push(format!("{name}: and {more} more"));
-    }
-    lines
 }
 
 impl Finding {

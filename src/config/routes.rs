@@ -1,5 +1,7 @@
 //! Routes, written -> meant: exactly one action each, and a pool that exists.
 
+use std::collections::{HashMap, HashSet};
+
 use super::check::{health_check, int, text, timeouts};
 use super::model::{Action, Listener, Matcher, Pool, Route};
 use super::report::Report;
@@ -11,109 +13,124 @@ const ACTIONS: [&str; 5] = ["proxy", "static_files", "echo", "respond", "redirec
 
 /// The list under `routes`.
 pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], report: &mut Report) -> Vec<Route> {
+    let written = root.get("pools").map(Node::entries).unwrap_or_default();
+    let mut reader = Reader {
+        root,
+        pools,
+        index: pools.iter().enumerate().map(|(index, pool)| (pool.name.as_str(), index)).collect(),
+        written: written.iter().map(|entry| (entry.key.as_str(), &entry.node)).collect(),
+        ports: listeners.iter().map(|listener| listener.address.port()).collect(),
+        report,
+    };
     let mut catch_all: Option<&Node> = None;
     let mut routes = Vec::new();
-    for node in root.get("routes").map(Node::items).unwrap_or_default() {
-        if node.is_invalid() {
-            continue;
-        }
+    for node in root.get("routes").map(Node::items).unwrap_or_default().iter().filter(|node| !node.is_invalid()) {
         if let Some(before) = catch_all {
-            report.warn(node, format!("is never reached: {} takes every request", before.path));
+            reader.report.warn(node, format!("is never reached: {} takes every request", before.path));
         }
-        if node.get("match").is_none_or(|matcher| matcher.entries().is_empty()) {
+        if node.get("match").is_none_or(|matcher| matcher.entries().is_empty() && !matcher.is_invalid()) {
             catch_all = catch_all.or(Some(node));
         }
-        if let Some(route) = route(node, root, pools, listeners, report) {
-            routes.push(route);
-        }
+        routes.extend(reader.route(node));
     }
     routes
 }
 
-fn route(node: &Node, root: &Node, pools: &[Pool], listeners: &[Listener], report: &mut Report) -> Option<Route> {
-    let name = node.get("name").and_then(Node::text).map_or_else(|| node.path.to_string(), str::to_owned);
-    let given: Vec<(&str, &Node)> = ACTIONS.iter().filter_map(|action| Some((*action, node.get(action)?))).collect();
-    let action = match given.as_slice() {
-        [] => {
-            report.error(node, format!("a route needs an action, one of {}", ACTIONS.join(", ")));
-            return None;
-        }
-        [(kind, action)] => action_of(kind, action, &name, pools, report)?,
-        [(first, _), (_, second), ..] => {
-            for (kind, action) in &given {
-                action_of(kind, action, &name, pools, report);
+/// What every route is read against.
+struct Reader<'a> {
+    root: &'a Node,
+    pools: &'a [Pool],
+    /// Of `pools`, by name.
+    index: HashMap<&'a str, usize>,
+    /// The sections under `pools`, by name.
+    written: HashMap<&'a str, &'a Node>,
+    ports: HashSet<u16>,
+    report: &'a mut Report,
+}
+
+impl Reader<'_> {
+    fn route(&mut self, node: &Node) -> Option<Route> {
+        let name = node.get("name").and_then(Node::text).map_or_else(|| node.path.to_string(), str::to_owned);
+        health_check(node.get("health_check"), self.report);
+        let matcher = node.get("match").map(|matcher| self.matcher(matcher)).unwrap_or_default();
+        let given: Vec<(&str, &Node)> = ACTIONS.iter().filter_map(|action| Some((*action, node.get(action)?))).collect();
+        let mut actions: Vec<Option<Action>> = given.iter().map(|(kind, action)| self.action(kind, action, &name)).collect();
+        match given.as_slice() {
+            [] if node.has_invalid() => {}
+            [] => self.report.error(node, format!("a route needs an action, one of {}", ACTIONS.join(", "))),
+            [_] => {}
+            [(first, _), (_, second), ..] => {
+                self.report.error(second, format!("a second action besides {first}, a route has exactly one"));
             }
-            report.error(second, format!("a second action besides {first}, a route has exactly one"));
-            return None;
         }
-    };
-    let pool = match action {
-        Action::Proxy { pool: 0 } => None,
-        Action::Proxy { pool } => root.get("pools").and_then(|all| all.get(&pools[pool].name)),
-        _ => None,
-    };
-    health_check(node.get("health_check"), report);
-    let own_limit = node.get("limits").and_then(|limits| limits.get("max_body_size"));
-    let limit = own_limit.or_else(|| root.get("limits")?.get("max_body_size"));
-    Some(Route {
-        name,
-        matcher: node.get("match").map(|matcher| matcher_of(matcher, listeners, report)).unwrap_or_default(),
-        action,
-        timeouts: timeouts(&[root.get("timeouts"), pool.and_then(|pool| pool.get("timeouts")), node.get("timeouts")]),
-        max_body_size: limit.and_then(Node::int).unwrap_or_default(),
-    })
-}
+        let action = actions.pop()??;
+        let pool = match action {
+            Action::Proxy { pool } => self.written.get(self.pools[pool].name.as_str()),
+            _ => None,
+        };
+        let layers = [self.root.get("timeouts"), pool.and_then(|pool| pool.get("timeouts")), node.get("timeouts")];
+        let own_limit = node.get("limits").and_then(|limits| limits.get("max_body_size"));
+        let limit = own_limit.or_else(|| self.root.get("limits")?.get("max_body_size"));
+        Some(Route { name, matcher, action, timeouts: timeouts(&layers), max_body_size: limit.and_then(Node::int).unwrap_or_default() })
+    }
 
-fn action_of(kind: &str, node: &Node, route: &str, pools: &[Pool], report: &mut Report) -> Option<Action> {
-    match kind {
-        "proxy" => {
-            let wanted = node.text()?;
-            if let Some(pool) = pools.iter().position(|pool| pool.name == wanted) {
-                if pool == 0 && pools[0].upstreams.is_empty() {
-                    report.warn(node, "the pool default has no upstreams: every request is answered 503");
-                }
-                return Some(Action::Proxy { pool });
+    fn action(&mut self, kind: &str, node: &Node, route: &str) -> Option<Action> {
+        match kind {
+            "proxy" => self.proxy(node),
+            "echo" => {
+                let name = node.get("name").and_then(Node::text).unwrap_or(route);
+                Some(Action::Echo { name: name.to_owned() })
             }
-            let names: Vec<&str> = pools.iter().map(|pool| pool.name.as_str()).collect();
-            let meant = suggest::closest(wanted, names.iter().copied()).map(|name| format!(", did you mean {name}?")).unwrap_or_default();
-            let stop = if meant.is_empty() { "," } else { "" };
-            report.error(node, format!("unknown pool \"{}\"{meant}{stop} there are: {}", Shown(wanted), names.join(", ")));
-            None
+            "respond" => {
+                let status = node.get("status").map_or(Some(200), Node::int)?;
+                Some(Action::Respond { status, body: text(node, "body").to_owned() })
+            }
+            "static_files" => self.unbuilt(node, "root", "a directory, such as {root: public}"),
+            _ => self.unbuilt(node, "location", "a target, such as {location: \"https://{host}{uri}\"}"),
         }
-        "echo" => {
-            let name = node.get("name").and_then(Node::text).unwrap_or(route);
-            Some(Action::Echo { name: name.to_owned() })
-        }
-        "respond" => {
-            let status = node.get("status").map_or(Some(200), Node::int)?;
-            Some(Action::Respond { status, body: text(node, "body").to_owned() })
-        }
-        "static_files" => required(node, "root", "a directory, such as {root: public}", report),
-        _ => required(node, "location", "a target, such as {location: \"https://{host}{uri}\"}", report),
     }
-}
 
-fn required(node: &Node, key: &str, what: &str, report: &mut Report) -> Option<Action> {
-    if !node.is_invalid() && !node.has(key) {
-        report.error(node, format!("{key} is missing: {what}"));
+    fn proxy(&mut self, node: &Node) -> Option<Action> {
+        /// Pools that are named or guessed at in a message.
+        const SHOWN: usize = 20;
+        let wanted = node.text()?;
+        if let Some(&pool) = self.index.get(wanted) {
+            if pool == 0 && self.pools[0].upstreams.is_empty() {
+                self.report.warn(node, "the pool default has no upstreams: every request is answered 503");
+            }
+            return Some(Action::Proxy { pool });
+        }
+        let names: Vec<&str> = self.pools.iter().take(SHOWN).map(|pool| pool.name.as_str()).collect();
+        let meant = suggest::closest(wanted, names.iter().copied()).map_or(",".into(), |name| format!(", did you mean {name}?"));
+        let more = if self.pools.len() > SHOWN { ", …" } else { "" };
+        self.report.error(node, format!("unknown pool \"{}\"{meant} there are: {}{more}", Shown(wanted), names.join(", ")));
+        None
     }
-    Some(Action::Unbuilt)
-}
 
-fn matcher_of(node: &Node, listeners: &[Listener], report: &mut Report) -> Matcher {
-    let owned = |key| node.get(key).and_then(Node::text).map(str::to_owned);
-    let methods = node.get("methods").map(Node::items).unwrap_or_default();
-    let matcher = Matcher {
-        host: owned("host").map(|host| host.to_ascii_lowercase()),
-        path: owned("path"),
-        path_prefix: owned("path_prefix"),
-        methods: methods.iter().filter_map(Node::text).map(str::to_owned).collect(),
-        port: node.get("port").map(|_| int(node, "port")),
-    };
-    if let (Some(port), Some(at)) = (matcher.port, node.get("port"))
-        && !listeners.iter().any(|listener| [0, port].contains(&listener.address.port()))
-    {
-        report.warn(at, format!("nothing listens on port {port}: no request matches"));
+    fn unbuilt(&mut self, node: &Node, key: &str, what: &str) -> Option<Action> {
+        if !node.has_invalid() && !node.has(key) {
+            self.report.error(node, format!("{key} is missing: {what}"));
+        }
+        Some(Action::Unbuilt)
     }
-    matcher
+
+    fn matcher(&mut self, node: &Node) -> Matcher {
+        let owned = |key| node.get(key).and_then(Node::text).map(str::to_owned);
+        let methods = node.get("methods").map(Node::items).unwrap_or_default();
+        let matcher = Matcher {
+            host: owned("host").map(|host| host.to_ascii_lowercase()),
+            path: owned("path"),
+            path_prefix: owned("path_prefix"),
+            methods: methods.iter().filter_map(Node::text).map(str::to_owned).collect(),
+            port: node.get("port").map(|_| int(node, "port")),
+        };
+        if let (Some(port), Some(at)) = (matcher.port, node.get("port"))
+            && !at.is_invalid()
+            && !self.ports.contains(&port)
+            && !self.ports.contains(&0)
+        {
+            self.report.warn(at, format!("nothing listens on port {port}: no request matches"));
+        }
+        matcher
+    }
 }

@@ -10,7 +10,12 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let plain = normal(word);
     let best = candidates.into_iter().map(|candidate| (distance(&plain, &normal(candidate)), candidate)).min_by_key(|(d, _)| *d)?;
     // A third of the letters may be wrong, and one of a short word.
-    (best.0 <= (plain.len() / 3).max(1)).then_some(best.1)
+    (best.0 <= ((plain.len() + 1) / 3).max(1)).then_some(best.1)
+}
+
+/// Whether both are the same name, spelled in different styles.
+pub fn same(a: &str, b: &str) -> bool {
+    normal(a) == normal(b)
 }
 
 /// `maxClientConns` and `max-client-conns` are `max_client_conns` to whoever typed them.

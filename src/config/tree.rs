@@ -109,8 +109,11 @@ impl fmt::Display for Path {
         let Some(link) = &self.0 else { return Ok(()) };
         link.parent.fmt(f)?;
         match &link.step {
-            Step::Key(key) if link.parent.is_root() => write!(f, "{}", Shown(key)),
-            Step::Key(key) => write!(f, ".{}", Shown(key)),
+            Step::Key(key) => {
+                let dot = if link.parent.is_root() { "" } else { "." };
+                let key = if key.is_empty() { "\"\"" } else { key };
+                write!(f, "{dot}{}", Shown(key))
+            }
             Step::Index(index) => write!(f, "[{index}]"),
         }
     }
@@ -179,6 +182,11 @@ impl Node {
     /// A number of the wanted type, if it is one and fits.
     pub fn int<T: TryFrom<i128>>(&self) -> Option<T> {
         if let Value::Int(int) = self.value { T::try_from(int).ok() } else { None }
+    }
+
+    /// Whether something was refused directly below: what seems to be missing may be just that.
+    pub fn has_invalid(&self) -> bool {
+        self.is_invalid() || self.entries().iter().any(|entry| entry.node.is_invalid())
     }
 
     pub fn is_invalid(&self) -> bool {

@@ -2,6 +2,7 @@
 //!
 //! What two parsers could read differently is a [`Refusal`], never a guess.
 
+pub mod check;
 pub mod chunked;
 pub mod date;
 pub mod fields;

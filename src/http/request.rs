@@ -134,7 +134,7 @@ impl<'t, 'a> Request<'t, 'a> {
     }
 
     fn read_fields(&mut self, absolute: Option<&'a str>) -> Result<(), Refusal> {
-        let (mut host, mut content_length, mut chunked, mut takes_text) = (None, None, false, false);
+        let (mut host, mut content_length, mut chunked, mut accept) = (None, None, false, Accept::default());
         for field in self.fields {
             let value = field.value;
             match classify(field.name.as_bytes()) {
@@ -170,13 +170,7 @@ impl<'t, 'a> Request<'t, 'a> {
                 Field::Expect if self.minor == 1 => return Err(Refusal::Expectation),
                 Field::Te => self.takes_trailers |= text::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
                 Field::Via => self.times_here += text::list(value).filter(|hop| names_us(hop)).count() as u32,
-                Field::Accept => {
-                    for range in text::list(value) {
-                        let range = text::trim(range.split(|&b| b == b';').next().unwrap_or_default());
-                        self.wants_json |= range.eq_ignore_ascii_case(b"application/json");
-                        takes_text |= range == b"*/*" || range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));
-                    }
-                }
+                Field::Accept => accept.read(value),
                 Field::UserAgent => self.user_agent = Some(value),
                 Field::Referer => self.referer = Some(value),
                 _ => {}
@@ -188,7 +182,7 @@ impl<'t, 'a> Request<'t, 'a> {
         if chunked && content_length.is_some() {
             return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
         }
-        self.wants_json &= !takes_text;
+        self.wants_json = accept.wants_json();
         self.authority = absolute.or(host).unwrap_or_default();
         self.length = match content_length {
             _ if chunked => Length::Chunked,
@@ -197,6 +191,38 @@ impl<'t, 'a> Request<'t, 'a> {
         };
         Ok(())
     }
+}
+
+/// What the `Accept` fields say, as far as an error's form depends on it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Accept {
+    json: bool,
+    text: bool,
+}
+
+impl Accept {
+    fn read(&mut self, value: &[u8]) {
+        for range in text::list(value) {
+            let range = text::trim(range.split(|&b| b == b';').next().unwrap_or_default());
+            self.json |= range.eq_ignore_ascii_case(b"application/json");
+            self.text |= range == b"*/*" || range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));
+        }
+    }
+
+    fn wants_json(self) -> bool {
+        self.json && !self.text
+    }
+}
+
+/// Whether the sender of a head that could not be read would rather have its error as JSON.
+pub fn wants_json(head: &[u8]) -> bool {
+    let mut accept = Accept::default();
+    for line in head.split(|&b| b == b'\n') {
+        if line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"accept:")) {
+            accept.read(line[7..].trim_ascii());
+        }
+    }
+    accept.wants_json()
 }
 
 /// Why httparse did not take a whole head. Other versions are told apart, because the remedy is another.
@@ -213,10 +239,11 @@ fn why(head: &[u8], status: httparse::Result<usize>) -> Refusal {
     }
 }
 
-/// `method SP target SP HTTP/d.d`, whatever the digits (RFC 9112 2.3).
+/// `method SP target SP HTTP/d.d` with other digits than ours (RFC 9112 2.3).
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let version = line.rsplit(|&b| b == b' ').next().unwrap_or_default();
+    let mut words = line.split(|&b| b == b' ');
+    let (Some(_), Some(_), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else { return false };
     matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
@@ -320,6 +347,7 @@ mod tests {
             "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET / HTP/1.1\r\nHost: a\r\n\r\n",
             "GET /\r\n\r\n",
+            "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
         ];
         for head in malformed {
             assert!(matches!(refusal(head), Some(Refusal::Malformed(_))), "{head:?} gave {:?}", refusal(head));

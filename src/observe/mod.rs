@@ -9,7 +9,6 @@
 //!
 //! Nothing here ever makes a worker wait, and nothing here knows what a session, a pool or a configuration is.
 
-// Cargo.toml needs: rustix = { version = "1", features = ["event", "fs", "pipe"] } (and no simple_logger). This line goes when it is there.
 pub mod access;
 mod escape;
 pub mod exposition;

@@ -50,7 +50,7 @@ impl Queue {
         Dropped { lines, is_first: self.dropped.fetch_add(lines, Relaxed) == 0 }
     }
 
-    /// Moves everything to the end of `buffer`; an empty one is exchanged instead of copied to. False if there is nothing.
+    /// Moves everything to the end of `buffer`. False if there is nothing.
     pub(super) fn take(&self, buffer: &mut Vec<u8>) -> bool {
         let mut waiting = self.locked();
         if waiting.is_empty() {
@@ -59,7 +59,10 @@ impl Queue {
         if buffer.is_empty() {
             std::mem::swap(&mut *waiting, buffer);
         } else {
-            buffer.append(&mut waiting);
+            // Rare, but no copy under the lock all the same.
+            let lines = std::mem::replace(&mut *waiting, Vec::with_capacity(QUEUE_BYTES));
+            drop(waiting);
+            buffer.extend_from_slice(&lines);
         }
         true
     }

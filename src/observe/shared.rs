@@ -13,7 +13,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Bits of [`Shared::asleep`]: which lines wake the writer.
@@ -60,6 +60,8 @@ pub(super) struct Targets {
     pub(super) access: Option<Sink>,
     pub(super) errors: Option<Sink>,
     pub(super) rotate: Rotate,
+    /// Dropped, and with that heard by who waits, once they are in use.
+    pub(super) in_use: mpsc::Sender<()>,
 }
 
 impl Shared {

@@ -78,7 +78,57 @@ pub(super) fn standard_error_now(line: &[u8], patience: Duration) {
 
 /// An error counts as writable: the write will say which.
 fn writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
-    let patience = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
     let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-    poll(&mut fds, Some(&patience)).is_ok_and(|ready| ready > 0)
+    poll(&mut fds, Some(&timespec(patience))).is_ok_and(|ready| ready > 0)
+}
+
+pub(super) fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: duration.subsec_nanos().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn an_inherited_pipe_keeps_its_mode() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let before = rustix::fs::fcntl_getfl(&writer).unwrap();
+        let mut stream = Stream::inherited(writer.as_fd()).unwrap();
+        while stream.write_some(b"line\n").is_ok() {}
+        assert_eq!(rustix::fs::fcntl_getfl(&writer).unwrap(), before);
+        assert!(!before.contains(OFlags::NONBLOCK));
+    }
+
+    #[test]
+    fn a_pipe_nobody_reads_keeps_nobody_waiting() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        // As if /proc were not there: the descriptor blocks, poll alone protects.
+        let plain = Stream { file: std::os::fd::OwnedFd::from(writer.try_clone().unwrap()).into(), chunk: PIPE_BUF };
+        for mut stream in [plain, Stream::inherited(writer.as_fd()).unwrap()] {
+            let lines = b"some line\n".repeat(10_000);
+            let mut written = 0;
+            let error = loop {
+                match stream.write_some(&lines[written % 10..]) {
+                    Ok(n) => written += n,
+                    Err(e) => break e,
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(written % 10, 0, "whole lines");
+            let mut read = vec![0; written];
+            reader.read_exact(&mut read).unwrap();
+            assert!(stream.write_some(b"room again\n").is_ok());
+            reader.read_exact(&mut [0; 11]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_line_longer_than_a_pipe_takes_at_once_goes_in_parts() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let mut stream = Stream::inherited(writer.as_fd()).unwrap();
+        let long = [b'x'; 2 * PIPE_BUF];
+        assert_eq!(stream.write_some(&long).unwrap(), PIPE_BUF);
+    }
 }

@@ -3,12 +3,11 @@
 //! It waits in one place only, a poll(2) on its alarm and on the targets that are blocked, so no target holds up the other, and
 //! when nothing happens it does not run.
 
-use super::queue::Queue;
+use super::queue::{Queue, count_lines};
 use super::shared::{ACCESS, DIAGNOSTICS, Letter, Shared, line};
 use super::sink::{Sink, Target};
-use super::stream::standard_error_now;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::fmt;
+use super::stream::{standard_error_now, timespec};
+use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,10 +52,12 @@ impl WriterThread {
                 self.open(letter);
             }
             let moved = self.round();
+            if self.end.is_some_and(|end| self.is_settled() || Instant::now() >= end) {
+                return self.finish();
+            }
             let complaint = self.complain();
             match self.end {
-                Some(end) if self.is_settled() || Instant::now() >= end => return,
-                Some(end) => self.wait(Some(end), 0),
+                Some(end) => self.wait(Some(end), ACCESS | DIAGNOSTICS),
                 None if moved => self.wait(Some(Instant::now() + PAUSE), 0),
                 None => self.wait(complaint, ACCESS | DIAGNOSTICS),
             }
@@ -78,6 +79,7 @@ impl WriterThread {
                         lane.replace(sink);
                     }
                 }
+                drop(targets.in_use);
             }
             Letter::End(at) => self.end = Some(at),
         }
@@ -100,70 +102,73 @@ impl WriterThread {
     /// Says what was lost. Returns when there will be more to say.
     fn complain(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let access = match self.access.complaint(now) {
-            Complaint::Now(text) => {
-                self.warn(format_args!("{text}"));
-                None
-            }
-            Complaint::At(at) => Some(at),
-            Complaint::None => None,
-        };
-        // Of its own failure the error log can tell once it works again; a file can let standard error tell at once.
-        let mute = self.errors.sink.is_failing() || self.errors.sink.blocked_on().is_some();
-        if mute && self.errors.sink.target() == Some(&Target::StandardError) {
-            return access;
+        let mut due = None;
+        if let Some(text) = self.access.complaint(now, &mut due) {
+            self.warn(&text);
         }
-        let errors = match self.errors.complaint(now) {
-            Complaint::Now(text) if mute => {
-                let text = line(log::Level::Warn, module_path!(), format_args!("{text}"));
-                standard_error_now(&text, Duration::ZERO);
-                None
+        // Of its own failure standard error can tell only when it works again. A file's can be told there at once.
+        let mute = self.errors.sink.is_failing() || self.errors.sink.is_blocked();
+        if mute && self.errors.sink.target() == Some(&Target::StandardError) {
+            return due;
+        }
+        match self.errors.complaint(now, &mut due) {
+            Some(text) if mute => {
+                standard_error_now(&line(log::Level::Warn, module_path!(), format_args!("{text}")), Duration::ZERO);
             }
-            Complaint::Now(text) => {
-                self.warn(format_args!("{text}"));
-                None
-            }
-            Complaint::At(at) => Some(at),
-            Complaint::None => None,
-        };
-        access.into_iter().chain(errors).min()
+            Some(text) => self.warn(&text),
+            None => {}
+        }
+        due
     }
 
-    fn warn(&self, text: fmt::Arguments<'_>) {
+    fn warn(&self, text: &str) {
         if log::Level::Warn <= log::max_level() {
-            self.shared.diagnose(log::Level::Warn, module_path!(), text);
+            self.shared.diagnose(log::Level::Warn, module_path!(), format_args!("{text}"));
         }
     }
 
     /// Sleeps until a blocked target takes more, someone rings, or the time comes. Of `lines`, those wake it whose target is not
     /// blocked.
     fn wait(&self, until: Option<Instant>, lines: u8) {
-        let mut awake_for = 0;
-        if !self.access.sink.is_blocked() && !self.access.sink.must_wait_for(&self.errors.sink) {
-            awake_for |= lines & ACCESS;
-        }
-        if !self.errors.sink.is_blocked() && !self.errors.sink.must_wait_for(&self.access.sink) {
-            awake_for |= lines & DIAGNOSTICS;
-        }
-        self.shared.asleep.store(awake_for, Relaxed);
-        // The last look, see `Shared::asleep`.
-        let missed = (awake_for & ACCESS != 0 && self.access.has_lines()) || (awake_for & DIAGNOSTICS != 0 && self.errors.has_lines());
-        if !missed {
-            let alarm = self.shared.alarm.as_fd();
-            let targets = [&self.access, &self.errors].into_iter().filter_map(|lane| lane.sink.blocked_on());
-            let mut fds: Vec<PollFd<'_>> = vec![PollFd::from_borrowed_fd(alarm, PollFlags::IN)];
-            fds.extend(targets.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
-            let timeout = until.map(|at| {
-                let wait = at.saturating_duration_since(Instant::now());
-                Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() }
-            });
-            match poll(&mut fds, timeout.as_ref()) {
-                Err(e) if e != rustix::io::Errno::INTR => std::thread::sleep(PAUSE), // no memory: no reason to spin
-                _ => {}
+        let mut wanted = 0;
+        for (lane, other, bit) in [(&self.access, &self.errors, ACCESS), (&self.errors, &self.access, DIAGNOSTICS)] {
+            if !lane.sink.is_blocked() && !lane.sink.must_wait_for(&other.sink) {
+                wanted |= lines & bit;
             }
-            let _ = rustix::io::read(alarm, &mut [0; 8]);
+        }
+        self.shared.asleep.store(wanted, Relaxed);
+        // The last look, see `Shared::asleep`.
+        let missed = (wanted & ACCESS != 0 && self.access.has_lines()) || (wanted & DIAGNOSTICS != 0 && self.errors.has_lines());
+        if !missed {
+            self.sleep(until);
         }
         self.shared.asleep.store(0, Relaxed);
+    }
+
+    fn sleep(&self, until: Option<Instant>) {
+        let alarm = self.shared.alarm.as_fd();
+        let targets = [&self.access, &self.errors].into_iter().filter_map(|lane| lane.sink.blocked_on());
+        let mut fds: Vec<_> = [PollFd::from_borrowed_fd(alarm, PollFlags::IN)].into();
+        fds.extend(targets.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
+        let timeout = until.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+        match poll(&mut fds, timeout.as_ref()) {
+            // No memory, most likely; no reason to spin.
+            Err(e) if e != rustix::io::Errno::INTR => std::thread::sleep(PAUSE),
+            _ => {}
+        }
+        if !fds[0].revents().is_empty() {
+            let _ = rustix::io::read(alarm, &mut [0; 8]);
+        }
+    }
+
+    /// The last words: what was lost since the last complaint, and what nobody took in time.
+    fn finish(&mut self) {
+        self.access.abandon();
+        self.round();
+        self.access.complained = None;
+        self.errors.complained = None;
+        self.complain();
+        self.round();
     }
 
     fn is_settled(&self) -> bool {
@@ -176,12 +181,6 @@ impl Drop for WriterThread {
     fn drop(&mut self) {
         self.shared.end();
     }
-}
-
-enum Complaint {
-    None,
-    At(Instant),
-    Now(String),
 }
 
 impl Lane {
@@ -206,9 +205,21 @@ impl Lane {
         self.queues.iter().any(|queue| !queue.is_empty())
     }
 
+    /// What the old sink leaves behind is lost.
     fn replace(&mut self, sink: Sink) {
-        self.lost += self.sink.unwritten();
+        let lost = self.sink.take_lost() + self.sink.unwritten();
         self.sink = sink;
+        self.sink.lose(lost);
+    }
+
+    /// Gives up everything that is not written.
+    fn abandon(&mut self) {
+        let mut lines = Vec::new();
+        for queue in &self.queues {
+            queue.take(&mut lines);
+        }
+        let lost = self.sink.unwritten() + count_lines(&lines);
+        self.sink.lose(lost);
     }
 
     /// Takes over what the sink has lost, and says how much it was.
@@ -218,13 +229,15 @@ impl Lane {
         lost
     }
 
-    fn complaint(&mut self, now: Instant) -> Complaint {
+    /// What is to be said now; if it is too soon for that, `due` is brought forward to the time.
+    fn complaint(&mut self, now: Instant, due: &mut Option<Instant>) -> Option<String> {
         let dropped: u64 = self.queues.iter().map(|queue| queue.dropped()).sum();
         if dropped + self.lost == 0 && !self.sink.has_trouble() {
-            return Complaint::None;
+            return None;
         }
         if let Some(next) = self.complained.map(|at| at + COMPLAINT_EVERY).filter(|&next| next > now) {
-            return Complaint::At(next);
+            *due = Some(due.map_or(next, |due| due.min(next)));
+            return None;
         }
         self.complained = Some(now);
         let dropped: u64 = self.queues.iter().map(|queue| queue.take_dropped()).sum();
@@ -232,6 +245,6 @@ impl Lane {
         let target = self.sink.target().map(Target::to_string).unwrap_or_default();
         let cause = self.sink.take_trouble();
         let cause = cause.as_deref().unwrap_or("does not keep up");
-        Complaint::Now(format!("{}: {target}: {cause}; lines lost: {lost}", self.name))
+        Some(format!("{}, {target}: {cause}; lines lost: {lost}", self.name))
     }
 }

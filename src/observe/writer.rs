@@ -1,9 +1,10 @@
 //! The way of a line to its target: one thread writes all logs of the process, everyone else hands lines over and goes on.
 //!
 //! ```text
-//!   worker 0   AccessLog: batch --+-- queue --+
-//!   worker 1   AccessLog: batch --+-- queue --+--> writer thread --> access sink --> standard output, file
-//!   any thread log::Log ----------+-- queue ------>             --> error sink  --> standard error, file
+//!   worker 0     AccessLog: batch ---> queue ---+
+//!   worker 1     AccessLog: batch ---> queue ---+---> access sink ---> standard output, file
+//!                                               |        writer thread
+//!   any thread   log::Log -----------> queue ---+---> error sink ----> standard error, file
 //! ```
 //!
 //! A worker formats into a batch of its own and once a turn copies it to its queue, under a lock that the writer holds only for
@@ -22,7 +23,7 @@ use super::stats::WorkerStats;
 use super::thread::WriterThread;
 use std::io;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// A batch is handed over at this size even if the turn goes on.
@@ -89,13 +90,17 @@ impl Writer {
     }
 
     /// Goes over to other settings. A target that cannot be opened is returned as an error, and then nothing has changed. Lines
-    /// handed over before this call go to the old targets.
+    /// handed over before this call go to the old targets, those handed over after it to the new ones; for that it waits for the
+    /// writer (a moment, unless a disk hangs), so a worker must not call it.
     pub fn reconfigure(&self, settings: Settings) -> io::Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(1);
         let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let access = if settings.access != current.access { Some(open_access(&settings)?) } else { None };
         let errors = if settings.errors != current.errors { Some(open_errors(&settings)?) } else { None };
-        let targets = Targets { access, errors, rotate: settings.rotate };
+        let (in_use, wait) = mpsc::channel();
+        let targets = Targets { access, errors, rotate: settings.rotate, in_use };
         self.shared.send(Letter::Targets(Box::new(targets)));
+        let _ = wait.recv_timeout(PATIENCE);
         self.shared.note(&settings);
         *current = settings;
         Ok(())
@@ -167,11 +172,11 @@ fn open(key: &str, instead: &str, target: Option<&Target>, rotate: Rotate) -> io
     Sink::open(target, rotate).map_err(|e| {
         let target = target.map(Target::to_string).unwrap_or_default();
         let remedy = match e.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "let this user write there".into(),
-            io::ErrorKind::IsADirectory => "name a file in it".into(),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "let this user write there",
+            io::ErrorKind::IsADirectory => "name a file in it",
             // ENXIO: a named pipe.
-            _ if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => "start the reader of that pipe first".to_owned(),
-            _ => "check the path".into(),
+            _ if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => "start the reader of that pipe first",
+            _ => "check the path",
         };
         io::Error::new(e.kind(), format!("{key}: cannot open {target}: {e}: {remedy}, or set another path, {instead}"))
     })

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::observe::access::RequestLine;
+use crate::observe::shared::DIAGNOSTICS;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,11 @@ struct Bench {
 impl Bench {
     /// With the access log at this name in a directory of its own, and `error.log` beside it.
     fn new(access: &str, rotate: Rotate) -> Self {
+        Self::to(Path::new(access), rotate)
+    }
+
+    /// With the access log there (a relative path is in the bench's directory).
+    fn to(access: &Path, rotate: Rotate) -> Self {
         log::set_max_level(log::LevelFilter::Trace);
         let dir = tempfile::tempdir().unwrap();
         let writer = Writer::start(Settings {
@@ -68,6 +74,14 @@ impl Bench {
         let stats = Arc::new(WorkerStats::default());
         let log = writer.access_log(Arc::clone(&stats));
         Self { dir, writer, stats, log }
+    }
+
+    fn settings(&self) -> Settings {
+        self.writer.settings.lock().unwrap().clone()
+    }
+
+    fn diagnose(&self, message: &str) {
+        self.writer.shared.diagnose(log::Level::Warn, "test", format_args!("{message}"));
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -114,4 +128,290 @@ fn lines_come_in_order_from_every_worker() {
     until("all lines", || bench.read("access.log").lines().count() == 1_100);
     let (a, b): (Vec<_>, Vec<_>) = numbers(&bench.read("access.log")).into_iter().partition(|&n| n < 1_000_000);
     assert!(a.into_iter().eq(0..1_000) && b.into_iter().eq(1_000_000..1_000_100));
+}
+
+/// A named pipe and its reader, which may be opened again later.
+fn fifo(path: &Path) -> File {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    open_fifo(path)
+}
+
+fn open_fifo(path: &Path) -> File {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32; // a read without data is WouldBlock
+    File::options().read(true).custom_flags(flags).open(path).unwrap()
+}
+
+/// Reads what is there now.
+fn read_on(pipe: &mut File, text: &mut String) {
+    let mut bytes = [0; 4096];
+    while let Ok(n @ 1..) = pipe.read(&mut bytes) {
+        text.push_str(std::str::from_utf8(&bytes[..n]).unwrap());
+    }
+}
+
+/// The sum of all complaints about the access log, and how many there were.
+fn complaints(errors: &str) -> (u64, usize) {
+    let losses = errors.lines().filter(|line| line.contains("access log, ")).filter_map(|line| line.split("lines lost: ").nth(1));
+    let losses: Vec<u64> = losses.map(|n| n.parse().unwrap()).collect();
+    (losses.iter().sum(), losses.len())
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_one_warning_a_second() {
+    let mut bench = Bench::to(Path::new("/dev/full"), LARGE);
+    let start = Instant::now();
+    for turn in 0..200 {
+        bench.log(turn * 10..turn * 10 + 10);
+        std::thread::yield_now();
+    }
+    until("every line given up", || bench.given_up() == 2_000);
+    until("and said", || complaints(&bench.read("error.log")).0 == 2_000);
+    let errors = bench.read("error.log");
+    assert!(errors.contains("WARN tidegate::observe::thread: access log, /dev/full: No space left on device"), "{errors}");
+    let most = start.elapsed().as_secs() as usize + 1;
+    assert!(complaints(&errors).1 <= most, "more than {most}: {errors}");
+}
+
+#[test]
+fn a_pipe_nobody_reads_holds_up_nothing_and_loses_nothing_it_can_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let mut pipe = fifo(&path);
+    let mut bench = Bench::to(&path, LARGE);
+    bench.log(0..5_000); // some 500 kB: more than the pipe takes, less than the queue
+    bench.diagnose("the other log goes on");
+    until("the other log", || bench.read("error.log").contains("goes on"));
+    assert_eq!(bench.given_up(), 0);
+    until("sleep, of which no line for the pipe wakes it", || bench.writer.shared.asleep.load(Relaxed) == DIAGNOSTICS);
+
+    let mut text = String::new();
+    until("every line", || {
+        read_on(&mut pipe, &mut text);
+        text.lines().count() == 5_000 && text.ends_with('\n')
+    });
+    assert!(numbers(&text).into_iter().eq(0..5_000));
+}
+
+#[test]
+fn what_does_not_fit_is_dropped_counted_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let mut pipe = fifo(&path);
+    let mut bench = Bench::to(&path, LARGE);
+    const SENT: u64 = 50_000; // some 5 MB
+    for turn in 0..SENT / 100 {
+        bench.log(turn * 100..turn * 100 + 100);
+    }
+    assert!(bench.given_up() > 0);
+    until("told", || complaints(&bench.read("error.log")).0 == bench.given_up());
+    assert!(bench.read("error.log").contains("does not keep up"));
+
+    // Somebody reads it again: what was kept comes, whole and in order, and then what is new.
+    let kept = SENT - bench.given_up();
+    let mut text = String::new();
+    until("what was kept", || {
+        read_on(&mut pipe, &mut text);
+        text.lines().count() as u64 == kept && text.ends_with('\n')
+    });
+    bench.log(SENT..SENT + 10);
+    until("what is new", || {
+        read_on(&mut pipe, &mut text);
+        text.lines().count() as u64 == kept + 10 && text.ends_with('\n')
+    });
+    let numbers = numbers(&text);
+    assert!(numbers.is_sorted() && numbers.ends_with(&[SENT + 8, SENT + 9]));
+}
+
+#[test]
+fn a_pipe_whose_reader_went_works_again_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let pipe = fifo(&path);
+    let mut bench = Bench::to(&path, LARGE);
+    drop(pipe);
+    bench.log(0..10);
+    until("given up", || bench.given_up() == 10);
+    until("told", || bench.read("error.log").contains("Broken pipe"));
+
+    let (mut pipe, mut text) = (open_fifo(&path), String::new());
+    bench.log(10..20);
+    until("the next lines", || {
+        read_on(&mut pipe, &mut text);
+        text.lines().count() == 10 && text.ends_with('\n')
+    });
+    assert!(numbers(&text).into_iter().eq(10..20));
+}
+
+#[test]
+fn rotation_loses_no_line() {
+    let mut bench = Bench::new("access.log", Rotate { max_bytes: 10_000, keep: 50 });
+    for turn in 0..100 {
+        bench.log(turn * 10..turn * 10 + 10);
+    }
+    assert!(bench.writer.shutdown(PATIENCE));
+    let mut all = Vec::new();
+    let old = (1..).map(|n| bench.path(&format!("access.log.{n}"))).take_while(|path| path.exists());
+    let mut files: Vec<_> = old.collect();
+    assert!(files.len() > 5);
+    files.reverse();
+    files.push(bench.path("access.log"));
+    for file in files {
+        let text = read(&file);
+        assert!(text.len() <= 10_000);
+        all.extend(numbers(&text));
+    }
+    assert!(all.into_iter().eq(0..1_000));
+}
+
+#[test]
+fn reopen_follows_the_path() {
+    let mut bench = Bench::new("logs/access.log", LARGE);
+    bench.log(0..10);
+    until("the first", || bench.read("logs/access.log").lines().count() == 10);
+    fs::rename(bench.path("logs/access.log"), bench.path("logs/moved")).unwrap();
+    bench.writer.reopen();
+    until("a new file", || bench.path("logs/access.log").exists());
+    bench.log(10..20);
+    until("the second", || bench.read("logs/access.log").lines().count() == 10);
+    assert!(numbers(&bench.read("logs/moved")).into_iter().eq(0..10));
+    assert!(numbers(&bench.read("logs/access.log")).into_iter().eq(10..20));
+}
+
+#[test]
+fn settings_change_while_it_runs() {
+    let mut bench = Bench::new("access.log", LARGE);
+    let first = bench.settings();
+    bench.log(0..10);
+    let second = Settings { access: Some(Target::File(bench.path("other/access.log"))), format: Format::Json, ..first.clone() };
+    bench.writer.reconfigure(second.clone()).unwrap();
+    bench.log(10..20);
+    until("json", || bench.read("other/access.log").lines().count() == 10);
+    assert!(bench.read("other/access.log").starts_with('{'));
+    assert!(numbers(&bench.read("access.log")).into_iter().eq(0..10), "what came before went to the old one");
+
+    let broken = Settings { access: Some(Target::File(bench.path("access.log/not a directory"))), ..first.clone() };
+    let error = bench.writer.reconfigure(broken).unwrap_err().to_string();
+    assert!(error.starts_with("logging.access_log: cannot open ") && error.contains("access.log/not a directory"), "{error}");
+    bench.log(20..30);
+    until("as before", || bench.read("other/access.log").lines().count() == 20);
+
+    bench.writer.reconfigure(Settings { access: None, ..first.clone() }).unwrap();
+    assert!(!bench.log.is_on());
+    bench.log(30..40);
+    bench.writer.reconfigure(first).unwrap();
+    assert!(bench.log.is_on());
+    bench.log(40..50);
+    until("on again", || bench.read("access.log").lines().count() == 20);
+    assert!(numbers(&bench.read("access.log")).into_iter().eq((0..10).chain(40..50)));
+    assert_eq!(bench.given_up(), 0);
+}
+
+#[test]
+fn a_line_goes_to_the_target_of_its_time() {
+    let mut bench = Bench::new("0.log", LARGE);
+    for turn in 0..100 {
+        bench.log(turn * 10..turn * 10 + 10);
+        let access = Some(Target::File(bench.path(&format!("{}.log", turn + 1))));
+        bench.writer.reconfigure(Settings { access, ..bench.settings() }).unwrap();
+    }
+    for turn in 0..100 {
+        assert!(numbers(&bench.read(&format!("{turn}.log"))).into_iter().eq(turn * 10..turn * 10 + 10));
+    }
+}
+
+#[test]
+fn an_error_log_that_nobody_reads_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let mut pipe = fifo(&path);
+    let bench = Bench::new("access.log", LARGE);
+    bench.writer.reconfigure(Settings { errors: Target::File(path), ..bench.settings() }).unwrap();
+    for number in 0..40_000 {
+        bench.diagnose(&format!("some line, which has to go somewhere {number:05}"));
+    }
+    let mut text = String::new();
+    let mut read_until = |what: &str| {
+        until(what, || {
+            read_on(&mut pipe, &mut text);
+            text.ends_with(&format!("{what}\n"))
+        });
+        text.lines().filter_map(|line| line.split(" somewhere ").nth(1)?.parse().ok()).collect::<Vec<u64>>()
+    };
+    while !bench.writer.shared.diagnostics.is_empty() {
+        read_until("");
+    }
+    bench.diagnose("the last");
+    let numbers = read_until("the last");
+    assert!((5_000..40_000).contains(&numbers.len()) && numbers.is_sorted());
+}
+
+#[test]
+fn the_end_writes_everything_and_waits_for_nobody_too_long() {
+    let mut bench = Bench::new("access.log", LARGE);
+    bench.log(0..5_000);
+    bench.diagnose("last words");
+    assert!(bench.writer.shutdown(PATIENCE));
+    assert!(numbers(&bench.read("access.log")).into_iter().eq(0..5_000));
+    assert!(bench.read("error.log").ends_with(": last words\n"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe");
+    let _pipe = fifo(&path);
+    let mut bench = Bench::to(&path, LARGE);
+    bench.log(0..5_000);
+    assert!(bench.writer.shutdown(Duration::from_millis(50)));
+    assert!(bench.read("error.log").contains("does not keep up; lines lost: "), "{}", bench.read("error.log"));
+}
+
+#[test]
+fn no_message_can_forge_a_line() {
+    let bench = Bench::new("access.log", LARGE);
+    bench.diagnose("x\n2026-01-02T03:04:05.678Z INFO tidegate: ready listen=\r\u{1b}[2J\u{85}");
+    until("the line", || bench.read("error.log").ends_with('\n'));
+    let text = bench.read("error.log");
+    assert_eq!(text.lines().count(), 1);
+    assert!(text.trim_end().ends_with("WARN test: x\\n2026-01-02T03:04:05.678Z INFO tidegate: ready listen=\\r\\x1b[2J\\x85"), "{text}");
+}
+
+#[test]
+fn a_target_that_cannot_be_opened_is_an_error_with_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |path: &Path| {
+        let access = Some(Target::File(path.to_owned()));
+        Writer::start(Settings { access, format: Format::Text, errors: Target::StandardError, rotate: LARGE }).unwrap_err().to_string()
+    };
+    let error = start(dir.path());
+    assert!(error.contains("Is a directory") && error.contains("name a file in it"), "{error}");
+    let pipe = dir.path().join("pipe");
+    drop(fifo(&pipe));
+    let error = start(&pipe);
+    assert!(error.contains("start the reader of that pipe first"), "{error}");
+}
+
+#[test]
+fn an_idle_writer_sleeps_and_is_woken_by_a_line() {
+    let mut bench = Bench::new("access.log", LARGE);
+    for number in 0..100 {
+        until("sleep", || bench.writer.shared.asleep.load(Relaxed) == ACCESS | DIAGNOSTICS);
+        bench.log(number..number + 1);
+        until("the line", || bench.read("access.log").lines().count() as u64 == number + 1);
+    }
+}
+
+/// Prints what a turn with one line costs the worker: `cargo test --release hand_over_cost -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn hand_over_cost() {
+    const TURNS: u64 = 1_000_000;
+    for lines in [1, 10] {
+        let mut bench = Bench::to(Path::new("/dev/null"), LARGE);
+        let start = Instant::now();
+        for turn in 0..TURNS / lines {
+            bench.log(turn..turn + lines);
+        }
+        let cost = start.elapsed().as_nanos() as u64 / TURNS;
+        println!("{lines} lines a turn: {cost} ns a line, {} given up", bench.given_up());
+    }
 }

@@ -5,7 +5,7 @@ use super::half::Half;
 use super::turn::Turn;
 use crate::admin::Page;
 use crate::config::model::Timeouts;
-use crate::http::request::Request;
+use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
 use crate::observe::access::{Record, RequestLine};
 use crate::observe::reason::Reason;
@@ -261,8 +261,9 @@ impl Exchange {
         }
     }
 
-    /// Notes the first line of a head that could not be read, as far as it came.
+    /// Notes the first line of a head that could not be read, as far as it came, and what form of answer it asks for.
     pub fn describe_raw(&mut self, head: &[u8]) {
+        self.wants_json = request::wants_json(head);
         let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len()).min(Note::MAX_RAW);
         self.note.take([&head[..end], b"", b"", b"", b""], None);
     }

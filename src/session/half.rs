@@ -24,6 +24,8 @@ pub struct Half {
     pub block_sent: usize,
     spill: Vec<u8>,
     spill_sent: usize,
+    /// Opaque bytes were read, and are neither sent nor spilled yet.
+    is_moving: bool,
     tail: &'static [u8],
     /// The empty last chunk of an enchunked body is still to be written.
     last_chunk: bool,
@@ -118,7 +120,7 @@ impl Half {
 
     /// Whether all of it was sent.
     pub fn is_flushed(&self, ring: &Ring) -> bool {
-        self.pending(ring) == 0 && !self.last_chunk
+        self.pending(ring) == 0 && !self.last_chunk && !self.is_moving
     }
 
     /// The bytes that can go out now, for one send.
@@ -148,6 +150,18 @@ impl Half {
     /// Bytes that may go past the ring, if it and everything before it is empty.
     pub fn opaque(&self, ring: &Ring) -> u64 {
         if self.pending(ring) == 0 && ring.is_empty() { self.body.opaque() } else { 0 }
+    }
+
+    /// `n` opaque bytes were read past the ring.
+    pub fn moved(&mut self, n: usize) {
+        self.is_moving = true;
+        self.body.moved(n);
+    }
+
+    /// `n` of them were sent, and the rest spilled.
+    pub fn passed(&mut self, n: usize) {
+        self.is_moving = false;
+        self.sent += n as u64;
     }
 
     /// Keeps what a send from the scratch left over.

@@ -62,7 +62,8 @@ impl Session {
     /// The request fails: answered with the reason while nothing of an answer was sent, and cut after that.
     pub(super) fn fail(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
         let Failure { reason, detail } = failure;
-        x.count_failure(reason, turn);
+        let upstream_is_late = reason != Reason::ResponseTimeout || self.waits_for_upstream(&x);
+        x.count_failure(reason, upstream_is_late, turn);
         x.report(&detail, reason);
         self.let_go(&mut x, turn);
         self.deadlines.clear();
@@ -103,7 +104,7 @@ impl Session {
     pub(super) fn abort(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.let_go(&mut x, turn);
         if x.error.is_none() {
-            x.count_failure(Reason::ClientAborted, turn);
+            x.count_failure(Reason::ClientAborted, false, turn);
             x.error = Some(Reason::ClientAborted);
             x.status = Reason::ClientAborted.status();
         }
@@ -161,7 +162,7 @@ impl Session {
 
     pub(super) fn on_reply_passed(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
         self.deadlines.client_write = 0;
-        x.down.sent += n as u64;
+        x.down.passed(n);
         self.after_reply(x, turn)
     }
 
@@ -221,8 +222,8 @@ impl Session {
             Due::Phase => self.finish(x, turn, State::Closed(Ending::Plain)),
             Due::Read => self.fail_upstream(x, Reason::ReadTimeout, turn),
             Due::Write => self.fail_upstream(x, Reason::WriteTimeout, turn),
-            Due::Total if x.server.is_some() => self.fail_upstream(x, Reason::ResponseTimeout, turn),
-            Due::Total => self.fail(x, Failure::new(Reason::ResponseTimeout, "not done within timeouts.total_ms"), turn),
+            Due::Total if self.waits_for_upstream(&x) => self.fail_upstream(x, Reason::ResponseTimeout, turn),
+            Due::Total => self.fail(x, Failure::new(Reason::ResponseTimeout, "the exchange was not done within timeouts.total_ms"), turn),
             Due::ClientBody => {
                 self.fail(x, Failure::new(Reason::RequestTimeout, "nothing of the content came for timeouts.client_body_ms"), turn)
             }
@@ -265,7 +266,8 @@ impl Exchange {
         }
     }
 
-    fn count_failure(&self, reason: Reason, turn: &Turn) {
+    /// The total time may run out while the client is slow: that is no fault of the upstream.
+    fn count_failure(&self, reason: Reason, upstream_is_late: bool, turn: &Turn) {
         if self.is_admin {
             return;
         }
@@ -273,7 +275,7 @@ impl Exchange {
         if let Some(kind) = reason.timeout() {
             turn.stats.timeouts[kind as usize].add(1);
         }
-        if let (Some(server), Blame::Upstream) = (self.server(), reason.blame()) {
+        if let (Some(server), Blame::Upstream, true) = (self.server(), reason.blame(), upstream_is_late) {
             let kind = match reason {
                 Reason::ConnectionRefused => UpstreamErrorKind::ConnectionRefused,
                 _ if reason.timeout().is_some() => UpstreamErrorKind::Timeout,

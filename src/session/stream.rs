@@ -209,12 +209,12 @@ impl Session {
             Direction::Up => {
                 self.deadlines.client_body = 0;
                 x.bytes_in += n as u64;
-                x.up.body.moved(n);
+                x.up.moved(n);
                 State::StreamingBody(x)
             }
             Direction::Down => {
                 self.deadlines.read = 0;
-                x.down.body.moved(n);
+                x.down.moved(n);
                 if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
             }
         }
@@ -222,10 +222,13 @@ impl Session {
 
     pub(super) fn on_passed(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &Turn) -> State {
         match direction {
-            Direction::Up => self.on_request_progress(&mut x, n, turn),
+            Direction::Up => {
+                x.up.passed(n);
+                self.on_request_progress(&mut x, n, turn);
+            }
             Direction::Down => {
                 self.deadlines.client_write = 0;
-                x.down.sent += n as u64;
+                x.down.passed(n);
             }
         }
         State::StreamingBody(x)

@@ -2,7 +2,7 @@
 //! for them, so that a slow client never looks like a slow upstream, nor the other way round.
 
 use super::deadlines::keep_waiting;
-use super::{Session, State, Turn};
+use super::{Exchange, Session, State, Turn};
 
 impl Session {
     pub(super) fn update_waits(&mut self, turn: &Turn) {
@@ -18,9 +18,8 @@ impl Session {
             }
         };
         let to_client = x.down.pending(&self.down) > 0;
-        let is_streaming = x.has_upstream;
-        let client_owes = !x.up.is_complete() && !x.is_whole && !x.awaits_continue;
-        let upstream_owes = is_streaming && !x.upstream_fin && (!client_owes || x.broken);
+        let client_owes = client_owes(x);
+        let upstream_owes = upstream_owes(x);
         let timeouts = &x.timeouts;
         let deadlines = &mut self.deadlines;
         keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream, now, timeouts.client_body_ms);
@@ -28,4 +27,19 @@ impl Session {
         keep_waiting(&mut deadlines.write, to_upstream, now, timeouts.write_ms);
         keep_waiting(&mut deadlines.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
     }
+
+    /// Whether the next move is the upstream's.
+    pub(super) fn waits_for_upstream(&self, x: &Exchange) -> bool {
+        upstream_owes(x) && x.down.pending(&self.down) == 0
+    }
+}
+
+/// The client has more of the request to send.
+fn client_owes(x: &Exchange) -> bool {
+    !x.up.is_complete() && !x.is_whole && !x.awaits_continue
+}
+
+/// The upstream has more of the answer to send, and is not waiting for the request.
+fn upstream_owes(x: &Exchange) -> bool {
+    x.has_upstream && !x.upstream_fin && (!client_owes(x) || x.broken)
 }

@@ -3,31 +3,33 @@
 use super::server::Server;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// Looks the servers' names up, one thread for each name, and waits for the answers until `patience` is over; later ones still count.
+/// Threads that look names up at once.
+const MAX_THREADS: usize = 16;
+
+/// Looks the servers' names up and waits for the answers until `patience` is over; later ones still count.
 pub fn resolve_all(servers: impl Iterator<Item = Arc<Server>>, patience: Duration) {
     let deadline = Instant::now() + patience;
-    let (done, answers): (Sender<()>, Receiver<()>) = channel();
-    let mut asked = 0;
-    for server in servers.filter(|server| !server.is_resolved()) {
+    let (done, answers) = channel::<()>();
+    let mut shares: [Vec<Arc<Server>>; MAX_THREADS] = Default::default();
+    let unresolved = servers.filter(|server| !server.is_resolved());
+    unresolved.enumerate().for_each(|(number, server)| shares[number % MAX_THREADS].push(server));
+    for share in shares.into_iter().filter(|share| !share.is_empty()) {
         let done = done.clone();
         let look_up = move || {
-            resolve(&server);
-            // Nobody listens any more once the patience is over.
-            let _ = done.send(());
+            share.iter().for_each(|server| resolve(server));
+            // Dropped when all of the share is looked up: that is the news.
+            drop(done);
         };
-        match std::thread::Builder::new().name("resolver".into()).spawn(look_up) {
-            Ok(_) => asked += 1,
-            Err(error) => log::error!("cannot start a thread for a name look-up: {error}"),
+        if let Err(error) = std::thread::Builder::new().name("resolver".into()).spawn(look_up) {
+            log::error!("cannot start a thread for name look-ups: {error}");
         }
     }
-    for _ in 0..asked {
-        if answers.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
-            log::warn!("some upstream names are not looked up yet: starting without them");
-            return;
-        }
+    drop(done);
+    if answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) == Err(RecvTimeoutError::Timeout) {
+        log::warn!("some upstream names are not looked up yet: starting without them");
     }
 }
 

@@ -128,12 +128,12 @@ fn other_paths_and_methods_are_told_so() {
     let proxy = Config::to(&origin).start();
     let mut client = Client::connect(proxy.admin());
     client.get("/nothing-here").expect(404);
-    let answer = client.post("/metrics", "body").expect(405);
+    let answer = Client::connect(proxy.admin()).post("/metrics", "body").expect(405);
     assert!(answer.fields.lists("Allow", "GET") && answer.fields.lists("Allow", "HEAD"), "{:?}", answer.fields);
     client.send("HEAD /health HTTP/1.1\r\nHost: admin\r\n\r\n");
     let length = client.response_to("HEAD").expect(200).fields.get("Content-Length").unwrap().to_owned();
     assert_ne!(length, "0");
-    client.get("/health").expect(200); // all of it on one connection
+    client.get("/health").expect(200); // all that was read whole, on one connection
     get(proxy.admin(), "/health?verbose").expect(200);
 }
 

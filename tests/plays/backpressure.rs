@@ -84,9 +84,8 @@ fn an_origin_that_does_not_read_stops_the_client() {
     let gate = Gate::default();
     let opened = gate.clone();
     let origin = Origin::start(move |conn| {
-        let Some(head) = conn.read_head() else { return };
-        if head.method == "GET" {
-            return conn.answer("warm");
+        while conn.read_head().is_some_and(|head| head.method == "GET") {
+            conn.answer("warm");
         }
         opened.pass();
         take_pattern(conn.wire(), &Pattern::new(), 0, 64 * MIB);

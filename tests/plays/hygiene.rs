@@ -140,7 +140,8 @@ fn clients_that_reset_at_any_point_leave_nothing_behind() {
             let sent = dice.below(request.len() + 200).min(request.len()); // often all of it
             client.send(&request[..sent]);
             if sent == request.len() {
-                let _ = client.wire.take(dice.below(200_000), &mut Vec::new());
+                let taken = client.wire.take(dice.below(200_000), &mut Vec::new());
+                assert_eq!(taken, Ok(()), "the answer is whole");
             }
             match dice.below(4) {
                 0 => drop(client),

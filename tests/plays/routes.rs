@@ -39,9 +39,11 @@ fn without_route_and_pool_there_is_no_destination() {
     let proxy = Config::new().set("routes", routes).start();
     let mut client = proxy.client();
     for _ in 0..2 {
-        let answer = client.post("/elsewhere", "its body is dropped");
+        let answer = client.get("/elsewhere");
         proxy.expect_refusal(answer, 404, "destination_not_found");
     }
+    let answer = proxy.client().post("/elsewhere", "and its body is dropped");
+    proxy.expect_refusal(answer, 404, "destination_not_found");
     assert_eq!(client.get("/here").expect(200).text().trim_end(), "here");
 }
 

@@ -29,6 +29,9 @@ impl Proxy {
         let begin = Instant::now();
         while proxy.ready.is_empty() {
             let ended = proxy.child.try_wait().unwrap();
+            if ended.is_some() {
+                wait_until("its last words are read", || proxy.err.ended());
+            }
             proxy.read_ready_line();
             let hopeless = proxy.ready.is_empty() && (ended.is_some() || begin.elapsed() > PATIENCE);
             assert!(!hopeless, "no ready line; exit status {ended:?}; it said:\n{}", proxy.err.all().join("\n"));

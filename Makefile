@@ -1,0 +1,36 @@
+# Needs cargo and a C compiler; `fuzz` needs cargo-fuzz and a C++ compiler too.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench fuzz sim
+
+# What cargo calls the directory it builds into, for fuzz targets.
+FUZZ_DIR = $${CARGO_TARGET_DIR:-fuzz/target}
+SECONDS ?= 60
+
+help: ## This list
+	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build for release and start the proxy with ./config.yaml
+	cargo run --release --locked
+
+test: ## Formatting, lints and all tests
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked
+
+bench: ## Compare with other proxies (not built yet: says what it will need)
+	@echo 'There is no benchmark in this repository yet, and nothing was measured.'
+	@echo 'It will compare a release build with nginx and HAProxy on one machine, and needs both of them installed.'
+
+fuzz: ## Fuzz one target: T=request_head, response_head or chunked; SECONDS=60
+	@if [ ! -f "fuzz/fuzz_targets/$(T).rs" ]; then \
+		echo "make fuzz T=<target>, one of:" $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs)) >&2; exit 2; fi
+	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz' >&2; exit 2; }
+# A build without RUSTC_BOOTSTRAP leaves a note there that makes every later one fail.
+	@rm -f "$(FUZZ_DIR)/.rustc_info.json"
+# New inputs go to the first directory; the seeds are only read.
+	@mkdir -p "$(FUZZ_DIR)/corpus/$(T)"
+	RUSTC_BOOTSTRAP=1 cargo fuzz run $(T) "$(FUZZ_DIR)/corpus/$(T)" fuzz/corpus/$(T) -- -max_total_time=$(SECONDS)
+
+sim: ## Simulate; SEED=… repeats a run that failed
+	$(if $(SEED),SIM_SEED=$(SEED) )cargo test --locked --test sim -- --nocapture

@@ -1,0 +1,217 @@
+//! What is accepted, what it means, and what is said about it.
+
+use super::{Setup, good, good_and_stable};
+use crate::config::keys::ROOT;
+use crate::config::model::{Action, Balance, Matcher, NewRequests, Target};
+use crate::config::schema::{Key, Kind, State};
+use crate::config::{reference, rows};
+
+const ONE: &str = "upstreams: [{url: 'http://a'}]\n";
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let nothing = Setup::new().good();
+    for text in
+        ["", "\n# only a comment\n", "---\n", "---\n...\n", "null", "{}", "timeouts:\nlimits:\nupstreams:\nroutes:\npools:\nheaders:\n"]
+    {
+        assert_eq!(good_and_stable(text).config, nothing.config, "{text:?}");
+    }
+    let config = nothing.config;
+    assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.metrics_listen.unwrap().to_string(), "127.0.0.1:8081");
+    assert_eq!((config.timeouts.connect_ms, config.timeouts.queue_ms, config.limits.max_body_size), (1000, 5000, 10_000_000));
+    assert_eq!((config.pools.len(), config.pools[0].name.as_str(), config.routes.len()), (1, "default", 0));
+    assert_eq!((config.logging.access_log, config.shutdown.new_requests), (Some(Target::Standard), NewRequests::Reject));
+    assert_eq!(nothing.warnings, ["neither upstreams nor routes: every request is answered 404"]);
+}
+
+#[test]
+fn every_default_is_a_value_of_its_key() {
+    fn walk(keys: &'static [Key], path: &str) {
+        for key in keys {
+            let top = !path.contains('.') || path.starts_with("timeouts") || path.starts_with("limits");
+            let full = format!("{path}{}", key.name);
+            assert!(!key.doc.is_empty(), "{full}");
+            if top && !key.default.is_empty() {
+                let mut text = String::new();
+                for (depth, step) in full.split('.').enumerate() {
+                    text.push_str(&format!("{}{}{step}:", if depth == 0 { "" } else { "\n" }, "  ".repeat(depth)));
+                }
+                good(&format!("{text} {}\n", key.default));
+            }
+            if let Kind::Section(inner) = key.kind {
+                walk(inner, &format!("{full}."));
+            }
+        }
+    }
+    walk(ROOT, "");
+}
+
+#[test]
+fn the_reference_lists_every_key_once() {
+    let rows = rows();
+    let mut keys: Vec<&str> = rows.iter().map(|row| row.key.as_str()).collect();
+    assert!(keys.len() > 120, "{}", keys.len());
+    for key in
+        ["listen", "listen[].tls.certificates[].cert", "timeouts.tunnel_idle_ms", "pools.<name>.balance", "routes[].match.path_prefix"]
+    {
+        assert!(keys.contains(&key), "{key}");
+    }
+    keys.sort_unstable();
+    assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));
+    let connect = rows.iter().find(|row| row.key == "timeouts.connect_ms").unwrap();
+    assert_eq!((connect.default, connect.allowed.as_str()), ("1000", "an integer from 0 to 86400000"));
+    let table = reference();
+    assert!(table.lines().all(|line| line.starts_with('|') && line.ends_with('|')), "{table}");
+}
+
+#[test]
+fn the_examples_of_the_original_documents_run() {
+    let first = "listen: \"127.0.0.1:8080\"\nmetrics_listen: \"127.0.0.1:8081\"\nupstreams:\n  - host: \"127.0.0.1\"\n    port: 9001\n  - host: \"127.0.0.1\"\n    port: 9002\ntimeouts:\n  connect_ms: 1000\n  read_ms: 15000\n  write_ms: 15000\n  total_ms: 30000\nlimits:\n  max_client_conns: 1000\n  max_conns_per_upstream: 100\nlogging:\n  level: \"info\"\n";
+    let loaded = good_and_stable(first);
+    assert_eq!(loaded.warnings, [""; 0]);
+    assert_eq!(loaded.config.pools[0].upstreams[1].name, "127.0.0.1:9002");
+
+    let second = "backends:\n  - id: backend1\n    url: http://localhost:8001\n    weight: 1\n    health_check_enabled: true\nrate_limit:\n  requests_per_second: 100\n  burst: 200\n  per_client:\n    requests_per_second: 10\n";
+    let loaded = good_and_stable(second);
+    assert_eq!(loaded.config.pools[0].upstreams[0].name, "backend1");
+    assert_eq!(
+        loaded.warnings,
+        ["c.yaml:5:5: backends[0].health_check_enabled: has no effect yet", "c.yaml:6:1: rate_limit: has no effect yet"]
+    );
+
+    let environment = "LOG_DIR=logs\nLOG_LEVEL=INFO\n\nPROXY_PORT=8080\n\nBACKEND_1=http://127.0.0.1:9001\nBACKEND_2=http://127.0.0.1:9002\n\nMAX_RETRIES=2\nFAILURE_THRESHOLD=3\nHEALTH_COOLDOWN=20\n\nREQUEST_TIMEOUT_TOTAL=1.5\nREQUEST_TIMEOUT_CONNECT=0.5\n";
+    let config = Setup::new().write(".env", environment).good().config;
+    assert_eq!((config.timeouts.total_ms, config.timeouts.connect_ms, config.pools[0].upstreams.len()), (1500, 500, 2));
+    assert_eq!(config.logging.access_log, Some(Target::File("logs/access.log".into())));
+    assert_eq!(config.logging.error_log, Target::File("logs/error.log".into()));
+}
+
+#[test]
+fn timeouts_and_limits_lie_over_each_other_key_by_key() {
+    let text = "timeouts: {connect_ms: 1, read_ms: 1, total_ms: 1}\nlimits: {max_body_size: 7}\n\
+                pools: {api: {upstreams: [{url: 'http://a'}], timeouts: {read_ms: 2, total_ms: 2}}}\n\
+                routes:\n- {match: {path: /a}, proxy: api, timeouts: {total_ms: 3}, limits: {max_body_size: 0}}\n- {match: {path: /b}, proxy: api}\n- {echo: {}}\n";
+    let config = good_and_stable(text).config;
+    let of = |route: usize| {
+        let timeouts = &config.routes[route].timeouts;
+        (timeouts.connect_ms, timeouts.read_ms, timeouts.total_ms, timeouts.write_ms, config.routes[route].max_body_size)
+    };
+    assert_eq!((of(0), of(1), of(2)), ((1, 2, 3, 15000, 0), (1, 2, 2, 15000, 7), (1, 1, 1, 15000, 7)));
+    assert_eq!((config.pools[1].timeouts.connect_ms, config.pools[1].timeouts.total_ms), (1, 2));
+    assert_eq!(config.routes[0].action, Action::Proxy { pool: 1 });
+}
+
+#[test]
+fn routes_mean_what_they_say() {
+    let text = "listen: ['127.0.0.1:80', '127.0.0.1:81']\nroutes:\n\
+                - {name: one, match: {host: '*.Example.COM', path_prefix: /api, methods: [GET, M-SEARCH], port: 81}, respond: {status: 503, body: down}}\n\
+                - {match: {path: /x}, redirect: {location: /y}}\n- {match: {path: /z}, echo: {name: me}}\n- echo:\n";
+    let loaded = good_and_stable(text);
+    let routes = loaded.config.routes;
+    assert_eq!(
+        routes[0].matcher,
+        Matcher {
+            host: Some("*.example.com".into()),
+            path: None,
+            path_prefix: Some("/api".into()),
+            methods: vec!["GET".into(), "M-SEARCH".into()],
+            port: Some(81),
+        }
+    );
+    assert_eq!(routes[0].action, Action::Respond { status: 503, body: "down".into() });
+    assert_eq!((&routes[1].name, &routes[1].action), (&"routes[1]".to_owned(), &Action::Unbuilt));
+    assert_eq!(routes[2].action, Action::Echo { name: "me".into() });
+    assert_eq!(routes[3].action, Action::Echo { name: "routes[3]".into() });
+    assert_eq!(loaded.warnings, ["c.yaml:4:23: routes[1].redirect: has no effect yet"]);
+}
+
+#[test]
+fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
+    let cases = [
+        ("retry: {max_retries: 5}", "1:1: retry: has no effect yet"),
+        ("cache: {}", "1:1: cache: has no effect yet"),
+        ("balance: random", "1:10: balance: random has no effect yet, round_robin is used"),
+        ("balance: {consistent_hash: {header: X-User}}", "1:11: balance.consistent_hash: has no effect yet"),
+        ("limits: {max_conns_per_client: 5}", "1:10: limits.max_conns_per_client: has no effect yet"),
+        ("timeouts: {tunnel_idle_ms: 5}", "1:12: timeouts.tunnel_idle_ms: has no effect yet"),
+        ("headers: {set_request: {A: b}}", "1:1: headers: has no effect yet"),
+        ("listen: [{address: '127.0.0.1:1', proxy_protocol: true}]", "1:35: listen[0].proxy_protocol: has no effect yet"),
+        ("health_check: null\nrate_limit: null\ncache: null\nslow_start_ms: 0\nheaders: {remove_request: [], upstream_host: false}", ""),
+    ];
+    for (text, wanted) in cases {
+        let wanted: Vec<String> = [wanted].iter().filter(|line| !line.is_empty()).map(|line| format!("c.yaml:{line}")).collect();
+        assert_eq!(good_and_stable(&format!("{text}\n{ONE}")).warnings, wanted, "{text}");
+    }
+    let twice = "pools: {a: {retry: {max_retries: 1}, upstreams: [{url: 'http://a'}]}, b: {retry: {max_retries: 2}, upstreams: [{url: 'http://a'}]}}\n";
+    assert_eq!(good(&format!("{twice}{ONE}")).warnings, ["c.yaml:1:13: pools.a.retry: has no effect yet"]);
+    assert!(ROOT.iter().any(|key| key.state == State::NoEffectYet));
+}
+
+#[test]
+fn what_cannot_be_meant_is_warned_about() {
+    let warned = |text: &str| good_and_stable(text).warnings;
+    assert_eq!(
+        warned("routes:\n- echo: {}\n- {match: {path: /a}, echo: {}}\n"),
+        ["c.yaml:3:3: routes[1]: is never reached: routes[0] takes every request"]
+    );
+    assert_eq!(
+        warned("routes:\n- {match: {port: 9}, echo: {}}\n"),
+        ["c.yaml:2:18: routes[0].match.port: nothing listens on port 9: no request matches"]
+    );
+    assert_eq!(
+        warned("routes: [{proxy: default}]\n"),
+        ["c.yaml:1:18: routes[0].proxy: the pool default has no upstreams: every request is answered 503"]
+    );
+    assert_eq!(warned(&format!("pools: {{a: }}\n{ONE}")), ["c.yaml:1:9: pools.a: has no upstreams: every request for it is answered 503"]);
+}
+
+#[test]
+fn pools_inherit_the_way_of_choosing() {
+    let text = "balance: weighted\npools: {a: {upstreams: [{url: 'http://a'}]}, b: {balance: consistent_hash, upstreams: [{host: '[::1]', port: 1, weight: 0}]}}\n";
+    let config = good_and_stable(text).config;
+    let balance: Vec<&Balance> = config.pools.iter().map(|pool| &pool.balance).collect();
+    assert_eq!(balance, [&Balance::Weighted, &Balance::Weighted, &Balance::ConsistentHash { header: None }]);
+    let upstream = &config.pools[2].upstreams[0];
+    assert_eq!((upstream.host.as_str(), upstream.name.as_str(), upstream.weight), ("::1", "[::1]:1", 0));
+}
+
+#[test]
+fn strange_but_good() {
+    // JSON is YAML, also with tabs; anchors; keys that YAML takes for numbers; quoted everything; Windows line ends.
+    good_and_stable(
+        "{\"listen\": [\"127.0.0.1:0\"],\n\t\"routes\": [\n\t\t{\"respond\": {\"body\": \"\\u00e9: \\\"x\\\" \\n # no\"}}\n\t]}",
+    );
+    let config = good_and_stable(&format!("timeouts: &t {{read_ms: 5}}\nroutes: [{{echo: {{}}, timeouts: *t}}]\n{ONE}")).config;
+    assert_eq!(config.routes[0].timeouts.read_ms, 5);
+    let config = good_and_stable(
+        "pools: {8080: {upstreams: [{url: 'http://a'}]}, true: {upstreams: [{url: 'http://b'}]}}\nroutes: [{proxy: 'true'}]\n",
+    )
+    .config;
+    assert_eq!((config.pools[1].name.as_str(), config.pools[2].name.as_str()), ("8080", "true"));
+    assert_eq!(good("workers: 0x2\r\nlimits:\r\n  max_headers: 7\r\n").config.workers, 2);
+    good_and_stable(&format!(
+        "{ONE}logging: {{access_log: null, error_log: err.log, dir: /var/log, rotate: {{keep: 2}}}}\npid_file: x.pid\n"
+    ));
+    good_and_stable(
+        "upstreams: [{host: a, port: 1, name: '- # {x}: yes'}, {host: a, port: 2, name: ' y '}, {host: a, port: 3, name: '007'}]\n",
+    );
+}
+
+#[test]
+fn auto_stays_as_written() {
+    let loaded = good_and_stable("workers: auto\n");
+    assert!(loaded.config.workers >= 1);
+    assert!(loaded.effective.to_string().contains("\nworkers: auto\n"));
+}
+
+#[test]
+fn the_benchmark_s_configuration() {
+    let text = "listen:\n  - address: \"127.0.0.1:8080\"\n  \nmetrics_listen: null\nworkers: 2\nupstreams:\n  - {host: \"127.0.0.1\", port: 9001}\n\
+                limits: {max_client_conns: 60000, max_conns_per_upstream: 20000, max_body_size: 0, upstream_idle_conns: 4096}\n\
+                timeouts: {total_ms: 600000, client_keepalive_ms: 600000, upstream_keepalive_ms: 600000, client_write_ms: 600000}\n\
+                logging: {level: error, access_log: \"/x/access.log\", access_format: combined}\n";
+    let loaded = good_and_stable(text);
+    assert_eq!(loaded.warnings, [""; 0]);
+    assert_eq!((loaded.config.metrics_listen, loaded.config.limits.max_client_conns), (None, 60000));
+}

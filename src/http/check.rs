@@ -1,0 +1,293 @@
+//! What holds for any bytes whatsoever, as functions that panic where it does not: the bodies of the fuzz targets, and what the
+//! corpus is replayed through. Nothing here runs in the proxy.
+//!
+//! Limits are those of a test, small enough for a fuzzer to reach.
+
+use super::chunked::{Decoder, Keep};
+use super::fields::{self, Field, classify};
+use super::framing::{Length, Recode};
+use super::request::{Request, Table};
+use super::response::Response;
+use super::scan::HeadScan;
+use super::write::{self, Forward, Reply};
+use super::{HeadLimits, Refusal};
+use crate::base::text;
+use httparse::Header;
+
+const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };
+/// For what the proxy has written itself: it may be longer than what came in.
+const NO_LIMITS: HeadLimits = HeadLimits { first_line: 1 << 20, line: 1 << 20, lines: 1 << 10, total: 1 << 24 };
+
+/// What was made of an input for which everything held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A whole message part, perhaps with bytes following.
+    Accepted,
+    /// More must come.
+    Incomplete,
+    /// Not taken.
+    Refused(Refusal),
+}
+
+/// A request's head: one verdict, whether it comes whole, byte by byte or with bytes following; and one that is accepted means
+/// the same once it is rewritten for an upstream.
+pub fn request_head(input: &[u8]) -> Verdict {
+    let head = match head_of(input) {
+        Ok(head) => head,
+        Err(verdict) => return verdict,
+    };
+    let mut table = Table::default();
+    let request = match Request::parse(head, &mut table) {
+        Ok(request) => request,
+        Err(refusal) => return Verdict::Refused(refusal),
+    };
+    let mut written = Vec::new();
+    write::request_head(&mut written, &request, Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: "trace" });
+    let mut authority = request.authority;
+    if authority.is_empty() {
+        authority = "192.0.2.2:80";
+        write::insert_host(&mut written, authority);
+    }
+    assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
+    let mut table = Table::default();
+    let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");
+    let slash = if request.path.starts_with('?') { "/" } else { "" };
+    assert_eq!((again.method, again.path, again.minor), (request.method, [slash, request.path].concat().as_str(), 1));
+    assert_eq!((again.authority, again.length), (authority, request.length));
+    assert_eq!((again.takes_trailers, again.times_here), (request.takes_trailers, request.times_here + 1));
+    assert!(!again.connection.close && !again.connection.keep_alive && again.connection.names_fields == request.takes_trailers);
+    if !request.connection.names_fields {
+        assert_eq!(again.expects_continue, request.expects_continue);
+        assert_eq!((again.wants_json, again.user_agent, again.referer), (request.wants_json, request.user_agent, request.referer));
+    }
+    let count = |class| again.fields.iter().filter(|field| classify(field.name.as_bytes()) == class).count();
+    assert_eq!((count(Field::Host), count(Field::TraceId), count(Field::HopByHop), count(Field::Upgrade)), (1, 1, 0, 0));
+    assert!(count(Field::ContentLength) + count(Field::TransferEncoding) <= 1, "framed in two ways");
+    assert!(count(Field::Forwarding) <= 3, "a stranger's forwarding fields went on");
+    assert!(again.fields.iter().all(|field| !fields::is_look_alike(field.name.as_bytes())), "a look-alike went on");
+    check_end_to_end(request.fields, again.fields);
+    Verdict::Accepted
+}
+
+/// A response's head, to `HEAD` and to other methods: one verdict, whether it comes whole, byte by byte or with bytes
+/// following; and one that is accepted means the same once it is rewritten for a client of either version.
+pub fn response_head(input: &[u8]) -> Verdict {
+    let head = match head_of(input) {
+        Ok(head) => head,
+        Err(verdict) => return verdict,
+    };
+    let mut verdict = Verdict::Accepted;
+    for to_head in [true, false] {
+        let mut table = Table::default();
+        match Response::parse(head, to_head, &mut table) {
+            // It is never forwarded: nobody asked for it.
+            Ok(response) if response.status == 101 => {}
+            Ok(response) => (0..4).for_each(|n| check_rewritten(&response, to_head, n & 1, n & 2 != 0)),
+            Err(refusal) => verdict = Verdict::Refused(refusal),
+        }
+    }
+    verdict
+}
+
+fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool) {
+    let recode = match (minor, response.length) {
+        (0, Length::Chunked) => Recode::Dechunk,
+        (1, Length::UntilClose) => Recode::Enchunk,
+        _ => Recode::Same,
+    };
+    let mut written = Vec::new();
+    write::response_head(&mut written, response, Reply { minor, persists, recode, date: b"now", trace_id: "trace" });
+    assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
+    let mut table = Table::default();
+    let again = Response::parse(&written, to_head, &mut table).expect("a rewritten head is accepted");
+    assert_eq!((again.status, again.reason, again.minor), (response.status, response.reason, 1));
+    let length = match recode {
+        Recode::Same => response.length,
+        Recode::Dechunk => Length::UntilClose,
+        Recode::Enchunk => Length::Chunked,
+    };
+    assert_eq!(again.length, length);
+    if !response.is_interim() {
+        let content_length = response.content_length.filter(|_| response.status != 204);
+        assert_eq!((again.content_length, again.connection.persists(minor)), (content_length, persists));
+    }
+    let count = |class| again.fields.iter().filter(|field| classify(field.name.as_bytes()) == class).count();
+    assert_eq!((count(Field::TraceId), count(Field::HopByHop), count(Field::Upgrade)), (1, 0, 0));
+    check_end_to_end(response.fields, again.fields);
+}
+
+/// A chunked body: the same is made of it, whether it comes whole, byte by byte, in pieces of any size or past the decoder where
+/// it needs no look; what goes on is never longer, canonical, and carries the same data as a body without its framing.
+pub fn chunked(input: &[u8]) -> Verdict {
+    let mut random = Random::from(input);
+    let whole = decode(input, Keep::Framing, false, || usize::MAX);
+    let bare = decode(input, Keep::Data, false, || usize::MAX);
+    for (keep, expected) in [(Keep::Framing, &whole), (Keep::Data, &bare)] {
+        expected.is_same(&decode(input, keep, false, || 1));
+        expected.is_same(&decode(input, keep, false, || random.below(17)));
+        expected.is_same(&decode(input, keep, true, || random.below(9)));
+    }
+    assert_eq!(bare.result, whole.result);
+    if let Err(refusal) = whole.result {
+        return Verdict::Refused(refusal);
+    }
+    assert_eq!((bare.consumed, bare.is_ended, bare.announced), (whole.consumed, whole.is_ended, whole.announced));
+    assert_eq!(bare.out, data_of(&whole.out), "the data differs from that in the chunks");
+    for (keep, out) in [(Keep::Framing, &whole.out), (Keep::Data, &bare.out)] {
+        let again = decode(&whole.out, keep, false, || usize::MAX);
+        // A zero at the very end waits for the byte that tells what it means.
+        let waiting = &whole.out[again.consumed..];
+        assert!(waiting.is_empty() || waiting == b"0", "what went on is not taken again: {waiting:?}");
+        let kept = if keep == Keep::Framing { waiting } else { b"" };
+        assert_eq!((&[&again.out, kept].concat(), again.is_ended, again.announced), (out, whole.is_ended, whole.announced));
+    }
+    if !whole.is_ended {
+        return Verdict::Incomplete;
+    }
+    whole.is_same(&decode(&input[..whole.consumed], Keep::Framing, false, || usize::MAX));
+    whole.is_same(&decode(&[&input[..whole.consumed], b"0\r\n\r\n"].concat(), Keep::Framing, false, || usize::MAX));
+    Verdict::Accepted
+}
+
+/// The head at the front of `input`, or what is to be said of its absence.
+fn head_of(input: &[u8]) -> Result<&[u8], Verdict> {
+    let whole = end_of(input, usize::MAX, &LIMITS);
+    assert_same(whole, end_of(input, 1, &LIMITS));
+    assert_same(whole, end_of(input, 7, &LIMITS));
+    match whole {
+        Ok(Some(end)) => {
+            assert_eq!(end_of(&input[..end], usize::MAX, &LIMITS), whole, "the bytes that follow matter");
+            Ok(&input[..end])
+        }
+        Ok(None) => Err(Verdict::Incomplete),
+        Err(refusal) => Err(Verdict::Refused(refusal)),
+    }
+}
+
+/// Where the head ends, if it comes in pieces of `step` bytes.
+fn end_of(input: &[u8], step: usize, limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+    let (mut scan, mut come) = (HeadScan::default(), 0usize);
+    loop {
+        come = come.saturating_add(step).min(input.len());
+        match scan.find_end(&input[..come], limits) {
+            Ok(None) if come < input.len() => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Equal; but where a limit is passed, whatever else is wrong may be seen before it or after it.
+#[track_caller]
+fn assert_same<T: PartialEq + std::fmt::Debug>(whole: Result<T, Refusal>, pieces: Result<T, Refusal>) {
+    let is_limit = |refusal: &Refusal| matches!(refusal, Refusal::LineTooLong | Refusal::HeadTooLarge(_));
+    match (&whole, &pieces) {
+        (Err(one), Err(other)) if is_limit(one) || is_limit(other) => {}
+        _ => assert_eq!(whole, pieces, "whole, and in pieces"),
+    }
+}
+
+/// No field went on that did not come in, in that order; and none of those is missing that only the far end understands, unless
+/// `Connection` names it.
+fn check_end_to_end(came: &[Header], went: &[Header]) {
+    let is_end_to_end = |field: &&Header| {
+        let name = field.name.as_bytes();
+        matches!(classify(name), Field::Other | Field::Authorization | Field::Cookie) && !fields::is_look_alike(name)
+    };
+    let is_named = |field: &&Header| {
+        let connections = came.iter().filter(|field| classify(field.name.as_bytes()) == Field::Connection);
+        classify(field.name.as_bytes()) == Field::Other
+            && connections.flat_map(|field| text::list(field.value)).any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
+    };
+    let line = |field: &Header| (field.name.to_owned(), text::trim(field.value).to_vec());
+    let expected: Vec<_> = came.iter().filter(is_end_to_end).filter(|field| !is_named(field)).map(line).collect();
+    let found: Vec<_> = went.iter().filter(is_end_to_end).map(line).collect();
+    assert_eq!(found, expected, "fields that are not ours");
+}
+
+/// What became of a body.
+#[derive(Debug, PartialEq, Eq)]
+struct Decoded {
+    result: Result<(), Refusal>,
+    out: Vec<u8>,
+    consumed: usize,
+    is_ended: bool,
+    announced: u64,
+}
+
+impl Decoded {
+    #[track_caller]
+    fn is_same(&self, other: &Self) {
+        assert_same(self.result, other.result);
+        if self.result.is_ok() {
+            assert_eq!(self, other, "whole, and in pieces");
+        }
+    }
+}
+
+/// Decodes `input`, in pieces of the sizes that `piece` says; with `moves`, what needs no look goes past the decoder.
+fn decode(input: &[u8], keep: Keep, moves: bool, mut piece: impl FnMut() -> usize) -> Decoded {
+    let mut decoder = Decoder::default();
+    let (mut buffer, mut rest) = (Vec::new(), input);
+    let mut done = Decoded { result: Ok(()), out: Vec::new(), consumed: 0, is_ended: false, announced: 0 };
+    while !rest.is_empty() && !decoder.is_ended() {
+        let (now, later) = rest.split_at(piece().clamp(1, rest.len()));
+        rest = later;
+        buffer.extend_from_slice(now);
+        if moves && decoder.opaque() > 0 {
+            let n = usize::try_from(decoder.opaque()).unwrap_or(usize::MAX).min(buffer.len());
+            decoder.moved(n as u64);
+            done.out.extend(buffer.drain(..n));
+            done.consumed += n;
+        }
+        match decoder.decode(&mut buffer, keep, &LIMITS) {
+            Ok(step) => {
+                assert!(step.kept <= step.consumed && step.consumed <= buffer.len());
+                done.out.extend_from_slice(&buffer[..step.kept]);
+                done.consumed += step.consumed;
+                buffer.drain(..step.consumed);
+            }
+            Err(refusal) => {
+                done.result = Err(refusal);
+                break;
+            }
+        }
+    }
+    assert!(done.out.len() <= done.consumed, "longer than it came");
+    (done.is_ended, done.announced) = (decoder.is_ended(), decoder.announced());
+    done
+}
+
+/// The data in a canonical body, perhaps cut off: read as simply as can be, to have something to compare with.
+fn data_of(mut body: &[u8]) -> Vec<u8> {
+    let mut data = Vec::new();
+    while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
+        let digits = std::str::from_utf8(&body[..end]).unwrap_or_default();
+        assert!(digits == "0" || !digits.starts_with('0'), "not canonical: {digits:?}");
+        let size = u64::from_str_radix(digits, 16).expect("a plain chunk size");
+        body = &body[end + 2..];
+        if size == 0 {
+            return data;
+        }
+        let n = usize::try_from(size).unwrap_or(usize::MAX).min(body.len());
+        data.extend_from_slice(&body[..n]);
+        body = &body[n..];
+        body = body.strip_prefix(b"\r\n").unwrap_or_default();
+    }
+    data
+}
+
+/// Numbers that depend on the input alone, so that a finding can be repeated (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn from(input: &[u8]) -> Self {
+        Self(input.iter().fold(0x9e37_79b9_7f4a_7c15, |seed, &b| (seed ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)) | 1)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % n
+    }
+}

@@ -1,0 +1,122 @@
+//! A keep-alive request in steady state allocates nothing on the worker's thread, access log included.
+//!
+//! The server runs inside this test, so that its allocator can be counted, thread by thread.
+
+// A global allocator cannot be written without `unsafe`.
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+use tidegate::cli::{self, Invocation};
+
+/// Allocations of each thread, by its number in the system.
+static COUNTS: [AtomicU64; 1 << 16] = [const { AtomicU64::new(0) }; 1 << 16];
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches only a static table.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count() {
+    // SAFETY: gettid has no preconditions and cannot fail.
+    let thread = unsafe { libc::gettid() };
+    COUNTS[thread as usize % COUNTS.len()].fetch_add(1, Relaxed);
+}
+
+/// An origin that answers every request of a connection alike.
+fn origin() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(1..) = stream.read(&mut buffer) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nhello").unwrap();
+                }
+            });
+        }
+    });
+    port
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn worker_thread() -> Option<usize> {
+    std::fs::read_dir("/proc/self/task").unwrap().flatten().find_map(|task| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        (name.trim() == "worker-0").then(|| task.file_name().to_str()?.parse().ok())?
+    })
+}
+
+fn exchange(client: &mut TcpStream, request: &[u8]) {
+    client.write_all(request).unwrap();
+    let mut answer = [0; 4096];
+    let mut filled = 0;
+    while !answer[..filled].ends_with(b"\r\n\r\nhello") {
+        let n = client.read(&mut answer[filled..]).unwrap();
+        assert!(n > 0, "cut: {}", String::from_utf8_lossy(&answer[..filled]));
+        filled += n;
+    }
+}
+
+#[test]
+fn a_request_in_steady_state_allocates_nothing() {
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("tidegate.yaml");
+    let text = format!(
+        "{{listen: '127.0.0.1:{port}', metrics_listen: null, workers: 1, upstreams: [{{host: 127.0.0.1, port: {}}}], logging: {{access_log: /dev/null}}}}",
+        origin()
+    );
+    std::fs::write(&config, text).unwrap();
+    let args = ["tidegate".into(), "-c".into(), config.into_os_string()];
+    let Invocation::Run(loaded) = cli::parse(args, [], Path::new("/").into()) else { panic!("the configuration is refused") };
+    thread::spawn(move || tidegate::server::run(*loaded));
+
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut clients: Vec<TcpStream> = Vec::new();
+    while clients.len() < 8 {
+        assert!(Instant::now() < deadline, "the server does not listen");
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(client) => clients.push(client),
+            Err(_) => thread::yield_now(),
+        }
+    }
+    let request = b"POST /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nContent-Length: 3\r\n\r\nabc";
+    let mut round = |times: usize| (0..times).for_each(|_| clients.iter_mut().for_each(|client| exchange(client, request)));
+    round(200);
+    let counter = &COUNTS[worker_thread().expect("a thread named worker-0") % COUNTS.len()];
+    let before = counter.load(Relaxed);
+    assert!(before > 0, "the counter counts");
+    round(500);
+    assert_eq!(counter.load(Relaxed) - before, 0, "allocations in 4000 requests");
+}

@@ -1,0 +1,228 @@
+//! The shape of the code, held to what its map says: which room may use which, and what is absent where.
+//!
+//! It reads the text of `src/`: every path that begins with `crate::` (or, in `main.rs`, `tidegate::`), comments left out.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// From the top down. A room uses only rooms of the floors below its own; on one floor, not sideways: so `session`, which touches no
+/// socket, and `net`, which knows no request, meet in `worker` alone.
+const FLOORS: &[&[&str]] = &[
+    &["main"],
+    &["cli"],
+    &["server"],
+    &["worker"],
+    &["session", "net"],
+    &["answer", "admin"],
+    &["site"],
+    &["upstream"],
+    &["route", "balance", "guard", "health", "cache"],
+    &["http", "config", "observe"],
+    &["base"],
+];
+
+/// What breaks the floors all the same: file, room it uses, and why that is right.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+
+/// The only files that may say `unsafe`.
+const UNSAFE: &[&str] = &["net/sys.rs", "server/upgrade.rs"];
+
+/// Words that must not stand in the code of a room, whatever their case, and why.
+const ABSENT: &[(&str, &[&str], &str)] = &[
+    (
+        "session",
+        &["TcpStream", "TcpListener", "UdpSocket", "mio::", "socket2", "rustix", "libc"],
+        "the session touches no socket: the worker does that",
+    ),
+    ("session", &["Instant", "SystemTime"], "the session reads no clock: time comes in through the turn"),
+    ("session", &["Mutex", "RwLock", "Condvar", "thread_local!", "static mut", "OnceLock"], "the session has no lock and no global"),
+    ("session", &["Rng::new", "Rng::default", "fastrand::u", "getrandom"], "the session draws no lots: chance comes in through the turn"),
+    ("base", &["http"], "what knows HTTP belongs one floor up"),
+    ("http", &["std::net::Tcp", "mio::", "Instant", "SystemTime", "std::fs", "std::io::Read"], "the grammar sees bytes, and nothing else"),
+    ("", &["RefCell"], "slab keys instead of shared cells"),
+    ("", &["todo!(", "unimplemented!(", "dbg!("], "a stub is not a feature"),
+];
+
+/// A room over this many lines usually holds two.
+const MAX_LINES: usize = 500;
+
+/// One file of `src/`.
+struct Source {
+    /// Within `src/`, with `/`.
+    path: String,
+    /// As it is.
+    text: String,
+    /// Without its comments.
+    code: String,
+}
+
+impl Source {
+    /// The first name of the path: `session`, `site`, `main`.
+    fn room(&self) -> &str {
+        self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    }
+
+    /// Whether `super` is the crate itself.
+    fn is_top(&self) -> bool {
+        !self.path.contains('/') || self.path.ends_with("/mod.rs") && self.path.matches('/').count() == 1
+    }
+
+    /// The rooms that its paths lead to.
+    fn used_rooms(&self) -> BTreeSet<String> {
+        let mut starts = vec!["crate::", if self.is_top() { "super::" } else { "super::super::" }];
+        if self.room() == "main" {
+            starts.push("tidegate::");
+        }
+        let paths = starts.into_iter().flat_map(|start| self.code.match_indices(start).map(move |(at, _)| (at, start.len())));
+        let whole = paths.filter(|(at, _)| !self.code[..*at].ends_with(|c: char| c.is_alphanumeric() || "_$:".contains(c)));
+        whole.flat_map(|(at, length)| heads(&self.code[at + length..])).filter(|room| floor(room).is_some()).collect()
+    }
+}
+
+/// The first names of what follows `crate::`: `a` of `a::b`, `a` and `c` of `{a::b, c}`.
+fn heads(rest: &str) -> Vec<String> {
+    let name = |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 0 => {
+                names.push(name(&group[start..at]));
+                start = at + 1;
+            }
+            '}' if depth == 0 => {
+                names.push(name(&group[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    names
+}
+
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+/// Line comments only: the code has no others.
+fn without_comments(text: &str) -> String {
+    let code = |line: &str| line.find("//").map_or(line, |at| &line[..at]).to_owned() + "\n";
+    text.lines().map(code).collect()
+}
+
+fn sources() -> Vec<Source> {
+    fn walk(directory: &Path, prefix: &str, found: &mut Vec<Source>) {
+        for entry in fs::read_dir(directory).expect("src").map(Result::unwrap) {
+            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type().unwrap().is_dir() {
+                walk(&entry.path(), &format!("{path}/"), found);
+            } else if path.ends_with(".rs") {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                found.push(Source { code: without_comments(&text), path, text });
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 50, "only {} files", found.len());
+    found
+}
+
+#[track_caller]
+fn assert_none(wrong: &[String]) {
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn rooms_use_only_what_lies_below() {
+    let (mut wrong, mut needed) = (Vec::new(), BTreeSet::new());
+    for source in sources().iter().filter(|source| source.path != "lib.rs") {
+        let room = source.room();
+        let Some(own) = floor(room) else {
+            wrong.push(format!("{}: the room {room} stands on no floor: give it one in tests/architecture.rs", source.path));
+            continue;
+        };
+        for used in source.used_rooms().iter().filter(|used| *used != room) {
+            let below = floor(used).is_some_and(|used| used > own);
+            match EXCEPTIONS.iter().position(|(file, to, _)| *file == source.path && to == used) {
+                _ if below => {}
+                Some(exception) => drop(needed.insert(exception)),
+                None => wrong.push(format!("{}: {room} must not use {used}, which does not lie below it", source.path)),
+            }
+        }
+    }
+    let idle = EXCEPTIONS.iter().enumerate().filter(|(i, _)| !needed.contains(i));
+    wrong.extend(idle.map(|(_, (file, to, _))| format!("the exception {file} -> {to} is not needed any more")));
+    assert_none(&wrong);
+}
+
+#[test]
+fn what_is_absent_stays_absent() {
+    let mut wrong = Vec::new();
+    for source in &sources() {
+        for (_, words, why) in ABSENT.iter().filter(|(room, _, _)| room.is_empty() || *room == source.room()) {
+            for (number, line) in source.code.lines().enumerate() {
+                let line = line.to_ascii_lowercase();
+                let found = words.iter().filter(|word| line.contains(&word.to_ascii_lowercase()));
+                wrong.extend(found.map(|word| format!("{}:{}: `{word}`: {why}", source.path, number + 1)));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn unsafe_stands_in_its_own_files_and_says_why() {
+    let mut wrong = Vec::new();
+    for source in &sources() {
+        let words = |line: &str| {
+            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            words.any(|word| word == "unsafe" || word == "unsafe_code")
+        };
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (number, line) in source.code.lines().enumerate().filter(|(_, line)| words(line)) {
+            let place = format!("{}:{}", source.path, number + 1);
+            if !UNSAFE.contains(&source.path.as_str()) {
+                wrong.push(format!("{place}: unsafe is for {} alone", UNSAFE.join(" and ")));
+                continue;
+            }
+            let is_explained = lines[number.saturating_sub(5)..number].iter().any(|line| line.contains("SAFETY:"));
+            if !is_explained && !line.contains("unsafe_code") {
+                wrong.push(format!("{place}: without a SAFETY line above it"));
+            }
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn files_open_by_saying_what_they_are_and_end_in_time() {
+    let mut wrong = Vec::new();
+    for source in &sources() {
+        let lines = source.text.lines().count();
+        if lines > MAX_LINES {
+            wrong.push(format!("{}: {lines} lines, {MAX_LINES} at most: it holds two rooms", source.path));
+        }
+        // Tests that stand beside a file are described by it.
+        if !source.text.starts_with("//!") && !source.path.ends_with("_tests.rs") {
+            wrong.push(format!("{}: does not begin with //! and what it is", source.path));
+        }
+    }
+    assert_none(&wrong);
+}
+
+#[test]
+fn the_reader_of_paths_reads_them_all() {
+    let code = "use crate::http::{a, b};\nuse crate::{admin, answer::{echo, page}, site};\nfn f(x: $crate::worker::X, y: &crate::net::Y) {}\n\
+                // crate::server\nuse super::base;\nuse super::super::guard::gate;\nmycrate::cache::x;";
+    let used = |path: &str| {
+        let source = Source { path: path.into(), text: String::new(), code: without_comments(code) };
+        source.used_rooms().into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(used("session/mod.rs"), "admin answer base http net site");
+    assert_eq!(used("session/half.rs"), "admin answer guard http net site");
+}

@@ -1,0 +1,163 @@
+//! What must hold: after every turn, and when everything is over.
+
+use super::ledger::{Flaw, Framing, Route};
+use super::world::World;
+use tidegate::observe::reason::Reason;
+
+/// Bytes that a session may hold beyond its two rings: one scratch, and what heads and error pages take.
+const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
+
+impl World {
+    pub fn check_turn(&mut self, worker: usize) {
+        let core = &self.seats[worker].core;
+        let limits = &self.site.config.limits;
+        let mut queued = 0;
+        for (_, client) in &core.clients {
+            let session = &client.session;
+            session.check();
+            let largest = limits.buffer_size.max(limits.max_total_headers);
+            assert!(session.up.capacity() <= largest && session.down.capacity() <= largest, "a ring is too large");
+            if let Some(exchange) = session.exchange() {
+                queued += u64::from(exchange.is_queued);
+                let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
+                assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
+            } else {
+                assert!(session.up.capacity() == 0 || session.up.len() > 0, "an idle session holds a ring");
+            }
+        }
+        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
+        let in_use: u64 = self.site.servers().map(|(_, server)| server.cells[worker].active.value() + server.cells[worker].idle.value()).sum();
+        assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
+        if self.seats.len() == 1 {
+            self.check_line();
+        }
+    }
+
+    /// First come, first served: who has left the line for an upstream leaves nobody behind who came before.
+    fn check_line(&mut self) {
+        let core = &self.seats[0].core;
+        let now: Vec<(usize, u64)> =
+            core.clients.iter().filter(|(_, c)| c.session.exchange().is_some_and(|x| x.is_queued)).map(|(key, c)| (key, c.session.exchange().unwrap().started)).collect();
+        for &(key, started, came) in &self.line {
+            let was_served = !now.contains(&(key, started))
+                && core.clients.get(key).and_then(|c| c.session.exchange()).is_some_and(|x| x.started == started && x.has_upstream);
+            // For want of a descriptor one may go back to the end of the line.
+            if was_served && self.weather.descriptors == 1000 && self.weather.roads.starved == 0 {
+                let older = self.line.iter().find(|older| older.2 < came && now.contains(&(older.0, older.1)));
+                assert!(older.is_none(), "client {key} was served before {older:?}, which came first");
+            }
+        }
+        self.line.retain(|entry| now.contains(&(entry.0, entry.1)));
+        for (key, started) in now {
+            if !self.line.iter().any(|entry| (entry.0, entry.1) == (key, started)) {
+                self.line.push((key, started, self.steps));
+            }
+        }
+    }
+
+    pub fn check_end(&mut self) {
+        for seat in &self.seats {
+            assert!(seat.backlog.is_empty(), "clients wait to be accepted, and nothing is due");
+            assert!(seat.core.clients.is_empty(), "sessions are left, and nothing is due");
+            assert!(seat.core.upstreams.is_empty(), "upstream connections are left");
+            assert_eq!(seat.core.next_wake(), None, "timers are left");
+            assert!(!seat.core.is_behind());
+            assert_eq!(seat.core.stats.client_connections.value(), 0);
+        }
+        for (pool, server) in self.site.servers() {
+            assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
+            assert!(pool.line.is_empty(), "somebody stands in line");
+            assert!(server.cells.iter().all(|cell| cell.active.value() == 0 && cell.idle.value() == 0));
+        }
+        let descriptors = format!("{:?}", self.shared.descriptors);
+        assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        let door = format!("{:?}", self.shared.doors[0]);
+        assert!(door.contains("places: Gate(0)"), "{door}");
+        self.check_books();
+        self.check_counters();
+    }
+
+    fn check_books(&self) {
+        let books = self.books.borrow();
+        for client in &self.clients {
+            for (nonce, _) in client.nonces.iter().zip(0..client.due()) {
+                let entry = &books.entries[nonce];
+                if !entry.is_sure {
+                    continue;
+                }
+                let answered = entry.answered.unwrap_or_else(|| panic!("{nonce} was never answered: {}", client.describe()));
+                let expected = match entry.spec.route {
+                    Route::Proxy => (entry.plan.status, false, entry.plan.length(entry.spec.method)),
+                    Route::Nowhere => (404, true, answered.2),
+                    _ => (200, true, answered.2),
+                };
+                assert_eq!(answered, expected, "{nonce}: {:?} {:?}", entry.spec.method, entry.plan);
+            }
+        }
+        for (nonce, entry) in &books.entries {
+            let lines: Vec<_> = books.lines.iter().filter(|line| line.nonce == Some(*nonce)).collect();
+            assert!(lines.len() <= 1, "{nonce} was logged {} times", lines.len());
+            let Some((status, made_here, length)) = entry.answered else { continue };
+            let is_unreadable = matches!(entry.spec.flaw, Some(Flaw::Head(_) | Flaw::Noise(_)));
+            if is_unreadable {
+                assert!(made_here && status >= 400, "a flawed request was answered {status}");
+                continue;
+            }
+            // Told to come no more, or given up before its head was whole: known by its first line alone.
+            let Some(line) = lines.first() else {
+                assert!(made_here && matches!(status, 408 | 400), "{nonce} was answered {status} and not logged");
+                continue;
+            };
+            assert!(line.status == status, "{nonce}: answered {status}, logged {line:?}");
+            assert_eq!(line.error.is_some(), made_here && status >= 400, "{nonce}: {line:?}");
+            let is_plain = made_here || entry.plan.frame != super::ledger::Frame::Chunked || entry.spec.minor == 0;
+            if is_plain {
+                assert_eq!(line.bytes_out, length as u64, "{nonce}: {line:?}");
+            }
+            assert!(entry.spec.flaw != Some(Flaw::Oversize) || !made_here || entry.plan.frame != super::ledger::Frame::Known || status >= 400);
+            let may_be_early = entry.spec.framing == Framing::Chunked;
+            assert!(entry.spec.flaw.is_none() || made_here || may_be_early, "a flawed request was served: {nonce} {:?}", entry.spec.flaw);
+        }
+        if self.weather.is_calm && self.weather.places == 100 && self.weather.doors == 100 && self.weather.descriptors == 1000 {
+            let ended = books.lines.len() as u64;
+            assert!(ended > 0);
+            let passed = self.busy_until.saturating_sub(5_000_000) / 1000;
+            // A step costs microseconds, which make a millisecond in the end.
+            let slack = 10 + self.steps * 3 / 1000;
+            assert!(passed <= books.stalled + slack, "it took {passed} ms, the actors stalled {} ms", books.stalled);
+        }
+    }
+
+    fn check_counters(&self) {
+        let books = self.books.borrow();
+        let sum = |pick: &dyn Fn(&tidegate::observe::stats::WorkerStats) -> u64| self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>();
+        let count = |pick: &dyn Fn(&super::socket::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
+        let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));
+        assert_eq!(requests - refused, count(&|line| line.is_parsed), "requests counted, and logged");
+        assert_eq!(refused, count(&|line| !line.is_parsed && !matches!(line.status, 408 | 499)), "refusals counted, and logged");
+        for class in 1..5 {
+            let logged = count(&|line| usize::from(line.status / 100) == class + 1 && line.status != 499);
+            let counted = sum(&|s| s.responses[class].value());
+            assert!(logged <= counted, "{logged} lines of class {}, {counted} counted", class + 1);
+        }
+        let finals: u64 = (1..5).map(|class| sum(&|s| s.responses[class].value())).sum();
+        let lost = count(&|line| line.status == 499);
+        assert!(finals <= books.lines.len() as u64 && finals + lost >= books.lines.len() as u64, "{finals} answers of {} lines", books.lines.len());
+        assert_eq!(sum(&|s| s.duration.buckets.iter().map(|b| b.value()).sum()), finals, "durations");
+        for &reason in Reason::ALL {
+            let logged = count(&|line| line.error.as_deref() == Some(reason.name()));
+            let counted = sum(&|s| s.errors[reason].value());
+            assert!(logged <= counted, "{}: {logged} logged, {counted} counted", reason.name());
+        }
+        let errors: u64 = Reason::ALL.iter().map(|&reason| sum(&|s| s.errors[reason].value())).sum();
+        assert!(errors <= 2 * count(&|line| line.error.is_some()), "an exchange failed more than twice");
+        let wires = self.wires.borrow();
+        let (read, written) = wires.conns.iter().filter(|conn| conn.server.is_none()).fold((0, 0), |(r, w), conn| (r + conn.read, w + conn.written));
+        assert_eq!(sum(&|s| s.bytes_received.value()), read, "bytes received");
+        assert_eq!(sum(&|s| s.bytes_sent.value()), written, "bytes sent");
+        let interims = sum(&|s| s.responses[0].value());
+        let got: u64 = books.entries.values().map(|entry| u64::from(entry.interims_got)).sum();
+        assert!(got <= interims + books.entries.len() as u64);
+    }
+}

@@ -1,0 +1,329 @@
+//! A client: it sends its requests, in pieces, perhaps before the answers to those before; reads answers, perhaps slowly or not at all;
+//! and leaves when it is done, or in the middle of something.
+
+use super::ledger::{Books, Entry};
+use super::parse::{Head, Length, Piece, Reader};
+use super::wire::{Heard, Id, Wires};
+
+/// How it ends its connection before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quit {
+    Never,
+    /// RST after so many bytes sent, or read.
+    ResetAfterSending(usize),
+    ResetAfterReading(usize),
+    /// Both directions closed after so many bytes sent.
+    CloseAfterSending(usize),
+    /// Sends no more after so many bytes, and waits.
+    MuteAfter(usize),
+    /// Reads no more after so many bytes, and waits.
+    DeafAfter(usize),
+    /// FIN in the middle.
+    FinAfter(usize),
+}
+
+/// See the module.
+pub struct Client {
+    pub id: Id,
+    pub nonces: Vec<u64>,
+    pub quit: Quit,
+    /// FIN right after the last request.
+    pub half_closes: bool,
+    /// Requests under way at once.
+    pub depth: usize,
+    /// Most bytes sent, and read, at once.
+    pub grain: usize,
+    pub sip: usize,
+    /// At that byte it waits so many milliseconds, in each direction.
+    pub send_stall: Option<(usize, u64)>,
+    pub read_stall: Option<(usize, u64)>,
+    /// Ends of those waits (microseconds).
+    pub send_wake: u64,
+    pub read_wake: u64,
+    /// The request being sent.
+    out: Vec<u8>,
+    out_at: usize,
+    head_len: usize,
+    continues: bool,
+    continue_due: u64,
+    begun: usize,
+    answered: usize,
+    sent: usize,
+    read: usize,
+    reader: Reader,
+    /// Of the answer being read.
+    status: u16,
+    made_here: bool,
+    content: Vec<u8>,
+    must_close: bool,
+    sent_fin: bool,
+    heard_end: bool,
+    pub is_gone: bool,
+}
+
+/// A client that has waited so long for 100 (Continue) sends its body all the same.
+const CONTINUE_MS: u64 = 300;
+
+impl Client {
+    pub fn new(id: Id, nonces: Vec<u64>) -> Self {
+        Self {
+            id,
+            nonces,
+            quit: Quit::Never,
+            half_closes: false,
+            depth: 1,
+            grain: usize::MAX,
+            sip: usize::MAX,
+            send_stall: None,
+            read_stall: None,
+            send_wake: 0,
+            read_wake: 0,
+            out: Vec::new(),
+            out_at: 0,
+            head_len: 0,
+            continues: true,
+            continue_due: 0,
+            begun: 0,
+            answered: 0,
+            sent: 0,
+            read: 0,
+            reader: Reader::new(),
+            status: 0,
+            made_here: false,
+            content: Vec::new(),
+            must_close: false,
+            sent_fin: false,
+            heard_end: false,
+            is_gone: false,
+        }
+    }
+
+    /// Requests that were begun and have no whole answer.
+    pub fn describe(&self) -> String {
+        format!(
+            "client {}: {}/{} begun, {} answered, sent {}, read {}, {:?}, gone {}",
+            self.id,
+            self.begun,
+            self.nonces.len(),
+            self.answered,
+            self.sent,
+            self.read,
+            self.quit,
+            self.is_gone
+        )
+    }
+
+    /// How many of its requests must have an answer: those after one that ended the connection need none.
+    pub fn due(&self) -> usize {
+        if self.must_close { self.answered } else { self.nonces.len() }
+    }
+
+    pub fn can_act(&self, wires: &Wires, now: u64) -> bool {
+        !self.is_gone && (self.can_send(wires, now) || self.can_read(wires, now) || self.is_done() || self.wants_fin())
+    }
+
+    /// When it goes on by itself.
+    pub fn wake(&self, now: u64) -> Option<u64> {
+        let continue_due = if self.continues { 0 } else { self.continue_due };
+        [self.send_wake, self.read_wake, continue_due].into_iter().filter(|&at| at > now && !self.is_gone).min()
+    }
+
+    fn is_done(&self) -> bool {
+        let all = self.answered == self.nonces.len() || (self.must_close && !self.reader.in_body());
+        self.heard_end || (self.quit == Quit::Never && all)
+    }
+
+    fn wants_fin(&self) -> bool {
+        let in_the_middle = matches!(self.quit, Quit::FinAfter(n) if self.sent >= n);
+        let at_the_end = self.half_closes && self.begun == self.nonces.len() && self.out_at == self.out.len();
+        !self.sent_fin && (in_the_middle || at_the_end)
+    }
+
+    fn can_send(&self, wires: &Wires, now: u64) -> bool {
+        if self.sent_fin || self.must_close || self.heard_end || now < self.send_wake || wires.peer_room(self.id) == 0 {
+            return false;
+        }
+        if matches!(self.quit, Quit::MuteAfter(n) | Quit::FinAfter(n) if self.sent >= n) {
+            return false;
+        }
+        if self.out_at == self.out.len() {
+            return self.begun < self.nonces.len() && self.begun - self.answered < self.depth;
+        }
+        self.out_at < self.head_len || self.continues || now >= self.continue_due
+    }
+
+    fn can_read(&self, wires: &Wires, now: u64) -> bool {
+        let is_deaf = matches!(self.quit, Quit::DeafAfter(n) if self.read >= n);
+        !is_deaf && !self.heard_end && now >= self.read_wake && wires.peer_hears(self.id)
+    }
+
+    pub fn act(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        if self.is_done() {
+            self.is_gone = true;
+            return wires.peer_close(self.id);
+        }
+        if self.wants_fin() {
+            self.sent_fin = true;
+            return wires.peer_fin(self.id);
+        }
+        let (sends, reads) = (self.can_send(wires, now), self.can_read(wires, now));
+        if sends && (!reads || wires.rng.bool()) {
+            self.send(wires, books, now);
+        } else if reads {
+            self.hear(wires, books, now);
+        }
+        let leaves = match self.quit {
+            Quit::ResetAfterSending(n) | Quit::CloseAfterSending(n) => self.sent >= n,
+            Quit::ResetAfterReading(n) => self.read >= n,
+            _ => false,
+        };
+        if leaves && !self.is_gone {
+            self.is_gone = true;
+            if matches!(self.quit, Quit::CloseAfterSending(_)) { wires.peer_close(self.id) } else { wires.peer_rst(self.id) }
+        }
+    }
+
+    fn send(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        if self.out_at == self.out.len() {
+            let entry = books.entries.get_mut(&self.nonces[self.begun]).unwrap();
+            (self.out, self.head_len) = entry.spec.render(&mut wires.rng);
+            (self.out_at, self.continues, self.continue_due) = (0, !entry.spec.expects, u64::MAX);
+            entry.was_begun = true;
+            self.begun += 1;
+        }
+        let mut end = self.out.len().min(self.out_at.saturating_add(self.grain));
+        if self.out_at < self.head_len && !self.continues {
+            end = end.min(self.head_len);
+        }
+        if let Some((at, wait)) = self.send_stall {
+            if self.sent >= at {
+                self.send_stall = None;
+                self.send_wake = now + wait * 1000;
+                books.stalled += wait;
+                return;
+            }
+            end = end.min(self.out_at + (at - self.sent));
+        }
+        if let Quit::ResetAfterSending(n) | Quit::CloseAfterSending(n) | Quit::MuteAfter(n) | Quit::FinAfter(n) = self.quit {
+            end = end.min(self.out_at + n.saturating_sub(self.sent).max(1));
+        }
+        let n = wires.peer_send(self.id, &self.out[self.out_at..end]);
+        self.out_at += n;
+        self.sent += n;
+        if self.out_at == self.head_len && !self.continues {
+            self.continue_due = now + CONTINUE_MS * 1000;
+            books.stalled += CONTINUE_MS;
+        }
+        if self.out_at == self.out.len() {
+            books.entries.get_mut(&self.nonces[self.begun - 1]).unwrap().was_sent = true;
+        }
+    }
+
+    fn hear(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        let mut most = self.sip;
+        if let Some((at, wait)) = self.read_stall {
+            if self.read >= at {
+                self.read_stall = None;
+                self.read_wake = now + wait * 1000;
+                books.stalled += wait;
+                return;
+            }
+            most = most.min(at - self.read);
+        }
+        match wires.peer_recv(self.id, most) {
+            Heard::Nothing => {}
+            Heard::Bytes(bytes) => {
+                self.read += bytes.len();
+                self.reader.push(&bytes);
+                self.take_pieces(books);
+            }
+            Heard::Fin => {
+                if self.reader.ends_with_close() {
+                    self.on_answer(books);
+                }
+                self.heard_end = true;
+            }
+            Heard::Rst => self.heard_end = true,
+        }
+    }
+
+    fn current<'a>(&self, books: &'a mut Books) -> &'a mut Entry {
+        assert!(self.answered < self.begun, "an answer without a request: {}", self.describe());
+        books.entries.get_mut(&self.nonces[self.answered]).unwrap()
+    }
+
+    fn take_pieces(&mut self, books: &mut Books) {
+        while let Some(piece) = self.reader.next() {
+            assert!(!self.must_close || self.status != 0, "bytes after an answer that ends the connection: {piece:?}");
+            match piece {
+                Piece::Head(head) => self.on_head(&head, books),
+                Piece::Content(bytes) => self.on_content(&bytes, books),
+                Piece::End => self.on_answer(books),
+            }
+        }
+    }
+
+    fn on_head(&mut self, head: &Head, books: &mut Books) {
+        let entry = self.current(books);
+        let status = head.status();
+        assert!(status == 100 || head.field("X-Trace-ID").is_some(), "{head:?}");
+        if status < 200 {
+            assert!(entry.spec.minor == 1, "an interim response to HTTP/1.0");
+            entry.interims_got += 1;
+            if status == 100 {
+                self.continues = true;
+            }
+            return self.reader.skip_body();
+        }
+        self.continues = true;
+        self.status = status;
+        self.made_here = head.field("X-Nonce").is_none();
+        if let Some(nonce) = head.field("X-Nonce") {
+            assert_eq!(nonce, entry.spec.nonce.to_string(), "another request's answer: {}", self.describe());
+            assert_eq!(status, entry.plan.status);
+        }
+        assert!(head.field("Date").is_some());
+        let is_bodiless = entry.spec.method == "HEAD" || matches!(status, 204 | 304);
+        let length = match head.framing() {
+            _ if is_bodiless => Length::Known(0),
+            Some(length) => length,
+            None => {
+                assert!(entry.spec.minor == 0, "an answer to HTTP/1.1 without framing: {head:?}");
+                Length::UntilClose
+            }
+        };
+        assert!(length != Length::Chunked || entry.spec.minor == 1, "chunks to HTTP/1.0");
+        let keeps = head.field("Connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
+        self.must_close = head.closes() || (entry.spec.minor == 0 && !keeps);
+        assert!(!keeps || !head.closes());
+        self.reader.begin_body(length);
+        self.content.clear();
+    }
+
+    fn on_content(&mut self, bytes: &[u8], books: &mut Books) {
+        let entry = self.current(books);
+        if !self.made_here {
+            let at = self.content.len();
+            let expected = entry.plan.content.get(at..at + bytes.len());
+            assert!(expected == Some(bytes), "wrong content at {at}+{} of the answer to {}", bytes.len(), entry.spec.nonce);
+        }
+        self.content.extend_from_slice(bytes);
+    }
+
+    /// An answer is whole.
+    fn on_answer(&mut self, books: &mut Books) {
+        let (status, made_here, length) = (self.status, self.made_here, self.content.len());
+        let content = String::from_utf8_lossy(&self.content).into_owned();
+        let entry = self.current(books);
+        assert!(entry.answered.is_none(), "answered twice");
+        entry.answered = Some((status, made_here, length));
+        if !made_here {
+            assert_eq!(entry.finished, Some((status, length)), "whole at the client, not at the origin: {}", entry.spec.nonce);
+        } else if status == 200 && entry.spec.method != "HEAD" && entry.spec.route == super::ledger::Route::Echo {
+            let end = format!("body: {} bytes\n", entry.spec.content.len());
+            assert!(content.ends_with(&end) && content.contains(&format!("/n/{} ", entry.spec.nonce)), "{content}");
+        }
+        self.status = 0;
+        self.answered += 1;
+    }
+}

@@ -1,0 +1,297 @@
+//! What was planned and what happened, request by request: every request has a number (its nonce), which stands in its
+//! target and keys the bytes of both bodies, so that a byte of one exchange in another is found.
+
+use super::socket::Line;
+use super::wire::Id;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// How a request's body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Bare,
+    Known,
+    Chunked,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    Proxy,
+    Echo,
+    Respond,
+    Nowhere,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// In its head: these lines are in it.
+    Head(&'static str),
+    /// No head at all, but these bytes.
+    Noise(&'static str),
+    /// In its chunked body, after half of it.
+    Chunk(&'static str),
+    /// More content than allowed.
+    Oversize,
+}
+
+/// One request, as the client means it.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub nonce: u64,
+    pub method: &'static str,
+    pub minor: u8,
+    pub framing: Framing,
+    pub content: Rc<[u8]>,
+    pub expects: bool,
+    pub closes: bool,
+    pub route: Route,
+    pub flaw: Option<Flaw>,
+}
+
+/// When the origin begins its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    AtHead,
+    AtEnd,
+    /// After so many bytes of content.
+    Within(usize),
+}
+
+/// How the answer's body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    Known,
+    Chunked,
+    UntilClose,
+    /// 204 and 304.
+    Bare,
+}
+
+/// What the origin does beyond answering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// RST, or FIN, before that byte of the answer.
+    ResetAt(usize),
+    FinAt(usize),
+    /// RST after so many bytes of content.
+    ResetWithin(usize),
+    /// FIN instead of an answer.
+    Leave,
+    /// It accepts, and says nothing.
+    Silent,
+    /// It reads no more of the content than so much, nor answers.
+    Deaf(usize),
+    /// Bytes after the answer.
+    Extra,
+    /// Another answer's head.
+    Malformed(&'static str),
+}
+
+/// One answer, as the origin means it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub when: When,
+    pub interims: Vec<u16>,
+    pub status: u16,
+    pub minor: u8,
+    pub frame: Frame,
+    pub content: Rc<[u8]>,
+    pub closes: bool,
+    pub fault: Fault,
+    /// Before that byte of the answer the origin waits so many milliseconds.
+    pub stall: Option<(usize, u64)>,
+}
+
+/// All that is known of one request.
+#[derive(Debug)]
+pub struct Entry {
+    pub spec: Spec,
+    pub plan: Plan,
+    /// It comes after one that ends its connection: no origin may see it.
+    pub is_forbidden: bool,
+    /// Its exchange must succeed.
+    pub is_sure: bool,
+    /// Times that an origin saw its head, and whether its content came whole.
+    pub seen: u32,
+    pub was_whole: bool,
+    /// Status and length of content of the answer that an origin finished.
+    pub finished: Option<(u16, usize)>,
+    pub interims_sent: u32,
+    /// What the client got: status, whether the proxy made it, content length.
+    pub answered: Option<(u16, bool, usize)>,
+    pub interims_got: u32,
+    /// Its first byte was sent, and its last.
+    pub was_begun: bool,
+    pub was_sent: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Books {
+    pub entries: BTreeMap<u64, Entry>,
+    pub lines: Vec<Line>,
+    /// Connections that the proxy began and the world has not looked at.
+    pub dialled: Vec<Id>,
+    /// Milliseconds that all actors together have stalled.
+    pub stalled: u64,
+}
+
+/// The content of a body: no two keys share as much as eight bytes.
+pub fn pattern(key: u64, len: usize) -> Rc<[u8]> {
+    let mut bytes = Vec::with_capacity(len + 8);
+    let mut block = (key + 1).wrapping_mul(0xd6e8_feb8_6659_fd93).rotate_left(29).wrapping_mul(0xa076_1d64_78bd_642f);
+    while bytes.len() < len {
+        block = block.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (block ^ (block >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bytes.extend_from_slice(&(mixed ^ (mixed >> 29)).to_ne_bytes());
+    }
+    bytes.truncate(len);
+    bytes.into()
+}
+
+/// `/…/n/<nonce>`
+pub fn nonce_of(target: &str) -> Option<u64> {
+    target.rsplit_once("/n/")?.1.parse().ok()
+}
+
+impl Spec {
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
+    }
+
+    /// Whether the connection can serve another request after it.
+    pub fn keeps(&self) -> bool {
+        !self.closes && !matches!(self.flaw, Some(Flaw::Head(_) | Flaw::Noise(_) | Flaw::Chunk(_)))
+    }
+
+    /// The bytes of the request, and how many of them are its head.
+    pub fn render(&self, rng: &mut fastrand::Rng) -> (Vec<u8>, usize) {
+        if let Some(Flaw::Noise(bytes)) = self.flaw {
+            return (bytes.as_bytes().to_vec(), bytes.len());
+        }
+        let prefix = match self.route {
+            Route::Proxy => ["", "http://sim.test"][usize::from(rng.u8(0..8) == 0)],
+            Route::Echo => "/echo",
+            Route::Respond => "/respond",
+            Route::Nowhere => "/nowhere",
+        };
+        let mut head = format!("{} {prefix}/n/{} HTTP/1.{}\r\n", self.method, self.nonce, self.minor);
+        if self.minor == 1 || rng.bool() {
+            head += "Host: sim.test\r\n";
+        }
+        let mut options = Vec::new();
+        if rng.u8(0..4) == 0 {
+            options.push("X-Gone");
+            head += "X-Gone: 1\r\nX-Forwarded-For: 6.6.6.6\r\nTE: trailers\r\nKeep-Alive: 5\r\n";
+        }
+        match (self.closes, self.minor) {
+            (true, 1) => options.push("close"),
+            (false, 0) => options.push("keep-alive"),
+            _ => {}
+        }
+        if !options.is_empty() {
+            head += &format!("Connection: {}\r\n", options.join(", "));
+        }
+        if rng.u8(0..8) == 0 {
+            head += &format!("X-Long: {}\r\n", "y".repeat(rng.usize(0..6000)));
+        }
+        match self.framing {
+            Framing::Bare => {}
+            Framing::Known => head += &format!("Content-Length: {}\r\n", self.content.len()),
+            Framing::Chunked => head += "Transfer-Encoding: chunked\r\n",
+        }
+        if self.expects {
+            head += "Expect: 100-continue\r\n";
+        }
+        if let Some(Flaw::Head(lines)) = self.flaw {
+            head += lines;
+        }
+        head += "\r\n";
+        let mut bytes = head.into_bytes();
+        let length = bytes.len();
+        match self.framing {
+            Framing::Chunked => self.render_chunks(&mut bytes, rng),
+            _ => bytes.extend_from_slice(&self.content),
+        }
+        (bytes, length)
+    }
+
+    fn render_chunks(&self, out: &mut Vec<u8>, rng: &mut fastrand::Rng) {
+        let mut rest = &self.content[..];
+        let largest = [3, 100, 5000, 100_000][rng.usize(0..4)].max(self.content.len() / 200);
+        while !rest.is_empty() {
+            if let Some(Flaw::Chunk(flaw)) = self.flaw.filter(|_| rest.len() <= self.content.len() / 2) {
+                return out.extend_from_slice(flaw.as_bytes());
+            }
+            let (now, later) = rest.split_at(rng.usize(1..=largest.min(rest.len())));
+            let extension = ["", "", "", ";a", ";name=\"q\\\"uoted\"", " ; b=c"][rng.usize(0..6)];
+            let zeros = ["", "", "000"][rng.usize(0..3)];
+            out.extend_from_slice(format!("{zeros}{:x}{extension}\r\n", now.len()).as_bytes());
+            out.extend_from_slice(now);
+            out.extend_from_slice(b"\r\n");
+            rest = later;
+        }
+        if let Some(Flaw::Chunk(flaw)) = self.flaw {
+            return out.extend_from_slice(flaw.as_bytes());
+        }
+        let end = ["0\r\n\r\n", "0\r\n\r\n", "000;x=y\r\n\r\n", "0\r\nX-Sum: 1\r\nContent-Length: 7\r\n\r\n"][rng.usize(0..4)];
+        out.extend_from_slice(end.as_bytes());
+    }
+}
+
+impl Plan {
+    /// Length of the answer's content as the client is to see it.
+    pub fn length(&self, method: &str) -> usize {
+        if method == "HEAD" || self.frame == Frame::Bare { 0 } else { self.content.len() }
+    }
+
+    /// The bytes of the answer.
+    pub fn render(&self, nonce: u64, method: &str, rng: &mut fastrand::Rng) -> Vec<u8> {
+        let mut out = Vec::new();
+        for status in &self.interims {
+            out.extend_from_slice(format!("HTTP/1.1 {status} Wait\r\nLink: </x>\r\n\r\n").as_bytes());
+        }
+        if let Fault::Malformed(head) = self.fault {
+            out.extend_from_slice(head.as_bytes());
+            return out;
+        }
+        let mut head = format!("HTTP/1.{} {} Fine\r\nX-Nonce: {nonce}\r\nServer: sim\r\n", self.minor, self.status);
+        match self.frame {
+            Frame::Known => head += &format!("Content-Length: {}\r\n", self.content.len()),
+            Frame::Chunked => head += "Transfer-Encoding: chunked\r\n",
+            Frame::UntilClose | Frame::Bare => {}
+        }
+        if self.closes {
+            head += "Connection: close\r\n";
+        } else if self.minor == 0 {
+            head += "Connection: keep-alive\r\n";
+        }
+        if rng.u8(0..6) == 0 {
+            head += &format!("X-Long: {}\r\n", "z".repeat(rng.usize(0..6000)));
+        }
+        head += "\r\n";
+        out.extend_from_slice(head.as_bytes());
+        if self.length(method) == 0 && (self.frame != Frame::Chunked || method == "HEAD") {
+            return out;
+        }
+        if self.frame == Frame::Chunked {
+            let mut rest = &self.content[..];
+            let largest = [3, 100, 5000, 100_000][rng.usize(0..4)].max(self.content.len() / 200);
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rng.usize(1..=largest.min(rest.len())));
+                let extension = ["", "", "", ";a=b"][rng.usize(0..4)];
+                out.extend_from_slice(format!("{:X}{extension}\r\n", now.len()).as_bytes());
+                out.extend_from_slice(now);
+                out.extend_from_slice(b"\r\n");
+                rest = later;
+            }
+            out.extend_from_slice(if rng.bool() { b"0\r\n\r\n" } else { b"0\r\nX-Sum: 2\r\n\r\n" });
+        } else {
+            out.extend_from_slice(&self.content);
+        }
+        out
+    }
+}

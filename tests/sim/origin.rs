@@ -1,0 +1,287 @@
+//! One connection at an origin: it reads requests strictly, and answers as was planned for each.
+
+use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Route, When};
+use super::parse::{Head, Length, Piece, Reader};
+use super::wire::{Heard, Id, Wires};
+
+/// How it ends an idle connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    Fin,
+    Rst,
+    /// Unasked bytes, then FIN.
+    Noise,
+}
+
+/// See the module.
+pub struct Origin {
+    pub id: Id,
+    pub server: usize,
+    /// Most bytes sent, and read, at once.
+    pub grain: usize,
+    pub sip: usize,
+    /// Leaves so long after it became idle (microseconds), this way.
+    pub patience: Option<(u64, Leave)>,
+    reader: Reader,
+    /// The request being read or answered.
+    nonce: Option<u64>,
+    request_ended: bool,
+    content_at: usize,
+    out: Vec<u8>,
+    out_at: usize,
+    is_answering: bool,
+    stalled: bool,
+    wake: u64,
+    idle_due: u64,
+    sent_fin: bool,
+    pub is_gone: bool,
+}
+
+impl Origin {
+    pub fn new(id: Id, server: usize) -> Self {
+        Self {
+            id,
+            server,
+            grain: usize::MAX,
+            sip: usize::MAX,
+            patience: None,
+            reader: Reader::new(),
+            nonce: None,
+            request_ended: false,
+            content_at: 0,
+            out: Vec::new(),
+            out_at: 0,
+            is_answering: false,
+            stalled: false,
+            wake: 0,
+            idle_due: 0,
+            sent_fin: false,
+            is_gone: false,
+        }
+    }
+
+    pub fn describe(&self) -> String {
+        let Self { id, server, nonce, request_ended, content_at, is_answering, out_at, is_gone, .. } = self;
+        format!(
+            "origin {id} of server {server}: {nonce:?}, content {content_at}, ended {request_ended}, answering {is_answering} \
+             {out_at}/{}, gone {is_gone}",
+            self.out.len()
+        )
+    }
+
+    pub fn can_act(&self, wires: &Wires, books: &Books, now: u64) -> bool {
+        if self.is_gone {
+            return false;
+        }
+        self.can_hear(wires, books, now) || self.can_answer(wires, now) || (self.idle_due > 0 && now >= self.idle_due)
+    }
+
+    pub fn wake(&self, now: u64) -> Option<u64> {
+        [self.wake, self.idle_due].into_iter().filter(|&at| at > now && !self.is_gone).min()
+    }
+
+    fn fault(&self, books: &Books) -> Fault {
+        self.nonce.map_or(Fault::None, |nonce| books.entries[&nonce].plan.fault)
+    }
+
+    fn can_hear(&self, wires: &Wires, books: &Books, now: u64) -> bool {
+        let is_deaf = matches!(self.fault(books), Fault::Deaf(n) if self.content_at >= n);
+        // One request at a time: the next is read when this one is done.
+        now >= self.wake && wires.peer_hears(self.id) && (!is_deaf || wires.peer_waiting(self.id) == 0)
+    }
+
+    fn can_answer(&self, wires: &Wires, now: u64) -> bool {
+        self.is_answering && now >= self.wake && !self.sent_fin && (wires.peer_room(self.id) > 0 || self.out_at == self.out.len())
+    }
+
+    pub fn act(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        let (hears, answers) = (self.can_hear(wires, books, now), self.can_answer(wires, now));
+        if answers && (!hears || wires.rng.bool()) {
+            self.answer(wires, books, now);
+        } else if hears {
+            self.hear(wires, books, now);
+        } else if self.idle_due > 0 && now >= self.idle_due {
+            self.leave_idle(wires);
+        }
+    }
+
+    fn leave_idle(&mut self, wires: &mut Wires) {
+        self.is_gone = true;
+        match self.patience {
+            // A RST may destroy what the proxy has not read: not polite before that.
+            Some((_, Leave::Rst)) if wires.is_read(self.id) => wires.peer_rst(self.id),
+            Some((_, Leave::Noise)) => {
+                wires.peer_send(self.id, b"HTTP/1.1 408 Too Slow\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                wires.peer_close(self.id);
+            }
+            _ => wires.peer_close(self.id),
+        }
+    }
+
+    fn hear(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        match wires.peer_recv(self.id, self.sip) {
+            Heard::Nothing => {}
+            Heard::Bytes(bytes) => {
+                self.reader.push(&bytes);
+                self.take_pieces(wires, books, now);
+            }
+            // The proxy gave the connection up, or closes an idle one.
+            Heard::Fin | Heard::Rst => {
+                self.is_gone = true;
+                wires.peer_close(self.id);
+            }
+        }
+    }
+
+    fn take_pieces(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        while !self.is_gone
+            && let Some(piece) = self.reader.next()
+        {
+            match piece {
+                Piece::Head(head) => self.on_head(&head, wires, books),
+                Piece::Content(bytes) => self.on_content(&bytes, books),
+                Piece::End => self.on_end(books),
+            }
+            self.consider(wires, books, now);
+        }
+    }
+
+    fn on_head(&mut self, head: &Head, wires: &mut Wires, books: &mut Books) {
+        assert!(self.nonce.is_none(), "a request before the answer to the one before it: {}", self.describe());
+        let mut words = head.first.split(' ');
+        let (method, target, version) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        assert!(version == "HTTP/1.1" && words.next().is_none(), "{:?}", head.first);
+        let nonce = super::ledger::nonce_of(target).unwrap_or_else(|| panic!("{:?}", head.first));
+        assert_eq!(target, format!("/n/{nonce}"), "origin-form");
+        let entry = books.entries.get_mut(&nonce).unwrap();
+        assert!(!entry.is_forbidden, "a request that was never to come here: {nonce}");
+        assert!(!matches!(entry.spec.flaw, Some(Flaw::Head(_) | Flaw::Noise(_))), "a refused request came through: {head:?}");
+        assert_eq!(entry.spec.route, Route::Proxy);
+        assert_eq!(method, entry.spec.method);
+        entry.seen += 1;
+        assert!(entry.seen == 1 || entry.spec.is_idempotent(), "{nonce} came twice");
+        assert!(entry.seen <= 2, "{nonce} came three times");
+        let host = head.field("Host").unwrap_or_else(|| panic!("no Host: {head:?}"));
+        assert!(host == "sim.test" || (entry.spec.minor == 0 && host.starts_with("origin-")), "{host}");
+        assert_eq!(head.field("X-Forwarded-For"), Some("10.9.8.7"), "{head:?}");
+        for name in ["X-Gone", "Keep-Alive"] {
+            assert!(head.field(name).is_none(), "{head:?}");
+        }
+        assert!(head.field("X-Trace-ID").is_some() && head.field("Via").is_some());
+        assert_eq!(head.field("Expect").is_some(), entry.spec.expects);
+        let length = match (entry.spec.framing, head.framing()) {
+            (Framing::Bare, None) => Length::Known(0),
+            (Framing::Bare, Some(Length::Known(0))) => Length::Known(0),
+            (Framing::Known, Some(Length::Known(n))) if n == entry.spec.content.len() as u64 => Length::Known(n),
+            (Framing::Known, None) if entry.spec.content.is_empty() => Length::Known(0),
+            (Framing::Chunked, Some(Length::Chunked)) => Length::Chunked,
+            (framing, length) => panic!("framed as {length:?}, sent as {framing:?}"),
+        };
+        self.reader.begin_body(length);
+        (self.nonce, self.request_ended, self.content_at) = (Some(nonce), false, 0);
+        (self.is_answering, self.stalled, self.idle_due) = (false, false, 0);
+        self.out = entry.plan.render(nonce, method, &mut wires.rng);
+        self.out_at = 0;
+    }
+
+    fn on_content(&mut self, bytes: &[u8], books: &mut Books) {
+        let entry = &books.entries[&self.nonce.unwrap()];
+        let (at, end) = (self.content_at, self.content_at + bytes.len());
+        assert!(entry.spec.content.get(at..end) == Some(bytes), "wrong content at {at}..{end} of {}", entry.spec.nonce);
+        self.content_at = end;
+    }
+
+    fn on_end(&mut self, books: &mut Books) {
+        let entry = books.entries.get_mut(&self.nonce.unwrap()).unwrap();
+        assert_eq!(self.content_at, entry.spec.content.len(), "the content of {} is cut, and looks whole", entry.spec.nonce);
+        assert!(entry.spec.flaw.is_none(), "a request with a flaw came whole");
+        entry.was_whole = true;
+        self.request_ended = true;
+    }
+
+    /// After each piece: is it time to answer, or to go?
+    fn consider(&mut self, wires: &mut Wires, books: &Books, now: u64) {
+        let Some(nonce) = self.nonce else { return };
+        let plan = &books.entries[&nonce].plan;
+        match plan.fault {
+            Fault::ResetWithin(n) if self.content_at >= n || self.request_ended => {
+                self.is_gone = true;
+                return wires.peer_rst(self.id);
+            }
+            Fault::Leave if self.request_ended => {
+                self.is_gone = true;
+                return wires.peer_close(self.id);
+            }
+            Fault::Silent | Fault::Deaf(_) => return,
+            _ => {}
+        }
+        let is_time = match plan.when {
+            When::AtHead => true,
+            When::AtEnd => self.request_ended,
+            When::Within(n) => self.content_at >= n || self.request_ended,
+        };
+        self.is_answering |= is_time && !self.sent_fin;
+        self.finish(wires, books, now);
+    }
+
+    fn answer(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        let nonce = self.nonce.unwrap();
+        let entry = books.entries.get_mut(&nonce).unwrap();
+        let (plan, method) = (&entry.plan, entry.spec.method);
+        let mut end = self.out.len().min(self.out_at.saturating_add(self.grain));
+        if let (Some((at, wait)), false) = (plan.stall, self.stalled) {
+            if self.out_at >= at.min(self.out.len()) {
+                self.stalled = true;
+                self.wake = now + wait * 1000;
+                books.stalled += wait;
+                return;
+            }
+            end = end.min(at);
+        }
+        if let Fault::ResetAt(at) | Fault::FinAt(at) = plan.fault {
+            if self.out_at >= at {
+                self.is_gone = true;
+                if matches!(plan.fault, Fault::ResetAt(_)) {
+                    return wires.peer_rst(self.id);
+                }
+                // A body until close that ends early is whole all the same.
+                let head = self.out.windows(4).rposition(|w| w == b"\r\n\r\n").map_or(usize::MAX, |end| end + 4);
+                if plan.frame == Frame::UntilClose && at >= self.out.len() - plan.length(method).min(self.out.len()) && head != usize::MAX {
+                    entry.finished = Some((plan.status, at - (self.out.len() - plan.length(method))));
+                }
+                return wires.peer_close(self.id);
+            }
+            end = end.min(at);
+        }
+        self.out_at += wires.peer_send(self.id, &self.out[self.out_at..end]);
+        if self.out_at == self.out.len() {
+            if !matches!(plan.fault, Fault::Malformed(_)) {
+                entry.finished = Some((plan.status, plan.length(method)));
+                entry.interims_sent += plan.interims.len() as u32;
+            }
+            if plan.fault == Fault::Extra {
+                wires.peer_send(self.id, b"HTTP/1.1 200 Unasked\r\nContent-Length: 5\r\n\r\nextra");
+            }
+        }
+        self.finish(wires, books, now);
+    }
+
+    /// The answer is out: closes, or waits for the next request.
+    fn finish(&mut self, wires: &mut Wires, books: &Books, now: u64) {
+        let Some(nonce) = self.nonce.filter(|_| self.is_answering && self.out_at == self.out.len()) else { return };
+        let Entry { plan, spec, .. } = &books.entries[&nonce];
+        let ends = plan.closes || (plan.frame == Frame::UntilClose && spec.method != "HEAD") || matches!(plan.fault, Fault::Malformed(_));
+        if ends && !self.sent_fin {
+            self.sent_fin = true;
+            wires.peer_fin(self.id);
+        }
+        if !self.request_ended {
+            return;
+        }
+        self.is_answering = false;
+        self.nonce = None;
+        if !ends && let Some((patience, _)) = self.patience {
+            self.idle_due = (now + patience).max(1);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What a seed makes of a world: its configuration, its network, who takes part and how they behave.
+
+use super::client::{Client, Quit};
+use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Plan, Route, Spec, When, pattern};
+use super::origin::Leave;
+use super::socket::Roads;
+use tidegate::config::model::{Action, Config, Matcher, NewRequests, Upstream};
+use tidegate::config::{Sources, load};
+
+/// The general conditions of a world.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// Everybody is polite, nothing fails, and time passes only while actors wait: every request must succeed.
+    pub is_calm: bool,
+    pub workers: usize,
+    pub servers: usize,
+    /// Time jumps ahead at random.
+    pub jumps: bool,
+    pub mtu: usize,
+    pub max_buffer: usize,
+    pub max_content: usize,
+    pub clients: usize,
+    /// Connections to each server.
+    pub places: usize,
+    pub doors: usize,
+    pub descriptors: usize,
+    pub roads: Roads,
+    /// Origins close idle connections.
+    pub leaves_idle: bool,
+    /// Each server has a first address that refuses.
+    pub has_decoys: bool,
+    /// Steps after which the process drains.
+    pub drain_at: Option<u64>,
+}
+
+/// Limit of content in every world.
+const MAX_BODY: usize = 400_000;
+
+impl Weather {
+    pub fn draw(rng: &mut fastrand::Rng) -> Self {
+        let is_calm = rng.u8(0..5) < 2;
+        let is_scarce = rng.u8(0..3) == 0;
+        let max_content = [300, 5_000, 40_000, 300_000][rng.usize(0..4)];
+        let mtu = [1, 60, 1460, 16_000, 64_000][rng.usize(0..5)].max(max_content / 300);
+        let max_buffer = [500, 4_000, 20_000, 200_000][rng.usize(0..4)].max(max_content / 100);
+        let wild = |rng: &mut fastrand::Rng, percent: u8| if !is_calm && rng.bool() { rng.u8(0..percent) } else { 0 };
+        Self {
+            is_calm,
+            workers: rng.usize(1..=2),
+            servers: rng.usize(1..=3),
+            jumps: !is_calm && rng.bool(),
+            mtu,
+            max_buffer,
+            max_content,
+            clients: rng.usize(1..=8),
+            places: if is_scarce { rng.usize(1..=3) } else { 100 },
+            doors: if rng.u8(0..5) == 0 { rng.usize(1..=3) } else { 100 },
+            descriptors: if rng.u8(0..5) == 0 { rng.usize(2..=8) } else { 1000 },
+            roads: Roads { refused: wild(rng, 30), ignored: wild(rng, 20), unreachable: wild(rng, 10), starved: wild(rng, 10) },
+            leaves_idle: rng.u8(0..3) == 0,
+            has_decoys: rng.u8(0..6) == 0,
+            drain_at: (!is_calm && rng.u8(0..5) == 0).then(|| rng.u64(0..3000)),
+        }
+    }
+
+    /// Whether anything but an actor's own fault can make a request fail.
+    pub fn is_fair(&self) -> bool {
+        let Roads { refused, ignored, unreachable, starved } = self.roads;
+        let is_ample = self.places == 100 && self.doors == 100 && self.descriptors == 1000;
+        !self.jumps && is_ample && refused + ignored + unreachable + starved == 0 && self.drain_at.is_none()
+    }
+
+    pub fn config(&self, rng: &mut fastrand::Rng) -> Config {
+        let mut config = load(Sources { alone: true, ..Sources::default() }).map_err(|_| "the defaults do not load").unwrap().config;
+        config.workers = self.workers;
+        config.limits.buffer_size = [4096, 4096, 16_384, 65_536][rng.usize(0..4)];
+        config.limits.max_body_size = MAX_BODY as u64;
+        config.limits.max_conns_per_upstream = self.places;
+        config.limits.max_client_conns = self.doors;
+        config.limits.upstream_idle_conns = [1, 64, 64][rng.usize(0..3)];
+        config.shutdown.grace_ms = rng.u32(1..3000);
+        config.shutdown.new_requests = if rng.bool() { NewRequests::Reject } else { NewRequests::Refuse };
+        let timeouts = &mut config.timeouts;
+        // In calm weather every wait is longer than any single stall, and shorter than two of them.
+        let mut draw = |from: u32| if self.is_calm { 1000 } else { rng.u32(from..2000) };
+        timeouts.connect_ms = draw(10);
+        timeouts.read_ms = draw(50);
+        timeouts.write_ms = draw(50);
+        timeouts.client_request_line_ms = draw(50);
+        timeouts.client_header_ms = draw(50);
+        timeouts.client_body_ms = draw(50);
+        timeouts.client_write_ms = draw(50);
+        timeouts.client_keepalive_ms = draw(50);
+        timeouts.upstream_keepalive_ms = draw(1);
+        timeouts.queue_ms = if self.is_calm { 80_000_000 } else { draw(0) };
+        timeouts.total_ms = if self.is_calm || rng.bool() { 0 } else { rng.u32(100..4000) };
+        if timeouts.total_ms > 0 {
+            let one = [&mut timeouts.read_ms, &mut timeouts.write_ms, &mut timeouts.client_body_ms].into_iter().nth(rng.usize(0..6));
+            one.into_iter().for_each(|one| *one = 0);
+        }
+        let upstream = |index: usize| Upstream {
+            name: format!("origin-{index}"),
+            host: format!("origin-{index}.test"),
+            port: 80,
+            tls: false,
+            weight: 1,
+        };
+        config.pools[0].upstreams = (0..self.servers).map(upstream).collect();
+        config.pools[0].timeouts = config.timeouts.clone();
+        let actions = [
+            ("/echo", Action::Echo { name: "sim".into() }),
+            ("/respond", Action::Respond { status: 200, body: "fixed".into() }),
+            ("/nowhere", Action::Unbuilt),
+        ];
+        config.routes = actions
+            .into_iter()
+            .map(|(prefix, action)| tidegate::config::model::Route {
+                name: prefix.into(),
+                matcher: Matcher { path_prefix: Some(prefix.into()), ..Matcher::default() },
+                action,
+                timeouts: config.timeouts.clone(),
+                max_body_size: MAX_BODY as u64,
+            })
+            .collect();
+        config
+    }
+
+    fn size(&self, rng: &mut fastrand::Rng) -> usize {
+        let max = match rng.u8(0..8) {
+            0 => return 0,
+            1..=4 => 200,
+            5 | 6 => self.max_content / 8 + 1,
+            _ => self.max_content,
+        };
+        rng.usize(0..=max)
+    }
+
+    /// How long an actor stalls, and at which byte.
+    fn stall(&self, most: usize, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
+        let longest = if self.is_calm { 900 } else { 3000 };
+        (rng.u8(0..3) == 0).then(|| (rng.usize(0..=most), rng.u64(1..=longest)))
+    }
+
+    fn spec(&self, nonce: u64, rng: &mut fastrand::Rng) -> Spec {
+        let method = ["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "PUT", "DELETE"][rng.usize(0..9)];
+        let minor = u8::from(rng.u8(0..6) != 0);
+        let framing = match (method, rng.u8(0..4)) {
+            ("POST" | "PUT", 0 | 1) if minor == 1 => Framing::Chunked,
+            ("POST" | "PUT", _) => Framing::Known,
+            (_, 0) if minor == 1 => [Framing::Known, Framing::Chunked][rng.usize(0..2)],
+            _ => Framing::Bare,
+        };
+        let content = if framing == Framing::Bare { pattern(0, 0) } else { pattern(2 * nonce, self.size(rng)) };
+        let route = match rng.u8(0..20) {
+            0 | 1 => Route::Echo,
+            2 => Route::Respond,
+            3 => Route::Nowhere,
+            _ => Route::Proxy,
+        };
+        let expects = minor == 1 && !content.is_empty() && rng.u8(0..4) == 0;
+        let mut spec = Spec { nonce, method, minor, framing, content, expects, closes: rng.u8(0..10) == 0, route, flaw: None };
+        if !self.is_calm && rng.u8(0..15) == 0 {
+            self.spoil(&mut spec, rng);
+        }
+        spec
+    }
+
+    fn spoil(&self, spec: &mut Spec, rng: &mut fastrand::Rng) {
+        let heads = [
+            "A : b\r\n",
+            "A: b\r\n c\r\n",
+            "A\r\n",
+            "Host: other\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "A: \u{0}\r\n",
+            "A: b\nB: c\r\n",
+        ];
+        let noise = ["GET / HTTP/2.0\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{0}\u{0}\r\n\r\n", "GET /\r\n\r\n", "\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n"];
+        let chunks = ["x\r\n", "5 \r\n", "-1\r\n", "ffffffffffffffff1\r\n", "1\r\nab", "5\n", ";\r\n"];
+        spec.expects = false;
+        spec.flaw = Some(match rng.u8(0..4) {
+            0 => Flaw::Noise(noise[rng.usize(0..noise.len())]),
+            1 if spec.framing == Framing::Chunked && spec.content.len() > 1 => Flaw::Chunk(chunks[rng.usize(0..chunks.len())]),
+            2 if spec.framing != Framing::Bare && self.max_content > 10_000 => {
+                spec.content = pattern(2 * spec.nonce, MAX_BODY + rng.usize(1..2000));
+                Flaw::Oversize
+            }
+            _ => {
+                // A second Host is only wrong where there is a first one.
+                spec.minor = 1;
+                Flaw::Head(heads[rng.usize(0..heads.len())])
+            }
+        });
+    }
+
+    fn plan(&self, spec: &Spec, rng: &mut fastrand::Rng) -> Plan {
+        let frame = match rng.u8(0..10) {
+            0 => Frame::Bare,
+            1 | 2 => Frame::UntilClose,
+            3..=5 => Frame::Chunked,
+            _ => Frame::Known,
+        };
+        let content = if frame == Frame::Bare { pattern(0, 0) } else { pattern(2 * spec.nonce + 1, self.size(rng)) };
+        let status = match frame {
+            Frame::Bare => [204, 304][rng.usize(0..2)],
+            _ => [200, 200, 200, 404, 500, 302][rng.usize(0..6)],
+        };
+        let when = match rng.u8(0..6) {
+            0 => When::AtHead,
+            1 => When::Within(rng.usize(0..=spec.content.len())),
+            _ => When::AtEnd,
+        };
+        let mut interims: Vec<u16> = (0..rng.usize(0..3)).map(|_| 103).filter(|_| rng.u8(0..4) == 0).collect();
+        if spec.expects && rng.u8(0..4) != 0 {
+            interims.push(100);
+        }
+        // A HEAD's answer until close has no length, and no end but its head's.
+        let minor = if frame == Frame::Chunked || !interims.is_empty() { 1 } else { u8::from(rng.u8(0..5) != 0) };
+        let mut plan =
+            Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None };
+        if !plan.interims.is_empty() && spec.expects {
+            // 100 (Continue) is worth something only before the content.
+            plan.when = When::AtHead;
+        }
+        plan.stall = self.stall(plan.content.len() + 200, rng);
+        if !self.is_calm && rng.u8(0..5) == 0 {
+            plan.fault = self.fault(spec, &plan, rng);
+        }
+        plan
+    }
+
+    fn fault(&self, spec: &Spec, plan: &Plan, rng: &mut fastrand::Rng) -> Fault {
+        let answer = plan.content.len() + 300;
+        let heads = [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
+            "HTTP/2 200\r\n\r\n",
+            "<html>\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+        ];
+        match rng.u8(0..9) {
+            0 | 1 => Fault::ResetAt(rng.usize(0..answer)),
+            2 | 3 => Fault::FinAt(rng.usize(0..answer)),
+            4 => Fault::ResetWithin(rng.usize(0..=spec.content.len())),
+            5 => Fault::Leave,
+            6 => Fault::Silent,
+            7 => [Fault::Deaf(rng.usize(0..=spec.content.len())), Fault::Extra][usize::from(plan.frame != Frame::UntilClose && rng.bool())],
+            _ => Fault::Malformed(heads[rng.usize(0..heads.len())]),
+        }
+    }
+
+    /// A client with its requests, which are entered into the books.
+    pub fn client(&self, id: usize, next_nonce: &mut u64, books: &mut Books, rng: &mut fastrand::Rng) -> Client {
+        let mut nonces = Vec::new();
+        let mut is_over = false;
+        let is_polite = self.is_calm || rng.u8(0..3) != 0;
+        let mut total = 0;
+        for _ in 0..rng.usize(1..=6) {
+            let nonce = *next_nonce;
+            *next_nonce += 1;
+            let spec = self.spec(nonce, rng);
+            let plan = self.plan(&spec, rng);
+            total += spec.content.len() + 200;
+            let is_forbidden = is_over || (spec.flaw == Some(Flaw::Oversize) && spec.framing == Framing::Known);
+            // An idle connection that is just being closed can be replaced only for what may be sent twice.
+            let is_safe = !self.leaves_idle || (spec.is_idempotent() && spec.framing == Framing::Bare);
+            let is_good = is_polite && plan.fault == Fault::None && spec.flaw.is_none() && !is_over;
+            let is_sure = is_good && is_safe && (self.is_calm || (self.is_fair() && plan.stall.is_none()));
+            is_over |= !spec.keeps();
+            nonces.push(nonce);
+            let entry = Entry {
+                spec,
+                plan,
+                is_forbidden,
+                is_sure,
+                seen: 0,
+                was_whole: false,
+                finished: None,
+                interims_sent: 0,
+                answered: None,
+                interims_got: 0,
+                was_begun: false,
+                was_sent: false,
+            };
+            books.entries.insert(nonce, entry);
+            if is_over && (is_polite || rng.bool()) {
+                break;
+            }
+        }
+        let mut client = Client::new(id, nonces);
+        client.depth = [1, 1, 2, 6][rng.usize(0..4)];
+        client.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(total / 300);
+        client.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.max_content / 300);
+        client.half_closes = rng.u8(0..5) == 0;
+        client.send_stall = self.stall(total, rng);
+        client.read_stall = self.stall(self.max_content, rng);
+        if !is_polite {
+            let (sending, reading) = (rng.usize(0..=total), rng.usize(0..=self.max_content));
+            client.quit = match rng.u8(0..8) {
+                0 => Quit::Never,
+                1 => Quit::ResetAfterSending(sending),
+                2 => Quit::ResetAfterReading(reading),
+                3 => Quit::CloseAfterSending(sending),
+                4 => Quit::MuteAfter(sending),
+                5 => Quit::DeafAfter(reading),
+                6 => Quit::FinAfter(sending),
+                _ => Quit::ResetAfterReading(1),
+            };
+        }
+        if !self.is_calm && (client.send_stall.is_some() || client.read_stall.is_some()) {
+            // A stall may outlast a timeout.
+            client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
+        }
+        client
+    }
+
+    /// After how long an origin closes an idle connection (microseconds), and how.
+    pub fn patience(&self, rng: &mut fastrand::Rng) -> Option<(u64, Leave)> {
+        let leave = [Leave::Fin, Leave::Fin, Leave::Rst, Leave::Noise][rng.usize(0..4)];
+        (self.leaves_idle && rng.bool()).then(|| ([0, 1, 50, 100_000][rng.usize(0..4)], leave))
+    }
+}

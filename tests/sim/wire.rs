@@ -1,0 +1,527 @@
+//! TCP in memory: what a kernel does between two parties, and exactly the edges that epoll would give to one of them.
+//!
+//! ```text
+//!     peer                                                     proxy
+//!      send --> air (its send buffer) --> rx (receive queue) --> read
+//!      recv <-- inbox (receive queue) <-- tx (send buffer)  <-- write
+//! ```
+//!
+//! Bytes move one segment at a time, when the world says so or in the middle of the proxy's own calls. A FIN travels behind
+//! the bytes; a RST overtakes them, and may or may not destroy what the other side had not read yet.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use tidegate::net::link::Edge;
+use tidegate::net::token::Source;
+
+/// Index of a connection; never used again within a world.
+pub type Id = usize;
+
+/// What becomes of a connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Accepted,
+    Refused,
+    /// SYNs go nowhere.
+    Ignored,
+}
+
+/// One connection, both ends.
+#[derive(Debug)]
+pub struct Conn {
+    /// Of the proxy's end: which worker has it, and under which token (none in the accept queue).
+    pub worker: usize,
+    pub source: Option<Source>,
+    /// Index of the server, for connections that the proxy made.
+    pub server: Option<usize>,
+    /// Until the handshake is over.
+    connecting: Option<Fate>,
+    /// It never was a connection.
+    is_refused: bool,
+
+    air: VecDeque<u8>,
+    air_capacity: usize,
+    air_fin: bool,
+    /// The peer sent a RST that is on its way.
+    air_rst: bool,
+    rx: VecDeque<u8>,
+    rx_capacity: usize,
+    rx_fin: bool,
+    is_reset: bool,
+    /// Of the socket, reported once.
+    error: Option<ErrorKind>,
+
+    tx: VecDeque<u8>,
+    tx_capacity: usize,
+    tx_fin: bool,
+    /// A write was refused or short, or a poll found no room: space that comes free is an edge.
+    is_nospace: bool,
+    inbox: VecDeque<u8>,
+    inbox_capacity: usize,
+    inbox_fin: bool,
+    inbox_rst: bool,
+
+    /// Something happened since the last poll.
+    is_triggered: bool,
+    /// The proxy closed its socket.
+    pub is_dropped: bool,
+    resets_on_close: bool,
+    /// The peer closed its socket: what arrives there is answered with a RST.
+    is_deaf: bool,
+    /// Bytes that the proxy read and wrote.
+    pub read: u64,
+    pub written: u64,
+}
+
+/// What a peer finds in its receive queue.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    Bytes(Vec<u8>),
+    Nothing,
+    Fin,
+    Rst,
+}
+
+/// All connections of a world.
+pub struct Wires {
+    pub conns: Vec<Conn>,
+    pub rng: fastrand::Rng,
+    /// Longest segment.
+    pub mtu: usize,
+    /// Percent of the proxy's reads and writes during which the network goes on.
+    pub bustle: u8,
+    /// Largest send or receive buffer.
+    pub max_buffer: usize,
+    /// Calls of the proxy that moved something, and all of them in this turn.
+    pub transfers: u64,
+    pub calls: u64,
+    pub trace: bool,
+}
+
+impl Wires {
+    pub fn new(seed: u64, mtu: usize, max_buffer: usize, trace: bool) -> Self {
+        let rng = fastrand::Rng::with_seed(seed);
+        Self { conns: Vec::new(), rng, mtu, bustle: 20, max_buffer, transfers: 0, calls: 0, trace }
+    }
+
+    fn buffer_size(&mut self) -> usize {
+        let max = self.max_buffer;
+        if self.rng.u8(0..4) == 0 { self.rng.usize(1..=max.min(600)) } else { self.rng.usize(max / 4..=max) }
+    }
+
+    /// A connection; `connecting` if the proxy makes it, and done already if a client does.
+    pub fn open(&mut self, worker: usize, server: Option<usize>, connecting: Option<Fate>) -> Id {
+        let [air_capacity, rx_capacity, tx_capacity, inbox_capacity] = std::array::from_fn(|_| self.buffer_size());
+        self.conns.push(Conn {
+            worker,
+            source: None,
+            server,
+            connecting,
+            is_refused: false,
+            air: VecDeque::new(),
+            air_capacity,
+            air_fin: false,
+            air_rst: false,
+            rx: VecDeque::new(),
+            rx_capacity,
+            rx_fin: false,
+            is_reset: false,
+            error: None,
+            tx: VecDeque::new(),
+            tx_capacity,
+            tx_fin: false,
+            is_nospace: false,
+            inbox: VecDeque::new(),
+            inbox_capacity,
+            inbox_fin: false,
+            inbox_rst: false,
+            is_triggered: false,
+            is_dropped: false,
+            resets_on_close: false,
+            is_deaf: false,
+            read: 0,
+            written: 0,
+        });
+        self.conns.len() - 1
+    }
+
+    fn note(&self, id: Id, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("    wire {id} {:?}: {}", self.conns[id].source, what());
+        }
+    }
+
+    // The peer's side.
+
+    /// Room in the peer's send buffer.
+    pub fn peer_room(&self, id: Id) -> usize {
+        let conn = &self.conns[id];
+        if conn.air_fin || conn.is_over() { 0 } else { conn.air_capacity - conn.air.len().min(conn.air_capacity) }
+    }
+
+    pub fn peer_send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.peer_room(id));
+        self.conns[id].air.extend(&bytes[..n]);
+        n
+    }
+
+    /// Whether [`Wires::peer_recv`] has anything but nothing.
+    pub fn peer_hears(&self, id: Id) -> bool {
+        let conn = &self.conns[id];
+        !conn.inbox.is_empty() || conn.inbox_fin || conn.inbox_rst
+    }
+
+    /// Bytes in the peer's receive queue.
+    pub fn peer_waiting(&self, id: Id) -> usize {
+        self.conns[id].inbox.len()
+    }
+
+    pub fn peer_recv(&mut self, id: Id, max: usize) -> Heard {
+        let n = max.min(self.conns[id].inbox.len());
+        self.note(id, || {
+            let heard: Vec<u8> = self.conns[id].inbox.iter().take(n).copied().collect();
+            format!("the peer hears {n} bytes: {}", heard.escape_ascii().to_string().chars().take(300).collect::<String>())
+        });
+        let conn = &mut self.conns[id];
+        match (n, conn.inbox_rst, conn.inbox_fin) {
+            (1.., ..) => Heard::Bytes(conn.inbox.drain(..n).collect()),
+            (_, true, _) => Heard::Rst,
+            (_, _, true) => Heard::Fin,
+            _ => Heard::Nothing,
+        }
+    }
+
+    /// Whether the proxy has read all that the peer sent.
+    pub fn is_read(&self, id: Id) -> bool {
+        self.conns[id].air.is_empty() && self.conns[id].rx.is_empty()
+    }
+
+    pub fn peer_fin(&mut self, id: Id) {
+        self.note(id, || "the peer sends FIN".into());
+        self.conns[id].air_fin = true;
+    }
+
+    pub fn peer_rst(&mut self, id: Id) {
+        self.note(id, || "the peer sends RST".into());
+        let conn = &mut self.conns[id];
+        (conn.air_rst, conn.is_deaf) = (true, true);
+        conn.inbox.clear();
+    }
+
+    /// Closes both directions: a RST if something was not read, else a FIN, and a RST for what comes later.
+    pub fn peer_close(&mut self, id: Id) {
+        if !self.conns[id].inbox.is_empty() {
+            return self.peer_rst(id);
+        }
+        self.peer_fin(id);
+        self.conns[id].is_deaf = true;
+    }
+
+    // The network.
+
+    /// Whether something is on its way.
+    pub fn moves(&self, id: Id) -> bool {
+        let conn = &self.conns[id];
+        conn.moves_up() || conn.moves_down()
+    }
+
+    /// Moves one segment of one connection.
+    pub fn step(&mut self, id: Id) {
+        let (up, down) = (self.conns[id].moves_up(), self.conns[id].moves_down());
+        if up && (!down || self.rng.bool()) {
+            self.move_up(id);
+        } else if down {
+            self.move_down(id);
+        }
+    }
+
+    fn segment(&mut self, available: usize) -> usize {
+        let n = available.min(self.mtu);
+        if self.rng.u8(0..3) == 0 { self.rng.usize(1..=n) } else { n }
+    }
+
+    fn move_up(&mut self, id: Id) {
+        if let Some(fate) = self.conns[id].connecting {
+            self.note(id, || format!("the handshake ends: {fate:?}"));
+            let conn = &mut self.conns[id];
+            (conn.connecting, conn.is_triggered) = (None, true);
+            if fate == Fate::Refused {
+                (conn.is_refused, conn.is_reset, conn.error) = (true, true, Some(ErrorKind::ConnectionRefused));
+            }
+            return;
+        }
+        let conn = &self.conns[id];
+        if conn.air_rst && (conn.air.is_empty() || conn.rx.len() >= conn.rx_capacity || self.rng.bool()) {
+            return self.reset_proxy(id);
+        }
+        let conn = &self.conns[id];
+        if conn.air.is_empty() {
+            self.note(id, || "a FIN arrives".into());
+            let conn = &mut self.conns[id];
+            (conn.rx_fin, conn.is_triggered) = (true, true);
+            return;
+        }
+        if conn.is_dropped {
+            // Bytes for a socket that is closed.
+            self.note(id, || "bytes for a closed socket: RST to the peer".into());
+            return self.reset_peer(id);
+        }
+        let room = conn.rx_capacity - conn.rx.len();
+        let n = self.segment(self.conns[id].air.len().min(room));
+        self.note(id, || format!("{n} bytes arrive"));
+        let conn = &mut self.conns[id];
+        let Conn { air, rx, .. } = conn;
+        rx.extend(air.drain(..n));
+        conn.is_triggered = true;
+    }
+
+    fn move_down(&mut self, id: Id) {
+        let conn = &self.conns[id];
+        if conn.tx.is_empty() {
+            self.note(id, || "the peer gets FIN".into());
+            let trigger = self.rng.bool();
+            let conn = &mut self.conns[id];
+            conn.inbox_fin = true;
+            // The FIN's acknowledgement wakes the poll, whatever its mask is.
+            conn.is_triggered |= trigger;
+            return;
+        }
+        if conn.is_deaf {
+            self.note(id, || "bytes for a peer that closed".into());
+            return self.reset_proxy(id);
+        }
+        let room = conn.inbox_capacity - conn.inbox.len();
+        let n = self.segment(self.conns[id].tx.len().min(room));
+        let conn = &mut self.conns[id];
+        let Conn { tx, inbox, .. } = conn;
+        inbox.extend(tx.drain(..n));
+        if conn.is_nospace && conn.has_space() {
+            conn.is_nospace = false;
+            conn.is_triggered = true;
+        }
+    }
+
+    /// A RST arrives at the proxy's end.
+    fn reset_proxy(&mut self, id: Id) {
+        let purge = self.rng.bool();
+        self.note(id, || format!("a RST arrives{}", if purge { " and destroys what was not read" } else { "" }));
+        let conn = &mut self.conns[id];
+        conn.air.clear();
+        conn.tx.clear();
+        (conn.air_rst, conn.is_reset, conn.is_triggered) = (false, true, true);
+        conn.error = Some(if conn.rx_fin { ErrorKind::BrokenPipe } else { ErrorKind::ConnectionReset });
+        if purge {
+            conn.rx.clear();
+        }
+    }
+
+    /// A RST arrives at the peer.
+    fn reset_peer(&mut self, id: Id) {
+        let purge = self.rng.bool();
+        let conn = &mut self.conns[id];
+        conn.air.clear();
+        conn.tx.clear();
+        (conn.inbox_rst, conn.is_reset) = (true, true);
+        if purge {
+            conn.inbox.clear();
+        }
+    }
+
+    /// The network goes on while the proxy is in a call.
+    fn bustle(&mut self, id: Id) {
+        while self.rng.u8(0..100) < self.bustle && self.moves(id) {
+            self.step(id);
+        }
+    }
+
+    // The proxy's side.
+
+    pub fn read(&mut self, id: Id, into: &mut [IoSliceMut]) -> io::Result<usize> {
+        self.calls += 1;
+        let conn = &mut self.conns[id];
+        let room: usize = into.iter().map(|slice| slice.len()).sum();
+        assert!(room > 0, "the proxy reads into nothing: 0 would mean FIN");
+        if conn.rx.is_empty() {
+            let error = conn.error.take();
+            let ended = conn.rx_fin || conn.is_reset;
+            self.note(id, || format!("read: {error:?}, ended {ended}"));
+            return match error {
+                Some(error) => Err(error.into()),
+                None if ended => Ok(0),
+                None => Err(ErrorKind::WouldBlock.into()),
+            };
+        }
+        let mut n = 0;
+        for slice in into {
+            let part = slice.len().min(conn.rx.len());
+            let (first, second) = conn.rx.as_slices();
+            let from_first = part.min(first.len());
+            slice[..from_first].copy_from_slice(&first[..from_first]);
+            slice[from_first..part].copy_from_slice(&second[..part - from_first]);
+            conn.rx.drain(..part);
+            n += part;
+        }
+        conn.read += n as u64;
+        self.transfers += 1;
+        self.note(id, || format!("read {n} of {room}"));
+        self.bustle(id);
+        Ok(n)
+    }
+
+    pub fn write(&mut self, id: Id, from: &[IoSlice]) -> io::Result<usize> {
+        self.calls += 1;
+        let conn = &mut self.conns[id];
+        let wanted: usize = from.iter().map(|slice| slice.len()).sum();
+        assert!(wanted > 0, "the proxy writes nothing");
+        assert!(!conn.tx_fin, "the proxy writes after its FIN");
+        if conn.is_reset {
+            return Err(conn.error.take().unwrap_or(ErrorKind::BrokenPipe).into());
+        }
+        let room = if conn.connecting.is_some() { 0 } else { conn.tx_capacity - conn.tx.len() };
+        conn.is_nospace |= wanted > room;
+        if room == 0 {
+            self.note(id, || format!("write of {wanted}: no room"));
+            self.bustle(id);
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let mut n = 0;
+        for slice in from {
+            let part = slice.len().min(room - n);
+            conn.tx.extend(&slice[..part]);
+            n += part;
+        }
+        conn.written += n as u64;
+        self.transfers += 1;
+        self.note(id, || format!("wrote {n} of {wanted}"));
+        self.bustle(id);
+        Ok(n)
+    }
+
+    pub fn shutdown_write(&mut self, id: Id) -> io::Result<()> {
+        self.note(id, || "half-closed by the proxy".into());
+        let conn = &mut self.conns[id];
+        if conn.is_reset || conn.connecting.is_some() {
+            return Err(ErrorKind::NotConnected.into());
+        }
+        conn.tx_fin = true;
+        Ok(())
+    }
+
+    pub fn reset_on_close(&mut self, id: Id) {
+        self.conns[id].resets_on_close = true;
+    }
+
+    pub fn take_error(&mut self, id: Id) -> Option<io::Error> {
+        self.conns[id].error.take().map(Into::into)
+    }
+
+    /// The proxy's socket is closed.
+    pub fn close(&mut self, id: Id) {
+        let conn = &mut self.conns[id];
+        assert!(!conn.is_dropped);
+        conn.is_dropped = true;
+        if conn.is_reset {
+            return;
+        }
+        if conn.connecting.is_some() {
+            (conn.connecting, conn.is_refused, conn.is_reset) = (None, true, true);
+        } else if conn.resets_on_close || !conn.rx.is_empty() {
+            self.note(id, || "closed by the proxy with a RST".into());
+            // What was already on its way may have come before it.
+            while self.conns[id].moves_down() && !self.conns[id].is_deaf && self.rng.bool() {
+                self.move_down(id);
+            }
+            self.reset_peer(id);
+        } else {
+            self.note(id, || "closed by the proxy".into());
+            self.conns[id].tx_fin = true;
+        }
+    }
+
+    /// The token was given to the poll: what is there already is an edge.
+    pub fn register(&mut self, id: Id, source: Source) {
+        let conn = &mut self.conns[id];
+        conn.source = Some(source);
+        conn.is_triggered = conn.connecting.is_none();
+    }
+
+    /// Makes the next poll report the connection without a reason.
+    pub fn disturb(&mut self, id: Id) {
+        self.conns[id].is_triggered = true;
+    }
+
+    /// Whether a poll of that worker would return something.
+    pub fn has_edge(&self, worker: usize) -> bool {
+        self.conns.iter().any(|conn| conn.worker == worker && conn.is_polled() && conn.edge() != Edge::default())
+    }
+
+    /// What epoll_wait returns, in any order: of each connection on which something happened, all that is true of it now.
+    pub fn poll(&mut self, worker: usize, edges: &mut Vec<(Source, Edge)>) {
+        for conn in self.conns.iter_mut().filter(|conn| conn.worker == worker && conn.is_polled()) {
+            conn.is_triggered = false;
+            let edge = conn.edge();
+            conn.is_nospace |= !edge.writable;
+            if let Some(source) = conn.source.filter(|_| edge != Edge::default()) {
+                edges.push((source, edge));
+            }
+        }
+        self.rng.shuffle(edges);
+    }
+}
+
+impl Conn {
+    /// Whether it ended for the peer.
+    fn is_over(&self) -> bool {
+        self.inbox_rst || self.is_reset || self.is_refused
+    }
+
+    /// Whether the peer can see it at all.
+    pub fn is_established(&self) -> bool {
+        self.connecting.is_none() && !self.is_refused
+    }
+
+    /// Still waiting for an answer to its SYN.
+    pub fn is_connecting(&self) -> bool {
+        self.connecting.is_some()
+    }
+
+    fn is_polled(&self) -> bool {
+        self.is_triggered && !self.is_dropped && self.source.is_some()
+    }
+
+    fn moves_up(&self) -> bool {
+        match self.connecting {
+            Some(fate) => fate != Fate::Ignored,
+            None if self.is_reset => false,
+            None => {
+                let bytes = !self.air.is_empty() && (self.rx.len() < self.rx_capacity || self.is_dropped);
+                bytes || self.air_rst || (self.air.is_empty() && self.air_fin && !self.rx_fin)
+            }
+        }
+    }
+
+    fn moves_down(&self) -> bool {
+        if self.is_reset || self.connecting.is_some() {
+            return false;
+        }
+        let bytes = !self.tx.is_empty() && (self.inbox.len() < self.inbox_capacity || self.is_deaf);
+        bytes || (self.tx.is_empty() && self.tx_fin && !self.inbox_fin)
+    }
+
+    /// Linux calls a socket writable again once a third of its send buffer is free.
+    fn has_space(&self) -> bool {
+        (self.tx_capacity - self.tx.len()) * 3 >= self.tx_capacity
+    }
+
+    /// The mask of `tcp_poll`, through the eyes of mio.
+    fn edge(&self) -> Edge {
+        if self.connecting.is_some() {
+            return Edge::default();
+        }
+        let gone = self.is_reset || (self.rx_fin && self.tx_fin);
+        let read_closed = self.rx_fin || self.is_reset;
+        let readable = !self.rx.is_empty() || read_closed || gone;
+        let writable = self.is_reset || self.tx_fin || self.has_space();
+        Edge { readable, writable, read_closed, gone }
+    }
+}

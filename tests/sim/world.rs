@@ -1,0 +1,400 @@
+//! One seed's world: workers, wires, clients and origins, moved one random step at a time on a virtual clock.
+
+use super::client::Client;
+use super::ledger::Books;
+use super::origin::Origin;
+use super::socket::{SimJournal, SimNet, SimSocket};
+use super::weather::Weather;
+use super::wire::{Id, Wires};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Instant;
+use tidegate::admin::Panel;
+use tidegate::base::clock::Now;
+use tidegate::base::mailbox::{Mailbox, Wake};
+use tidegate::guard::descriptors::Descriptors;
+use tidegate::guard::door::{Door, Paused};
+use tidegate::net::token::Source;
+use tidegate::observe::stats::WorkerStats;
+use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
+use tidegate::site::Site;
+use tidegate::worker::Entrance;
+use tidegate::worker::core::{ACCEPT_TIMER, Core, GRACE_TIMER};
+use tidegate::worker::shared::{Mail, RenderJob, Shared};
+
+pub type SimCore = Core<SimNet, SimJournal>;
+
+/// Turns of a worker in which nothing moved, one after the other at one moment.
+const MAX_VAIN_TURNS: u32 = 20;
+/// Calls of one turn: far beyond what the budgets of all sessions allow.
+const MAX_CALLS: u64 = 300_000;
+/// Steps of one world.
+const MAX_STEPS: u64 = 2_000_000;
+/// The one door of the world.
+const ENTRANCE: Entrance = Entrance { door: 0, port: 8080, is_admin: false };
+
+struct Bell(Arc<AtomicBool>);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+/// A worker and what production keeps beside its core.
+pub struct Seat {
+    pub core: SimCore,
+    bell: Arc<AtomicBool>,
+    /// Clients in the kernel's queue.
+    pub backlog: VecDeque<Id>,
+    is_ready: bool,
+    is_paused: bool,
+    vain_turns: u32,
+}
+
+/// See the module.
+pub struct World {
+    pub seed: u64,
+    pub weather: Weather,
+    pub wires: Rc<RefCell<Wires>>,
+    pub books: Rc<RefCell<Books>>,
+    pub site: Arc<Site>,
+    pub shared: Arc<Shared>,
+    pub seats: Vec<Seat>,
+    pub clients: Vec<Client>,
+    arrivals: Vec<Client>,
+    pub origins: Vec<Origin>,
+    pub rng: fastrand::Rng,
+    pub micros: u64,
+    pub steps: u64,
+    /// When the last client left (microseconds).
+    pub busy_until: u64,
+    live: Vec<Id>,
+    /// Sessions in line (slot, start of the exchange), with the turn in which they came (one worker only).
+    pub line: Vec<(usize, u64, u64)>,
+    _jobs: mpsc::Receiver<RenderJob>,
+}
+
+/// What may happen next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Turn(usize),
+    Wire(Id),
+    Client(usize),
+    Origin(usize),
+    Arrive,
+}
+
+/// The panel wants a log writer, which is a thread: one for all worlds.
+fn writer() -> Arc<Writer> {
+    static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
+    let settings = Settings {
+        access: None,
+        format: tidegate::observe::access::Format::Text,
+        errors: Target::StandardError,
+        rotate: Rotate { max_bytes: 1 << 20, keep: 1 },
+    };
+    WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let weather = Weather::draw(&mut rng);
+        if trace {
+            println!("{weather:?}");
+        }
+        let config = weather.config(&mut rng);
+        if trace {
+            println!("{:?}\n{:?}", config.timeouts, config.limits);
+        }
+        let workers = weather.workers;
+        let site = Arc::new(Site::new(config, workers));
+        for (index, (_, server)) in site.servers().enumerate() {
+            let address = |last: u8| SocketAddr::from(([10, 0, index as u8, last], 80));
+            let all = if weather.has_decoys { vec![address(2), address(1)] } else { vec![address(1)] };
+            server.set_addresses(&all);
+        }
+        let bells: Vec<_> = (0..workers).map(|_| Arc::new(AtomicBool::new(false))).collect();
+        let (renderer, jobs) = mpsc::channel();
+        let stats = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
+        let shared = Arc::new(Shared {
+            mailboxes: bells.iter().map(|bell| Mailbox::new(Box::new(Bell(bell.clone())))).collect(),
+            doors: vec![Arc::new(Door::new(weather.doors, workers))],
+            // What is kept in reserve comes on top.
+            descriptors: Descriptors::new(weather.descriptors + 16, 0),
+            starved: Paused::new(workers),
+            panel: Arc::new(Panel { stats, writer: writer(), draining: AtomicBool::new(false), started: Instant::now() }),
+            renderer,
+        });
+        let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
+        let books = Rc::new(RefCell::new(Books::default()));
+        let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
+            let net = SimNet {
+                wires: wires.clone(),
+                books: books.clone(),
+                worker,
+                roads: weather.roads,
+                limit: weather.places,
+            };
+            let journal = SimJournal(books.clone());
+            let core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
+            Seat { core, bell, backlog: VecDeque::new(), is_ready: false, is_paused: false, vain_turns: 0 }
+        };
+        let seats = bells.into_iter().enumerate().map(seat).collect();
+        let mut next_nonce = 1;
+        let arrivals =
+            (0..weather.clients).map(|_| weather.client(0, &mut next_nonce, &mut books.borrow_mut(), &mut rng)).collect();
+        Self {
+            seed,
+            weather,
+            wires,
+            books,
+            site,
+            shared,
+            seats,
+            clients: Vec::new(),
+            arrivals,
+            origins: Vec::new(),
+            rng,
+            micros: 5_000_000,
+            steps: 0,
+            busy_until: 0,
+            live: Vec::new(),
+            line: Vec::new(),
+            _jobs: jobs,
+        }
+    }
+
+    /// Until nothing can happen any more.
+    pub fn run(&mut self) {
+        let mut choices = Vec::new();
+        loop {
+            self.steps += 1;
+            assert!(self.steps < MAX_STEPS, "the world does not end");
+            if self.weather.drain_at == Some(self.steps) {
+                self.drain();
+            }
+            self.choices(&mut choices);
+            let spurious = self.rng.u8(0..200);
+            match choices.get(self.rng.usize(0..choices.len().max(1))) {
+                Some(_) if spurious == 0 => self.disturb(),
+                Some(&step) => self.step(step),
+                None if self.sleep() => {}
+                None => break,
+            }
+            if self.clients.iter().any(|client| !client.is_gone) {
+                self.busy_until = self.micros;
+            }
+            self.micros += self.rng.u64(0..3);
+            if self.weather.jumps && self.rng.u16(0..500) == 0 {
+                self.micros += self.rng.u64(0..1_500_000);
+            }
+        }
+        self.check_end();
+    }
+
+    fn now(&self) -> Now {
+        Now { micros: self.micros, wall_ms: 1_700_000_000_000 + self.micros / 1000 }
+    }
+
+    fn choices(&mut self, choices: &mut Vec<Step>) {
+        choices.clear();
+        let (wires, books, now) = (self.wires.borrow(), self.books.borrow(), self.micros);
+        for (worker, seat) in self.seats.iter().enumerate() {
+            let is_due = seat.core.next_wake().is_some_and(|wake| wake * 1000 <= now);
+            let accepts = seat.is_ready && !seat.is_paused;
+            if is_due || accepts || seat.core.is_behind() || seat.bell.load(SeqCst) || wires.has_edge(worker) {
+                choices.push(Step::Turn(worker));
+            }
+        }
+        choices.extend(self.live.iter().filter(|&&id| wires.moves(id)).map(|&id| Step::Wire(id)));
+        choices.extend((0..self.clients.len()).filter(|&i| self.clients[i].can_act(&wires, now)).map(Step::Client));
+        choices.extend((0..self.origins.len()).filter(|&i| self.origins[i].can_act(&wires, &books, now)).map(Step::Origin));
+        choices.extend((!self.arrivals.is_empty()).then_some(Step::Arrive));
+    }
+
+    fn step(&mut self, step: Step) {
+        if self.wires.borrow().trace {
+            println!("{:>6} {:>9.3} ms {step:?}", self.steps, (self.micros - 5_000_000) as f64 / 1000.0);
+        }
+        let now = self.micros;
+        match step {
+            Step::Turn(worker) => self.turn(worker),
+            Step::Wire(id) => self.wires.borrow_mut().step(id),
+            Step::Client(index) => self.clients[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
+            Step::Origin(index) => self.origins[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
+            Step::Arrive => self.arrive(),
+        }
+        self.meet_origins();
+    }
+
+    /// A client's handshake is done: it stands in one worker's accept queue.
+    fn arrive(&mut self) {
+        let mut client = self.arrivals.pop().unwrap();
+        let worker = self.rng.usize(0..self.seats.len());
+        client.id = self.wires.borrow_mut().open(worker, None, None);
+        self.live.push(client.id);
+        self.seats[worker].backlog.push_back(client.id);
+        self.seats[worker].is_ready = true;
+        self.clients.push(client);
+    }
+
+    /// Connections that the proxy made get somebody at the other end.
+    fn meet_origins(&mut self) {
+        let dialled = std::mem::take(&mut self.books.borrow_mut().dialled);
+        for id in dialled {
+            self.live.push(id);
+            let mut origin = Origin::new(id, self.wires.borrow().conns[id].server.unwrap());
+            let rng = &mut self.rng;
+            origin.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
+            origin.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
+            origin.patience = self.weather.patience(rng);
+            self.origins.push(origin);
+        }
+        let wires = self.wires.borrow();
+        self.live.retain(|&id| !wires.conns[id].is_dropped || wires.moves(id) || wires.peer_hears(id));
+    }
+
+    fn disturb(&mut self) {
+        if !self.live.is_empty() {
+            let id = self.live[self.rng.usize(0..self.live.len())];
+            self.wires.borrow_mut().disturb(id);
+        }
+    }
+
+    /// Time jumps to whatever is due next. False if nothing ever is.
+    fn sleep(&mut self) -> bool {
+        let now = self.micros;
+        let timers = self.seats.iter().filter_map(|seat| seat.core.next_wake().map(|wake| wake * 1000));
+        let actors = self.clients.iter().filter_map(|client| client.wake(now));
+        let origins = self.origins.iter().filter_map(|origin| origin.wake(now));
+        let Some(next) = timers.chain(actors).chain(origins).min() else { return false };
+        self.micros = next.max(now);
+        true
+    }
+
+    fn drain(&mut self) {
+        for mailbox in &self.shared.mailboxes {
+            mailbox.post(Mail::Drain);
+        }
+    }
+
+    /// One turn of a worker, in the order of `worker::Worker::run`.
+    fn turn(&mut self, worker: usize) {
+        let now = self.now();
+        let seat = &mut self.seats[worker];
+        let mut edges = Vec::new();
+        let transfers = {
+            let mut wires = self.wires.borrow_mut();
+            wires.poll(worker, &mut edges);
+            wires.calls = 0;
+            wires.transfers
+        };
+        let mut is_vain = edges.is_empty();
+        seat.core.begin_turn(now);
+        for (source, edge) in edges {
+            match source {
+                Source::Client(key) => seat.core.on_client_edge(key, edge),
+                Source::Upstream(key) => seat.core.on_upstream_edge(key, edge),
+                other => panic!("{other:?} is nothing that this network knows"),
+            }
+        }
+        let mut letters = Vec::new();
+        seat.bell.store(false, SeqCst);
+        if self.shared.mailboxes[worker].is_full() {
+            self.shared.mailboxes[worker].collect(&mut letters);
+        }
+        is_vain &= letters.is_empty();
+        for mail in letters {
+            match mail {
+                Mail::Resume => seat.is_paused = false,
+                Mail::Drain => {
+                    let grace_ms = u64::from(seat.core.site.config.shutdown.grace_ms);
+                    seat.core.set_own_timer(GRACE_TIMER, now.millis() + grace_ms);
+                    seat.core.on_mail(Mail::Drain);
+                }
+                mail => seat.core.on_mail(mail),
+            }
+        }
+        is_vain &= !accept(seat, &self.wires, worker, now);
+        seat.core.pump_ready();
+        let Seat { core, is_paused, .. } = seat;
+        let mut fired = false;
+        core.expire(|core, timer| {
+            fired = true;
+            match timer {
+                ACCEPT_TIMER => *is_paused = false,
+                GRACE_TIMER => core.on_mail(Mail::Cut),
+                _ => panic!("timer {timer}"),
+            }
+        });
+        core.end_turn();
+        is_vain &= !fired && self.wires.borrow().transfers == transfers;
+        seat.vain_turns = if is_vain { seat.vain_turns + 1 } else { 0 };
+        assert!(seat.vain_turns < MAX_VAIN_TURNS, "worker {worker} spins");
+        assert!(self.wires.borrow().calls < MAX_CALLS, "worker {worker} does not come out of its turn");
+        self.check_turn(worker);
+    }
+
+    /// Everything there is, for a failure.
+    pub fn describe(&self) -> String {
+        let mut lines = vec![format!("{:?}", self.weather), format!("at {} ms", self.micros / 1000)];
+        lines.extend(self.clients.iter().map(Client::describe));
+        lines.extend(self.origins.iter().filter(|origin| !origin.is_gone).map(Origin::describe));
+        for (worker, seat) in self.seats.iter().enumerate() {
+            lines.push(format!("worker {worker}: next {:?}, backlog {:?}", seat.core.next_wake(), seat.backlog));
+            for (key, client) in &seat.core.clients {
+                let session = format!("{:?}", client.session);
+                lines.push(format!("  client {key}: {}", &session[..session.len().min(60)]));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+/// As `worker::accept` does it. True if somebody came in.
+fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, worker: usize, now: Now) -> bool {
+    let shared = seat.core.shared.clone();
+    let door = &shared.doors[ENTRANCE.door];
+    let mut came = false;
+    while seat.is_ready && !seat.is_paused {
+        let Some(&id) = seat.backlog.front() else {
+            seat.is_ready = false;
+            break;
+        };
+        let enter = || {
+            if !door.try_enter() {
+                return Some(&door.paused);
+            }
+            if shared.descriptors.admit_client() {
+                return None;
+            }
+            door.leave();
+            Some(&shared.starved)
+        };
+        if let Some(paused) = enter() {
+            paused.pause(worker);
+            if let Some(still) = enter() {
+                if std::ptr::eq(still, &shared.starved) {
+                    seat.core.set_own_timer(ACCEPT_TIMER, now.millis() + 250);
+                }
+                seat.is_paused = true;
+                break;
+            }
+        }
+        seat.backlog.pop_front();
+        came = true;
+        let socket = SimSocket { wires: wires.clone(), id };
+        let peer = SocketAddr::from(([10, 9, 8, 7], 1000 + id as u16));
+        seat.core.admit(socket, peer, ENTRANCE, |net, socket, source| {
+            net.wires.borrow_mut().register(socket.id, source);
+            Ok(())
+        });
+    }
+    came
+}
