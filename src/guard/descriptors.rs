@@ -1,9 +1,15 @@
 //! File descriptors: a client is let in only while it and those before it can still get one for an upstream each.
+//!
+//! A client that rests between two requests is most of the time without an upstream, and shares one then: it is counted at a
+//! fraction. Should many of them wake at once, some wait in line for a descriptor.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Descriptors kept free for what comes and goes: log files, look-ups, a reload, the admin port.
 const RESERVE: usize = 16;
+
+/// So many resting clients are counted as one that needs an upstream.
+const RESTING_SHARE: usize = 8;
 
 /// What the process may have open, and what its sockets take of it.
 #[derive(Debug)]
@@ -21,11 +27,13 @@ impl Descriptors {
         Self { available, clients: AtomicUsize::new(0), upstreams: AtomicUsize::new(0) }
     }
 
-    /// Counts a client in, if it could still be given an upstream connection.
-    pub fn admit_client(&self) -> bool {
+    /// Counts a client in, if it could still be given an upstream connection; `resting` of those before it are idle.
+    pub fn admit_client(&self, resting: usize) -> bool {
         let clients = self.clients.fetch_add(1, SeqCst) + 1;
         let upstreams = self.upstreams.load(SeqCst);
-        let admitted = clients + upstreams.max(clients) <= self.available;
+        let resting = resting.min(clients);
+        let needed = clients - resting + resting.div_ceil(RESTING_SHARE);
+        let admitted = clients + upstreams.max(needed) <= self.available;
         if !admitted {
             self.clients.fetch_sub(1, SeqCst);
         }
@@ -65,10 +73,17 @@ mod tests {
     #[test]
     fn every_client_let_in_can_have_an_upstream() {
         let descriptors = Descriptors::new(RESERVE + 9, 2);
-        assert!((0..3).all(|_| descriptors.admit_client()));
-        assert!(!descriptors.admit_client());
+        assert!((0..3).all(|_| descriptors.admit_client(0)));
+        assert!(!descriptors.admit_client(0));
         assert!((0..3).all(|_| descriptors.admit_upstream()));
         descriptors.client_left();
-        assert!(descriptors.admit_client() && !descriptors.admit_client());
+        assert!(descriptors.admit_client(0) && !descriptors.admit_client(0));
+    }
+
+    #[test]
+    fn resting_clients_share() {
+        let descriptors = Descriptors::new(RESERVE + 20, 0);
+        let admitted = (0..).take_while(|&clients| descriptors.admit_client(clients)).count();
+        assert_eq!(admitted, 17, "17 and a descriptor for each eight of them");
     }
 }

@@ -33,11 +33,9 @@ impl Paused {
 
     /// Those to wake. All of them: who waits in which one's accept queue only the kernel knows.
     pub fn take(&self) -> impl Iterator<Item = usize> {
-        self.workers.iter().enumerate().filter_map(|(worker, paused)| {
-            paused.swap(false, SeqCst).then(|| {
-                self.count.fetch_sub(1, SeqCst);
-                worker
-            })
+        let woken = (0..self.workers.len()).filter(|&worker| self.workers[worker].swap(false, SeqCst));
+        woken.inspect(|_| {
+            self.count.fetch_sub(1, SeqCst);
         })
     }
 }

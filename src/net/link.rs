@@ -90,12 +90,14 @@ pub struct Link<S> {
     pub socket: S,
     /// As the edges said, and transfers since.
     pub ready: Edge,
+    /// A write was told that the connection is reset. It is told once: what a read calls the end after that is none.
+    is_reset: bool,
 }
 
 impl<S: Socket> Link<S> {
     /// A socket of which nothing is known yet, but perhaps that it can be written to.
     pub fn new(socket: S, writable: bool) -> Self {
-        Self { socket, ready: Edge { writable, ..Edge::default() } }
+        Self { socket, ready: Edge { writable, ..Edge::default() }, is_reset: false }
     }
 
     /// Adds what an edge says.
@@ -149,7 +151,10 @@ impl<S: Socket> Link<S> {
                     self.ready.writable = false;
                     Transfer::Blocked
                 }
-                Err(_) => Transfer::Failed,
+                Err(error) => {
+                    self.is_reset |= error.kind() == ErrorKind::ConnectionReset;
+                    Transfer::Failed
+                }
             };
         }
     }
@@ -158,7 +163,7 @@ impl<S: Socket> Link<S> {
         match read {
             Ok(0) => {
                 self.ready.readable = false;
-                Transfer::Fin
+                if self.is_reset { Transfer::Failed } else { Transfer::Fin }
             }
             Ok(n) => {
                 self.ready.readable = n == room || self.ready.read_closed;

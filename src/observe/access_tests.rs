@@ -164,22 +164,3 @@ fn a_line_that_fits_allocates_nothing() {
     }
     assert_eq!(out.as_ptr(), place);
 }
-
-/// Prints what a line costs: `cargo test --release -p tidegate cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn cost() {
-    const LINES: u64 = 2_000_000;
-    for format in [Format::Text, Format::Combined, Format::Json] {
-        let (mut formatter, mut out) = (Formatter::default(), Vec::with_capacity(1 << 16));
-        let start = std::time::Instant::now();
-        for i in 0..LINES {
-            if out.len() > 60_000 {
-                out.clear();
-            }
-            let record = Record { unix_ms: RECORD.unix_ms + i / 100, bytes_out: i, ..RECORD };
-            formatter.line(format, std::hint::black_box(&record), &mut out);
-        }
-        println!("{format:?}: {} ns a line", start.elapsed().as_nanos() as u64 / LINES);
-    }
-}

@@ -192,23 +192,3 @@ fn upstreams_have_all_their_labels_whatever_their_names() {
     assert_eq!(page.value("backend_health", &[("pool", odd), ("upstream", odd)]), 0.0);
     assert_eq!(page.value("circuit_breaker_state", &[("pool", odd), ("upstream", odd)]), 2.0);
 }
-
-/// Prints what a scrape costs: `cargo test --release scrape_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn scrape_cost() {
-    let cells: Vec<_> = (0..4).map(|_| UpstreamStats::default()).collect();
-    let names: Vec<_> = (0..1000).map(|i| format!("10.0.0.{i}:8080")).collect();
-    let upstreams: Vec<_> =
-        names.iter().map(|name| UpstreamView { pool: "default", name, cells: &cells, usable: true, circuit: 0 }).collect();
-    let workers: Vec<_> = (0..4).map(|_| Arc::default()).collect();
-    let sources = Sources { workers: &workers, upstreams: &upstreams, reloads_ok: 0, reloads_error: 0, access_lost: 0, version: "1" };
-    render(&sources);
-    let start = std::time::Instant::now();
-    let bytes = render(&sources).len();
-    println!("1000 upstreams: {bytes} bytes in {:?}", start.elapsed());
-    let sources = Sources { upstreams: &upstreams[..2], ..sources };
-    let start = std::time::Instant::now();
-    let bytes = render(&sources).len();
-    println!("2 upstreams: {bytes} bytes in {:?}", start.elapsed());
-}

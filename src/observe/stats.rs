@@ -86,6 +86,8 @@ pub struct WorkerStats {
     pub errors: ErrorCounters,
     /// Gauge: open client connections (without the admin port's).
     pub client_connections: Counter,
+    /// Gauge, not shown: client connections between two requests.
+    pub resting_clients: Counter,
     /// Gauge: requests waiting for an upstream slot.
     pub queued_requests: Counter,
     /// Access log lines given up because the log could not keep up.

@@ -399,19 +399,3 @@ fn an_idle_writer_sleeps_and_is_woken_by_a_line() {
         until("the line", || bench.read("access.log").lines().count() as u64 == number + 1);
     }
 }
-
-/// Prints what a turn with one line costs the worker: `cargo test --release hand_over_cost -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement"]
-fn hand_over_cost() {
-    const TURNS: u64 = 1_000_000;
-    for lines in [1, 10] {
-        let mut bench = Bench::to(Path::new("/dev/null"), LARGE);
-        let start = Instant::now();
-        for turn in 0..TURNS / lines {
-            bench.log(turn..turn + lines);
-        }
-        let cost = start.elapsed().as_nanos() as u64 / TURNS;
-        println!("{lines} lines a turn: {cost} ns a line, {} given up", bench.given_up());
-    }
-}

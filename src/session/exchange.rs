@@ -84,6 +84,8 @@ pub struct Exchange {
     pub is_admin: bool,
     /// The forwarded head lacks a `Host`.
     pub needs_host: bool,
+    /// The client sends no other request after it, and knows that.
+    pub is_last: bool,
 
     /// Head complete (microseconds).
     pub started: u64,
@@ -219,6 +221,7 @@ impl Exchange {
             awaits_continue: false,
             is_admin: false,
             needs_host: false,
+            is_last: false,
             started: 0,
             sent_at: 0,
             upstream_micros: None,
@@ -253,7 +256,8 @@ impl Exchange {
         self.to_head = request.method == "HEAD";
         self.is_idempotent = request.is_idempotent();
         self.wants_json = request.wants_json;
-        self.fate = if request.connection.persists(request.minor) { Fate::Kept } else { Fate::Closed };
+        self.is_last = !request.connection.persists(request.minor);
+        self.fate = if self.is_last { Fate::Closed } else { Fate::Kept };
         if log {
             let [method, target, host] = [request.method, request.target, request.authority].map(str::as_bytes);
             let parts = [method, target, host, request.user_agent.unwrap_or_default(), request.referer.unwrap_or_default()];

@@ -214,9 +214,19 @@ impl Session {
         matches!(self.state, State::ConnectingUpstream(_) | State::StreamingBody(_) | State::Replying(_))
     }
 
+    /// Whether it waits for the next request, and has nothing of it.
+    pub fn is_resting(&self) -> bool {
+        matches!(&self.state, State::ReadingHead(head) if head.is_between_requests())
+    }
+
     /// Whether something must still be told to the client before the process may end.
     pub fn is_finishing(&self) -> bool {
         self.is_busy() || matches!(self.state, State::Draining)
+    }
+
+    /// Whether what still comes from the client is dropped.
+    pub fn is_lingering(&self) -> bool {
+        matches!(self.state, State::Draining)
     }
 
     /// The exchange, while there is one.

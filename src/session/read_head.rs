@@ -52,6 +52,11 @@ impl ReadHead {
         self.looked_at > 0
     }
 
+    /// Whether it is not the first, and nothing of it has come.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.head == 0 && !self.has_begun()
+    }
+
     pub(super) fn is_behind(&self, ring: &Ring) -> bool {
         ring.raw() > self.looked_at as usize
     }
@@ -195,10 +200,12 @@ impl Session {
         self.shrink(turn);
         self.deadlines.clear();
         self.deadlines.total = after(turn.now.millis(), exchange.timeouts.total_ms);
+        // A body that came with the head is looked at first: if it is whole, the connection outlives a refusal.
+        let scanned = self.scan_body(&mut exchange);
         if let Err(Unopened::Refused(failure)) = opened {
             return self.fail(exchange, failure, turn);
         }
-        if let Err(refusal) = self.scan_body(&mut exchange) {
+        if let Err(refusal) = scanned {
             return self.fail(exchange, Failure::of_request(refusal), turn);
         }
         match exchange.maker {

@@ -69,6 +69,11 @@ impl Session {
         self.deadlines.clear();
         x.error = Some(reason);
         x.is_whole = true;
+        if reason == Reason::ClientWriteTimeout && !x.has_begun() {
+            // It takes nothing: a page would wait where something waits already.
+            x.status = reason.status();
+            return self.finish(x, turn, State::Closed(Ending::Reset));
+        }
         if x.has_begun() {
             x.settle(turn);
             x.fate = if x.ends_with_close { Fate::Reset } else { Fate::Cut };
@@ -103,7 +108,9 @@ impl Session {
     /// The client left.
     pub(super) fn abort(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.let_go(&mut x, turn);
-        if x.error.is_none() {
+        // Who has the whole answer, and leaves only the rest of the request undone, got what it came for.
+        let is_served = x.is_whole && x.down.is_flushed(&self.down);
+        if x.error.is_none() && !is_served {
             x.count_failure(Reason::ClientAborted, false, turn);
             x.error = Some(Reason::ClientAborted);
             x.status = Reason::ClientAborted.status();
@@ -142,6 +149,7 @@ impl Session {
             return self.on_body_fin(x, turn);
         }
         x.up.body = Body::default();
+        x.is_last = true;
         if x.fate == Fate::Kept {
             x.fate = Fate::Closed;
         }
@@ -184,7 +192,8 @@ impl Session {
                 }
                 State::Replying(x)
             }
-            Fate::Closed if request_is_read && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
+            // Who did not ask for the close may have sent the next request already.
+            Fate::Closed if request_is_read && x.is_last && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
             Fate::Closed => {
                 let next = self.linger(turn);
                 self.finish(x, turn, next)

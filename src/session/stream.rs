@@ -19,6 +19,11 @@ const MAX_INTERIMS: u8 = 32;
 impl Session {
     /// Looks at the request's new body bytes.
     pub(super) fn scan_body(&mut self, exchange: &mut Exchange) -> Result<(), Refusal> {
+        if self.up.room() == 0 && self.up.ready() == 0 && self.up.kept() > 0 {
+            // What is kept for another attempt leaves no room for the rest of a line: the body must go on.
+            exchange.replayable = false;
+            self.up.release();
+        }
         let limits = request_limits(&exchange.site.config.limits);
         exchange.bytes_in += exchange.up.scan(&mut self.up, &limits)? as u64;
         if exchange.max_body_size > 0 && exchange.up.body.content() > exchange.max_body_size {

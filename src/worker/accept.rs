@@ -87,11 +87,12 @@ impl Worker {
     fn admission(&mut self, entrance: Entrance) -> bool {
         let shared = self.core.shared.clone();
         let door = &shared.doors[entrance.door];
+        let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
         let try_enter = || {
             if !door.try_enter() {
                 return Admission::Full;
             }
-            if entrance.is_admin || shared.descriptors.admit_client() {
+            if entrance.is_admin || shared.descriptors.admit_client(resting()) {
                 return Admission::Granted;
             }
             door.leave();

@@ -60,6 +60,8 @@ pub struct Client<S> {
     pub(super) entrance: Entrance,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
+    /// As it was counted last.
+    pub(super) is_resting: bool,
 }
 
 /// An upstream connection's slot.
@@ -172,7 +174,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let is_admin = entrance.is_admin;
         let session = self.with_turn(is_admin, |turn| Session::new(peer, entrance.port, serial, turn));
         let link = Link::new(socket, true);
-        self.clients.insert(Client { link, session, upstream: None, entrance, is_queued: false, is_closing: false });
+        self.clients.insert(Client { link, session, upstream: None, entrance, is_queued: false, is_closing: false, is_resting: false });
         if !is_admin {
             self.stats.client_connections.add(1);
         }
@@ -370,6 +372,9 @@ impl<N: Net, J: Journal> Core<N, J> {
             self.release(upstream, false);
         }
         let mut client = self.clients.remove(key);
+        if client.is_resting {
+            self.stats.resting_clients.sub(1);
+        }
         for ring in [&mut client.session.up, &mut client.session.down] {
             ring.clear();
             self.buffers.give_back(ring.detach());

@@ -15,10 +15,10 @@ impl<N: Net, J: Journal> Core<N, J> {
         let mut budget = BUDGET_BYTES;
         while self.is_open(key) {
             let mut moved = 0;
-            moved += self.from_client(key);
-            moved += self.to_upstream(key);
-            moved += self.from_upstream(key);
-            moved += self.to_client(key);
+            moved += self.read_client(key);
+            moved += self.write_upstream(key);
+            moved += self.read_upstream(key);
+            moved += self.write_client(key);
             if moved == 0 {
                 break;
             }
@@ -43,6 +43,10 @@ impl<N: Net, J: Journal> Core<N, J> {
                 self.buffers.give_back(ring.detach());
             }
         }
+        let rests = client.session.is_resting();
+        if rests != std::mem::replace(&mut client.is_resting, rests) {
+            if rests { self.stats.resting_clients.add(1) } else { self.stats.resting_clients.sub(1) }
+        }
         if client.session.ending().is_some() {
             self.close_client(key);
         } else {
@@ -50,9 +54,10 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
-    fn from_client(&mut self, key: usize) -> usize {
+    fn read_client(&mut self, key: usize) -> usize {
         let Client { link, session, .. } = &mut self.clients[key];
-        if link.ready.gone {
+        // Once both sides have closed theirs, a poll calls that gone too: what came before it is still read and dropped.
+        if link.ready.gone && !session.is_lingering() {
             self.deliver(key, Event::ClientGone);
             return 0;
         }
@@ -84,7 +89,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         n
     }
 
-    fn to_upstream(&mut self, key: usize) -> usize {
+    fn write_upstream(&mut self, key: usize) -> usize {
         let Some(client) = self.clients.get(key) else { return 0 };
         let (Some(upstream), Some(output)) = (client.upstream, client.session.upstream_output()) else { return 0 };
         let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.ready.writable) else { return 0 };
@@ -101,7 +106,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         n
     }
 
-    fn from_upstream(&mut self, key: usize) -> usize {
+    fn read_upstream(&mut self, key: usize) -> usize {
         let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
         let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
         if !link.ready.readable || !session.wants_upstream() {
@@ -126,7 +131,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         n
     }
 
-    fn to_client(&mut self, key: usize) -> usize {
+    fn write_client(&mut self, key: usize) -> usize {
         let Some(Client { link, session, entrance, .. }) = self.clients.get_mut(key) else { return 0 };
         let Some(output) = session.client_output().filter(|_| link.ready.writable) else { return 0 };
         let (transfer, is_public) = (link.send(&output), !entrance.is_admin);

@@ -27,7 +27,8 @@ impl World {
         }
         assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
         assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
-        let in_use: u64 = self.site.servers().map(|(_, server)| server.cells[worker].active.value() + server.cells[worker].idle.value()).sum();
+        let in_use: u64 =
+            self.site.servers().map(|(_, server)| server.cells[worker].active.value() + server.cells[worker].idle.value()).sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         if self.seats.len() == 1 {
             self.check_line();
@@ -37,8 +38,12 @@ impl World {
     /// First come, first served: who has left the line for an upstream leaves nobody behind who came before.
     fn check_line(&mut self) {
         let core = &self.seats[0].core;
-        let now: Vec<(usize, u64)> =
-            core.clients.iter().filter(|(_, c)| c.session.exchange().is_some_and(|x| x.is_queued)).map(|(key, c)| (key, c.session.exchange().unwrap().started)).collect();
+        let now: Vec<(usize, u64)> = core
+            .clients
+            .iter()
+            .filter(|(_, c)| c.session.exchange().is_some_and(|x| x.is_queued))
+            .map(|(key, c)| (key, c.session.exchange().unwrap().started))
+            .collect();
         for &(key, started, came) in &self.line {
             let was_served = !now.contains(&(key, started))
                 && core.clients.get(key).and_then(|c| c.session.exchange()).is_some_and(|x| x.started == started && x.has_upstream);
@@ -64,6 +69,7 @@ impl World {
             assert_eq!(seat.core.next_wake(), None, "timers are left");
             assert!(!seat.core.is_behind());
             assert_eq!(seat.core.stats.client_connections.value(), 0);
+            assert_eq!(seat.core.stats.resting_clients.value(), 0);
         }
         for (pool, server) in self.site.servers() {
             assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
@@ -86,13 +92,14 @@ impl World {
                 if !entry.is_sure {
                     continue;
                 }
-                let answered = entry.answered.unwrap_or_else(|| panic!("{nonce} was never answered: {}", client.describe()));
+                let answered =
+                    entry.answered.unwrap_or_else(|| panic!("{:?} was never answered: {} {:?}", entry.spec, client.describe(), entry.plan));
                 let expected = match entry.spec.route {
                     Route::Proxy => (entry.plan.status, false, entry.plan.length(entry.spec.method)),
                     Route::Nowhere => (404, true, answered.2),
                     _ => (200, true, answered.2),
                 };
-                assert_eq!(answered, expected, "{nonce}: {:?} {:?}", entry.spec.method, entry.plan);
+                assert_eq!(answered, expected, "{:?} {:?}", entry.spec, entry.plan);
             }
         }
         for (nonce, entry) in &books.entries {
@@ -115,11 +122,13 @@ impl World {
             if is_plain {
                 assert_eq!(line.bytes_out, length as u64, "{nonce}: {line:?}");
             }
-            assert!(entry.spec.flaw != Some(Flaw::Oversize) || !made_here || entry.plan.frame != super::ledger::Frame::Known || status >= 400);
+            assert!(
+                entry.spec.flaw != Some(Flaw::Oversize) || !made_here || entry.plan.frame != super::ledger::Frame::Known || status >= 400
+            );
             let may_be_early = entry.spec.framing == Framing::Chunked;
             assert!(entry.spec.flaw.is_none() || made_here || may_be_early, "a flawed request was served: {nonce} {:?}", entry.spec.flaw);
         }
-        if self.weather.is_calm && self.weather.places == 100 && self.weather.doors == 100 && self.weather.descriptors == 1000 {
+        if self.weather.is_calm && self.weather.is_fair() && !self.weather.has_decoys {
             let ended = books.lines.len() as u64;
             assert!(ended > 0);
             let passed = self.busy_until.saturating_sub(5_000_000) / 1000;
@@ -131,7 +140,9 @@ impl World {
 
     fn check_counters(&self) {
         let books = self.books.borrow();
-        let sum = |pick: &dyn Fn(&tidegate::observe::stats::WorkerStats) -> u64| self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>();
+        let sum = |pick: &dyn Fn(&tidegate::observe::stats::WorkerStats) -> u64| {
+            self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>()
+        };
         let count = |pick: &dyn Fn(&super::socket::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
         let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));
         assert_eq!(requests - refused, count(&|line| line.is_parsed), "requests counted, and logged");
@@ -143,7 +154,11 @@ impl World {
         }
         let finals: u64 = (1..5).map(|class| sum(&|s| s.responses[class].value())).sum();
         let lost = count(&|line| line.status == 499);
-        assert!(finals <= books.lines.len() as u64 && finals + lost >= books.lines.len() as u64, "{finals} answers of {} lines", books.lines.len());
+        assert!(
+            finals <= books.lines.len() as u64 && finals + lost >= books.lines.len() as u64,
+            "{finals} answers of {} lines",
+            books.lines.len()
+        );
         assert_eq!(sum(&|s| s.duration.buckets.iter().map(|b| b.value()).sum()), finals, "durations");
         for &reason in Reason::ALL {
             let logged = count(&|line| line.error.as_deref() == Some(reason.name()));
@@ -153,7 +168,8 @@ impl World {
         let errors: u64 = Reason::ALL.iter().map(|&reason| sum(&|s| s.errors[reason].value())).sum();
         assert!(errors <= 2 * count(&|line| line.error.is_some()), "an exchange failed more than twice");
         let wires = self.wires.borrow();
-        let (read, written) = wires.conns.iter().filter(|conn| conn.server.is_none()).fold((0, 0), |(r, w), conn| (r + conn.read, w + conn.written));
+        let (read, written) =
+            wires.conns.iter().filter(|conn| conn.server.is_none()).fold((0, 0), |(r, w), conn| (r + conn.read, w + conn.written));
         assert_eq!(sum(&|s| s.bytes_received.value()), read, "bytes received");
         assert_eq!(sum(&|s| s.bytes_sent.value()), written, "bytes sent");
         let interims = sum(&|s| s.responses[0].value());

@@ -54,6 +54,7 @@ pub struct Client {
     /// Of the answer being read.
     status: u16,
     made_here: bool,
+    is_noise: bool,
     content: Vec<u8>,
     must_close: bool,
     sent_fin: bool,
@@ -90,6 +91,7 @@ impl Client {
             reader: Reader::new(),
             status: 0,
             made_here: false,
+            is_noise: false,
             content: Vec::new(),
             must_close: false,
             sent_fin: false,
@@ -277,7 +279,9 @@ impl Client {
         }
         self.continues = true;
         self.status = status;
-        self.made_here = head.field("X-Nonce").is_none();
+        // An origin's farewell on an idle connection may cross the next request, and then nobody can tell it from an answer.
+        self.is_noise = head.field("X-Noise").is_some();
+        self.made_here = head.field("X-Nonce").is_none() && !self.is_noise;
         if let Some(nonce) = head.field("X-Nonce") {
             assert_eq!(nonce, entry.spec.nonce.to_string(), "another request's answer: {}", self.describe());
             assert_eq!(status, entry.plan.status);
@@ -314,11 +318,18 @@ impl Client {
     fn on_answer(&mut self, books: &mut Books) {
         let (status, made_here, length) = (self.status, self.made_here, self.content.len());
         let content = String::from_utf8_lossy(&self.content).into_owned();
+        let is_noise = self.is_noise;
         let entry = self.current(books);
         assert!(entry.answered.is_none(), "answered twice");
         entry.answered = Some((status, made_here, length));
-        if !made_here {
-            assert_eq!(entry.finished, Some((status, length)), "whole at the client, not at the origin: {}", entry.spec.nonce);
+        if !made_here && !is_noise {
+            assert_eq!(
+                entry.finished,
+                Some((status, length)),
+                "whole at the client, not at the origin: {} {:?}",
+                entry.spec.nonce,
+                entry.plan
+            );
         } else if status == 200 && entry.spec.method != "HEAD" && entry.spec.route == super::ledger::Route::Echo {
             let end = format!("body: {} bytes\n", entry.spec.content.len());
             assert!(content.ends_with(&end) && content.contains(&format!("/n/{} ", entry.spec.nonce)), "{content}");

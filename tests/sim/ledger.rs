@@ -4,6 +4,7 @@
 use super::socket::Line;
 use super::wire::Id;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 /// How a request's body is framed.
@@ -37,7 +38,7 @@ pub enum Flaw {
 }
 
 /// One request, as the client means it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Spec {
     pub nonce: u64,
     pub method: &'static str,
@@ -91,7 +92,7 @@ pub enum Fault {
 }
 
 /// One answer, as the origin means it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     pub when: When,
     pub interims: Vec<u16>,
@@ -106,7 +107,6 @@ pub struct Plan {
 }
 
 /// All that is known of one request.
-#[derive(Debug)]
 pub struct Entry {
     pub spec: Spec,
     pub plan: Plan,
@@ -155,6 +155,22 @@ pub fn pattern(key: u64, len: usize) -> Rc<[u8]> {
 /// `/…/n/<nonce>`
 pub fn nonce_of(target: &str) -> Option<u64> {
     target.rsplit_once("/n/")?.1.parse().ok()
+}
+
+impl fmt::Debug for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { nonce, method, minor, framing, content, expects, closes, route, flaw } = self;
+        let length = content.len();
+        write!(f, "{method} {nonce} 1.{minor} {framing:?} {length} expects {expects} closes {closes} {route:?} {flaw:?}")
+    }
+}
+
+impl fmt::Debug for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { when, interims, status, minor, frame, content, closes, fault, stall } = self;
+        let length = content.len();
+        write!(f, "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} {stall:?}")
+    }
 }
 
 impl Spec {

@@ -111,7 +111,7 @@ impl Origin {
             // A RST may destroy what the proxy has not read: not polite before that.
             Some((_, Leave::Rst)) if wires.is_read(self.id) => wires.peer_rst(self.id),
             Some((_, Leave::Noise)) => {
-                wires.peer_send(self.id, b"HTTP/1.1 408 Too Slow\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                wires.peer_send(self.id, b"HTTP/1.1 408 Too Slow\r\nX-Noise: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 wires.peer_close(self.id);
             }
             _ => wires.peer_close(self.id),

@@ -120,7 +120,8 @@ impl Reader {
                 }
                 State::ChunkSize => {
                     let line = self.line()?;
-                    let is_canonical = !line.is_empty() && line.bytes().all(|b| b.is_ascii_hexdigit()) && (line == "0" || !line.starts_with('0'));
+                    let is_canonical =
+                        !line.is_empty() && line.bytes().all(|b| b.is_ascii_hexdigit()) && (line == "0" || !line.starts_with('0'));
                     assert!(is_canonical, "a chunk size that is not canonical: {line:?}");
                     let size = u64::from_str_radix(&line, 16).unwrap();
                     self.state = if size == 0 { State::Trailer } else { State::ChunkData(size) };

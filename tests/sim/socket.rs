@@ -81,7 +81,7 @@ impl Net for SimNet {
         let roll = wires.rng.u8(0..100);
         let Roads { refused, ignored, unreachable, starved } = self.roads;
         let fate = match roll {
-            _ if is_decoy => Fate::Refused,
+            r if is_decoy => [Fate::Refused, Fate::Ignored][usize::from(r % 2)],
             r if r < refused => Fate::Refused,
             r if r < refused + ignored => Fate::Ignored,
             r if r < refused + ignored + unreachable => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),

@@ -179,7 +179,12 @@ impl Weather {
             "A: \u{0}\r\n",
             "A: b\nB: c\r\n",
         ];
-        let noise = ["GET / HTTP/2.0\r\nHost: a\r\n\r\n", "\u{16}\u{3}\u{1}\u{0}\u{0}\r\n\r\n", "GET /\r\n\r\n", "\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n"];
+        let noise = [
+            "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
+            "\u{16}\u{3}\u{1}\u{0}\u{0}\r\n\r\n",
+            "GET /\r\n\r\n",
+            "\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        ];
         let chunks = ["x\r\n", "5 \r\n", "-1\r\n", "ffffffffffffffff1\r\n", "1\r\nab", "5\n", ";\r\n"];
         spec.expects = false;
         spec.flaw = Some(match rng.u8(0..4) {
@@ -220,8 +225,7 @@ impl Weather {
         }
         // A HEAD's answer until close has no length, and no end but its head's.
         let minor = if frame == Frame::Chunked || !interims.is_empty() { 1 } else { u8::from(rng.u8(0..5) != 0) };
-        let mut plan =
-            Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None };
+        let mut plan = Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None };
         if !plan.interims.is_empty() && spec.expects {
             // 100 (Continue) is worth something only before the content.
             plan.when = When::AtHead;
@@ -229,6 +233,9 @@ impl Weather {
         plan.stall = self.stall(plan.content.len() + 200, rng);
         if !self.is_calm && rng.u8(0..5) == 0 {
             plan.fault = self.fault(spec, &plan, rng);
+            if plan.fault == Fault::Leave {
+                plan.when = When::AtEnd;
+            }
         }
         plan
     }
@@ -260,7 +267,7 @@ impl Weather {
     /// A client with its requests, which are entered into the books.
     pub fn client(&self, id: usize, next_nonce: &mut u64, books: &mut Books, rng: &mut fastrand::Rng) -> Client {
         let mut nonces = Vec::new();
-        let mut is_over = false;
+        let (mut is_over, mut was_good) = (false, true);
         let is_polite = self.is_calm || rng.u8(0..3) != 0;
         let mut total = 0;
         for _ in 0..rng.usize(1..=6) {
@@ -271,9 +278,11 @@ impl Weather {
             total += spec.content.len() + 200;
             let is_forbidden = is_over || (spec.flaw == Some(Flaw::Oversize) && spec.framing == Framing::Known);
             // An idle connection that is just being closed can be replaced only for what may be sent twice.
-            let is_safe = !self.leaves_idle || (spec.is_idempotent() && spec.framing == Framing::Bare);
+            let is_safe = !self.leaves_idle || (self.is_calm && spec.is_idempotent() && spec.framing == Framing::Bare);
             let is_good = is_polite && plan.fault == Fault::None && spec.flaw.is_none() && !is_over;
-            let is_sure = is_good && is_safe && (self.is_calm || (self.is_fair() && plan.stall.is_none()));
+            // What befalls one request may end the connection, and those after it.
+            was_good &= self.is_calm || (is_good && self.is_fair() && plan.stall.is_none());
+            let is_sure = is_good && is_safe && was_good;
             is_over |= !spec.keeps();
             nonces.push(nonce);
             let entry = Entry {
@@ -324,7 +333,7 @@ impl Weather {
 
     /// After how long an origin closes an idle connection (microseconds), and how.
     pub fn patience(&self, rng: &mut fastrand::Rng) -> Option<(u64, Leave)> {
-        let leave = [Leave::Fin, Leave::Fin, Leave::Rst, Leave::Noise][rng.usize(0..4)];
+        let leave = [Leave::Fin, Leave::Fin, Leave::Rst, Leave::Noise][rng.usize(0..if self.is_calm { 3 } else { 4 })];
         (self.leaves_idle && rng.bool()).then(|| ([0, 1, 50, 100_000][rng.usize(0..4)], leave))
     }
 }

@@ -134,21 +134,14 @@ impl World {
         let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
         let books = Rc::new(RefCell::new(Books::default()));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
-            let net = SimNet {
-                wires: wires.clone(),
-                books: books.clone(),
-                worker,
-                roads: weather.roads,
-                limit: weather.places,
-            };
+            let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit: weather.places };
             let journal = SimJournal(books.clone());
             let core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
             Seat { core, bell, backlog: VecDeque::new(), is_ready: false, is_paused: false, vain_turns: 0 }
         };
         let seats = bells.into_iter().enumerate().map(seat).collect();
         let mut next_nonce = 1;
-        let arrivals =
-            (0..weather.clients).map(|_| weather.client(0, &mut next_nonce, &mut books.borrow_mut(), &mut rng)).collect();
+        let arrivals = (0..weather.clients).map(|_| weather.client(0, &mut next_nonce, &mut books.borrow_mut(), &mut rng)).collect();
         Self {
             seed,
             weather,
@@ -361,6 +354,7 @@ impl World {
 fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, worker: usize, now: Now) -> bool {
     let shared = seat.core.shared.clone();
     let door = &shared.doors[ENTRANCE.door];
+    let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
     let mut came = false;
     while seat.is_ready && !seat.is_paused {
         let Some(&id) = seat.backlog.front() else {
@@ -371,7 +365,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, worker: usize, now: Now) 
             if !door.try_enter() {
                 return Some(&door.paused);
             }
-            if shared.descriptors.admit_client() {
+            if shared.descriptors.admit_client(resting()) {
                 return None;
             }
             door.leave();
