@@ -1,10 +1,11 @@
 //! The site: a configuration together with what runs by it. Immutable; a reload makes a new one, and every exchange ends on
 //! the one it began with.
 
-use crate::config::model::{Action, Config, Timeouts};
+use crate::config::model::{Action, Config, Timeouts, Upstream};
 use crate::route;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// See the module.
@@ -31,19 +32,34 @@ pub struct Decision<'a> {
 const DEFAULT: Action = Action::Proxy { pool: 0 };
 
 impl Site {
-    /// Makes the pools of a configuration.
-    pub fn new(config: Config, workers: usize) -> Self {
-        let mut slot = 0;
-        let mut make_server = |upstream: &crate::config::model::Upstream| {
-            slot += 1;
-            Arc::new(Server::new(upstream.clone(), slot - 1, workers))
-        };
-        let pools = config
-            .pools
-            .iter()
-            .map(|pool| Arc::new(Pool::new(pool.name.clone(), pool.upstreams.iter().map(&mut make_server).collect())))
-            .collect();
+    /// Makes the pools of a configuration. Of the previous site, what did not change lives on: pools with their line, servers
+    /// with their state.
+    pub fn new(config: Config, workers: usize, previous: Option<&Self>) -> Self {
+        let mut taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
+        let mut pools = Vec::with_capacity(config.pools.len());
+        for pool in &config.pools {
+            let old = previous.and_then(|site| site.pools.iter().find(|old| old.name == pool.name));
+            let server = |upstream: &Upstream| {
+                if let Some(server) = old.and_then(|old| old.servers.iter().find(|server| server.is(upstream))) {
+                    server.update(upstream);
+                    return server.clone();
+                }
+                let slot = (0..).find(|slot| taken.insert(*slot)).unwrap_or_default();
+                Arc::new(Server::new(upstream.clone(), slot, workers))
+            };
+            let servers: Vec<_> = pool.upstreams.iter().map(server).collect();
+            let survives = |old: &&Arc<Pool>| {
+                old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(|(old, new)| Arc::ptr_eq(old, new))
+            };
+            pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool.name.clone(), servers))));
+        }
         Self { config, pools }
+    }
+
+    /// Retires the servers that the next site does not have.
+    pub fn retire(&self, next: &Self) {
+        let stays = |server: &Arc<Server>| next.servers().any(|(_, other)| Arc::ptr_eq(server, other));
+        self.servers().filter(|(_, server)| !stays(server)).for_each(|(_, server)| server.retire());
     }
 
     /// All servers of all pools.

@@ -8,7 +8,7 @@ use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::site::Site;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 /// A page.
@@ -42,6 +42,10 @@ pub struct Panel {
     pub writer: Arc<Writer>,
     /// The process ends soon.
     pub draining: AtomicBool,
+    /// Reloads that were applied.
+    pub reloads_ok: AtomicU64,
+    /// Reloads that were refused.
+    pub reloads_error: AtomicU64,
     /// When it began.
     pub started: Instant,
 }
@@ -86,8 +90,8 @@ impl Panel {
         let sources = exposition::Sources {
             workers: &self.stats,
             upstreams: &upstreams,
-            reloads_ok: 0,
-            reloads_error: 0,
+            reloads_ok: self.reloads_ok.load(Relaxed),
+            reloads_error: self.reloads_error.load(Relaxed),
             access_lost: self.writer.access_lost(),
             version: env!("CARGO_PKG_VERSION"),
         };

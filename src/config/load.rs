@@ -54,6 +54,12 @@ pub struct Loaded {
 #[derive(Clone, Debug)]
 pub struct Effective(Node);
 
+impl Effective {
+    pub(super) fn root(&self) -> &Node {
+        &self.0
+    }
+}
+
 impl fmt::Display for Effective {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_yaml::to_string(&self.0).map_err(|_| fmt::Error)?)

@@ -13,6 +13,7 @@
 mod address;
 mod check;
 mod conform;
+mod diff;
 mod env;
 mod file;
 mod hints;
@@ -28,6 +29,7 @@ mod suggest;
 mod tests;
 mod tree;
 
+pub use diff::changes;
 pub use load::{Effective, Loaded, Sources, load};
 pub use reference::{Row, reference, rows};
 pub use report::Problems;

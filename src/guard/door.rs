@@ -44,7 +44,8 @@ impl Paused {
 #[derive(Debug)]
 pub struct Door {
     places: Gate,
-    limit: usize,
+    limit: AtomicUsize,
+    closed: AtomicBool,
     /// Who found it full.
     pub paused: Paused,
 }
@@ -52,12 +53,27 @@ pub struct Door {
 impl Door {
     /// A door for `limit` clients and so many workers.
     pub fn new(limit: usize, workers: usize) -> Self {
-        Self { places: Gate::default(), limit, paused: Paused::new(workers) }
+        Self { places: Gate::default(), limit: AtomicUsize::new(limit), closed: AtomicBool::new(false), paused: Paused::new(workers) }
     }
 
     /// Takes a place for a client that may be accepted next.
     pub fn try_enter(&self) -> bool {
-        self.places.try_enter(self.limit)
+        self.places.try_enter(self.limit.load(SeqCst))
+    }
+
+    /// From now on so many; those above it stay.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, SeqCst);
+    }
+
+    /// The address is listened on no more; connections that came through here are not kept after their next answer.
+    pub fn close(&self) {
+        self.closed.store(true, SeqCst);
+    }
+
+    /// See [`Door::close`].
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
     }
 
     /// Gives the place back. The caller then wakes those who paused.

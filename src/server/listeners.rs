@@ -1,4 +1,5 @@
-//! Listening addresses: one socket a worker for each, and one for the admin port.
+//! Listening addresses: one socket a worker for each, and one for the admin port. A reload opens what is new before it leaves
+//! what is gone; what stays is not touched.
 
 use crate::config::model::Config;
 use crate::guard::door::Door;
@@ -12,43 +13,91 @@ use std::sync::Arc;
 /// Connections of the admin port: it has places of its own.
 const MAX_ADMIN_CONNS: usize = 64;
 
-/// What was bound.
-pub(super) struct Bound {
-    /// Of each worker.
-    pub(super) sockets: Vec<Vec<(TcpListener, Entrance)>>,
-    /// For the ready line.
-    pub(super) names: String,
+/// Sockets of each worker.
+pub(super) type Sockets = Vec<Vec<(TcpListener, Entrance)>>;
+
+/// The addresses that are listened on.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    workers: usize,
+    open: Vec<Open>,
 }
 
-/// Binds everything before anything is served. The first worker binds; the others share the port that it was given.
-pub(super) fn bind(config: &Config) -> io::Result<Bound> {
-    let mut sockets: Vec<Vec<_>> = (0..config.workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for (door, listener) in config.listeners.iter().enumerate() {
-        let mut address = listener.address;
-        for worker in &mut sockets {
-            let (socket, bound) = open("listen", address)?;
-            address = bound;
-            worker.push((socket, Entrance { door, port: bound.port(), is_admin: false }));
+/// One of them.
+#[derive(Clone, Debug)]
+struct Open {
+    /// As configured, perhaps with port 0: a reload takes that as unchanged.
+    configured: SocketAddr,
+    bound: SocketAddr,
+    door: Arc<Door>,
+}
+
+/// The step from one set of addresses to the next: not done yet, so that it can still be refused whole.
+pub(super) struct Change {
+    open: Vec<Open>,
+    /// Of addresses that are new.
+    pub(super) sockets: Sockets,
+    /// Of addresses that are gone.
+    pub(super) closed: Vec<Arc<Door>>,
+}
+
+impl Listeners {
+    /// None yet.
+    pub(super) fn new(workers: usize) -> Self {
+        Self { workers, open: Vec::new() }
+    }
+
+    /// Binds what the configuration adds. The first worker binds; the others share the port that it was given.
+    pub(super) fn prepare(&self, config: &Config) -> io::Result<Change> {
+        let mut sockets: Sockets = (0..self.workers).map(|_| Vec::new()).collect();
+        let mut open = Vec::new();
+        for listener in &config.listeners {
+            let configured = listener.address;
+            if let Some(same) = self.open.iter().find(|open| open.configured == configured) {
+                open.push(same.clone());
+                continue;
+            }
+            let door = Arc::new(Door::new(config.limits.max_client_conns, self.workers));
+            let mut bound = configured;
+            for worker in &mut sockets {
+                let socket;
+                (socket, bound) = bind("listen", bound)?;
+                worker.push((socket, Entrance { door: door.clone(), port: bound.port(), is_admin: false }));
+            }
+            open.push(Open { configured, bound, door });
         }
-        addresses.push(address.to_string());
+        let stays = |door: &Arc<Door>| open.iter().any(|open| Arc::ptr_eq(&open.door, door));
+        let closed = self.open.iter().map(|open| open.door.clone()).filter(|door| !stays(door)).collect();
+        Ok(Change { open, sockets, closed })
     }
-    let mut metrics = "off".to_owned();
-    if let (Some(address), Some(first)) = (config.metrics_listen, sockets.first_mut()) {
-        let (socket, bound) = open("metrics_listen", address)?;
-        metrics = bound.to_string();
-        first.push((socket, Entrance { door: config.listeners.len(), port: bound.port(), is_admin: true }));
+
+    /// Takes the step; hands out what the workers are to be given.
+    pub(super) fn commit(&mut self, change: Change, max_client_conns: usize) -> (Sockets, Vec<Arc<Door>>) {
+        self.open = change.open;
+        self.open.iter().for_each(|open| open.door.set_limit(max_client_conns));
+        change.closed.iter().for_each(|door| door.close());
+        (change.sockets, change.closed)
     }
-    Ok(Bound { sockets, names: format!("listen={} metrics={metrics}", addresses.join(",")) })
+
+    /// For the ready line.
+    pub(super) fn names(&self) -> String {
+        self.open.iter().map(|open| open.bound.to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Doors whose limit may have changed.
+    pub(super) fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
+        self.open.iter().map(|open| &open.door)
+    }
 }
 
-/// One door a listening address; the last is the admin port's.
-pub(super) fn doors(config: &Config, workers: usize) -> Vec<Arc<Door>> {
-    let limits = config.listeners.iter().map(|_| config.limits.max_client_conns);
-    limits.chain([MAX_ADMIN_CONNS]).map(|limit| Arc::new(Door::new(limit, workers))).collect()
+/// The admin port, for one worker.
+pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, (TcpListener, Entrance))> {
+    let (socket, bound) = bind("metrics_listen", address)?;
+    let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers));
+    Ok((bound, (socket, Entrance { door, port: bound.port(), is_admin: true })))
 }
 
-fn open(key: &str, address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+fn bind(key: &str, address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let bound = listen(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
     let (bound, socket) = bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {}", explain(&error))))?;
     Ok((socket, bound))

@@ -2,6 +2,7 @@
 
 mod listeners;
 mod logs;
+mod reload;
 mod signals;
 
 use crate::admin::Panel;
@@ -18,11 +19,12 @@ use crate::site::Site;
 use crate::upstream::resolve;
 use crate::worker::shared::{Mail, RenderJob, Shared};
 use crate::worker::{Seat, Worker};
-use listeners::Bound;
+use listeners::Listeners;
+use reload::Reloader;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -45,30 +47,45 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let polls = (0..workers).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), crate::net::token::Source::Waker.token()));
     let mailboxes = wakers.map(|waker| Ok(Mailbox::new(Box::new(waker?)))).collect::<io::Result<Vec<_>>>()?;
-    let Bound { sockets, names } = listeners::bind(&config)?;
+    let mut listeners = Listeners::new(workers);
+    let change = listeners.prepare(&config)?;
+    let (mut sockets, _) = listeners.commit(change, config.limits.max_client_conns);
+    let mut metrics = "off".to_owned();
+    if let (Some(address), Some(first)) = (config.metrics_listen, sockets.first_mut()) {
+        let (bound, admin) = listeners::admin(address, workers)?;
+        metrics = bound.to_string();
+        first.push(admin);
+    }
     let panel = Arc::new(Panel {
         stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
         writer: writer.clone(),
         draining: AtomicBool::new(false),
+        reloads_ok: AtomicU64::new(0),
+        reloads_error: AtomicU64::new(0),
         started: Instant::now(),
     });
     let (renderer, jobs) = channel();
-    let site = Arc::new(Site::new(config, workers));
+    let site = Arc::new(Site::new(config, workers, None));
     resolve::resolve_all(site.servers().map(|(_, server)| server.clone()), LOOK_UP_PATIENCE);
     warn_of_limits(&site, limit);
     let shared = Arc::new(Shared {
         mailboxes,
-        doors: listeners::doors(&site.config, workers),
         descriptors: Descriptors::new(limit, sys::open_descriptors()),
         starved: Paused::new(workers),
         panel: panel.clone(),
+        running: AtomicUsize::new(workers),
         renderer,
     });
     spawn("renderer", {
         let shared = Arc::clone(&shared);
         move || render(&jobs, &shared)
     })?;
-    let signals = signals::listen(shared.clone(), writer.clone())?;
+    let ready = format!("ready listen={} metrics={metrics} workers={workers} pid={}", listeners.names(), std::process::id());
+    let (call, calls) = channel();
+    let (sources, effective) = (loaded.sources, loaded.effective);
+    let reloader = Reloader { sources, effective, site: site.clone(), listeners, shared: shared.clone(), writer: writer.clone() };
+    spawn("reloader", move || reloader.run(&calls))?;
+    let signals = signals::listen(shared.clone(), writer.clone(), call)?;
 
     let clock = Clock::start();
     let mut threads = Vec::new();
@@ -79,7 +96,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         threads.push(spawn(&format!("worker-{worker}"), move || Worker::new(seat)?.run())?);
     }
     write_pid_file(site.config.pid_file.as_deref())?;
-    observe::log::announce(&format!("ready {names} workers={workers} pid={}", std::process::id()));
+    observe::log::announce(&ready);
 
     let mut outcome = Ok(());
     for thread in threads {

@@ -26,11 +26,15 @@ mod connect;
 mod read_head;
 mod reply;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod waits;
 
 pub use event::{Direction, Effect, Event};
 pub use exchange::Exchange;
 pub use turn::{Journal, Turn};
+
+pub use read_head::DRAIN_IDLE_MS;
 
 use crate::base::ring::Ring;
 use crate::guard::gate::Ticket;
@@ -53,9 +57,18 @@ enum State {
     /// The whole answer is here, or is made here; the upstream, if there was one, is let go.
     Replying(Box<Exchange>),
     /// The last byte is out; what still comes is read and dropped, so that no reset overtakes the answer.
-    Draining,
+    Draining(Why),
     /// The shell closes the socket at the end of the turn.
     Closed(Ending),
+}
+
+/// Why a half-closed connection is still read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Its answer must not be lost to a reset.
+    Answered,
+    /// It was idle when the process began to end.
+    Idle,
 }
 
 /// How a socket is closed.
@@ -86,7 +99,7 @@ impl Session {
     /// A connection that was just accepted at `port`. `serial` tells it from others that had its slot.
     pub fn new(client: SocketAddr, port: u16, serial: u64, turn: &Turn) -> Self {
         let timeouts = &turn.site.config.timeouts;
-        let head = ReadHead::first(turn.now.millis(), timeouts);
+        let head = ReadHead::first(turn.now.millis(), timeouts, turn.is_draining);
         let deadlines = Deadlines { phase: head.deadline(), ..Deadlines::default() };
         Self { state: State::ReadingHead(head), up: Ring::default(), down: Ring::default(), deadlines, client, port, serial }
     }
@@ -132,9 +145,9 @@ impl Session {
             (Replying(x), Deadline) => self.on_deadline(x, turn, Replying),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), Cut) => self.on_cut(x, turn),
 
-            (Draining, ClientBytes) => self.on_lingering_bytes(),
-            (Draining, ClientFin | ClientGone | Cut) => Closed(Ending::Plain),
-            (Draining, Deadline) => self.on_lingering_deadline(turn),
+            (Draining(why), ClientBytes) => self.on_lingering_bytes(why),
+            (Draining(_), ClientFin | ClientGone | Cut) => Closed(Ending::Plain),
+            (Draining(why), Deadline) => self.on_lingering_deadline(why, turn),
 
             (state, _) => state,
         };
@@ -148,7 +161,7 @@ impl Session {
             State::ReadingHead(_) => has_room,
             State::ConnectingUpstream(x) | State::StreamingBody(x) => !x.up.is_complete() && has_room,
             State::Replying(x) => !x.up.is_complete() && has_room,
-            State::Draining => true,
+            State::Draining(_) => true,
             State::Closed(_) => false,
         }
     }
@@ -219,14 +232,19 @@ impl Session {
         matches!(&self.state, State::ReadingHead(head) if head.is_between_requests())
     }
 
+    /// Whether it is between requests, or within a head.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.state, State::ReadingHead(_))
+    }
+
     /// Whether something must still be told to the client before the process may end.
     pub fn is_finishing(&self) -> bool {
-        self.is_busy() || matches!(self.state, State::Draining)
+        self.is_busy() || matches!(self.state, State::Draining(Why::Answered))
     }
 
     /// Whether what still comes from the client is dropped.
     pub fn is_lingering(&self) -> bool {
-        matches!(self.state, State::Draining)
+        matches!(self.state, State::Draining(_))
     }
 
     /// The exchange, while there is one.
@@ -270,7 +288,7 @@ impl Session {
             State::ConnectingUpstream(x) => assert!(!x.is_queued || !x.has_upstream, "in line with a connection"),
             State::StreamingBody(x) => assert!(x.has_upstream && !x.is_queued, "streaming without a connection"),
             State::Replying(x) => assert!(!x.has_upstream && !x.is_queued, "an answered exchange holds an upstream"),
-            State::Draining | State::Closed(_) => {}
+            State::Draining(_) | State::Closed(_) => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::deadlines::after;
 use super::exchange::{Exchange, Fate, Maker};
 use super::failure::Failure;
-use super::{Effect, Ending, Session, State, Turn};
+use super::{Ending, Session, State, Turn, Why};
 use crate::base::ring::Ring;
 use crate::config::model::{Action, Limits, NewRequests, Timeouts};
 use crate::http::framing::{Body, Length, Recode};
@@ -21,7 +21,7 @@ const MAX_BLANK_LINES: u8 = 2;
 /// How often tidegate may stand in `Via` before a request goes in a circle.
 const MAX_TIMES_HERE: u32 = 10;
 /// An idle connection is closed so long after a drain began: a request that crosses the news is still answered.
-const DRAIN_IDLE_MS: u64 = 500;
+pub const DRAIN_IDLE_MS: u64 = 500;
 
 /// A head that comes, or is waited for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,12 +39,14 @@ pub(super) struct ReadHead {
 
 impl ReadHead {
     /// The first request's head is due from the moment of accepting.
-    pub(super) fn first(now: u64, timeouts: &Timeouts) -> Self {
-        Self { head: after(now, timeouts.client_header_ms), ..Self::default() }
+    pub(super) fn first(now: u64, timeouts: &Timeouts, is_draining: bool) -> Self {
+        let idle = if is_draining { now + DRAIN_IDLE_MS } else { 0 };
+        Self { idle, head: after(now, timeouts.client_header_ms), ..Self::default() }
     }
 
-    fn next(now: u64, timeouts: &Timeouts) -> Self {
-        Self { idle: after(now, timeouts.client_keepalive_ms), ..Self::default() }
+    fn next(now: u64, timeouts: &Timeouts, is_draining: bool) -> Self {
+        let idle = if is_draining { now + DRAIN_IDLE_MS } else { after(now, timeouts.client_keepalive_ms) };
+        Self { idle, ..Self::default() }
     }
 
     /// Whether a byte of the request has come.
@@ -92,7 +94,7 @@ pub(super) fn request_limits(limits: &Limits) -> HeadLimits {
 impl Session {
     /// Back between requests.
     pub(super) fn await_head(&mut self, turn: &Turn) -> State {
-        let head = ReadHead::next(turn.now.millis(), &turn.site.config.timeouts);
+        let head = ReadHead::next(turn.now.millis(), &turn.site.config.timeouts, turn.is_draining);
         self.deadlines.clear();
         self.deadlines.phase = head.deadline();
         State::ReadingHead(head)
@@ -146,13 +148,13 @@ impl Session {
         if !turn.is_draining {
             return State::Closed(Ending::Plain);
         }
-        turn.effects.push(Effect::HalfClose);
-        self.linger(turn)
+        self.linger(Why::Idle, turn)
     }
 
-    pub(super) fn on_head_drain(&mut self, head: ReadHead, turn: &mut Turn) -> State {
+    pub(super) fn on_head_drain(&mut self, mut head: ReadHead, turn: &mut Turn) -> State {
         if !head.has_begun() {
-            self.deadlines.phase = turn.now.millis() + DRAIN_IDLE_MS;
+            head.idle = turn.now.millis() + DRAIN_IDLE_MS;
+            self.deadlines.phase = head.deadline();
         }
         State::ReadingHead(head)
     }
@@ -239,7 +241,7 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
     exchange.bytes_in = head.len() as u64;
     exchange.up.body = Body::new(request.length, Recode::Same);
     exchange.awaits_continue = request.expects_continue && request.length != Length::Empty;
-    if turn.is_draining || turn.site.config.timeouts.client_keepalive_ms == 0 {
+    if turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0 {
         exchange.fate = Fate::Closed;
     }
     if turn.is_admin {

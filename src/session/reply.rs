@@ -3,7 +3,7 @@
 use super::deadlines::{Due, after};
 use super::exchange::{Exchange, Fate, Maker};
 use super::failure::Failure;
-use super::{Effect, Ending, Session, State, Turn};
+use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::admin::Rendered;
 use crate::answer::page::Page;
 use crate::answer::{Answer, echo};
@@ -90,7 +90,7 @@ impl Session {
         } else {
             x.down.drop_body(&mut self.down);
         }
-        if !x.up.is_complete() || turn.is_draining {
+        if !x.up.is_complete() || turn.is_leaving {
             x.fate = Fate::Closed;
         }
         self.up.drop_checked();
@@ -195,7 +195,7 @@ impl Session {
             // Who did not ask for the close may have sent the next request already.
             Fate::Closed if request_is_read && x.is_last && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
             Fate::Closed => {
-                let next = self.linger(turn);
+                let next = self.linger(Why::Answered, turn);
                 self.finish(x, turn, next)
             }
             Fate::Cut => self.finish(x, turn, State::Closed(Ending::Plain)),
@@ -204,22 +204,22 @@ impl Session {
     }
 
     /// Half-closes, then reads and drops what still comes (RFC 9112 9.6).
-    pub(super) fn linger(&mut self, turn: &mut Turn) -> State {
+    pub(super) fn linger(&mut self, why: Why, turn: &mut Turn) -> State {
         self.up.clear();
         self.down.clear();
         self.deadlines.clear();
         self.deadlines.phase = after(turn.now.millis(), LINGER_MS);
         turn.effects.push(Effect::HalfClose);
-        State::Draining
+        State::Draining(why)
     }
 
-    pub(super) fn on_lingering_bytes(&mut self) -> State {
+    pub(super) fn on_lingering_bytes(&mut self, why: Why) -> State {
         self.up.clear();
-        State::Draining
+        State::Draining(why)
     }
 
-    pub(super) fn on_lingering_deadline(&mut self, turn: &Turn) -> State {
-        if self.deadlines.phase > turn.now.millis() { State::Draining } else { State::Closed(Ending::Plain) }
+    pub(super) fn on_lingering_deadline(&mut self, why: Why, turn: &Turn) -> State {
+        if self.deadlines.phase > turn.now.millis() { State::Draining(why) } else { State::Closed(Ending::Plain) }
     }
 
     /// A wait of an exchange is over.

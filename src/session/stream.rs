@@ -162,7 +162,7 @@ impl Session {
                 _ => Recode::Same,
             };
             x.ends_with_close = x.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
-            if x.ends_with_close || turn.is_draining {
+            if x.ends_with_close || turn.is_leaving {
                 x.fate = Fate::Closed;
             }
             let reply = reply(recode, x.fate == Fate::Kept);

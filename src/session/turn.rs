@@ -29,8 +29,10 @@ pub struct Turn<'a> {
     pub worker: usize,
     /// The session came through the admin port.
     pub is_admin: bool,
-    /// The process ends soon: connections are not kept, and new requests refused if so configured.
+    /// The process ends soon: new requests are refused if so configured.
     pub is_draining: bool,
+    /// Connections are not kept: the process ends, or the address is listened on no more.
+    pub is_leaving: bool,
     /// Chance.
     pub rng: &'a mut fastrand::Rng,
     /// `Date`.

@@ -4,13 +4,13 @@ use crate::config::model::Upstream;
 use crate::guard::gate::Gate;
 use crate::observe::stats::UpstreamStats;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
 #[derive(Debug)]
 pub struct Server {
-    /// As configured.
+    /// As configured when it was made; its weight may have changed since.
     pub config: Upstream,
     /// `host:port`, as it stands in a `Host` field.
     pub authority: String,
@@ -23,6 +23,8 @@ pub struct Server {
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
+    weight: AtomicU32,
+    retired: AtomicBool,
 }
 
 impl Server {
@@ -38,6 +40,8 @@ impl Server {
             addresses: Mutex::new(Arc::new([])),
             next_address: AtomicUsize::new(0),
             resolved: AtomicBool::new(false),
+            weight: AtomicU32::new(config.weight),
+            retired: AtomicBool::new(false),
             config,
         };
         if let Ok(ip) = server.config.host.parse() {
@@ -53,7 +57,28 @@ impl Server {
 
     /// Whether it may be given new requests.
     pub fn is_usable(&self) -> bool {
-        self.is_resolved() && self.config.weight > 0
+        self.is_resolved() && self.weight.load(Relaxed) > 0
+    }
+
+    /// Whether a configuration means this server: then it lives on, with all its state.
+    pub fn is(&self, config: &Upstream) -> bool {
+        let Upstream { name, host, port, tls, weight: _ } = &self.config;
+        (name, host, port, tls) == (&config.name, &config.host, &config.port, &config.tls)
+    }
+
+    /// Takes what may change while it lives on.
+    pub fn update(&self, config: &Upstream) {
+        self.weight.store(config.weight, Relaxed);
+    }
+
+    /// It is in no pool any more: its connections end with what they are doing.
+    pub fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// See [`Server::retire`].
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
     }
 
     /// Takes the answer of a look-up; an empty one changes nothing.

@@ -2,8 +2,10 @@
 
 use super::Worker;
 use super::core::{ACCEPT_TIMER, Entrance};
+use crate::net::token::Source;
+use mio::Interest;
 use mio::net::TcpListener;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 /// Connections accepted in one turn from one listener: others get their turn too.
 const MAX_A_TURN: usize = 64;
@@ -13,7 +15,7 @@ const RETRY_MS: u64 = 250;
 /// A listening socket of this worker.
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
-    entrance: Entrance,
+    pub(super) entrance: Entrance,
     /// The accept queue may have something.
     is_ready: bool,
     /// Until somebody leaves.
@@ -21,10 +23,6 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new((socket, entrance): (TcpListener, Entrance)) -> Self {
-        Self { socket, entrance, is_ready: false, is_paused: false }
-    }
-
     pub(super) fn on_edge(&mut self) {
         self.is_ready = true;
     }
@@ -48,19 +46,44 @@ enum Admission {
 
 impl Worker {
     pub(super) fn accept(&mut self) {
-        for number in 0..self.listeners.len() {
+        for number in 0..self.listeners.capacity() {
             for _ in 0..MAX_A_TURN {
-                if !self.listeners[number].is_ready() || !self.accept_one(number) {
+                if !self.listeners.get(number).is_some_and(Listener::is_ready) || !self.accept_one(number) {
                     break;
                 }
             }
         }
     }
 
+    /// Opens a listener: its socket is registered under its number.
+    pub(super) fn open(&mut self, (mut socket, entrance): (TcpListener, Entrance)) -> io::Result<()> {
+        let token = Source::Listener(self.listeners.vacant_key()).token();
+        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.listeners.insert(Listener { socket, entrance, is_ready: false, is_paused: false });
+        Ok(())
+    }
+
+    /// Closes the listeners that `goes` names. What waits in their accept queues is taken first, as far as there are places.
+    pub(super) fn close(&mut self, goes: impl Fn(&Entrance) -> bool) {
+        let numbers: Vec<usize> =
+            self.listeners.iter().filter(|(_, listener)| goes(&listener.entrance)).map(|(number, _)| number).collect();
+        for number in numbers {
+            self.empty(number);
+            self.listeners.remove(number);
+        }
+    }
+
+    /// Takes everything that waits in the accept queue.
+    pub(super) fn empty(&mut self, number: usize) {
+        self.listeners[number].is_ready = true;
+        self.listeners[number].is_paused = false;
+        while self.accept_one(number) {}
+    }
+
     /// False if this listener has nothing, or may take nothing, for now.
     fn accept_one(&mut self, number: usize) -> bool {
-        let entrance = self.listeners[number].entrance;
-        if !self.admission(entrance) {
+        let entrance = self.listeners[number].entrance.clone();
+        if !self.admission(&entrance) {
             self.listeners[number].is_paused = true;
             return false;
         }
@@ -78,15 +101,15 @@ impl Worker {
                 self.retry_later();
             }
         }
-        self.core.leave(entrance);
+        self.core.leave(&entrance);
         self.listeners[number].is_ready()
     }
 
     /// Takes a place at the door, and a descriptor. Who finds none is woken when one gets free: the second look is for one
     /// that got free between the first and the pause.
-    fn admission(&mut self, entrance: Entrance) -> bool {
+    fn admission(&mut self, entrance: &Entrance) -> bool {
         let shared = self.core.shared.clone();
-        let door = &shared.doors[entrance.door];
+        let door = &entrance.door;
         let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
         let try_enter = || {
             if !door.try_enter() {

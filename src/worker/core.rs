@@ -5,12 +5,13 @@ use super::shared::{Mail, Shared};
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::base::wheel::Wheel;
+use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
 use crate::http::date::DateCache;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
 use crate::observe::stats::WorkerStats;
-use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
+use crate::session::{DRAIN_IDLE_MS, Effect, Event, Exchange, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::idle::Idle;
 use crate::upstream::pool::Pool;
@@ -40,10 +41,10 @@ pub trait Net {
 }
 
 /// Through which door a client came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Entrance {
-    /// Index of its door.
-    pub door: usize,
+    /// Its door.
+    pub door: Arc<Door>,
     /// The port that it connected to.
     pub port: u16,
     /// The admin port's: neither counted nor logged, and outside the budget of descriptors.
@@ -109,6 +110,10 @@ pub struct Core<N: Net, J: Journal> {
     rng: fastrand::Rng,
     date: DateCache,
     serial: u64,
+    /// Until then a drain waits for requests on connections that exist (milliseconds).
+    asks_until: u64,
+    /// Pools of earlier sites whose line may not be empty yet.
+    pub(super) former: Vec<Arc<Pool>>,
     /// Clients to be pumped, and those to be pumped after them.
     pub(super) ready: VecDeque<usize>,
     pub(super) closing_clients: Vec<usize>,
@@ -141,6 +146,8 @@ impl<N: Net, J: Journal> Core<N, J> {
             rng: fastrand::Rng::with_seed(seed),
             date: DateCache::default(),
             serial: 0,
+            asks_until: 0,
+            former: Vec::new(),
             ready: VecDeque::new(),
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
@@ -168,11 +175,11 @@ impl<N: Net, J: Journal> Core<N, J> {
         if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
             log::error!("a connection from {peer} cannot be polled: {error}");
             drop(socket);
-            self.leave(entrance);
+            self.leave(&entrance);
             return;
         }
         let is_admin = entrance.is_admin;
-        let session = self.with_turn(is_admin, |turn| Session::new(peer, entrance.port, serial, turn));
+        let session = self.with_turn(&entrance, |turn| Session::new(peer, entrance.port, serial, turn));
         let link = Link::new(socket, true);
         self.clients.insert(Client { link, session, upstream: None, entrance, is_queued: false, is_closing: false, is_resting: false });
         if !is_admin {
@@ -204,6 +211,14 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// Whether something is to be done before the next sleep.
     pub fn is_behind(&self) -> bool {
         !self.ready.is_empty() || !self.admitted.is_empty()
+    }
+
+    /// Pumps connections that were just accepted, whose first bytes may lie there before the poll has said so.
+    pub fn pump_new(&mut self) {
+        let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| client.session.is_asking()).map(|(key, _)| key).collect();
+        for key in keys {
+            self.on_client_edge(key, Edge { readable: true, ..Edge::default() });
+        }
     }
 
     /// Deadlines that have come. Returns the worker's own timers among them.
@@ -260,19 +275,41 @@ impl<N: Net, J: Journal> Core<N, J> {
             }
             Mail::Drain => {
                 self.is_draining = true;
+                self.asks_until = self.now.millis() + DRAIN_IDLE_MS;
                 self.tell_all(|| Event::Drain);
             }
             Mail::Cut => {
                 self.is_draining = true;
                 self.tell_all(|| Event::Cut);
             }
+            Mail::Site(new) => self.take_site(new.site),
             Mail::Resume => {}
         }
     }
 
-    /// Exchanges in flight, and connections whose last bytes are on their way.
-    pub fn unfinished(&self) -> usize {
-        self.clients.iter().filter(|(_, client)| client.session.is_finishing()).count()
+    /// Goes over to a new configuration. Exchanges in flight end on the one they began with.
+    pub(super) fn take_site(&mut self, site: Arc<Site>) {
+        let old = std::mem::replace(&mut self.site, Rc::new(site));
+        self.former.extend(old.pools.iter().filter(|pool| !self.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
+        for (_, upstream) in &mut self.upstreams {
+            let has_it = |pool: &&Arc<Pool>| pool.servers.iter().any(|server| Arc::ptr_eq(server, &upstream.server));
+            if let Some(pool) = self.site.pools.iter().find(has_it) {
+                upstream.pool = pool.clone();
+            }
+        }
+        self.exchanges.clear();
+        self.buffers.resize(self.site.config.limits.buffer_size);
+        let is_over = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && upstream.server.is_retired();
+        let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_over(upstream)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.close_upstream(key));
+    }
+
+    /// Whether every client has what it was promised: answers, and, for a moment after the news, a connection to ask on.
+    pub fn is_finished(&self) -> bool {
+        let is_owed = |client: &Client<N::Socket>| {
+            client.session.is_finishing() || (self.now.millis() < self.asks_until && client.session.is_asking())
+        };
+        !self.clients.iter().any(|(_, client)| is_owed(client))
     }
 
     fn tell_all(&mut self, event: impl Fn() -> Event) {
@@ -307,6 +344,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             worker: *worker,
             is_admin: client.entrance.is_admin,
             is_draining: *is_draining,
+            is_leaving: *is_draining || client.entrance.door.is_closed(),
             rng,
             date,
             stats,
@@ -322,13 +360,14 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
-    fn with_turn<T>(&mut self, is_admin: bool, make: impl FnOnce(&Turn) -> T) -> T {
+    fn with_turn<T>(&mut self, entrance: &Entrance, make: impl FnOnce(&Turn) -> T) -> T {
         make(&Turn {
             now: self.now,
             site: &self.site,
             worker: self.worker,
-            is_admin,
+            is_admin: entrance.is_admin,
             is_draining: self.is_draining,
+            is_leaving: self.is_draining || entrance.door.is_closed(),
             rng: &mut self.rng,
             date: &mut self.date,
             stats: &self.stats,
@@ -382,19 +421,18 @@ impl<N: Net, J: Journal> Core<N, J> {
         if client.session.ending() == Some(crate::session::Ending::Reset) {
             client.link.socket.reset_on_close();
         }
-        let entrance = client.entrance;
-        drop(client);
+        let Client { entrance, link, .. } = client;
+        drop(link);
         if !entrance.is_admin {
             self.stats.client_connections.sub(1);
         }
-        self.leave(entrance);
+        self.leave(&entrance);
     }
 
     /// A client's socket is closed: its place and its descriptor are free.
-    pub(super) fn leave(&mut self, entrance: Entrance) {
-        let door = &self.shared.doors[entrance.door];
-        door.leave();
-        self.shared.resume(&door.paused);
+    pub(super) fn leave(&mut self, entrance: &Entrance) {
+        entrance.door.leave();
+        self.shared.resume(&entrance.door.paused);
         if !entrance.is_admin {
             self.shared.descriptors.client_left();
             self.on_descriptor_freed();

@@ -271,8 +271,10 @@ impl<N: Net, J: Journal> Core<N, J> {
         upstream.owner = None;
         let (server, pool) = (upstream.server.clone(), upstream.pool.clone());
         let has_room = self.idle.count(server.slot) < self.site.config.limits.upstream_idle_conns;
-        let may_park = keep && upstream.keepalive_ms > 0 && has_room && !self.is_draining;
-        if !may_park || !self.is_quiet(key) {
+        let may_park = keep && upstream.keepalive_ms > 0 && has_room && !self.is_draining && !server.is_retired();
+        // Those who wait in the line of a former pool need the place: they know the server by another number.
+        let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
+        if !may_park || is_wanted || !self.is_quiet(key) {
             return self.close_upstream(key);
         }
         if !pool.line.is_empty() {
@@ -354,6 +356,11 @@ impl<N: Net, J: Journal> Core<N, J> {
         let site = Rc::clone(&self.site);
         for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(pool);
+        }
+        let former = std::mem::take(&mut self.former);
+        for pool in former.into_iter().filter(|pool| !pool.line.is_empty()) {
+            self.hand_on(&pool);
+            self.former.push(pool);
         }
     }
 

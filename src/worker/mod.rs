@@ -9,6 +9,7 @@ mod pump;
 
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
+use crate::config::model::{NewRequests, Shutdown};
 use crate::net::link::Edge;
 use crate::net::token::Source;
 use crate::observe::access::Record;
@@ -20,12 +21,14 @@ pub use core::Entrance;
 use core::{ACCEPT_TIMER, Core, GRACE_TIMER, Net};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry};
-use shared::{Mail, Shared};
+use shared::{Mail, NewSite, Shared};
 use signal_hook_mio::v1_0::Signals;
+use slab::Slab;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 /// Events taken from the kernel at once.
@@ -69,6 +72,9 @@ impl Wake for mio::Waker {
     }
 }
 
+/// What is done on a signal.
+pub type OnSignal = Box<dyn FnMut(i32) + Send>;
+
 /// What a worker's thread is given.
 pub struct Seat {
     /// Its index.
@@ -77,8 +83,8 @@ pub struct Seat {
     pub poll: Poll,
     /// Its own sockets, and the doors behind them.
     pub listeners: Vec<(TcpListener, Entrance)>,
-    /// The process's signals, and what to do with them: one worker has them.
-    pub signals: Option<(Signals, Box<dyn FnMut(i32) + Send>)>,
+    /// The process's signals, and what to do with one: the first worker has them.
+    pub signals: Option<(Signals, OnSignal)>,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
     /// What it begins with.
@@ -94,8 +100,8 @@ pub struct Worker {
     poll: Poll,
     clock: Clock,
     core: Core<Kernel, AccessLog>,
-    listeners: Vec<Listener>,
-    signals: Option<(Signals, Box<dyn FnMut(i32) + Send>)>,
+    listeners: Slab<Listener>,
+    signals: Option<(Signals, OnSignal)>,
     letters: Vec<Mail>,
     /// The time to finish is over.
     is_over: bool,
@@ -105,19 +111,16 @@ impl Worker {
     /// Registers everything with the poll.
     pub fn new(seat: Seat) -> io::Result<Self> {
         let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
-        let listeners: Vec<Listener> = listeners.into_iter().map(Listener::new).collect();
         let mut this = Self {
             core: Core::new(worker, Kernel(poll.registry().try_clone()?), journal, shared, Rc::new(site), fastrand::u64(..)),
             poll,
             clock,
-            listeners,
+            listeners: Slab::new(),
             signals: None,
             letters: Vec::new(),
             is_over: false,
         };
-        for (number, listener) in this.listeners.iter_mut().enumerate() {
-            this.poll.registry().register(&mut listener.socket, Source::Listener(number).token(), Interest::READABLE)?;
-        }
+        listeners.into_iter().try_for_each(|listener| this.open(listener))?;
         if let Some((signals, _)) = &mut signals {
             this.poll.registry().register(signals, Source::Signals.token(), Interest::READABLE)?;
         }
@@ -142,12 +145,15 @@ impl Worker {
             self.core.end_turn();
             self.core.journal.hand_over();
         }
+        self.core.journal.hand_over();
+        self.core.shared.running.fetch_sub(1, SeqCst);
+        self.core.shared.mailboxes[0].post(Mail::Resume);
         Ok(())
     }
 
     /// How long the poll may sleep.
     fn patience(&self) -> Option<Duration> {
-        if self.core.is_behind() || self.listeners.iter().any(Listener::is_ready) {
+        if self.core.is_behind() || self.listeners.iter().any(|(_, listener)| listener.is_ready()) {
             return Some(Duration::ZERO);
         }
         let wake = self.core.next_wake()?;
@@ -160,7 +166,7 @@ impl Worker {
             match Source::of(event.token()) {
                 Source::Waker => {}
                 Source::Signals => self.take_signals(),
-                Source::Listener(number) => self.listeners[number].on_edge(),
+                Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
             }
@@ -183,31 +189,72 @@ impl Worker {
         mailbox.collect(&mut letters);
         for mail in letters.drain(..) {
             match mail {
-                Mail::Resume => self.listeners.iter_mut().for_each(Listener::resume),
-                Mail::Drain => {
-                    let grace_ms = self.core.site.config.shutdown.grace_ms;
-                    self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
-                    self.core.on_mail(Mail::Drain);
-                }
+                Mail::Resume => self.resume(),
+                Mail::Drain => self.drain(),
+                Mail::Site(new) => self.take_site(*new),
                 mail => self.core.on_mail(mail),
             }
         }
         self.letters = letters;
     }
 
+    fn resume(&mut self) {
+        self.listeners.iter_mut().for_each(|(_, listener)| listener.resume());
+    }
+
+    fn drain(&mut self) {
+        let Shutdown { grace_ms, new_requests } = self.core.site.config.shutdown;
+        self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
+        if new_requests == NewRequests::Refuse {
+            self.close(|entrance| !entrance.is_admin);
+        }
+        self.core.on_mail(Mail::Drain);
+    }
+
+    /// Addresses that are new are listened on before those that are gone are left.
+    fn take_site(&mut self, new: NewSite) {
+        for listener in new.opened {
+            if let Err(error) = self.open(listener) {
+                log::error!("a worker cannot poll a new listener: {error}");
+            }
+        }
+        self.core.take_site(new.site);
+        self.close(|entrance| new.closed.iter().any(|door| Arc::ptr_eq(door, &entrance.door)));
+    }
+
     fn expire(&mut self) {
-        let Self { core, listeners, is_over, .. } = self;
+        let mut retry = false;
+        let Self { core, is_over, .. } = self;
         core.expire(|core, timer| match timer {
-            ACCEPT_TIMER => listeners.iter_mut().for_each(Listener::resume),
+            ACCEPT_TIMER => retry = true,
             GRACE_TIMER => {
                 core.on_mail(Mail::Cut);
                 *is_over = true;
             }
             _ => {}
         });
+        if retry {
+            self.resume();
+        }
     }
 
-    fn is_finished(&self) -> bool {
-        self.is_over || (self.core.is_draining && self.core.unfinished() == 0)
+    /// Whether the loop may end. What came into the accept queue meanwhile is answered first; the first worker, which has the
+    /// signals and the admin port, ends last.
+    fn is_finished(&mut self) -> bool {
+        if self.is_over {
+            return true;
+        }
+        if !self.core.is_draining || !self.core.is_finished() {
+            return false;
+        }
+        if self.core.worker == 0 && self.core.shared.running.load(SeqCst) > 1 {
+            return false;
+        }
+        let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();
+        numbers.into_iter().for_each(|number| self.empty(number));
+        self.core.pump_new();
+        self.core.pump_ready();
+        self.core.end_turn();
+        self.core.is_finished()
     }
 }

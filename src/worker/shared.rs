@@ -1,5 +1,6 @@
 //! What the workers of a process share: letter boxes, limits, counters. All of it atomic, or locked for a moment.
 
+use super::core::Entrance;
 use crate::admin::{Page, Panel, Rendered};
 use crate::base::mailbox::Mailbox;
 use crate::guard::descriptors::Descriptors;
@@ -8,7 +9,9 @@ use crate::guard::gate::Ticket;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
+use mio::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 
 /// A letter to a worker.
@@ -24,8 +27,10 @@ pub enum Mail {
     },
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),
-    /// Try to accept again.
+    /// Try to accept again, or to end.
     Resume,
+    /// A new configuration.
+    Site(Box<NewSite>),
     /// A page for a session.
     Rendered {
         /// Whose.
@@ -37,6 +42,16 @@ pub enum Mail {
     Drain,
     /// The process ends now.
     Cut,
+}
+
+/// What a worker gets of a reload.
+pub struct NewSite {
+    /// For requests that begin now.
+    pub site: Arc<Site>,
+    /// This worker's sockets of addresses that are new.
+    pub opened: Vec<(TcpListener, Entrance)>,
+    /// The doors of addresses that are gone.
+    pub closed: Vec<Arc<Door>>,
 }
 
 /// A page that a session asked for, to be made on the helper thread.
@@ -53,14 +68,14 @@ pub struct RenderJob {
 pub struct Shared {
     /// One a worker.
     pub mailboxes: Vec<Mailbox<Mail>>,
-    /// One a listening address.
-    pub doors: Vec<Arc<Door>>,
     /// Of the process.
     pub descriptors: Descriptors,
     /// Workers that stopped accepting for want of descriptors.
     pub starved: Paused,
     /// Counters of all workers.
     pub panel: Arc<Panel>,
+    /// Workers that have not ended. The first ends last: it has the signals and the admin port.
+    pub running: AtomicUsize,
     /// To the helper thread.
     pub renderer: Sender<RenderJob>,
 }

@@ -78,7 +78,7 @@ impl World {
         }
         let descriptors = format!("{:?}", self.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
-        let door = format!("{:?}", self.shared.doors[0]);
+        let door = format!("{:?}", self.door);
         assert!(door.contains("places: Gate(0)"), "{door}");
         self.check_books();
         self.check_counters();

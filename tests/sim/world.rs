@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Instant;
 use tidegate::admin::Panel;
@@ -34,9 +34,6 @@ const MAX_VAIN_TURNS: u32 = 20;
 const MAX_CALLS: u64 = 300_000;
 /// Steps of one world.
 const MAX_STEPS: u64 = 2_000_000;
-/// The one door of the world.
-const ENTRANCE: Entrance = Entrance { door: 0, port: 8080, is_admin: false };
-
 struct Bell(Arc<AtomicBool>);
 
 impl Wake for Bell {
@@ -64,6 +61,8 @@ pub struct World {
     pub books: Rc<RefCell<Books>>,
     pub site: Arc<Site>,
     pub shared: Arc<Shared>,
+    /// The one door of the world.
+    pub door: Arc<Door>,
     pub seats: Vec<Seat>,
     pub clients: Vec<Client>,
     arrivals: Vec<Client>,
@@ -113,7 +112,8 @@ impl World {
             println!("{:?}\n{:?}", config.timeouts, config.limits);
         }
         let workers = weather.workers;
-        let site = Arc::new(Site::new(config, workers));
+        let door = Arc::new(Door::new(weather.doors, workers));
+        let site = Arc::new(Site::new(config, workers, None));
         for (index, (_, server)) in site.servers().enumerate() {
             let address = |last: u8| SocketAddr::from(([10, 0, index as u8, last], 80));
             let all = if weather.has_decoys { vec![address(2), address(1)] } else { vec![address(1)] };
@@ -124,11 +124,18 @@ impl World {
         let stats = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
         let shared = Arc::new(Shared {
             mailboxes: bells.iter().map(|bell| Mailbox::new(Box::new(Bell(bell.clone())))).collect(),
-            doors: vec![Arc::new(Door::new(weather.doors, workers))],
+            running: AtomicUsize::new(workers),
             // What is kept in reserve comes on top.
             descriptors: Descriptors::new(weather.descriptors + 16, 0),
             starved: Paused::new(workers),
-            panel: Arc::new(Panel { stats, writer: writer(), draining: AtomicBool::new(false), started: Instant::now() }),
+            panel: Arc::new(Panel {
+                stats,
+                writer: writer(),
+                draining: AtomicBool::new(false),
+                reloads_ok: AtomicU64::new(0),
+                reloads_error: AtomicU64::new(0),
+                started: Instant::now(),
+            }),
             renderer,
         });
         let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
@@ -149,6 +156,7 @@ impl World {
             books,
             site,
             shared,
+            door,
             seats,
             clients: Vec::new(),
             arrivals,
@@ -314,7 +322,7 @@ impl World {
                 mail => seat.core.on_mail(mail),
             }
         }
-        is_vain &= !accept(seat, &self.wires, worker, now);
+        is_vain &= !accept(seat, &self.wires, &self.door, worker, now);
         seat.core.pump_ready();
         let Seat { core, is_paused, .. } = seat;
         let mut fired = false;
@@ -351,9 +359,8 @@ impl World {
 }
 
 /// As `worker::accept` does it. True if somebody came in.
-fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, worker: usize, now: Now) -> bool {
+fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, door: &Arc<Door>, worker: usize, now: Now) -> bool {
     let shared = seat.core.shared.clone();
-    let door = &shared.doors[ENTRANCE.door];
     let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
     let mut came = false;
     while seat.is_ready && !seat.is_paused {
@@ -385,7 +392,8 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, worker: usize, now: Now) 
         came = true;
         let socket = SimSocket { wires: wires.clone(), id };
         let peer = SocketAddr::from(([10, 9, 8, 7], 1000 + id as u16));
-        seat.core.admit(socket, peer, ENTRANCE, |net, socket, source| {
+        let entrance = Entrance { door: door.clone(), port: 8080, is_admin: false };
+        seat.core.admit(socket, peer, entrance, |net, socket, source| {
             net.wires.borrow_mut().register(socket.id, source);
             Ok(())
         });

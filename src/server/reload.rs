@@ -1,0 +1,97 @@
+//! SIGHUP: the configuration is read again, checked and put in place, on a thread of its own. A bad one changes nothing.
+
+use super::listeners::Listeners;
+use super::{LOOK_UP_PATIENCE, logs};
+use crate::config::model::Config;
+use crate::config::{self, Effective, Loaded, Sources};
+use crate::observe;
+use crate::observe::writer::Writer;
+use crate::site::Site;
+use crate::upstream::resolve;
+use crate::worker::shared::{Mail, NewSite, Shared};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Receiver;
+
+/// Changes that are named one by one; a larger number is only counted.
+const MAX_NAMED: usize = 50;
+
+/// What a reload starts from.
+pub(super) struct Reloader {
+    /// To read the same again.
+    pub(super) sources: Sources,
+    /// As it runs now.
+    pub(super) effective: Effective,
+    /// As it runs now.
+    pub(super) site: Arc<Site>,
+    /// As it runs now.
+    pub(super) listeners: Listeners,
+    /// The workers.
+    pub(super) shared: Arc<Shared>,
+    /// The logs.
+    pub(super) writer: Arc<Writer>,
+}
+
+impl Reloader {
+    /// Reloads once for each call; calls that come meanwhile are one.
+    pub(super) fn run(mut self, calls: &Receiver<()>) {
+        while calls.recv().is_ok() {
+            while calls.try_recv().is_ok() {}
+            let panel = self.shared.panel.clone();
+            match self.reload() {
+                Ok(()) => panel.reloads_ok.fetch_add(1, Relaxed),
+                Err(why) => {
+                    why.lines().for_each(|line| log::error!("reload refused, the old configuration stays: {line}"));
+                    panel.reloads_error.fetch_add(1, Relaxed)
+                }
+            };
+        }
+    }
+
+    /// The error says why nothing has changed, one problem a line.
+    fn reload(&mut self) -> Result<(), String> {
+        let Loaded { mut config, effective, warnings, .. } = config::load(self.sources.clone()).map_err(|problems| problems.to_string())?;
+        if config.routes.is_empty() && config.pools.iter().all(|pool| pool.upstreams.is_empty()) {
+            return Err("it has neither upstreams nor routes: was the file cut off?".into());
+        }
+        let changes = config::changes(&self.effective, &effective);
+        self.keep_what_needs_a_restart(&mut config);
+        // Everything that can fail comes before anything that shows.
+        let listeners = self.listeners.prepare(&config).map_err(|error| error.to_string())?;
+        self.writer.reconfigure(logs::settings(&config.logging)).map_err(|error| error.to_string())?;
+
+        observe::log::set_level(config.logging.level);
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        let site = Arc::new(Site::new(config, self.shared.mailboxes.len(), Some(&self.site)));
+        resolve::resolve_all(site.servers().map(|(_, server)| server.clone()), LOOK_UP_PATIENCE);
+        self.site.retire(&site);
+        let (sockets, closed) = self.listeners.commit(listeners, site.config.limits.max_client_conns);
+        for (mailbox, opened) in self.shared.mailboxes.iter().zip(sockets) {
+            mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened, closed: closed.clone() })));
+        }
+        self.listeners.doors().for_each(|door| self.shared.resume(&door.paused));
+        (self.site, self.effective) = (site, effective);
+        say(&changes);
+        Ok(())
+    }
+
+    fn keep_what_needs_a_restart(&self, config: &mut Config) {
+        let old = &self.site.config;
+        if config.workers != old.workers || config.metrics_listen != old.metrics_listen || config.pid_file != old.pid_file {
+            log::warn!("reload: workers, metrics_listen and pid_file need a restart to change; the rest applies");
+        }
+        config.workers = old.workers;
+        config.metrics_listen = old.metrics_listen;
+        config.pid_file = old.pid_file.clone();
+    }
+}
+
+fn say(changes: &[String]) {
+    if changes.is_empty() {
+        log::info!("reloaded: nothing has changed");
+    } else if changes.len() > MAX_NAMED {
+        log::info!("reloaded: {} keys have changed: {}, …", changes.len(), changes[..MAX_NAMED].join(", "));
+    } else {
+        log::info!("reloaded: {}", changes.join(", "));
+    }
+}

@@ -1,0 +1,153 @@
+//! How things end: truncated answers, clients that leave, half-closes, drains.
+
+use super::scene::{GET, Scene, field};
+use super::{Effect, Ending, Event, OK, State};
+use crate::observe::reason::Reason;
+
+#[test]
+fn a_failed_request_that_was_read_whole_keeps_its_connection() {
+    let mut scene = Scene::new();
+    scene.client(GET);
+    scene.effects();
+    scene.event(Event::ConnectFailed(Reason::ConnectionRefused));
+    let answer = scene.to_client();
+    assert!(answer.starts_with("HTTP/1.1 502 ") && field(&answer, "Connection").is_none());
+    assert_eq!(field(&answer, "Proxy-Status"), Some("tidegate; error=connection_refused"));
+    assert!(matches!(scene.session.state, State::ReadingHead(_)));
+    assert_eq!((scene.effects(), scene.lines()), (vec![Effect::Release { keep: false }], vec!["502 connection_refused".into()]));
+}
+
+#[test]
+fn one_that_was_not_is_followed_by_a_lingering_close() {
+    let mut scene = Scene::new();
+    scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n").event(Event::ConnectFailed(Reason::ConnectionRefused));
+    scene.effects();
+    assert_eq!(field(&scene.to_client(), "Connection"), Some("close"));
+    assert!(matches!(scene.session.state, State::Draining(_)));
+    assert_eq!(scene.effects(), [Effect::HalfClose]);
+    scene.event(Event::ClientFin);
+    assert_eq!(scene.session.ending(), Some(Ending::Plain));
+}
+
+#[test]
+fn a_truncated_answer_is_cut_where_the_client_sees_it() {
+    for (request, answer, ending) in [
+        (GET, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Ending::Plain),
+        (GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", Ending::Plain),
+        ("GET /a HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", Ending::Reset),
+    ] {
+        let mut scene = Scene::streaming(request);
+        scene.upstream(answer);
+        assert!(scene.to_client().ends_with("abc"));
+        scene.event(Event::UpstreamFin);
+        assert_eq!((scene.session.ending(), scene.lines()), (Some(ending), vec!["200 http_response_incomplete".into()]), "{answer}");
+    }
+}
+
+#[test]
+fn a_reset_never_ends_a_body_until_close() {
+    let mut scene = Scene::streaming(GET);
+    scene.upstream("HTTP/1.1 200 OK\r\n\r\nabc");
+    scene.to_client();
+    scene.event(Event::UpstreamGone);
+    assert_eq!((scene.to_client().as_str(), scene.session.ending()), ("", Some(Ending::Plain)), "without a last chunk");
+}
+
+#[test]
+fn a_failure_before_the_first_byte_takes_the_answer_back() {
+    let mut scene = Scene::streaming(GET);
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").event(Event::UpstreamFin);
+    assert!(scene.to_client().starts_with("HTTP/1.1 502 "));
+    assert_eq!(scene.lines(), ["502 http_response_incomplete"]);
+}
+
+#[test]
+fn an_upstream_that_breaks_framing() {
+    for answer in
+        ["nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 101 Up\r\n\r\n"]
+    {
+        let mut scene = Scene::streaming(GET);
+        scene.upstream(answer);
+        assert!(scene.to_client().starts_with("HTTP/1.1 502 "), "{answer}");
+        assert_eq!((scene.effects(), scene.lines()), (vec![Effect::Release { keep: false }], vec!["502 http_protocol_error".into()]));
+    }
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_exchange_and_is_logged() {
+    let mut scene = Scene::streaming(GET);
+    scene.event(Event::ClientGone);
+    assert_eq!((scene.session.ending(), scene.effects()), (Some(Ending::Plain), vec![Effect::Release { keep: false }]));
+    assert_eq!((scene.lines(), scene.stats.errors[Reason::ClientAborted].value()), (vec!["499 client_aborted".into()], 1));
+    assert_eq!(scene.stats.responses.iter().map(|class| class.value()).sum::<u64>(), 0);
+    let mut scene = Scene::new();
+    scene.client("GET /").event(Event::ClientGone);
+    assert_eq!(scene.lines(), ["499 client_aborted"]);
+    let mut scene = Scene::new();
+    scene.event(Event::ClientGone);
+    assert!(scene.lines().is_empty());
+}
+
+#[test]
+fn a_half_close_after_the_request_is_no_farewell() {
+    let mut scene = Scene::streaming(GET);
+    assert!(!scene.session.wants_client(), "so the FIN waits until the answer is out");
+    scene.upstream(OK);
+    scene.to_client();
+    scene.event(Event::ClientFin);
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["200 -".into()]));
+}
+
+#[test]
+fn a_half_close_within_the_request_is_an_error() {
+    for request in ["GET / HT", "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc"] {
+        let mut scene = Scene::new();
+        scene.client(request).event(Event::ClientFin);
+        assert!(scene.to_client().starts_with("HTTP/1.1 400 "));
+        assert_eq!(scene.lines(), ["400 http_request_error"]);
+    }
+}
+
+#[test]
+fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
+    let mut scene = Scene::streaming(GET);
+    scene.is_draining = true;
+    scene.event(Event::Drain).upstream(OK);
+    let answer = scene.to_client();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && field(&answer, "Connection") == Some("close"));
+    assert_eq!(scene.effects(), [Effect::Release { keep: true }, Effect::HalfClose]);
+    let mut scene = Scene::new();
+    scene.is_draining = true;
+    scene.event(Event::Drain).client(GET);
+    assert!(scene.to_client().starts_with("HTTP/1.1 503 "));
+    assert_eq!(scene.lines(), ["503 draining"]);
+}
+
+#[test]
+fn a_drain_half_closes_who_is_idle() {
+    let mut scene = Scene::new();
+    scene.is_draining = true;
+    scene.event(Event::Drain).wait(499);
+    assert_eq!(scene.effects(), []);
+    scene.wait(1);
+    assert_eq!(scene.effects(), [Effect::HalfClose]);
+    scene.event(Event::ClientFin);
+    assert!(scene.session.ending().is_some() && scene.lines().is_empty());
+}
+
+#[test]
+fn the_end_of_grace_cuts() {
+    let mut scene = Scene::streaming(GET);
+    scene.is_draining = true;
+    scene.event(Event::Cut);
+    assert!(scene.to_client().starts_with("HTTP/1.1 503 "));
+    assert_eq!(scene.lines(), ["503 draining"]);
+    let mut scene = Scene::streaming(GET);
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+    scene.to_client();
+    scene.event(Event::Cut);
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["200 draining".into()]));
+    let mut scene = Scene::new();
+    scene.event(Event::Cut);
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec![]));
+}
