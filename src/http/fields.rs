@@ -54,10 +54,10 @@ pub fn classify(name: &[u8]) -> Field {
 }
 
 /// Whether `Connection` may name the field away (RFC 9110 7.6.1): not those that framing, routing or the fields written here
-/// depend on.
+/// depend on, nor `Date`, which a response must have.
 pub fn may_be_dropped(field: Field) -> bool {
     use Field::*;
-    !matches!(field, Host | ContentLength | TransferEncoding | Forwarding | TraceId | Via | Authorization | Cookie)
+    !matches!(field, Host | ContentLength | TransferEncoding | Forwarding | TraceId | Via | Authorization | Cookie | Date)
 }
 
 /// Whether a name reads as one that frames, routes or is written here once `_` is taken for `-`, as CGI-like upstreams do.

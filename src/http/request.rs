@@ -183,6 +183,10 @@ impl<'t, 'a> Request<'t, 'a> {
             return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
         }
         self.wants_json = accept.wants_json();
+        if self.connection.names_fields && super::write::is_named(self.fields, b"expect") {
+            // It does not go on, so no 100 (Continue) is to be waited for.
+            self.expects_continue = false;
+        }
         self.authority = absolute.or(host).unwrap_or_default();
         self.length = match content_length {
             _ if chunked => Length::Chunked,

@@ -25,15 +25,19 @@ impl HeadScan {
         let mut line = self.line as usize;
         for lf in memchr::memchr_iter(b'\n', &head[self.searched as usize..]) {
             let lf = self.searched as usize + lf;
-            if lf == 0 || head[lf - 1] != b'\r' {
+            let is_bare = lf == 0 || head[lf - 1] != b'\r';
+            let len = (lf - usize::from(!is_bare)).saturating_sub(line);
+            // Limits first: they hold before the line's end is seen, so that the verdict does not depend on the pieces.
+            self.check_line(len, limits)?;
+            if lf >= limits.total {
+                return Err(too_large());
+            }
+            if is_bare {
                 return Err(Refusal::Malformed("a line of the head ends in a bare LF"));
             }
-            let len = (lf - 1).saturating_sub(line);
             if len == 0 {
-                let end = lf + 1;
-                return if end > limits.total { Err(too_large()) } else { Ok(Some(end)) };
+                return Ok(Some(lf + 1));
             }
-            self.check_line(len, limits)?;
             self.lines += 1;
             if self.lines as usize > limits.lines + 1 {
                 return Err(Refusal::HeadTooLarge("too many fields"));

@@ -173,7 +173,7 @@ fn put(out: &mut Vec<u8>, pieces: &[&str]) {
 }
 
 /// Whether a `Connection` field names this one, and may.
-fn is_named(all: &[Header], name: &[u8]) -> bool {
+pub(super) fn is_named(all: &[Header], name: &[u8]) -> bool {
     fields::may_be_dropped(classify(name))
         && all
             .iter()

@@ -213,7 +213,11 @@ impl Session {
         match direction {
             Direction::Up => {
                 self.deadlines.client_body = 0;
+                // They go past the ring, which cannot keep them for another attempt.
+                x.replayable = false;
                 x.bytes_in += n as u64;
+                // What goes past the ring cannot be sent again.
+                x.replayable = false;
                 x.up.moved(n);
                 State::StreamingBody(x)
             }

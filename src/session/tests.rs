@@ -33,7 +33,7 @@ fn what_is_settled_is_settled_before_the_last_byte_can_be_read() {
     assert_eq!((scene.stats.responses[1].value(), scene.effects()), (0, vec![]));
     scene.upstream("k");
     assert_eq!((scene.stats.responses[1].value(), scene.effects()), (1, vec![Effect::Release { keep: true }]));
-    assert_eq!((scene.to_client().as_str(), scene.stats.responses[1].value()), ("ok", 1));
+    assert_eq!((scene.to_client().as_str(), scene.stats.responses[1].value()), ("k", 1));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_head_larger_than_a_ring_moves_to_a_larger_one() {
     let long = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(8000));
     scene.client(&long);
     assert_eq!(scene.effects().len(), 1);
-    assert_eq!((scene.session.up.capacity(), scene.session.up.len()), (4096, 0));
+    assert_eq!(scene.session.up.capacity(), 0, "it went back with the head");
 }
 
 #[test]

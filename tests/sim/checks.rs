@@ -15,10 +15,13 @@ impl World {
         for (_, client) in &core.clients {
             let session = &client.session;
             session.check();
+            assert!(session.next_deadline().is_none_or(|due| due > self.micros / 1000), "a deadline has passed: {session:?}");
             let largest = limits.buffer_size.max(limits.max_total_headers);
             assert!(session.up.capacity() <= largest && session.down.capacity() <= largest, "a ring is too large");
             if let Some(exchange) = session.exchange() {
                 queued += u64::from(exchange.is_queued);
+                let due = session.next_deadline().unwrap_or(u64::MAX);
+                assert!(!exchange.is_queued || due <= exchange.queue_due, "it stands in line for ever");
                 let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {

@@ -35,7 +35,7 @@ pub struct Client {
     pub grain: usize,
     pub sip: usize,
     /// At that byte it waits so many milliseconds, in each direction.
-    pub send_stall: Option<(usize, u64)>,
+    pub send_stalls: Vec<(usize, u64)>,
     pub read_stall: Option<(usize, u64)>,
     /// Ends of those waits (microseconds).
     pub send_wake: u64,
@@ -75,7 +75,7 @@ impl Client {
             depth: 1,
             grain: usize::MAX,
             sip: usize::MAX,
-            send_stall: None,
+            send_stalls: Vec::new(),
             read_stall: None,
             send_wake: 0,
             read_wake: 0,
@@ -197,9 +197,14 @@ impl Client {
         if self.out_at < self.head_len && !self.continues {
             end = end.min(self.head_len);
         }
-        if let Some((at, wait)) = self.send_stall {
+        if let Some(&(at, wait)) = self.send_stalls.first() {
+            // The whole head has one wait: in it there is but one stall.
+            let may_stall = self.send_stalls.len() > 1 || self.out_at >= self.head_len;
             if self.sent >= at {
-                self.send_stall = None;
+                self.send_stalls.remove(0);
+                if !may_stall {
+                    return;
+                }
                 self.send_wake = now + wait * 1000;
                 books.stalled += wait;
                 return;

@@ -104,6 +104,8 @@ pub struct Plan {
     pub fault: Fault,
     /// Before that byte of the answer the origin waits so many milliseconds.
     pub stall: Option<(usize, u64)>,
+    /// After so many bytes of the request's content it reads nothing for so many milliseconds.
+    pub pause: Option<(usize, u64)>,
 }
 
 /// All that is known of one request.
@@ -167,9 +169,9 @@ impl fmt::Debug for Spec {
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { when, interims, status, minor, frame, content, closes, fault, stall } = self;
+        let Self { when, interims, status, minor, frame, content, closes, fault, stall, pause } = self;
         let length = content.len();
-        write!(f, "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} {stall:?}")
+        write!(f, "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} {stall:?} {pause:?}")
     }
 }
 

@@ -22,6 +22,10 @@ pub struct Origin {
     pub sip: usize,
     /// Leaves so long after it became idle (microseconds), this way.
     pub patience: Option<(u64, Leave)>,
+    /// On a connection that has served, leaves after so many bytes of the next request: it had decided so before it came.
+    pub crosses: Option<usize>,
+    served: u32,
+    heard: usize,
     reader: Reader,
     /// The request being read or answered.
     nonce: Option<u64>,
@@ -45,6 +49,9 @@ impl Origin {
             grain: usize::MAX,
             sip: usize::MAX,
             patience: None,
+            crosses: None,
+            served: 0,
+            heard: 0,
             reader: Reader::new(),
             nonce: None,
             request_ended: false,
@@ -122,6 +129,11 @@ impl Origin {
         match wires.peer_recv(self.id, self.sip) {
             Heard::Nothing => {}
             Heard::Bytes(bytes) => {
+                self.heard += bytes.len();
+                if self.served > 0 && self.crosses.is_some_and(|n| self.heard > n) && !self.is_answering && self.out_at == 0 {
+                    self.is_gone = true;
+                    return wires.peer_close(self.id);
+                }
                 self.reader.push(&bytes);
                 self.take_pieces(wires, books, now);
             }
@@ -200,8 +212,15 @@ impl Origin {
     }
 
     /// After each piece: is it time to answer, or to go?
-    fn consider(&mut self, wires: &mut Wires, books: &Books, now: u64) {
+    fn consider(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
         let Some(nonce) = self.nonce else { return };
+        if let (Some((at, wait)), false) = (books.entries[&nonce].plan.pause, self.stalled)
+            && self.content_at >= at
+        {
+            self.stalled = true;
+            self.wake = now + wait * 1000;
+            books.stalled += wait;
+        }
         let plan = &books.entries[&nonce].plan;
         match plan.fault {
             Fault::ResetWithin(n) if self.content_at >= n || self.request_ended => {
@@ -278,8 +297,9 @@ impl Origin {
         if !self.request_ended {
             return;
         }
-        self.is_answering = false;
-        self.nonce = None;
+        (self.is_answering, self.nonce, self.out_at) = (false, None, 0);
+        (self.served, self.heard) = (self.served + 1, 0);
+        self.out.clear();
         if !ends && let Some((patience, _)) = self.patience {
             self.idle_due = (now + patience).max(1);
         }

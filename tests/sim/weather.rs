@@ -14,6 +14,8 @@ pub struct Weather {
     pub is_calm: bool,
     pub workers: usize,
     pub servers: usize,
+    /// In calm weather: clients may be three times as slow as origins, or the other way round.
+    pub are_clients_slow: bool,
     /// Time jumps ahead at random.
     pub jumps: bool,
     pub mtu: usize,
@@ -48,6 +50,7 @@ impl Weather {
             is_calm,
             workers: rng.usize(1..=2),
             servers: rng.usize(1..=3),
+            are_clients_slow: rng.bool(),
             jumps: !is_calm && rng.bool(),
             mtu,
             max_buffer,
@@ -81,18 +84,20 @@ impl Weather {
         config.shutdown.grace_ms = rng.u32(1..3000);
         config.shutdown.new_requests = if rng.bool() { NewRequests::Reject } else { NewRequests::Refuse };
         let timeouts = &mut config.timeouts;
-        // In calm weather every wait is longer than any single stall, and shorter than two of them.
-        let mut draw = |from: u32| if self.is_calm { 1000 } else { rng.u32(from..2000) };
-        timeouts.connect_ms = draw(10);
-        timeouts.read_ms = draw(50);
-        timeouts.write_ms = draw(50);
-        timeouts.client_request_line_ms = draw(50);
-        timeouts.client_header_ms = draw(50);
-        timeouts.client_body_ms = draw(50);
-        timeouts.client_write_ms = draw(50);
-        timeouts.client_keepalive_ms = draw(50);
-        timeouts.upstream_keepalive_ms = draw(1);
-        timeouts.queue_ms = if self.is_calm { 80_000_000 } else { draw(0) };
+        // In calm weather every wait is longer than any single stall of who is waited for, and shorter than two of them, or
+        // than one of the other side's.
+        let (client_ms, origin_ms) = if self.are_clients_slow { (3000, 1000) } else { (1000, 3000) };
+        let mut draw = |calm: u32, from: u32| if self.is_calm { calm } else { rng.u32(from..2000) };
+        timeouts.connect_ms = draw(1000, 10);
+        timeouts.read_ms = draw(origin_ms, 50);
+        timeouts.write_ms = draw(origin_ms, 50);
+        timeouts.client_request_line_ms = draw(client_ms, 50);
+        timeouts.client_header_ms = draw(client_ms, 50);
+        timeouts.client_body_ms = draw(client_ms, 50);
+        timeouts.client_write_ms = draw(client_ms, 50);
+        timeouts.client_keepalive_ms = draw(6000, 50);
+        timeouts.upstream_keepalive_ms = draw(1000, 1);
+        timeouts.queue_ms = draw(80_000_000, 0);
         timeouts.total_ms = if self.is_calm || rng.bool() { 0 } else { rng.u32(100..4000) };
         if timeouts.total_ms > 0 {
             let one = [&mut timeouts.read_ms, &mut timeouts.write_ms, &mut timeouts.client_body_ms].into_iter().nth(rng.usize(0..6));
@@ -136,9 +141,9 @@ impl Weather {
     }
 
     /// How long an actor stalls, and at which byte.
-    fn stall(&self, most: usize, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
-        let longest = if self.is_calm { 900 } else { 3000 };
-        (rng.u8(0..3) == 0).then(|| (rng.usize(0..=most), rng.u64(1..=longest)))
+    fn stall(&self, most: usize, longest: u64, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
+        let longest = if self.is_calm { longest } else { 3000 };
+        (rng.u8(0..3) == 0).then(|| (rng.usize(0..=most), rng.u64(longest / 2..=longest)))
     }
 
     fn spec(&self, nonce: u64, rng: &mut fastrand::Rng) -> Spec {
@@ -225,12 +230,17 @@ impl Weather {
         }
         // A HEAD's answer until close has no length, and no end but its head's.
         let minor = if frame == Frame::Chunked || !interims.is_empty() { 1 } else { u8::from(rng.u8(0..5) != 0) };
-        let mut plan = Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None };
+        let mut plan = Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None, pause: None };
         if !plan.interims.is_empty() && spec.expects {
             // 100 (Continue) is worth something only before the content.
             plan.when = When::AtHead;
         }
-        plan.stall = self.stall(plan.content.len() + 200, rng);
+        let longest = if self.are_clients_slow { 900 } else { 2700 };
+        if rng.bool() {
+            plan.stall = self.stall(plan.content.len() + 200, longest, rng);
+        } else {
+            plan.pause = self.stall(spec.content.len(), longest, rng);
+        }
         if !self.is_calm && rng.u8(0..5) == 0 {
             plan.fault = self.fault(spec, &plan, rng);
             if plan.fault == Fault::Leave {
@@ -281,7 +291,7 @@ impl Weather {
             let is_safe = !self.leaves_idle || (self.is_calm && spec.is_idempotent() && spec.framing == Framing::Bare);
             let is_good = is_polite && plan.fault == Fault::None && spec.flaw.is_none() && !is_over;
             // What befalls one request may end the connection, and those after it.
-            was_good &= self.is_calm || (is_good && self.is_fair() && plan.stall.is_none());
+            was_good &= self.is_calm || (is_good && self.is_fair() && plan.stall.is_none() && plan.pause.is_none());
             let is_sure = is_good && is_safe && was_good;
             is_over |= !spec.keeps();
             nonces.push(nonce);
@@ -309,8 +319,11 @@ impl Weather {
         client.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(total / 300);
         client.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.max_content / 300);
         client.half_closes = rng.u8(0..5) == 0;
-        client.send_stall = self.stall(total, rng);
-        client.read_stall = self.stall(self.max_content, rng);
+        // The rest of a request that has its answer is waited for two seconds altogether.
+        client.send_stalls.extend(self.stall(total, 900, rng));
+        client.send_stalls.extend(self.stall(total, 900, rng));
+        client.send_stalls.sort();
+        client.read_stall = self.stall(self.max_content, if self.are_clients_slow { 2700 } else { 900 }, rng);
         if !is_polite {
             let (sending, reading) = (rng.usize(0..=total), rng.usize(0..=self.max_content));
             client.quit = match rng.u8(0..8) {
@@ -324,7 +337,7 @@ impl Weather {
                 _ => Quit::ResetAfterReading(1),
             };
         }
-        if !self.is_calm && (client.send_stall.is_some() || client.read_stall.is_some()) {
+        if !self.is_calm && (!client.send_stalls.is_empty() || client.read_stall.is_some()) {
             // A stall may outlast a timeout.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }

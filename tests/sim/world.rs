@@ -136,6 +136,7 @@ impl World {
                 reloads_error: AtomicU64::new(0),
                 started: Instant::now(),
             }),
+            running: AtomicUsize::new(workers),
             renderer,
         });
         let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
@@ -255,6 +256,7 @@ impl World {
             origin.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
             origin.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
             origin.patience = self.weather.patience(rng);
+            origin.crosses = (self.weather.leaves_idle && rng.bool()).then(|| [0, 100, 1000, 30_000, 60_000][rng.usize(0..5)]);
             self.origins.push(origin);
         }
         let wires = self.wires.borrow();
