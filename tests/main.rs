@@ -23,4 +23,5 @@ mod plays {
     mod slowness;
     mod streaming;
     mod timeouts;
+    mod tunnel;
 }

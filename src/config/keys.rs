@@ -115,7 +115,7 @@ static TIMEOUTS: &[Key] = &[
     key("client_keepalive_ms", MS, "An idle client connection is closed; 0 = do not keep.").default("60000"),
     key("upstream_keepalive_ms", MS, "An idle upstream connection is closed; 0 = do not keep.").default("60000"),
     key("queue_ms", MS, "Waiting for a free upstream slot: 503; 0 = do not wait.").default("5000"),
-    key("tunnel_idle_ms", MS, "An upgraded connection without a byte either way is closed.").default("300000").no_effect_yet(),
+    key("tunnel_idle_ms", MS, "An upgraded connection without a byte either way is closed.").default("300000"),
 ];
 
 static LIMITS: &[Key] = &[

@@ -32,6 +32,8 @@ pub enum Refusal {
     Method,
     /// A transfer coding other than a single `chunked`.
     Coding,
+    /// A switch to a protocol that was not asked for.
+    Upgrade,
     /// An `Expect` other than `100-continue`.
     Expectation,
 }

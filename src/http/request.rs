@@ -43,6 +43,8 @@ pub struct Request<'t, 'a> {
     pub connection: Connection,
     /// `Expect: 100-continue` from a client that can be sent one.
     pub expects_continue: bool,
+    /// The protocol of an `Upgrade` that may be forwarded: a single one but h2c, on HTTP/1.1, without a body.
+    pub upgrade: Option<&'a str>,
     /// `TE: trailers`.
     pub takes_trailers: bool,
     /// The client takes JSON and no text.
@@ -62,6 +64,8 @@ pub struct Connection {
     pub close: bool,
     /// `keep-alive`
     pub keep_alive: bool,
+    /// `upgrade`
+    pub upgrade: bool,
     /// It names fields.
     pub names_fields: bool,
 }
@@ -75,6 +79,7 @@ impl Connection {
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
             } else {
+                self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
                 self.names_fields = true;
             }
         }
@@ -113,6 +118,7 @@ impl<'t, 'a> Request<'t, 'a> {
             length: Length::Empty,
             connection: Connection::default(),
             expects_continue: false,
+            upgrade: None,
             takes_trailers: false,
             wants_json: false,
             times_here: 0,
@@ -135,6 +141,7 @@ impl<'t, 'a> Request<'t, 'a> {
 
     fn read_fields(&mut self, absolute: Option<&'a str>) -> Result<(), Refusal> {
         let (mut host, mut content_length, mut chunked, mut accept) = (None, None, false, Accept::default());
+        let (mut upgrade, mut upgrades) = (None, 0);
         for field in self.fields {
             let value = field.value;
             match classify(field.name.as_bytes()) {
@@ -168,6 +175,10 @@ impl<'t, 'a> Request<'t, 'a> {
                 Field::Connection => self.connection.read(value),
                 Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = self.minor == 1,
                 Field::Expect if self.minor == 1 => return Err(Refusal::Expectation),
+                Field::Upgrade => {
+                    upgrades += 1;
+                    upgrade = std::str::from_utf8(text::trim(value)).ok();
+                }
                 Field::Te => self.takes_trailers |= text::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
                 Field::Via => self.times_here += text::list(value).filter(|hop| names_us(hop)).count() as u32,
                 Field::Accept => accept.read(value),
@@ -187,6 +198,8 @@ impl<'t, 'a> Request<'t, 'a> {
             // It does not go on, so no 100 (Continue) is to be waited for.
             self.expects_continue = false;
         }
+        let is_asked_for = self.minor == 1 && self.connection.upgrade && upgrades == 1 && content_length.is_none_or(|n| n == 0) && !chunked;
+        self.upgrade = upgrade.filter(|name| is_asked_for && is_protocol(name) && !name.eq_ignore_ascii_case("h2c"));
         self.authority = absolute.or(host).unwrap_or_default();
         self.length = match content_length {
             _ if chunked => Length::Chunked,
@@ -227,6 +240,12 @@ pub fn wants_json(head: &[u8]) -> bool {
         }
     }
     accept.wants_json()
+}
+
+/// `protocol-name ["/" protocol-version]` (RFC 9110 7.8).
+fn is_protocol(name: &str) -> bool {
+    let mut parts = name.splitn(2, '/');
+    parts.all(|part| fields::is_token(part.as_bytes()))
 }
 
 /// Why httparse did not take a whole head. Other versions are told apart, because the remedy is another.
@@ -391,7 +410,7 @@ mod tests {
             Expect: 100-Continue\r\nVia: 1.1 x, 1.1 tidegate (c)\r\nVia: 1.0 TideGate\r\nContent-Length: 007\r\nUser-Agent: u\r\n\r\n";
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
-        assert_eq!(request.connection, Connection { close: true, keep_alive: false, names_fields: true });
+        assert_eq!(request.connection, Connection { close: true, keep_alive: false, upgrade: false, names_fields: true });
         assert!(request.takes_trailers && request.wants_json && request.expects_continue && !request.is_idempotent());
         assert_eq!((request.times_here, request.length, request.user_agent), (2, Length::Known(7), Some(&b"u"[..])));
     }

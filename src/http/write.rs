@@ -50,7 +50,16 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         Length::Empty | Length::UntilClose => {}
     }
     if request.takes_trailers {
-        put(out, &["TE: trailers\r\nConnection: TE\r\n"]);
+        put(out, &["TE: trailers\r\n"]);
+    }
+    if let Some(protocol) = request.upgrade {
+        put(out, &["Upgrade: ", protocol, "\r\n"]);
+    }
+    match (request.takes_trailers, request.upgrade.is_some()) {
+        (true, true) => put(out, &["Connection: TE, Upgrade\r\n"]),
+        (true, false) => put(out, &["Connection: TE\r\n"]),
+        (false, true) => put(out, &["Connection: Upgrade\r\n"]),
+        (false, false) => {}
     }
     put(out, &["X-Forwarded-For: "]);
     push_ip(out, forward.client);
@@ -91,8 +100,10 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
     put(out, &[" ", response.reason, "\r\n"]);
     for field in response.fields {
         let name = field.name.as_bytes();
+        let class = classify(name);
+        let switches = response.status == 101 && class == Field::Upgrade;
         let passes = !matches!(
-            classify(name),
+            class,
             Field::ContentLength
                 | Field::TransferEncoding
                 | Field::Connection
@@ -101,11 +112,13 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
                 | Field::Upgrade
                 | Field::TraceId
         );
-        if passes && !(response.connection.names_fields && is_named(response.fields, name)) {
+        if switches || (passes && !(response.connection.names_fields && is_named(response.fields, name))) {
             push_field(out, field);
         }
     }
-    if !response.is_interim() {
+    if response.status == 101 {
+        put(out, &["Connection: Upgrade\r\n"]);
+    } else if !response.is_interim() {
         match (response.length, reply.recode) {
             (Length::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, &["Transfer-Encoding: chunked\r\n"]),
             (Length::Chunked | Length::UntilClose, _) => {}
@@ -170,6 +183,14 @@ fn put(out: &mut Vec<u8>, pieces: &[&str]) {
     for piece in pieces {
         out.extend_from_slice(piece.as_bytes());
     }
+}
+
+/// Whether a 101 names the protocol that the forwarded head asked for, and no other (RFC 9110 7.8).
+pub fn asked_for(head: &[u8], response: &Response) -> bool {
+    let mut offers = response.fields.iter().filter(|field| classify(field.name.as_bytes()) == Field::Upgrade);
+    let (Some(offer), None) = (offers.next(), offers.next()) else { return false };
+    let asked = head.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"Upgrade: "));
+    asked.is_some_and(|asked| text::trim(offer.value).eq_ignore_ascii_case(asked.trim_ascii()))
 }
 
 /// Whether a `Connection` field names this one, and may.

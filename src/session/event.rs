@@ -91,4 +91,6 @@ pub enum Effect {
     Render(Page),
     /// Close the sending side towards the client.
     HalfClose,
+    /// Close the sending side towards the upstream.
+    HalfCloseUpstream,
 }

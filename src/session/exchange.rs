@@ -103,6 +103,12 @@ pub struct Exchange {
     pub replaced: bool,
     /// Everything sent of the request can be sent again.
     pub replayable: bool,
+    /// It asks for another protocol.
+    pub wants_upgrade: bool,
+    /// A tunnel's close was passed on to the upstream.
+    pub up_is_closed: bool,
+    /// A tunnel's close was passed on to the client.
+    pub down_is_closed: bool,
     /// The upstream takes no more bytes.
     pub broken: bool,
     /// A byte of an answer has come.
@@ -230,6 +236,9 @@ impl Exchange {
             reused: false,
             replaced: false,
             replayable: true,
+            wants_upgrade: false,
+            up_is_closed: false,
+            down_is_closed: false,
             broken: false,
             answered: false,
             upstream_fin: false,

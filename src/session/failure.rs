@@ -29,6 +29,8 @@ impl Failure {
             Refusal::Version => Self::new(Reason::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
             Refusal::Method => Self::new(Reason::RequestMethod, "CONNECT and TRACE are not served"),
             Refusal::Coding => Self::new(Reason::RequestTransferCoding, "no transfer coding but chunked is known here"),
+            // Only a response switches.
+            Refusal::Upgrade => Self::new(Reason::RequestError, "the request is malformed"),
             Refusal::Expectation => Self::new(Reason::ExpectationFailed, "no expectation but 100-continue is known here"),
         }
     }
@@ -39,6 +41,7 @@ impl Failure {
             Refusal::HeadTooLarge(what) => Self::new(Reason::ResponseHeaderSize, format!("{upstream}: {what}")),
             Refusal::LineTooLong => Self::new(Reason::ResponseHeaderSize, format!("{upstream}: the status line is too long")),
             Refusal::Malformed(what) => Self::new(Reason::ProtocolError, format!("{upstream}: {what}")),
+            Refusal::Upgrade => Self::new(Reason::UpgradeFailed, format!("{upstream} switched to another protocol than was asked for")),
             _ => Self::new(Reason::ProtocolError, format!("{upstream} broke the protocol")),
         }
     }

@@ -9,6 +9,8 @@
 //!     `------------------------------ the connection persists ------------------------+
 //!                                                                                     |
 //!                                      Closed <------ Draining <---- bytes may still come
+//!
+//!  StreamingBody ---- 101 ----> Tunnelling ----> Closed
 //! ```
 //!
 //! Rules. One state is true at a time, and a transition consumes it. No state has a buffer of its own: bytes lie in the two
@@ -28,6 +30,7 @@ mod reply;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod waits;
 
 pub use event::{Direction, Effect, Event};
@@ -58,6 +61,8 @@ enum State {
     Replying(Box<Exchange>),
     /// The last byte is out; what still comes is read and dropped, so that no reset overtakes the answer.
     Draining(Why),
+    /// After 101: bytes both ways, unlooked at.
+    Tunnelling(Box<Exchange>),
     /// The shell closes the socket at the end of the turn.
     Closed(Ending),
 }
@@ -137,6 +142,17 @@ impl Session {
             (Replying(x), Passed(Direction::Down, n)) => self.on_reply_passed(x, n, turn),
             (Replying(x), Rendered(page)) => self.on_rendered(x, *page, turn),
 
+            (Tunnelling(x), ClientBytes | UpstreamBytes) => self.on_tunnel_bytes(x, turn),
+            (Tunnelling(x), ClientTook(n)) => self.on_tunnel_took(x, Direction::Down, n, turn),
+            (Tunnelling(x), UpstreamTook(n)) => self.on_tunnel_took(x, Direction::Up, n, turn),
+            (Tunnelling(x), Moved(direction, n)) => self.on_tunnel_moved(x, direction, n),
+            (Tunnelling(x), Passed(direction, n)) => self.on_tunnel_passed(x, direction, n, turn),
+            (Tunnelling(x), ClientFin) => self.on_tunnel_fin(x, Direction::Up, turn),
+            (Tunnelling(x), UpstreamFin) => self.on_tunnel_fin(x, Direction::Down, turn),
+            (Tunnelling(x), ClientGone | UpstreamGone | UpstreamBroken) => self.on_tunnel_lost(x, turn),
+            (Tunnelling(x), Deadline) => self.on_tunnel_deadline(x, turn),
+            (Tunnelling(x), Cut) => self.on_tunnel_cut(x, turn),
+
             (ConnectingUpstream(x) | StreamingBody(x), ClientFin) => self.on_body_fin(x, turn),
             (Replying(x), ClientFin) => self.on_reply_fin(x, turn),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), ClientGone) => self.abort(x, turn),
@@ -161,6 +177,7 @@ impl Session {
             State::ReadingHead(_) => has_room,
             State::ConnectingUpstream(x) | State::StreamingBody(x) => !x.up.is_complete() && has_room,
             State::Replying(x) => !x.up.is_complete() && has_room,
+            State::Tunnelling(x) => !x.up.is_complete() && has_room,
             State::Draining(_) => true,
             State::Closed(_) => false,
         }
@@ -169,7 +186,11 @@ impl Session {
     /// Whether bytes from the upstream are wanted, and there is room for them.
     pub fn wants_upstream(&self) -> bool {
         let has_room = !self.down.is_attached() || self.down.room() > 0;
-        matches!(&self.state, State::StreamingBody(x) if !x.upstream_fin && has_room)
+        match &self.state {
+            State::StreamingBody(x) => !x.upstream_fin && has_room,
+            State::Tunnelling(x) => !x.down.is_complete() && has_room,
+            _ => false,
+        }
     }
 
     /// Whether a request's first bytes lie in the ring already: the next [`Event::ClientBytes`] is due without a read.
@@ -180,7 +201,9 @@ impl Session {
     /// Bytes for the client, for one send.
     pub fn client_output(&self) -> Option<[IoSlice<'_>; 5]> {
         match &self.state {
-            State::StreamingBody(x) | State::Replying(x) if x.down.pending(&self.down) > 0 => Some(x.down.output(&self.down)),
+            State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) if x.down.pending(&self.down) > 0 => {
+                Some(x.down.output(&self.down))
+            }
             _ => None,
         }
     }
@@ -188,7 +211,7 @@ impl Session {
     /// Bytes for the upstream, for one send.
     pub fn upstream_output(&self) -> Option<[IoSlice<'_>; 5]> {
         match &self.state {
-            State::StreamingBody(x) if !x.broken && x.up.pending(&self.up) > 0 => Some(x.up.output(&self.up)),
+            State::StreamingBody(x) | State::Tunnelling(x) if !x.broken && x.up.pending(&self.up) > 0 => Some(x.up.output(&self.up)),
             _ => None,
         }
     }
@@ -196,8 +219,8 @@ impl Session {
     /// Bytes of that direction that need no look and may go past the ring: none while anything lies before them.
     pub fn opaque(&self, direction: Direction) -> u64 {
         match (&self.state, direction) {
-            (State::StreamingBody(x), Direction::Up) if !x.broken => x.up.opaque(&self.up),
-            (State::StreamingBody(x), Direction::Down) => x.down.opaque(&self.down),
+            (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) if !x.broken => x.up.opaque(&self.up),
+            (State::StreamingBody(x) | State::Tunnelling(x), Direction::Down) => x.down.opaque(&self.down),
             _ => 0,
         }
     }
@@ -205,8 +228,8 @@ impl Session {
     /// Keeps what a send of opaque bytes left over; it goes out before anything else of that direction.
     pub fn spill(&mut self, direction: Direction, bytes: &[u8]) {
         match (&mut self.state, direction) {
-            (State::StreamingBody(x), Direction::Up) => x.up.spill(bytes),
-            (State::StreamingBody(x) | State::Replying(x), Direction::Down) => x.down.spill(bytes),
+            (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) => x.up.spill(bytes),
+            (State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x), Direction::Down) => x.down.spill(bytes),
             // It was closed or failed meanwhile: nobody waits for these bytes any more.
             _ => {}
         }
@@ -224,7 +247,7 @@ impl Session {
 
     /// Whether a request is being served.
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, State::ConnectingUpstream(_) | State::StreamingBody(_) | State::Replying(_))
+        self.exchange().is_some()
     }
 
     /// Whether it waits for the next request, and has nothing of it.
@@ -244,13 +267,17 @@ impl Session {
 
     /// Whether what still comes from the client is dropped.
     pub fn is_lingering(&self) -> bool {
-        matches!(self.state, State::Draining(_))
+        match &self.state {
+            State::Draining(_) => true,
+            State::Tunnelling(x) => x.down_is_closed,
+            _ => false,
+        }
     }
 
     /// The exchange, while there is one.
     pub fn exchange(&self) -> Option<&Exchange> {
         match &self.state {
-            State::ConnectingUpstream(x) | State::StreamingBody(x) | State::Replying(x) => Some(x),
+            State::ConnectingUpstream(x) | State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) => Some(x),
             _ => None,
         }
     }
@@ -287,6 +314,7 @@ impl Session {
             State::ReadingHead(_) => assert!(self.down.is_empty(), "bytes for a client without an exchange"),
             State::ConnectingUpstream(x) => assert!(!x.is_queued || !x.has_upstream, "in line with a connection"),
             State::StreamingBody(x) => assert!(x.has_upstream && !x.is_queued, "streaming without a connection"),
+            State::Tunnelling(x) => assert!(x.has_upstream, "a tunnel without an upstream"),
             State::Replying(x) => assert!(!x.has_upstream && !x.is_queued, "an answered exchange holds an upstream"),
             State::Draining(_) | State::Closed(_) => {}
         }

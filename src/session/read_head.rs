@@ -273,6 +273,7 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
             exchange.needs_host = request.authority.is_empty();
+            exchange.wants_upgrade = request.upgrade.is_some();
             let trace_id = exchange.trace_id;
             let trace_id = std::str::from_utf8(&trace_id).unwrap_or_default();
             exchange.up.open_head();

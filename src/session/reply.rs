@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// Takes back what the exchange holds outside of the session.
-    fn let_go(&mut self, x: &mut Exchange, turn: &mut Turn) {
+    pub(super) fn let_go(&mut self, x: &mut Exchange, turn: &mut Turn) {
         if std::mem::take(&mut x.is_queued) {
             turn.stats.queued_requests.sub(1);
             turn.effects.push(Effect::LeaveQueue);
@@ -255,7 +255,7 @@ impl Session {
     }
 
     /// Logs the exchange and gives it back.
-    fn finish(&mut self, x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
+    pub(super) fn finish(&mut self, x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
         self.down.clear();
         if !x.is_admin && turn.journal.is_on() {
             turn.journal.line(&x.record(self.client, turn));
@@ -276,7 +276,7 @@ impl Exchange {
     }
 
     /// The total time may run out while the client is slow: that is no fault of the upstream.
-    fn count_failure(&self, reason: Reason, upstream_is_late: bool, turn: &Turn) {
+    pub(super) fn count_failure(&self, reason: Reason, upstream_is_late: bool, turn: &Turn) {
         if self.is_admin {
             return;
         }

@@ -119,6 +119,9 @@ impl Session {
                 return self.fail_response(x, refusal, turn);
             }
         }
+        if x.status == 101 {
+            return self.open_tunnel(x, turn);
+        }
         if let Err(refusal) = x.down.scan(&mut self.down, &limits) {
             return self.fail_response(x, refusal, turn);
         }
@@ -139,8 +142,11 @@ impl Session {
         let trace_id = std::str::from_utf8(&trace_id).unwrap_or_default();
         let date = turn.date.at(turn.now.wall_ms);
         let reply = |recode, persists| Reply { minor: x.minor, persists, recode, date, trace_id };
-        if response.status == 101 {
+        if response.status == 101 && !x.wants_upgrade {
             return Err(Refusal::Malformed("it switched protocols unasked"));
+        }
+        if response.status == 101 && !write::asked_for(&x.up.block, &response) {
+            return Err(Refusal::Upgrade);
         }
         if response.is_interim() {
             x.interims += 1;

@@ -83,6 +83,12 @@ impl<N: Net, J: Journal> Core<N, J> {
                 let _ = self.clients[key].link.socket.shutdown_write();
                 None
             }
+            Effect::HalfCloseUpstream => {
+                let upstream = self.clients[key].upstream?;
+                // As above.
+                let _ = self.upstreams[upstream].link.as_mut()?.socket.shutdown_write();
+                None
+            }
         }
     }
 

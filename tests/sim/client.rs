@@ -16,6 +16,8 @@ pub enum Quit {
     CloseAfterSending(usize),
     /// Sends no more after so many bytes, and waits.
     MuteAfter(usize),
+    /// Announces content, perhaps is told to continue, and sends none.
+    MuteAtContent,
     /// Reads no more after so many bytes, and waits.
     DeafAfter(usize),
     /// FIN in the middle.
@@ -145,6 +147,10 @@ impl Client {
         if self.sent_fin || self.must_close || self.heard_end || now < self.send_wake || wires.peer_room(self.id) == 0 {
             return false;
         }
+        let at_content = self.out_at == self.head_len && self.out_at < self.out.len();
+        if at_content && self.quit == Quit::MuteAtContent {
+            return false;
+        }
         if matches!(self.quit, Quit::MuteAfter(n) | Quit::FinAfter(n) if self.sent >= n) {
             return false;
         }
@@ -194,7 +200,7 @@ impl Client {
             self.begun += 1;
         }
         let mut end = self.out.len().min(self.out_at.saturating_add(self.grain));
-        if self.out_at < self.head_len && !self.continues {
+        if self.out_at < self.head_len && (!self.continues || self.quit == Quit::MuteAtContent) {
             end = end.min(self.head_len);
         }
         if let Some(&(at, wait)) = self.send_stalls.first() {

@@ -35,6 +35,8 @@ pub struct Origin {
     out_at: usize,
     is_answering: bool,
     stalled: bool,
+    /// The last request's stall goes on in this one: it gets none of its own.
+    is_late: bool,
     wake: u64,
     idle_due: u64,
     sent_fin: bool,
@@ -60,6 +62,7 @@ impl Origin {
             out_at: 0,
             is_answering: false,
             stalled: false,
+            is_late: false,
             wake: 0,
             idle_due: 0,
             sent_fin: false,
@@ -98,7 +101,7 @@ impl Origin {
     }
 
     fn can_answer(&self, wires: &Wires, now: u64) -> bool {
-        self.is_answering && now >= self.wake && !self.sent_fin && (wires.peer_room(self.id) > 0 || self.out_at == self.out.len())
+        self.is_answering && now >= self.wake && !self.sent_fin && self.out_at < self.out.len() && wires.peer_room(self.id) > 0
     }
 
     pub fn act(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
@@ -191,7 +194,7 @@ impl Origin {
         };
         self.reader.begin_body(length);
         (self.nonce, self.request_ended, self.content_at) = (Some(nonce), false, 0);
-        (self.is_answering, self.stalled, self.idle_due) = (false, false, 0);
+        (self.is_answering, self.stalled, self.idle_due) = (false, std::mem::take(&mut self.is_late), 0);
         self.out = entry.plan.render(nonce, method, &mut wires.rng);
         self.out_at = 0;
     }
@@ -299,6 +302,7 @@ impl Origin {
         }
         (self.is_answering, self.nonce, self.out_at) = (false, None, 0);
         (self.served, self.heard) = (self.served + 1, 0);
+        self.is_late = self.wake > now;
         self.out.clear();
         if !ends && let Some((patience, _)) = self.patience {
             self.idle_due = (now + patience).max(1);

@@ -55,11 +55,6 @@ impl Reader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether nothing of a message has come.
-    pub fn is_between(&self) -> bool {
-        self.state == State::Head && self.at == self.buffer.len()
-    }
-
     /// Whether the end of the connection is the end of the body.
     pub fn ends_with_close(&self) -> bool {
         self.state == State::UntilClose

@@ -35,16 +35,18 @@ pub struct Weather {
     pub drain_at: Option<u64>,
 }
 
-/// Limit of content in every world.
+/// Limit of a request's content in every world.
 const MAX_BODY: usize = 400_000;
 
 impl Weather {
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
         let is_calm = rng.u8(0..5) < 2;
         let is_scarce = rng.u8(0..3) == 0;
-        let max_content = [300, 5_000, 40_000, 300_000][rng.usize(0..4)];
-        let mtu = [1, 60, 1460, 16_000, 64_000][rng.usize(0..5)].max(max_content / 300);
-        let max_buffer = [500, 4_000, 20_000, 200_000][rng.usize(0..4)].max(max_content / 100);
+        // Few are so large that one turn does not move all of a body.
+        let is_huge = rng.u8(0..40) == 0;
+        let max_content = if is_huge { 3_000_000 } else { [300, 5_000, 40_000, 300_000][rng.usize(0..4)] };
+        let mtu = [1, 60, 1460, 16_000, 64_000][rng.usize(0..5)].max(if is_huge { 300_000 } else { max_content / 300 });
+        let max_buffer = [500, 4_000, 20_000, 200_000][rng.usize(0..4)].max(if is_huge { 1_000_000 } else { max_content / 100 });
         let wild = |rng: &mut fastrand::Rng, percent: u8| if !is_calm && rng.bool() { rng.u8(0..percent) } else { 0 };
         Self {
             is_calm,
@@ -55,7 +57,7 @@ impl Weather {
             mtu,
             max_buffer,
             max_content,
-            clients: rng.usize(1..=8),
+            clients: if is_huge { 1 } else { rng.usize(1..=8) },
             places: if is_scarce { rng.usize(1..=3) } else { 100 },
             doors: if rng.u8(0..5) == 0 { rng.usize(1..=3) } else { 100 },
             descriptors: if rng.u8(0..5) == 0 { rng.usize(2..=8) } else { 1000 },
@@ -155,7 +157,7 @@ impl Weather {
             (_, 0) if minor == 1 => [Framing::Known, Framing::Chunked][rng.usize(0..2)],
             _ => Framing::Bare,
         };
-        let content = if framing == Framing::Bare { pattern(0, 0) } else { pattern(2 * nonce, self.size(rng)) };
+        let content = if framing == Framing::Bare { pattern(0, 0) } else { pattern(2 * nonce, self.size(rng).min(MAX_BODY)) };
         let route = match rng.u8(0..20) {
             0 | 1 => Route::Echo,
             2 => Route::Respond,
@@ -225,18 +227,20 @@ impl Weather {
             _ => When::AtEnd,
         };
         let mut interims: Vec<u16> = (0..rng.usize(0..3)).map(|_| 103).filter(|_| rng.u8(0..4) == 0).collect();
-        if spec.expects && rng.u8(0..4) != 0 {
+        // Without it nobody can tell a slow client from a slow origin.
+        if spec.expects && (self.are_clients_slow || rng.u8(0..4) != 0) {
             interims.push(100);
         }
         // A HEAD's answer until close has no length, and no end but its head's.
         let minor = if frame == Frame::Chunked || !interims.is_empty() { 1 } else { u8::from(rng.u8(0..5) != 0) };
-        let mut plan = Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None, pause: None };
+        let mut plan =
+            Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None, pause: None };
         if !plan.interims.is_empty() && spec.expects {
             // 100 (Continue) is worth something only before the content.
             plan.when = When::AtHead;
         }
         let longest = if self.are_clients_slow { 900 } else { 2700 };
-        if rng.bool() {
+        if plan.when != When::AtEnd || rng.bool() {
             plan.stall = self.stall(plan.content.len() + 200, longest, rng);
         } else {
             plan.pause = self.stall(spec.content.len(), longest, rng);
@@ -320,13 +324,17 @@ impl Weather {
         client.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.max_content / 300);
         client.half_closes = rng.u8(0..5) == 0;
         // The rest of a request that has its answer is waited for two seconds altogether.
-        client.send_stalls.extend(self.stall(total, 900, rng));
-        client.send_stalls.extend(self.stall(total, 900, rng));
-        client.send_stalls.sort();
+        if self.are_clients_slow {
+            client.send_stalls.extend(self.stall(total, 1900, rng));
+        } else {
+            client.send_stalls.extend(self.stall(total, 900, rng));
+            client.send_stalls.extend(self.stall(total, 900, rng));
+            client.send_stalls.sort();
+        }
         client.read_stall = self.stall(self.max_content, if self.are_clients_slow { 2700 } else { 900 }, rng);
         if !is_polite {
             let (sending, reading) = (rng.usize(0..=total), rng.usize(0..=self.max_content));
-            client.quit = match rng.u8(0..8) {
+            client.quit = match rng.u8(0..9) {
                 0 => Quit::Never,
                 1 => Quit::ResetAfterSending(sending),
                 2 => Quit::ResetAfterReading(reading),
@@ -334,6 +342,7 @@ impl Weather {
                 4 => Quit::MuteAfter(sending),
                 5 => Quit::DeafAfter(reading),
                 6 => Quit::FinAfter(sending),
+                7 => Quit::MuteAtContent,
                 _ => Quit::ResetAfterReading(1),
             };
         }

@@ -475,16 +475,6 @@ impl Conn {
         self.inbox_rst || self.is_reset || self.is_refused
     }
 
-    /// Whether the peer can see it at all.
-    pub fn is_established(&self) -> bool {
-        self.connecting.is_none() && !self.is_refused
-    }
-
-    /// Still waiting for an answer to its SYN.
-    pub fn is_connecting(&self) -> bool {
-        self.connecting.is_some()
-    }
-
     fn is_polled(&self) -> bool {
         self.is_triggered && !self.is_dropped && self.source.is_some()
     }

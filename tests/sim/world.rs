@@ -55,7 +55,6 @@ pub struct Seat {
 
 /// See the module.
 pub struct World {
-    pub seed: u64,
     pub weather: Weather,
     pub wires: Rc<RefCell<Wires>>,
     pub books: Rc<RefCell<Books>>,
@@ -73,8 +72,6 @@ pub struct World {
     /// When the last client left (microseconds).
     pub busy_until: u64,
     live: Vec<Id>,
-    /// Sessions in line (slot, start of the exchange), with the turn in which they came (one worker only).
-    pub line: Vec<(usize, u64, u64)>,
     _jobs: mpsc::Receiver<RenderJob>,
 }
 
@@ -136,7 +133,6 @@ impl World {
                 reloads_error: AtomicU64::new(0),
                 started: Instant::now(),
             }),
-            running: AtomicUsize::new(workers),
             renderer,
         });
         let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
@@ -151,7 +147,6 @@ impl World {
         let mut next_nonce = 1;
         let arrivals = (0..weather.clients).map(|_| weather.client(0, &mut next_nonce, &mut books.borrow_mut(), &mut rng)).collect();
         Self {
-            seed,
             weather,
             wires,
             books,
@@ -167,7 +162,6 @@ impl World {
             steps: 0,
             busy_until: 0,
             live: Vec::new(),
-            line: Vec::new(),
             _jobs: jobs,
         }
     }

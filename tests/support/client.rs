@@ -63,6 +63,10 @@ impl Client {
     #[track_caller]
     pub fn connect(addr: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&addr, super::PATIENCE).expect("to connect");
+        Client::over(stream)
+    }
+
+    pub fn over(stream: TcpStream) -> Client {
         Client { wire: Wire::new(stream) }
     }
 

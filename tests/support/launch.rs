@@ -6,6 +6,7 @@ use super::{PATIENCE, wait_until};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -77,6 +78,15 @@ impl Launch {
         Launch::through(shell, args)
     }
 
+    /// With files that may grow to about that many bytes, after which they are full, as a disk would be.
+    pub fn with_small_files<'a>(bytes: usize, args: impl IntoIterator<Item = &'a str>) -> Launch {
+        let mut shell = Command::new("/bin/sh");
+        // In blocks of 512; without the trap, the signal that says so would end it.
+        let script = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" \"$@\"", bytes / 512);
+        shell.arg("-c").arg(script).arg(binary());
+        Launch::through(shell, args)
+    }
+
     fn through<'a>(mut command: Command, args: impl IntoIterator<Item = &'a str>) -> Launch {
         let dir = tempfile::tempdir().unwrap();
         command.args(args).current_dir(dir.path()).env_clear().env("PATH", "/usr/bin:/bin").env("RUST_BACKTRACE", "1");
@@ -94,11 +104,23 @@ impl Launch {
         self
     }
 
+    /// Standard output goes there, and is not read here.
+    pub fn stdout(mut self, out: impl Into<Stdio>) -> Launch {
+        self.command.stdout(out);
+        self
+    }
+
+    /// Its directory, which will be its working directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// Starts it and waits for the ready line.
     #[track_caller]
     pub fn start(mut self) -> Proxy {
         let mut child = self.command.spawn().expect("the binary");
-        let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        drop(self.command); // and with it this side's copy of what `stdout` was given
+        let (out, err) = (child.stdout.take().map(Lines::of).unwrap_or_default(), Lines::of(child.stderr.take().unwrap()));
         Proxy::attach(child, out, err, self.dir)
     }
 

@@ -2,13 +2,19 @@
 #![allow(dead_code, unused_imports)] // each test binary that includes this uses a part of it
 
 pub mod client;
+pub mod exposition;
 pub mod launch;
+pub mod lines;
+pub mod load;
 pub mod origin;
 pub mod proxy;
 pub mod wire;
 
 pub use client::{Client, Response, ask, get};
+pub use exposition::Exposition;
 pub use launch::{Config, Launch};
+pub use lines::Line;
+pub use load::{Load, Tally};
 pub use origin::{Conn, Origin, Request};
 pub use proxy::Proxy;
 pub use wire::{End, Fields};

@@ -94,6 +94,15 @@ impl Origin {
         })
     }
 
+    /// Answers each request with its own name and the target, and remembers nothing of it: for many requests.
+    pub fn busy(name: &'static str) -> Origin {
+        Origin::start(move |conn| {
+            while let Ok(head) = conn.wire().head() {
+                conn.answer(format!("{name} {}", head.start.split(' ').nth(1).expect("a target")));
+            }
+        })
+    }
+
     /// Answers with its name.
     pub fn named(name: &'static str) -> Origin {
         Origin::each(move |conn, _| conn.answer(name))

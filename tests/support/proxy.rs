@@ -2,9 +2,10 @@
 //! when the play ends; its diagnostics are printed if the play failed.
 
 use super::client::{Client, Response};
-use super::launch::{Launch, Lines, wait_exit};
+use super::launch::{Config, Launch, Lines, wait_exit};
 use super::{PATIENCE, get, is_uuid, wait_until};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -18,14 +19,14 @@ pub struct Proxy {
     pub workers: usize,
     /// The ready line.
     pub ready: String,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Proxy {
     /// Waits for the ready line of a process that was just started.
     #[track_caller]
     pub fn attach(child: Child, out: Lines, err: Lines, dir: TempDir) -> Proxy {
-        let mut proxy = Proxy { child, out, err, listen: Vec::new(), admin: None, workers: 0, ready: String::new(), _dir: dir };
+        let mut proxy = Proxy { child, out, err, listen: Vec::new(), admin: None, workers: 0, ready: String::new(), dir };
         let begin = Instant::now();
         while proxy.ready.is_empty() {
             let ended = proxy.child.try_wait().unwrap();
@@ -77,6 +78,53 @@ impl Proxy {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(status.unwrap().success());
+    }
+
+    /// Its working directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Puts a file into its directory, in one step, as whoever changes a configuration should.
+    pub fn write(&self, name: &str, text: &str) {
+        let new = self.dir().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.dir().join(name)).unwrap();
+    }
+
+    /// Reloads so far: good ones, refused ones.
+    pub fn reloads(&self) -> (usize, usize) {
+        let scrape = self.scrape();
+        let of = |result: &str| sum(&scrape, "proxy_config_reloads_total", &[&format!("result=\"{result}\"")]) as usize;
+        (of("ok"), of("error"))
+    }
+
+    /// Sends SIGHUP and waits until that is done: whether it was taken.
+    #[track_caller]
+    pub fn hang_up(&self) -> bool {
+        let before = self.reloads();
+        self.signal("HUP");
+        wait_until("the reload is counted", || self.reloads() != before);
+        let after = self.reloads();
+        assert_eq!(after.0 + after.1, before.0 + before.1 + 1, "one signal, one reload");
+        after.0 > before.0
+    }
+
+    /// Goes over to another configuration.
+    #[track_caller]
+    pub fn reload(&self, config: &Config) {
+        self.write("config.yaml", &config.0.to_string());
+        assert!(self.hang_up(), "the reload was refused:\n{}", self.diagnostics().join("\n"));
+    }
+
+    /// Tries to go over to another configuration, which is refused; returns what was said since.
+    #[track_caller]
+    pub fn reload_in_vain(&self, text: &str) -> Vec<String> {
+        self.write("config.yaml", text);
+        let said = self.diagnostics().len();
+        assert!(!self.hang_up(), "the reload was taken:\n{}", self.diagnostics().join("\n"));
+        wait_until("it says why", || self.diagnostics()[said..].iter().any(|l| l.contains(" ERROR ") || l.contains(" WARN ")));
+        self.diagnostics()[said..].to_vec()
     }
 
     /// The exit status, once it has ended by itself.

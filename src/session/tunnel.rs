@@ -1,0 +1,114 @@
+//! After 101 (Switching Protocols): bytes both ways until both sides have closed, or nothing moved for too long. Nothing is
+//! looked at, and a half-close on one side passes to the other once everything before it has been sent.
+
+use super::deadlines::after;
+use super::event::Direction;
+use super::exchange::Exchange;
+use super::{Effect, Ending, Session, State, Turn};
+use crate::http::HeadLimits;
+use crate::http::framing::{Body, Length, Recode};
+use crate::observe::reason::Reason;
+
+/// No limit means anything to a tunnel's bytes.
+const UNLIMITED: HeadLimits = HeadLimits { first_line: 0, line: 0, lines: 0, total: 0 };
+
+impl Session {
+    /// The upstream has switched: what came with either head goes first.
+    pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        x.settle(turn);
+        x.is_whole = true;
+        self.deadlines.clear();
+        x.up.body = Body::new(Length::UntilClose, Recode::Same);
+        x.down.body = Body::new(Length::UntilClose, Recode::Same);
+        self.on_tunnel_bytes(x, turn)
+    }
+
+    pub(super) fn on_tunnel_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        // Without framing there is nothing to refuse.
+        let up = x.up.scan(&mut self.up, &UNLIMITED).unwrap_or_default();
+        x.bytes_in += up as u64;
+        let _ = x.down.scan(&mut self.down, &UNLIMITED);
+        self.on_tunnel_progress(x, turn)
+    }
+
+    pub(super) fn on_tunnel_took(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {
+        match direction {
+            Direction::Up => {
+                x.up.took(n, &mut self.up);
+                self.up.release();
+            }
+            Direction::Down => {
+                x.down.took(n, &mut self.down);
+                self.down.release();
+            }
+        }
+        self.on_tunnel_progress(x, turn)
+    }
+
+    pub(super) fn on_tunnel_moved(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize) -> State {
+        match direction {
+            Direction::Up => {
+                x.bytes_in += n as u64;
+                x.up.moved(n);
+            }
+            Direction::Down => x.down.moved(n),
+        }
+        State::Tunnelling(x)
+    }
+
+    pub(super) fn on_tunnel_passed(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {
+        match direction {
+            Direction::Up => x.up.passed(n),
+            Direction::Down => x.down.passed(n),
+        }
+        self.on_tunnel_progress(x, turn)
+    }
+
+    pub(super) fn on_tunnel_fin(&mut self, mut x: Box<Exchange>, direction: Direction, turn: &mut Turn) -> State {
+        match direction {
+            Direction::Up => x.up.close(&self.up),
+            Direction::Down => x.down.close(&self.down),
+        };
+        self.on_tunnel_progress(x, turn)
+    }
+
+    /// One side is lost, so the other is told.
+    pub(super) fn on_tunnel_lost(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.end_tunnel(x, Ending::Reset, turn)
+    }
+
+    pub(super) fn on_tunnel_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        x.count_failure(Reason::Draining, false, turn);
+        x.error = Some(Reason::Draining);
+        self.end_tunnel(x, Ending::Plain, turn)
+    }
+
+    pub(super) fn on_tunnel_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if self.deadlines.phase == 0 || self.deadlines.phase > turn.now.millis() {
+            return State::Tunnelling(x);
+        }
+        self.end_tunnel(x, Ending::Plain, turn)
+    }
+
+    /// Something moved: the idle wait starts anew, a close that is due passes on, and after both the tunnel ends.
+    fn on_tunnel_progress(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        self.deadlines.phase = after(turn.now.millis(), x.timeouts.tunnel_idle_ms);
+        let up_is_done = x.up.is_complete() && x.up.is_flushed(&self.up);
+        let down_is_done = x.down.is_complete() && x.down.is_flushed(&self.down);
+        if up_is_done && down_is_done {
+            return self.end_tunnel(x, Ending::Plain, turn);
+        }
+        if up_is_done && !std::mem::replace(&mut x.up_is_closed, true) {
+            turn.effects.push(Effect::HalfCloseUpstream);
+        }
+        if down_is_done && !std::mem::replace(&mut x.down_is_closed, true) {
+            turn.effects.push(Effect::HalfClose);
+        }
+        State::Tunnelling(x)
+    }
+
+    fn end_tunnel(&mut self, mut x: Box<Exchange>, ending: Ending, turn: &mut Turn) -> State {
+        self.let_go(&mut x, turn);
+        self.finish(x, turn, State::Closed(ending))
+    }
+}

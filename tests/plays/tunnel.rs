@@ -1,0 +1,131 @@
+//! Upgrade: a tunnel begins with 101 and not before, carries bytes both ways unlooked at, and ends as either side ends it.
+
+use crate::support::*;
+
+const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const YES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// Says yes, greets, and sends back what comes until the other side closes; then says goodbye.
+fn parrot() -> Origin {
+    Origin::start(|conn| {
+        let Some(request) = conn.read_head() else { return };
+        assert_eq!(request.fields.get("Upgrade"), Some("websocket"));
+        assert!(request.fields.lists("Connection", "upgrade"));
+        conn.send(format!("{YES}hello"));
+        let mut piece = [0; 4096];
+        while let Ok(n @ 1..) = conn.wire().some(&mut piece) {
+            conn.send(&piece[..n]);
+        }
+        conn.send("bye");
+        conn.close();
+    })
+}
+
+#[test]
+fn bytes_pass_both_ways_and_a_half_close_passes_too() {
+    let origin = parrot();
+    let proxy = Config::to(&origin).start();
+    let mut client = proxy.client();
+    // What comes with the head is kept for the tunnel.
+    client.send(format!("{ASK}early"));
+    let answer = client.head().unwrap();
+    assert_eq!((answer.status, answer.fields.get("Upgrade")), (101, Some("websocket")));
+    assert!(answer.fields.lists("Connection", "upgrade"));
+    let mut got = Vec::new();
+    client.wire.take("helloearly".len(), &mut got).unwrap();
+    assert_eq!(got, b"helloearly");
+    client.send("GET /smuggled HTTP/1.1\r\n\r\n\0\r");
+    client.half_close();
+    let mut rest = Vec::new();
+    assert_eq!(client.wire.rest(&mut rest), End::Closed);
+    assert_eq!(rest, b"GET /smuggled HTTP/1.1\r\n\r\n\0\rbye");
+    let line = proxy.log_with("/chat");
+    assert!(line.contains("\" 101 "), "{line}");
+}
+
+#[test]
+fn megabytes_pass_through_a_tunnel_unharmed() {
+    let origin = parrot();
+    let proxy = Config::to(&origin).start();
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    let mut hello = Vec::new();
+    client.wire.take(5, &mut hello).unwrap();
+    let sent: Vec<u8> = (0..16 << 20).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let (mut writer, bytes) = (client.writer(), sent.clone());
+    let writing = std::thread::spawn(move || {
+        writer.write(&bytes).unwrap();
+        writer.half_close();
+    });
+    let mut got = Vec::new();
+    assert_eq!(client.wire.rest(&mut got), End::Closed);
+    writing.join().unwrap();
+    assert!(got.len() == sent.len() + 3 && got.starts_with(&sent) && got.ends_with(b"bye"), "{} bytes", got.len());
+}
+
+#[test]
+fn an_answer_that_does_not_switch_is_an_ordinary_one() {
+    let origin = Origin::hello();
+    let proxy = Config::to(&origin).start();
+    let mut client = proxy.client();
+    // The bytes behind the head are the next request, not a tunnel's.
+    client.send(format!("{ASK}GET /next HTTP/1.1\r\nHost: a\r\n\r\n"));
+    client.response().expect(200);
+    client.response().expect(200);
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn what_may_not_be_upgraded_goes_on_without_the_field() {
+    let origin = Origin::hello();
+    let proxy = Config::to(&origin).start();
+    for head in [
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: a, b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
+    ] {
+        let mut client = proxy.client();
+        client.send(head);
+        client.response().expect(200);
+    }
+    assert!(origin.requests().iter().all(|request| !request.fields.has("Upgrade")));
+}
+
+#[test]
+fn another_protocol_than_was_asked_for_is_refused() {
+    for answer in [YES.replace("websocket", "other"), YES.replace("Upgrade: websocket\r\n", "")] {
+        let origin = Origin::saying(answer);
+        let proxy = Config::to(&origin).start();
+        let mut client = proxy.client();
+        client.send(ASK);
+        let refusal = client.response();
+        proxy.expect_refusal(refusal, 502, "http_upgrade_failed");
+    }
+}
+
+#[test]
+fn a_silent_tunnel_is_closed() {
+    let origin = parrot();
+    let proxy = Config::to(&origin).set("timeouts.tunnel_idle_ms", 200).set("timeouts.total_ms", 100).start();
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    let mut got = Vec::new();
+    assert_eq!(client.wire.rest(&mut got), End::Closed);
+    assert_eq!(got, b"hello");
+    wait_until("the connection is gone", || proxy.metric("proxy_client_connections", &[]) == 0.0);
+}
+
+#[test]
+fn a_side_that_is_lost_takes_the_other_along() {
+    let origin = parrot();
+    let proxy = Config::to(&origin).start();
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.head().unwrap().status, 101);
+    client.reset();
+    wait_until("both connections are gone", || origin.open() == 0 && proxy.metric("proxy_client_connections", &[]) == 0.0);
+}
