@@ -17,9 +17,9 @@ fn a_request_goes_up_and_its_answer_comes_down() {
     scene.client(GET);
     assert_eq!(scene.effects(), [Effect::Connect { server: 0, reuse: false }]);
     scene.event(Event::UpstreamConnected { reused: false });
-    assert!(scene.to_upstream().starts_with("GET /a HTTP/1.1\r\nHost: h\r\n"));
+    assert!(scene.sent_to_upstream().starts_with("GET /a HTTP/1.1\r\nHost: h\r\n"));
     scene.upstream(OK);
-    assert!(scene.to_client().ends_with("\r\n\r\nok"));
+    assert!(scene.sent_to_client().ends_with("\r\n\r\nok"));
     assert_eq!(scene.effects(), [Effect::Release { keep: true }]);
     assert!(matches!(scene.session.state, State::ReadingHead(_)));
     assert_eq!(scene.lines(), ["200 -"]);
@@ -29,11 +29,11 @@ fn a_request_goes_up_and_its_answer_comes_down() {
 fn what_is_settled_is_settled_before_the_last_byte_can_be_read() {
     let mut scene = Scene::streaming(GET);
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
-    scene.to_client();
+    scene.sent_to_client();
     assert_eq!((scene.stats.responses[1].value(), scene.effects()), (0, vec![]));
     scene.upstream("k");
     assert_eq!((scene.stats.responses[1].value(), scene.effects()), (1, vec![Effect::Release { keep: true }]));
-    assert_eq!((scene.to_client().as_str(), scene.stats.responses[1].value()), ("k", 1));
+    assert_eq!((scene.sent_to_client().as_str(), scene.stats.responses[1].value()), ("k", 1));
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn empty_lines_before_a_request_are_skipped() {
     assert_eq!(scene.effects().len(), 1);
     let mut scene = Scene::new();
     scene.client("\r\n\r\n\r\n");
-    assert!(scene.to_client().starts_with("HTTP/1.1 400 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 400 "));
 }
 
 #[test]
@@ -71,20 +71,20 @@ fn pipelined_requests_are_answered_in_their_order() {
     let mut scene = Scene::new();
     scene.client("GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\n");
     scene.event(Event::UpstreamConnected { reused: false });
-    assert!(scene.to_upstream().starts_with("GET /1 "));
+    assert!(scene.sent_to_upstream().starts_with("GET /1 "));
     scene.upstream(OK);
     assert!(scene.session.client_output().is_some() && !scene.session.is_behind(), "the first answer is not out yet");
-    scene.to_client();
+    scene.sent_to_client();
     assert!(scene.session.is_behind());
     scene.event(Event::ClientBytes).event(Event::UpstreamConnected { reused: true });
-    assert!(scene.to_upstream().starts_with("GET /2 "));
+    assert!(scene.sent_to_upstream().starts_with("GET /2 "));
 }
 
 #[test]
 fn a_refused_head_is_answered_and_followed_by_a_lingering_close() {
     let mut scene = Scene::new();
     scene.client("GET / HTTP/1.1\r\nHost : h\r\n\r\nmore");
-    let answer = scene.to_client();
+    let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\r\nConnection: close\r\n"), "{answer}");
     assert_eq!(scene.effects(), [Effect::HalfClose]);
     assert_eq!((scene.stats.requests.value(), scene.stats.parse_errors.value()), (1, 1));
@@ -113,7 +113,7 @@ fn who_waits_too_long_in_line_leaves_it() {
     assert!(scene.exchange().is_queued);
     scene.wait(1);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::LeaveQueue], 0));
-    let answer = scene.to_client();
+    let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 503 ") && field(&answer, "Retry-After").is_some());
     assert_eq!(scene.lines(), ["503 connection_limit_reached"]);
 }
@@ -126,7 +126,7 @@ fn who_may_not_wait_is_refused_at_once() {
     });
     scene.client(GET);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![], 0));
-    assert!(scene.to_client().starts_with("HTTP/1.1 503 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
 }
 
 #[test]
@@ -143,15 +143,15 @@ fn without_a_descriptor_it_waits_like_at_a_full_upstream() {
 fn a_stale_connection_is_replaced_once() {
     let mut scene = Scene::new();
     scene.client(GET).event(Event::UpstreamConnected { reused: true });
-    let first = scene.to_upstream();
+    let first = scene.sent_to_upstream();
     scene.effects();
     scene.event(Event::UpstreamFin);
     assert_eq!(scene.effects(), [Effect::Reconnect]);
     scene.event(Event::UpstreamConnected { reused: false });
-    assert_eq!(scene.to_upstream(), first, "the same again");
+    assert_eq!(scene.sent_to_upstream(), first, "the same again");
     scene.event(Event::UpstreamFin);
     assert_eq!(scene.effects(), [Effect::Release { keep: false }]);
-    assert!(scene.to_client().starts_with("HTTP/1.1 502 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 502 "));
     assert_eq!((scene.lines(), scene.stats.errors[Reason::ConnectionTerminated].value()), (vec!["502 connection_terminated".into()], 1));
 }
 
@@ -159,11 +159,11 @@ fn a_stale_connection_is_replaced_once() {
 fn what_may_not_be_sent_twice_is_not_replaced() {
     let mut scene = Scene::new();
     scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab").event(Event::UpstreamConnected { reused: true });
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.effects();
     scene.event(Event::UpstreamGone);
     assert_eq!(scene.effects(), [Effect::Release { keep: false }]);
-    assert!(scene.to_client().starts_with("HTTP/1.1 502 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 502 "));
 }
 
 #[test]
@@ -174,21 +174,21 @@ fn of_which_nothing_was_taken_may_be_sent_again_whatever_it_is() {
     scene.event(Event::UpstreamBroken).event(Event::UpstreamFin);
     assert_eq!(scene.effects(), [Effect::Reconnect]);
     scene.event(Event::UpstreamConnected { reused: false });
-    assert!(scene.to_upstream().ends_with("\r\n\r\nab"));
+    assert!(scene.sent_to_upstream().ends_with("\r\n\r\nab"));
 }
 
 #[test]
 fn the_body_is_sent_again_with_the_head() {
     let mut scene = Scene::new();
     scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\nabc").event(Event::UpstreamConnected { reused: true });
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.effects();
     scene.client("d").event(Event::UpstreamFin);
     assert_eq!(scene.effects(), [Effect::Reconnect]);
     scene.client("e").event(Event::UpstreamConnected { reused: false });
-    assert!(scene.to_upstream().ends_with("\r\n\r\nabcde"));
+    assert!(scene.sent_to_upstream().ends_with("\r\n\r\nabcde"));
     scene.client("f");
-    assert_eq!(scene.to_upstream(), "f");
+    assert_eq!(scene.sent_to_upstream(), "f");
 }
 
 #[test]
@@ -196,11 +196,11 @@ fn what_went_past_the_ring_cannot_be_sent_again() {
     use super::Direction::Up;
     let mut scene = Scene::new();
     scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n").event(Event::UpstreamConnected { reused: true });
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.effects();
     scene.event(Event::Moved(Up, 50_000)).event(Event::Passed(Up, 50_000)).event(Event::UpstreamFin);
     assert_eq!(scene.effects(), [Effect::Release { keep: false }]);
-    assert!(scene.to_client().starts_with("HTTP/1.1 502 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 502 "));
 }
 
 /// Bytes kept for a replay must not keep the rest of a chunk's line out.
@@ -210,10 +210,10 @@ fn a_replay_is_given_up_where_it_blocks_the_body() {
     scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").event(Event::UpstreamConnected { reused: true });
     let chunk = format!("{:x}\r\n{}\r\n", 4080, "x".repeat(4080));
     scene.client(&chunk[..4080]);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.client(&chunk[4080..]);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     let room = scene.session.up.room();
     scene.client(&"0".repeat(room)).client("5\r\n");
-    assert!(matches!(scene.session.state, State::StreamingBody(_)), "{}", scene.to_client());
+    assert!(matches!(scene.session.state, State::StreamingBody(_)), "{}", scene.sent_to_client());
 }

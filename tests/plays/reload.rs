@@ -195,8 +195,7 @@ fn a_burst_of_signals_is_one_or_two_reloads_and_the_last_one_counts() {
     let proxy = saying("old").start();
     let pid = rustix::process::Pid::from_raw(proxy.pid() as i32).unwrap();
     for round in 0..20 {
-        let before = proxy.reloads().0;
-        let text = format!("{round}");
+        let (before, text) = (proxy.reloads().0, format!("{round}"));
         proxy.write("config.yaml", &saying(&text).0.to_string());
         let begin = Instant::now();
         for _ in 0..20 {
@@ -204,14 +203,10 @@ fn a_burst_of_signals_is_one_or_two_reloads_and_the_last_one_counts() {
         }
         let was_one_burst = begin.elapsed() < Duration::from_micros(200);
         wait_until("the last word counts", || proxy.get("/").expect(200).text() == text);
-        // One more, which cannot be counted before those that came first.
-        let settled = saying("settled");
-        wait_until("all are done", || {
-            proxy.reload_quietly(&settled);
-            proxy.get("/").expect(200).text() == "settled"
-        });
+        std::thread::sleep(Duration::from_millis(100)); // one that is still to come can only be missed, not waited for
         if was_one_burst {
-            assert!(reloads <= 2, "{reloads} reloads for one burst");
+            let reloads = proxy.reloads().0 - before;
+            assert!((1..=2).contains(&reloads), "{reloads} reloads for one burst");
             return;
         }
     }

@@ -9,9 +9,10 @@
 //! Bytes move one segment at a time, when the world says so or in the middle of the proxy's own calls. A FIN travels behind
 //! the bytes; a RST overtakes them, and may or may not destroy what the other side had not read yet.
 
+mod kernel;
+
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use tidegate::net::link::Edge;
+use std::io::ErrorKind;
 use tidegate::net::token::Source;
 
 /// Index of a connection; never used again within a world.
@@ -333,150 +334,12 @@ impl Wires {
             self.step(id);
         }
     }
-
-    // The proxy's side.
-
-    pub fn read(&mut self, id: Id, into: &mut [IoSliceMut]) -> io::Result<usize> {
-        self.calls += 1;
-        let conn = &mut self.conns[id];
-        let room: usize = into.iter().map(|slice| slice.len()).sum();
-        assert!(room > 0, "the proxy reads into nothing: 0 would mean FIN");
-        if conn.rx.is_empty() {
-            let error = conn.error.take();
-            let ended = conn.rx_fin || conn.is_reset;
-            self.note(id, || format!("read: {error:?}, ended {ended}"));
-            return match error {
-                Some(error) => Err(error.into()),
-                None if ended => Ok(0),
-                None => Err(ErrorKind::WouldBlock.into()),
-            };
-        }
-        let mut n = 0;
-        for slice in into {
-            let part = slice.len().min(conn.rx.len());
-            let (first, second) = conn.rx.as_slices();
-            let from_first = part.min(first.len());
-            slice[..from_first].copy_from_slice(&first[..from_first]);
-            slice[from_first..part].copy_from_slice(&second[..part - from_first]);
-            conn.rx.drain(..part);
-            n += part;
-        }
-        conn.read += n as u64;
-        self.transfers += 1;
-        self.note(id, || format!("read {n} of {room}"));
-        self.bustle(id);
-        Ok(n)
-    }
-
-    pub fn write(&mut self, id: Id, from: &[IoSlice]) -> io::Result<usize> {
-        self.calls += 1;
-        let conn = &mut self.conns[id];
-        let wanted: usize = from.iter().map(|slice| slice.len()).sum();
-        assert!(wanted > 0, "the proxy writes nothing");
-        assert!(!conn.tx_fin, "the proxy writes after its FIN");
-        if conn.is_reset {
-            return Err(conn.error.take().unwrap_or(ErrorKind::BrokenPipe).into());
-        }
-        let room = if conn.connecting.is_some() { 0 } else { conn.tx_capacity - conn.tx.len() };
-        conn.is_nospace |= wanted > room;
-        if room == 0 {
-            self.note(id, || format!("write of {wanted}: no room"));
-            self.bustle(id);
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        let mut n = 0;
-        for slice in from {
-            let part = slice.len().min(room - n);
-            conn.tx.extend(&slice[..part]);
-            n += part;
-        }
-        conn.written += n as u64;
-        self.transfers += 1;
-        self.note(id, || format!("wrote {n} of {wanted}"));
-        self.bustle(id);
-        Ok(n)
-    }
-
-    pub fn shutdown_write(&mut self, id: Id) -> io::Result<()> {
-        self.note(id, || "half-closed by the proxy".into());
-        let conn = &mut self.conns[id];
-        if conn.is_reset || conn.connecting.is_some() {
-            return Err(ErrorKind::NotConnected.into());
-        }
-        conn.tx_fin = true;
-        Ok(())
-    }
-
-    pub fn reset_on_close(&mut self, id: Id) {
-        self.conns[id].resets_on_close = true;
-    }
-
-    pub fn take_error(&mut self, id: Id) -> Option<io::Error> {
-        self.conns[id].error.take().map(Into::into)
-    }
-
-    /// The proxy's socket is closed.
-    pub fn close(&mut self, id: Id) {
-        let conn = &mut self.conns[id];
-        assert!(!conn.is_dropped);
-        conn.is_dropped = true;
-        if conn.is_reset {
-            return;
-        }
-        if conn.connecting.is_some() {
-            (conn.connecting, conn.is_refused, conn.is_reset) = (None, true, true);
-        } else if conn.resets_on_close || !conn.rx.is_empty() {
-            self.note(id, || "closed by the proxy with a RST".into());
-            // What was already on its way may have come before it.
-            while self.conns[id].moves_down() && !self.conns[id].is_deaf && self.rng.bool() {
-                self.move_down(id);
-            }
-            self.reset_peer(id);
-        } else {
-            self.note(id, || "closed by the proxy".into());
-            self.conns[id].tx_fin = true;
-        }
-    }
-
-    /// The token was given to the poll: what is there already is an edge.
-    pub fn register(&mut self, id: Id, source: Source) {
-        let conn = &mut self.conns[id];
-        conn.source = Some(source);
-        conn.is_triggered = conn.connecting.is_none();
-    }
-
-    /// Makes the next poll report the connection without a reason.
-    pub fn disturb(&mut self, id: Id) {
-        self.conns[id].is_triggered = true;
-    }
-
-    /// Whether a poll of that worker would return something.
-    pub fn has_edge(&self, worker: usize) -> bool {
-        self.conns.iter().any(|conn| conn.worker == worker && conn.is_polled() && conn.edge() != Edge::default())
-    }
-
-    /// What epoll_wait returns, in any order: of each connection on which something happened, all that is true of it now.
-    pub fn poll(&mut self, worker: usize, edges: &mut Vec<(Source, Edge)>) {
-        for conn in self.conns.iter_mut().filter(|conn| conn.worker == worker && conn.is_polled()) {
-            conn.is_triggered = false;
-            let edge = conn.edge();
-            conn.is_nospace |= !edge.writable;
-            if let Some(source) = conn.source.filter(|_| edge != Edge::default()) {
-                edges.push((source, edge));
-            }
-        }
-        self.rng.shuffle(edges);
-    }
 }
 
 impl Conn {
     /// Whether it ended for the peer.
     fn is_over(&self) -> bool {
         self.inbox_rst || self.is_reset || self.is_refused
-    }
-
-    fn is_polled(&self) -> bool {
-        self.is_triggered && !self.is_dropped && self.source.is_some()
     }
 
     fn moves_up(&self) -> bool {
@@ -496,22 +359,5 @@ impl Conn {
         }
         let bytes = !self.tx.is_empty() && (self.inbox.len() < self.inbox_capacity || self.is_deaf);
         bytes || (self.tx.is_empty() && self.tx_fin && !self.inbox_fin)
-    }
-
-    /// Linux calls a socket writable again once a third of its send buffer is free.
-    fn has_space(&self) -> bool {
-        (self.tx_capacity - self.tx.len()) * 3 >= self.tx_capacity
-    }
-
-    /// The mask of `tcp_poll`, through the eyes of mio.
-    fn edge(&self) -> Edge {
-        if self.connecting.is_some() {
-            return Edge::default();
-        }
-        let gone = self.is_reset || (self.rx_fin && self.tx_fin);
-        let read_closed = self.rx_fin || self.is_reset;
-        let readable = !self.rx.is_empty() || read_closed || gone;
-        let writable = self.is_reset || self.tx_fin || self.has_space();
-        Edge { readable, writable, read_closed, gone }
     }
 }

@@ -10,7 +10,7 @@ fn a_failed_request_that_was_read_whole_keeps_its_connection() {
     scene.client(GET);
     scene.effects();
     scene.event(Event::ConnectFailed(Reason::ConnectionRefused));
-    let answer = scene.to_client();
+    let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 502 ") && field(&answer, "Connection").is_none());
     assert_eq!(field(&answer, "Proxy-Status"), Some("tidegate; error=connection_refused"));
     assert!(matches!(scene.session.state, State::ReadingHead(_)));
@@ -22,7 +22,7 @@ fn one_that_was_not_is_followed_by_a_lingering_close() {
     let mut scene = Scene::new();
     scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n").event(Event::ConnectFailed(Reason::ConnectionRefused));
     scene.effects();
-    assert_eq!(field(&scene.to_client(), "Connection"), Some("close"));
+    assert_eq!(field(&scene.sent_to_client(), "Connection"), Some("close"));
     assert!(matches!(scene.session.state, State::Draining(_)));
     assert_eq!(scene.effects(), [Effect::HalfClose]);
     scene.event(Event::ClientFin);
@@ -38,7 +38,7 @@ fn a_truncated_answer_is_cut_where_the_client_sees_it() {
     ] {
         let mut scene = Scene::streaming(request);
         scene.upstream(answer);
-        assert!(scene.to_client().ends_with("abc"));
+        assert!(scene.sent_to_client().ends_with("abc"));
         scene.event(Event::UpstreamFin);
         assert_eq!((scene.session.ending(), scene.lines()), (Some(ending), vec!["200 http_response_incomplete".into()]), "{answer}");
     }
@@ -48,16 +48,16 @@ fn a_truncated_answer_is_cut_where_the_client_sees_it() {
 fn a_reset_never_ends_a_body_until_close() {
     let mut scene = Scene::streaming(GET);
     scene.upstream("HTTP/1.1 200 OK\r\n\r\nabc");
-    scene.to_client();
+    scene.sent_to_client();
     scene.event(Event::UpstreamGone);
-    assert_eq!((scene.to_client().as_str(), scene.session.ending()), ("", Some(Ending::Plain)), "without a last chunk");
+    assert_eq!((scene.sent_to_client().as_str(), scene.session.ending()), ("", Some(Ending::Plain)), "without a last chunk");
 }
 
 #[test]
 fn a_failure_before_the_first_byte_takes_the_answer_back() {
     let mut scene = Scene::streaming(GET);
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").event(Event::UpstreamFin);
-    assert!(scene.to_client().starts_with("HTTP/1.1 502 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 502 "));
     assert_eq!(scene.lines(), ["502 http_response_incomplete"]);
 }
 
@@ -68,7 +68,7 @@ fn an_upstream_that_breaks_framing() {
     {
         let mut scene = Scene::streaming(GET);
         scene.upstream(answer);
-        assert!(scene.to_client().starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(scene.sent_to_client().starts_with("HTTP/1.1 502 "), "{answer}");
         assert_eq!((scene.effects(), scene.lines()), (vec![Effect::Release { keep: false }], vec!["502 http_protocol_error".into()]));
     }
 }
@@ -93,7 +93,7 @@ fn a_half_close_after_the_request_is_no_farewell() {
     let mut scene = Scene::streaming(GET);
     assert!(!scene.session.wants_client(), "so the FIN waits until the answer is out");
     scene.upstream(OK);
-    scene.to_client();
+    scene.sent_to_client();
     scene.event(Event::ClientFin);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["200 -".into()]));
 }
@@ -103,7 +103,7 @@ fn a_half_close_within_the_request_is_an_error() {
     for request in ["GET / HT", "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc"] {
         let mut scene = Scene::new();
         scene.client(request).event(Event::ClientFin);
-        assert!(scene.to_client().starts_with("HTTP/1.1 400 "));
+        assert!(scene.sent_to_client().starts_with("HTTP/1.1 400 "));
         assert_eq!(scene.lines(), ["400 http_request_error"]);
     }
 }
@@ -113,13 +113,13 @@ fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
     let mut scene = Scene::streaming(GET);
     scene.is_draining = true;
     scene.event(Event::Drain).upstream(OK);
-    let answer = scene.to_client();
+    let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 200 ") && field(&answer, "Connection") == Some("close"));
     assert_eq!(scene.effects(), [Effect::Release { keep: true }, Effect::HalfClose]);
     let mut scene = Scene::new();
     scene.is_draining = true;
     scene.event(Event::Drain).client(GET);
-    assert!(scene.to_client().starts_with("HTTP/1.1 503 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.lines(), ["503 draining"]);
 }
 
@@ -140,11 +140,11 @@ fn the_end_of_grace_cuts() {
     let mut scene = Scene::streaming(GET);
     scene.is_draining = true;
     scene.event(Event::Cut);
-    assert!(scene.to_client().starts_with("HTTP/1.1 503 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.lines(), ["503 draining"]);
     let mut scene = Scene::streaming(GET);
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
-    scene.to_client();
+    scene.sent_to_client();
     scene.event(Event::Cut);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["200 draining".into()]));
     let mut scene = Scene::new();

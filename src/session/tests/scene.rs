@@ -120,7 +120,7 @@ impl Scene {
     pub(super) fn streaming(request: &str) -> Self {
         let mut scene = Self::new();
         scene.client(request).event(Event::UpstreamConnected { reused: false });
-        scene.to_upstream();
+        scene.sent_to_upstream();
         scene.effects();
         scene
     }
@@ -169,7 +169,7 @@ impl Scene {
     }
 
     /// The client's socket takes all that there is.
-    pub(super) fn to_client(&mut self) -> String {
+    pub(super) fn sent_to_client(&mut self) -> String {
         let mut all = Vec::new();
         while let Some(bytes) = self.session.client_output().map(joined) {
             self.event(Event::ClientTook(bytes.len()));
@@ -179,7 +179,7 @@ impl Scene {
     }
 
     /// The upstream's does.
-    pub(super) fn to_upstream(&mut self) -> String {
+    pub(super) fn sent_to_upstream(&mut self) -> String {
         let mut all = Vec::new();
         while let Some(bytes) = self.session.upstream_output().map(joined) {
             self.event(Event::UpstreamTook(bytes.len()));

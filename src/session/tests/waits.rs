@@ -31,13 +31,13 @@ fn a_head_has_two_waits() {
     scene.wait(9000).client("GET / HTTP/1.1\r\n").wait(999);
     assert!(scene.lines().is_empty(), "the whole head's runs from the beginning");
     scene.wait(1);
-    assert!(scene.to_client().starts_with("HTTP/1.1 408 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
     assert_eq!(scene.lines(), ["408 http_request_timeout"]);
     let mut scene = Scene::new();
     scene.wait(1000).client("G").wait(4999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
-    assert!(scene.to_client().starts_with("HTTP/1.1 408 "), "the request line's runs from its first byte");
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "), "the request line's runs from its first byte");
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn who_sends_nothing_is_closed_without_a_word() {
 fn an_idle_connection_is_closed() {
     let mut scene = Scene::streaming(GET);
     scene.upstream(OK);
-    scene.to_client();
+    scene.sent_to_client();
     scene.wait(59_999);
     assert_eq!(scene.session.ending(), None);
     scene.wait(1);
@@ -62,11 +62,11 @@ fn an_idle_connection_is_closed() {
 fn a_second_head_is_not_held_to_the_idle_wait() {
     let mut scene = Scene::streaming(GET);
     scene.upstream(OK);
-    scene.to_client();
+    scene.sent_to_client();
     scene.wait(59_000).client("GET / HTTP/1.1\r\n").wait(9_999);
     assert!(matches!(scene.session.state, State::ReadingHead(_)));
     scene.wait(1);
-    assert!(scene.to_client().starts_with("HTTP/1.1 408 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn the_connect() {
     assert_eq!(scene.effects(), []);
     scene.wait(1);
     assert_eq!(scene.effects(), [Effect::Release { keep: false }]);
-    assert!(scene.to_client().starts_with("HTTP/1.1 504 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 504 "));
     assert_eq!(scene.lines(), ["504 connection_timeout"]);
 }
 
@@ -87,11 +87,11 @@ fn the_answer_s_wait_starts_anew_with_each_byte_sent_and_each_byte_that_comes() 
     let mut scene = connected(only(|timeouts| &mut timeouts.read_ms), GET);
     scene.wait(5000);
     assert!(scene.lines().is_empty(), "it does not run before the request is out");
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(999).upstream("HTTP/1.1 200 OK\r\nContent-Le").wait(999).upstream("ngth: 9\r\n\r\n");
     scene.wait(5000);
     assert!(scene.lines().is_empty(), "it does not run while the client is slow to take");
-    scene.to_client();
+    scene.sent_to_client();
     scene.wait(999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
@@ -101,9 +101,9 @@ fn the_answer_s_wait_starts_anew_with_each_byte_sent_and_each_byte_that_comes() 
 #[test]
 fn an_answer_that_does_not_begin_is_504() {
     let mut scene = connected(only(|timeouts| &mut timeouts.read_ms), GET);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(1000);
-    assert!(scene.to_client().starts_with("HTTP/1.1 504 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 504 "));
     assert_eq!((scene.lines(), scene.effects()), (vec!["504 connection_read_timeout".into()], vec![Effect::Release { keep: false }]));
 }
 
@@ -113,7 +113,7 @@ fn the_upstream_must_take_bytes() {
     scene.wait(999).event(Event::UpstreamTook(5)).wait(999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
-    assert!(scene.to_client().starts_with("HTTP/1.1 504 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 504 "));
     assert_eq!(scene.lines(), ["504 connection_write_timeout"]);
 }
 
@@ -122,13 +122,13 @@ fn the_client_must_send_its_content() {
     let mut scene = connected(only(|timeouts| &mut timeouts.client_body_ms), POST);
     scene.wait(5000);
     assert!(scene.lines().is_empty(), "not while the upstream is slow to take");
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(999).client("some");
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
-    assert!(scene.to_client().starts_with("HTTP/1.1 408 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
     assert_eq!((scene.lines(), scene.stats.timeouts[4].value()), (vec!["408 http_request_timeout".into()], 1));
 }
 
@@ -136,20 +136,20 @@ fn the_client_must_send_its_content() {
 fn nobody_waits_for_content_before_100_continue() {
     let expecting = POST.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
     let mut scene = connected(only(|timeouts| &mut timeouts.client_body_ms), &expecting);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(5000).upstream("HTTP/1.1 100 Continue\r\n\r\n");
-    assert!(scene.to_client().starts_with("HTTP/1.1 100 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 100 "));
     scene.wait(999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
     assert_eq!(scene.lines(), [] as [&str; 0], "the answer is under way");
-    assert!(scene.to_client().starts_with("HTTP/1.1 408 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
 }
 
 #[test]
 fn a_client_that_takes_nothing_is_cut() {
     let mut scene = connected(only(|timeouts| &mut timeouts.client_write_ms), GET);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(5000).upstream(OK).wait(999).event(Event::ClientTook(5)).wait(999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
@@ -166,14 +166,14 @@ fn one_that_does_not_take_its_error_page_gets_no_second() {
 #[test]
 fn the_whole_exchange() {
     let mut scene = connected(only(|timeouts| &mut timeouts.total_ms), GET);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.wait(1000);
-    assert!(scene.to_client().starts_with("HTTP/1.1 504 "));
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 504 "));
     assert_eq!(scene.lines(), ["504 http_response_timeout"]);
     let mut scene = connected(only(|timeouts| &mut timeouts.total_ms), GET);
-    scene.to_upstream();
+    scene.sent_to_upstream();
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
-    scene.to_client();
+    scene.sent_to_client();
     scene.wait(1000);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 http_response_timeout".into()]));
 }
