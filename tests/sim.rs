@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Seeds of an ordinary run: 20 to 30 seconds.
-const SEEDS: u64 = 4000;
+const SEEDS: u64 = 6000;
 /// A seed takes milliseconds; one that takes so long hangs within a turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 

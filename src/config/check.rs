@@ -1,8 +1,9 @@
 //! Written -> meant: from a tree that keeps the schema, its defaults filled in, to the [`Config`]. What remains to be checked here
 //! is what two keys say together. A value that was refused before is passed over in silence; the result is then thrown away.
 
+use ipnet::IpNet;
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::address;
@@ -32,6 +33,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
         workers: workers(root),
         pid_file: path(root, "pid_file"),
         limits: limits(section("limits")),
+        trusted_proxies: trusted_proxies(section("headers")),
         logging: logging(section("logging")),
         shutdown: Shutdown {
             grace_ms: int(section("shutdown"), "grace_ms"),
@@ -240,6 +242,13 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
     let name = item.get("name").and_then(Node::text).map_or_else(|| address::join(&origin.host, origin.port), str::to_owned);
     let weight = item.get("weight").map_or(Some(1), Node::int)?;
     Some(Upstream { name, host: origin.host, port: origin.port, tls: origin.tls, weight })
+}
+
+/// Addresses stand for themselves alone; the schema has checked that each is one or a CIDR.
+fn trusted_proxies(section: &Node) -> Vec<IpNet> {
+    let items = section.get("trusted_proxies").map(Node::items).unwrap_or_default();
+    let net = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    items.iter().filter_map(|item| net(item.text()?)).collect()
 }
 
 fn limits(section: &Node) -> Limits {

@@ -195,14 +195,15 @@ static CACHED: &[Key] = &[
     key("max_object_bytes", BYTES, "One answer.").default("1048576"),
 ];
 
-const HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.").no_effect_yet();
+const HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.");
+const ROUTE_HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.").no_effect_yet();
 static FIELDS: &[Key] = &[
     key("trusted_proxies", Kind::List(&CIDR), "Whose X-Forwarded-*, Forwarded and X-Trace-ID are kept.").default("[]"),
-    key("upstream_host", Kind::Bool, "Send the upstream's own host:port as Host.").default("false"),
-    key("remove_request", Kind::List(&Kind::Text(FIELD)), "Never sent upstream.").default("[]"),
-    key("remove_response", Kind::List(&Kind::Text(FIELD)), "Never sent to the client.").default("[]"),
-    key("set_request", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way up.").default("{}"),
-    key("set_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way down.").default("{}"),
+    key("upstream_host", Kind::Bool, "Send the upstream's own host:port as Host.").default("false").no_effect_yet(),
+    key("remove_request", Kind::List(&Kind::Text(FIELD)), "Never sent upstream.").default("[]").no_effect_yet(),
+    key("remove_response", Kind::List(&Kind::Text(FIELD)), "Never sent to the client.").default("[]").no_effect_yet(),
+    key("set_request", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way up.").default("{}").no_effect_yet(),
+    key("set_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way down.").default("{}").no_effect_yet(),
 ];
 
 const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "For https:// upstreams.").no_effect_yet();
@@ -244,7 +245,7 @@ static ROUTE: &[Key] = &[
     RETRY,
     RATE_LIMIT,
     CACHE,
-    HEADERS,
+    ROUTE_HEADERS,
     key("limits", Kind::Section(&[MAX_BODY_SIZE]), "Its own."),
     key("allow", Kind::List(&CIDR), "Who is not in it gets 403.").refused("access lists are not built yet, and everybody would get in"),
     key("deny", Kind::List(&CIDR), "Who is in it gets 403.").refused("access lists are not built yet, and everybody would get in"),

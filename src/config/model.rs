@@ -1,6 +1,7 @@
 //! The configuration as it is meant: defaults filled in, names turned into indices, nothing left to validate. The rest of the
 //! program sees only this. `check.rs` is the only maker of it.
 
+use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The global ones.
     pub limits: Limits,
+    /// Whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.
+    pub trusted_proxies: Vec<IpNet>,
     /// Logs.
     pub logging: Logging,
     /// Drain.

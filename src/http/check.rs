@@ -42,7 +42,11 @@ pub fn request_head(input: &[u8]) -> Verdict {
         Err(refusal) => return Verdict::Refused(refusal),
     };
     let mut written = Vec::new();
-    write::request_head(&mut written, &request, Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: "trace" });
+    write::request_head(
+        &mut written,
+        &request,
+        Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: "trace", is_trusted: false },
+    );
     let mut authority = request.authority;
     if authority.is_empty() {
         authority = "192.0.2.2:80";

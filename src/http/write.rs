@@ -21,6 +21,8 @@ pub struct Forward<'a> {
     pub scheme: &'a str,
     /// `X-Trace-ID`.
     pub trace_id: &'a str,
+    /// The client is a proxy whose word on where a request comes from is kept, and added to.
+    pub is_trusted: bool,
 }
 
 /// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left out: [`insert_host`].
@@ -36,6 +38,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
             Field::Via | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Authorization | Field::Cookie | Field::Date => true,
             Field::Expect => request.expects_continue,
+            Field::Forwarding => forward.is_trusted && !name.eq_ignore_ascii_case(b"x-forwarded-for"),
             _ => false,
         };
         if passes && !(request.connection.names_fields && is_named(request.fields, name)) {
@@ -61,14 +64,37 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         (false, true) => put(out, &["Connection: Upgrade\r\n"]),
         (false, false) => {}
     }
-    put(out, &["X-Forwarded-For: "]);
-    push_ip(out, forward.client);
-    put(out, &["\r\nX-Forwarded-Proto: ", forward.scheme]);
-    if !request.authority.is_empty() {
-        put(out, &["\r\nX-Forwarded-Host: ", request.authority]);
-    }
-    put(out, &[if request.minor == 0 { "\r\nVia: 1.0 " } else { "\r\nVia: 1.1 " }, NAME]);
+    push_forwarding(out, request, forward);
+    put(out, &[if request.minor == 0 { "Via: 1.0 " } else { "Via: 1.1 " }, NAME]);
     put(out, &["\r\nX-Trace-ID: ", forward.trace_id, "\r\n\r\n"]);
+}
+
+/// Where the request comes from. What a trusted proxy says of that stays; `X-Forwarded-For`, and `Forwarded` (RFC 7239) where
+/// it is used, get the proxy's own address added.
+fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
+    let said = |name: &str| forward.is_trusted && request.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+    put(out, &["X-Forwarded-For: "]);
+    if forward.is_trusted {
+        let hops = request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
+        for hop in hops.flat_map(|field| text::list(field.value)) {
+            out.extend_from_slice(hop);
+            out.extend_from_slice(b", ");
+        }
+    }
+    push_ip(out, forward.client);
+    put(out, &["\r\n"]);
+    if said("forwarded") {
+        let quote = if forward.client.to_canonical().is_ipv6() { ["\"[", "]\""] } else { ["", ""] };
+        put(out, &["Forwarded: for=", quote[0]]);
+        push_ip(out, forward.client);
+        put(out, &[quote[1], ";proto=", forward.scheme, "\r\n"]);
+    }
+    if !said("x-forwarded-proto") {
+        put(out, &["X-Forwarded-Proto: ", forward.scheme, "\r\n"]);
+    }
+    if !request.authority.is_empty() && !said("x-forwarded-host") {
+        put(out, &["X-Forwarded-Host: ", request.authority, "\r\n"]);
+    }
 }
 
 /// Gives a head written without one its `Host`: the upstream's own.
@@ -208,10 +234,14 @@ mod tests {
     use crate::http::request::Table;
 
     fn forwarded(head: &str) -> String {
+        forwarded_by(head, false)
+    }
+
+    fn forwarded_by(head: &str, is_trusted: bool) -> String {
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         let mut out = Vec::new();
-        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: "t" });
+        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: "t", is_trusted });
         String::from_utf8(out).unwrap()
     }
 
@@ -224,6 +254,19 @@ mod tests {
             "POST /x HTTP/1.1\r\nHost: b\r\nCookie: c\r\nmy_field: 1\r\nContent-Length: 3\r\nTE: trailers\r\nConnection: TE\r\n\
              X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn the_word_of_a_trusted_proxy_is_kept_and_added_to() {
+        let head = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2,3.3.3.3\r\nX-Forwarded-Proto: https\r\n\
+            Forwarded: for=1.1.1.1\r\n\r\n";
+        assert_eq!(
+            forwarded_by(head, true),
+            "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nForwarded: for=1.1.1.1\r\n\
+             X-Forwarded-For: 1.1.1.1, 2.2.2.2, 3.3.3.3, 127.0.0.1\r\nForwarded: for=127.0.0.1;proto=http\r\n\
+             X-Forwarded-Host: a\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n"
+        );
+        assert!(!forwarded(head).contains("1.1.1.1"));
     }
 
     #[test]

@@ -145,7 +145,4 @@ fn warn_of_limits(site: &Site, limit: usize) {
             clients.saturating_mul(2)
         );
     }
-    if site.config.routes.is_empty() && site.servers().next().is_none() {
-        log::warn!("neither upstreams nor routes are configured: every request is answered with 404");
-    }
 }

@@ -5,6 +5,7 @@ use super::half::Half;
 use super::turn::Turn;
 use crate::admin::Page;
 use crate::config::model::Timeouts;
+use crate::http::fields::is_token;
 use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
 use crate::observe::access::{Record, RequestLine};
@@ -67,7 +68,7 @@ pub struct Exchange {
     pub content_status: u16,
     /// A page of the admin port that is still to be rendered.
     pub page: Option<Page>,
-    pub(super) trace_id: [u8; 36],
+    pub(super) trace_id: TraceId,
     note: Note,
 
     /// The client's version: HTTP/1.`minor`.
@@ -179,6 +180,38 @@ impl Note {
     }
 }
 
+/// `X-Trace-ID`: a UUID, or what a trusted proxy gave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraceId {
+    text: [u8; Self::MAX],
+    len: u8,
+}
+
+impl TraceId {
+    /// Bytes of one that is taken from outside.
+    const MAX: usize = 128;
+    const UUID: u8 = 36;
+
+    /// Takes one from outside, if it is a token that is not too long.
+    pub(super) fn take(&mut self, given: &[u8]) {
+        if given.len() <= Self::MAX && is_token(given) {
+            self.text[..given.len()].copy_from_slice(given);
+            self.len = given.len() as u8;
+        }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        // Hex digits and dashes, or a token.
+        std::str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
+    }
+}
+
+impl Default for TraceId {
+    fn default() -> Self {
+        Self { text: [b'0'; Self::MAX], len: Self::UUID }
+    }
+}
+
 impl Exchange {
     /// Takes one from the turn's pool, blank but for what the turn knows.
     pub fn begin(turn: &mut Turn) -> Box<Self> {
@@ -188,7 +221,10 @@ impl Exchange {
         down.reset();
         content.clear();
         note.take([b""; Note::PARTS], None);
-        uuid::Builder::from_random_bytes(turn.rng.u128(..).to_ne_bytes()).into_uuid().hyphenated().encode_lower(&mut exchange.trace_id);
+        uuid::Builder::from_random_bytes(turn.rng.u128(..).to_ne_bytes())
+            .into_uuid()
+            .hyphenated()
+            .encode_lower(&mut exchange.trace_id.text);
         (exchange.up, exchange.down, exchange.content, exchange.note) = (up, down, content, note);
         exchange.started = turn.now.micros;
         exchange.is_admin = turn.is_admin;
@@ -218,7 +254,7 @@ impl Exchange {
             content_type: "text/plain; charset=utf-8",
             content_status: 0,
             page: None,
-            trace_id: [b'0'; 36],
+            trace_id: TraceId::default(),
             note: Note::default(),
             minor: 1,
             to_head: false,
@@ -283,8 +319,7 @@ impl Exchange {
 
     /// `X-Trace-ID`.
     pub fn trace_id(&self) -> &str {
-        // Hex digits and dashes.
-        std::str::from_utf8(&self.trace_id).unwrap_or_default()
+        self.trace_id.as_str()
     }
 
     /// The pool, as the site of this exchange has it.

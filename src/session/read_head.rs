@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::{Ending, Session, State, Turn, Why};
 use crate::base::ring::Ring;
 use crate::config::model::{Action, Limits, NewRequests, Timeouts};
+use crate::http::fields::Field;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::request::{Request, Table};
 use crate::http::scan::HeadScan;
@@ -238,6 +239,11 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
     let request = Request::parse(head, &mut table).map_err(Unopened::Unreadable)?;
     let refuse = |reason, detail: &'static str| Err(Unopened::Refused(Failure::new(reason, detail)));
     exchange.describe(&request, turn.journal.is_on());
+    let ip = client.ip().to_canonical();
+    let is_trusted = turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    if is_trusted {
+        request.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
+    }
     exchange.bytes_in = head.len() as u64;
     exchange.up.body = Body::new(request.length, Recode::Same);
     exchange.awaits_continue = request.expects_continue && request.length != Length::Empty;
@@ -275,9 +281,12 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
             exchange.needs_host = request.authority.is_empty();
             exchange.wants_upgrade = request.upgrade.is_some();
             let trace_id = exchange.trace_id;
-            let trace_id = std::str::from_utf8(&trace_id).unwrap_or_default();
             exchange.up.open_head();
-            write::request_head(&mut exchange.up.block, &request, Forward { client: client.ip(), scheme: "http", trace_id });
+            write::request_head(
+                &mut exchange.up.block,
+                &request,
+                Forward { client: client.ip(), scheme: "http", trace_id: trace_id.as_str(), is_trusted },
+            );
             exchange.up.close_head(0);
         }
         Some(Action::Echo { name }) => {

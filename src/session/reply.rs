@@ -161,10 +161,6 @@ impl Session {
         self.deadlines.client_write = 0;
         x.down.took(n, &mut self.down);
         self.down.release();
-        // An enchunked body that ended while its last run was under way.
-        if let Err(refusal) = x.down.scan(&mut self.down, &super::read_head::request_limits(&x.site.config.limits)) {
-            log::debug!("an answer that was whole is not: {refusal:?} trace_id={}", x.trace_id());
-        }
         self.after_reply(x, turn)
     }
 
@@ -311,7 +307,7 @@ impl Exchange {
             persists: self.fate == Fate::Kept,
             to_head: self.to_head,
             date: turn.date.at(turn.now.wall_ms),
-            trace_id: std::str::from_utf8(&trace_id).unwrap_or_default(),
+            trace_id: trace_id.as_str(),
         };
         let content = write(&mut self.down.block, frame);
         self.down.close_head(content);

@@ -139,9 +139,8 @@ impl Session {
         let mut table = Table::default();
         let response = Response::parse(&self.down.raw_mut()[..length], x.to_head, &mut table)?;
         let trace_id = x.trace_id;
-        let trace_id = std::str::from_utf8(&trace_id).unwrap_or_default();
         let date = turn.date.at(turn.now.wall_ms);
-        let reply = |recode, persists| Reply { minor: x.minor, persists, recode, date, trace_id };
+        let reply = |recode, persists| Reply { minor: x.minor, persists, recode, date, trace_id: trace_id.as_str() };
         if response.status == 101 && !x.wants_upgrade {
             return Err(Refusal::Malformed("it switched protocols unasked"));
         }
@@ -222,8 +221,6 @@ impl Session {
                 // They go past the ring, which cannot keep them for another attempt.
                 x.replayable = false;
                 x.bytes_in += n as u64;
-                // What goes past the ring cannot be sent again.
-                x.replayable = false;
                 x.up.moved(n);
                 State::StreamingBody(x)
             }

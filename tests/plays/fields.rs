@@ -143,3 +143,17 @@ fn large_heads_pass_both_ways() {
         assert_eq!(origin.requests().last().unwrap().fields.get("X-Large-49").map(str::len), Some(1000));
     }
 }
+
+#[test]
+fn a_trusted_proxys_word_is_kept_and_a_strangers_is_not() {
+    let origin = Origin::hello();
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Trace-ID: given.id\r\n\r\n";
+    for (trusted, expected) in [("127.0.0.0/8", ["203.0.113.9, 127.0.0.1", "https"]), ("10.0.0.0/8", ["127.0.0.1", "http"])] {
+        let proxy = Config::to(&origin).set("headers.trusted_proxies", vec![trusted]).start();
+        let answer = ask(proxy.addr(), request).expect(200);
+        let seen = origin.requests().pop().unwrap();
+        assert_eq!(["X-Forwarded-For", "X-Forwarded-Proto"].map(|name| seen.fields.get(name).unwrap()), expected);
+        assert_eq!(seen.fields.get("X-Trace-ID") == Some("given.id"), trusted == "127.0.0.0/8");
+        assert_eq!(Some(answer.trace_id()), seen.fields.get("X-Trace-ID"));
+    }
+}

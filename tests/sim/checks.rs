@@ -25,7 +25,7 @@ impl World {
                 let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {
-                assert!(session.up.capacity() == 0 || session.up.len() > 0, "an idle session holds a ring");
+                assert!(session.up.capacity() == 0 || !session.up.is_empty(), "an idle session holds a ring");
             }
         }
         assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");

@@ -72,7 +72,7 @@ impl Weather {
     pub fn is_fair(&self) -> bool {
         let Roads { refused, ignored, unreachable, starved } = self.roads;
         let is_ample = self.places == 100 && self.doors == 100 && self.descriptors == 1000;
-        !self.jumps && is_ample && refused + ignored + unreachable + starved == 0 && self.drain_at.is_none()
+        !self.jumps && !self.has_decoys && is_ample && refused + ignored + unreachable + starved == 0 && self.drain_at.is_none()
     }
 
     pub fn config(&self, rng: &mut fastrand::Rng) -> Config {
@@ -325,7 +325,7 @@ impl Weather {
         client.half_closes = rng.u8(0..5) == 0;
         // The rest of a request that has its answer is waited for two seconds altogether.
         if self.are_clients_slow {
-            client.send_stalls.extend(self.stall(total, 1900, rng));
+            client.send_stalls.extend(self.stall(total, 1600, rng));
         } else {
             client.send_stalls.extend(self.stall(total, 900, rng));
             client.send_stalls.extend(self.stall(total, 900, rng));

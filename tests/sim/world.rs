@@ -1,9 +1,11 @@
 //! One seed's world: workers, wires, clients and origins, moved one random step at a time on a virtual clock.
 
+mod turn;
+
 use super::client::Client;
 use super::ledger::Books;
 use super::origin::Origin;
-use super::socket::{SimJournal, SimNet, SimSocket};
+use super::socket::{SimJournal, SimNet};
 use super::weather::Weather;
 use super::wire::{Id, Wires};
 use std::cell::RefCell;
@@ -18,22 +20,17 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
-use tidegate::net::token::Source;
 use tidegate::observe::stats::WorkerStats;
 use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
 use tidegate::site::Site;
-use tidegate::worker::Entrance;
-use tidegate::worker::core::{ACCEPT_TIMER, Core, GRACE_TIMER};
+use tidegate::worker::core::Core;
 use tidegate::worker::shared::{Mail, RenderJob, Shared};
 
 pub type SimCore = Core<SimNet, SimJournal>;
 
-/// Turns of a worker in which nothing moved, one after the other at one moment.
-const MAX_VAIN_TURNS: u32 = 20;
-/// Calls of one turn: far beyond what the budgets of all sessions allow.
-const MAX_CALLS: u64 = 300_000;
 /// Steps of one world.
 const MAX_STEPS: u64 = 2_000_000;
+
 struct Bell(Arc<AtomicBool>);
 
 impl Wake for Bell {
@@ -169,6 +166,7 @@ impl World {
     /// Until nothing can happen any more.
     pub fn run(&mut self) {
         let mut choices = Vec::new();
+        let is_huge = self.weather.max_content > 1_000_000;
         loop {
             self.steps += 1;
             assert!(self.steps < MAX_STEPS, "the world does not end");
@@ -179,6 +177,8 @@ impl World {
             let spurious = self.rng.u8(0..200);
             match choices.get(self.rng.usize(0..choices.len().max(1))) {
                 Some(_) if spurious == 0 => self.disturb(),
+                // Where bodies are huge the workers come late, and find more than they may move at once.
+                Some(Step::Turn(_)) if is_huge && choices.len() > 1 && spurious > 10 => {}
                 Some(&step) => self.step(step),
                 None if self.sleep() => {}
                 None => break,
@@ -250,7 +250,7 @@ impl World {
             origin.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
             origin.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
             origin.patience = self.weather.patience(rng);
-            origin.crosses = (self.weather.leaves_idle && rng.bool()).then(|| [0, 100, 1000, 30_000, 60_000][rng.usize(0..5)]);
+            origin.crosses = (self.weather.leaves_idle && rng.bool()).then(|| [0, 100, 5000, 20_000, 60_000][rng.usize(0..5)]);
             self.origins.push(origin);
         }
         let wires = self.wires.borrow();

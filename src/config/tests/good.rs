@@ -135,7 +135,7 @@ fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
         ("balance: {consistent_hash: {header: X-User}}", "1:11: balance.consistent_hash: has no effect yet"),
         ("limits: {max_conns_per_client: 5}", "1:10: limits.max_conns_per_client: has no effect yet"),
         ("resolve_ms: 5", "1:1: resolve_ms: has no effect yet"),
-        ("headers: {set_request: {A: b}}", "1:1: headers: has no effect yet"),
+        ("headers: {set_request: {A: b}}", "1:11: headers.set_request: has no effect yet"),
         ("listen: [{address: '127.0.0.1:1', proxy_protocol: true}]", "1:35: listen[0].proxy_protocol: has no effect yet"),
         ("health_check: null\nrate_limit: null\ncache: null\nslow_start_ms: 0\nheaders: {remove_request: [], upstream_host: false}", ""),
     ];

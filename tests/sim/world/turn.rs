@@ -2,7 +2,23 @@
 
 use super::super::socket::SimSocket;
 use super::super::wire::Wires;
-use super::*;
+use super::{Seat, World};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use tidegate::base::clock::Now;
+use tidegate::guard::door::Door;
+use tidegate::net::token::Source;
+use tidegate::worker::Entrance;
+use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
+use tidegate::worker::shared::Mail;
+
+/// Turns of a worker in which nothing moved, one after the other at one moment.
+const MAX_VAIN_TURNS: u32 = 20;
+/// Calls of one turn: far beyond what the budgets of all sessions allow.
+const MAX_CALLS: u64 = 300_000;
 
 impl World {
     /// One turn of a worker, in the order of `worker::Worker::run`.

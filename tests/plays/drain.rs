@@ -1,0 +1,287 @@
+//! The end under load, and the two ways of it: `reject` tells whoever comes, `refuse` closes the doors. `ending.rs` has the
+//! single cases of the first.
+
+use crate::support::*;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+fn is_refused(addr: SocketAddr) -> bool {
+    TcpStream::connect(addr).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+#[track_caller]
+fn wait_until_draining(proxy: &Proxy) {
+    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+}
+
+/// With a request at a gated origin, so that the process stays until the gate is opened.
+fn held(config: Config, origin: &Origin) -> (Proxy, Client) {
+    let proxy = config.start();
+    let mut client = proxy.client();
+    client.send_get("/held");
+    wait_until("it is in flight", || origin.requests().iter().any(|r| r.target == "/held"));
+    (proxy, client)
+}
+
+#[test]
+fn forty_in_flight_are_answered_under_refuse_too() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let mut proxy = Config::to(&origin).set("workers", 2).set("shutdown.new_requests", "refuse").start();
+    let mut clients: Vec<_> = (0..40).map(|_| proxy.client()).collect();
+    for (i, client) in clients.iter_mut().enumerate() {
+        client.send_get(&format!("/{i}"));
+    }
+    wait_until("all are in flight", || origin.requests().len() == 40);
+    let begin = Instant::now();
+    proxy.signal("TERM");
+    wait_until_draining(&proxy);
+    wait_until("the doors are closed", || is_refused(proxy.addr()));
+    wait_until("they have been in flight for a while", || begin.elapsed() > Duration::from_millis(1500));
+    gate.release(40);
+    for (i, client) in clients.iter_mut().enumerate() {
+        let answer = client.response().expect(200);
+        assert!(answer.fields.lists("Connection", "close") && answer.text() == format!("GET /{i}"), "{answer:?}");
+        client.expect_end();
+    }
+    let begin = Instant::now();
+    assert_eq!(proxy.wait_exit(), 0);
+    assert!(begin.elapsed() < Duration::from_secs(10), "the grace is 30 s: {:?}", begin.elapsed());
+}
+
+#[test]
+fn under_refuse_what_has_connected_is_served() {
+    let gate = Gate::default();
+    let origin = Origin::each({
+        let gate = gate.clone();
+        move |conn, request| {
+            if request.target == "/held" {
+                gate.pass();
+            }
+            conn.answer(request.what());
+        }
+    });
+    let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "refuse"), &origin);
+    // Begun, and so not idle: one on its first request, one on its second.
+    let mut begun = [proxy.client(), proxy.client()];
+    begun[1].get("/first").expect(200);
+    for client in &mut begun {
+        client.send("GET /begun HTTP/1.1\r\nHo");
+    }
+    wait_until("all are accepted", || proxy.metric("proxy_client_connections", &[]) == 3.0);
+    wait_until("what they sent has arrived", || proxy.metric("proxy_bytes_received_total", &[]) > 100.0);
+    proxy.signal("TERM");
+    wait_until_draining(&proxy);
+    wait_until("the doors are closed", || is_refused(proxy.addr()));
+    for client in &mut begun {
+        client.send("st: play.test\r\n\r\n");
+        let answer = client.response().expect(200);
+        assert!(answer.fields.lists("Connection", "close") && answer.text() == "GET /begun", "{answer:?}");
+        client.expect_end();
+    }
+    assert!(get(proxy.admin(), "/health").text().contains("\"status\":\"draining\""));
+    gate.release(1);
+    assert!(held.response().expect(200).fields.lists("Connection", "close"));
+    assert_eq!(proxy.wait_exit(), 0);
+}
+
+#[test]
+fn under_refuse_the_queue_is_emptied_first() {
+    for workers in [1, 2] {
+        let origin = Origin::busy("a");
+        let config = Config::to(&origin).set("shutdown.new_requests", "refuse").set("workers", workers);
+        let mut proxy = config.start();
+        // While it cannot run, the kernel takes the connections for it; it then finds the signal and the clients at once.
+        proxy.signal("STOP");
+        let mut clients: Vec<_> = (0..150).map(|_| proxy.client()).collect();
+        clients.iter_mut().for_each(|client| client.send_get("/x"));
+        proxy.signal("TERM");
+        proxy.signal("CONT");
+        for client in &mut clients {
+            let answer = client.response().expect(200);
+            assert!(answer.fields.lists("Connection", "close") && answer.text() == "a /x", "{answer:?}");
+        }
+        assert_eq!(proxy.wait_exit(), 0);
+    }
+}
+
+#[test]
+fn under_refuse_and_load_nothing_fails_but_refused_connects() {
+    for workers in [1, 2] {
+        let origin = Origin::busy("a");
+        let mut proxy = Config::to(&origin).set("shutdown.new_requests", "refuse").set("workers", workers).start();
+        let load = Load::start(proxy.addr(), 3, 5, Duration::from_millis(20)); // some 200 new connections a second
+        load.wait_for_more(200);
+        proxy.signal("TERM");
+        assert_eq!(proxy.wait_exit(), 0);
+        wait_until("connects are refused", || load.so_far().refused >= 8);
+        let tally = load.stop();
+        tally.expect_no_faults();
+        assert_eq!(tally.draining, 0, "{}", tally.summary());
+        // Between the last look into a queue and its close: one for each listener would be far above the contract's share.
+        assert!(tally.unanswered <= workers, "{}", tally.summary());
+        expect_logged(&proxy, &tally);
+    }
+}
+
+#[test]
+fn under_reject_and_load_everything_is_answered_until_the_end() {
+    let origin = Origin::busy("a");
+    let gate = Gate::default();
+    let slow = Origin::gated(&gate);
+    let config = Config::to(&origin).set("workers", 2).set("pools.slow.upstreams", serde_json::json!([{"url": format!("http://{}", slow.addr())}]));
+    let route = serde_json::json!([{"match": {"path": "/held"}, "proxy": "slow"}]);
+    let (mut proxy, mut held) = held(config.set("routes", route), &slow);
+    let load = Load::start(proxy.addr(), 3, 5, Duration::from_millis(20));
+    load.wait_for_more(200);
+    proxy.signal("TERM");
+    wait_until("the news has spread", || load.so_far().draining > 100);
+    assert!(load.so_far().refused == 0 && !proxy.has_exited());
+    gate.release(1);
+    let answer = held.response().expect(200);
+    assert!(answer.fields.lists("Connection", "close") && answer.text() == "GET /held", "{answer:?}");
+    assert_eq!(proxy.wait_exit(), 0, "clients that come again and again do not hold it up");
+    wait_until("connects are refused", || load.so_far().refused >= 8);
+    let tally = load.stop();
+    tally.expect_no_faults();
+    assert!(tally.unanswered <= 2, "{}", tally.summary());
+    expect_logged(&proxy, &tally);
+}
+
+/// Every answer has its line, and none has two.
+#[track_caller]
+fn expect_logged(proxy: &Proxy, tally: &Tally) {
+    let lines = || proxy.log_lines().iter().map(|line| Line::text(line)).collect::<Vec<_>>();
+    wait_until("each is logged", || lines().len() >= tally.targets.len());
+    let mut logged: Vec<_> = lines().iter().map(|line| line.target().to_owned()).collect();
+    logged.sort();
+    let twice = logged.windows(2).find(|pair| pair[0] == pair[1]);
+    assert_eq!(twice, None);
+    let missing = tally.targets.iter().find(|target| logged.binary_search(target).is_err());
+    assert_eq!(missing, None);
+}
+
+#[test]
+fn idle_connections_are_half_closed_after_half_a_second() {
+    for way in ["reject", "refuse"] {
+        let gate = Gate::default();
+        let origin = Origin::gated(&gate);
+        let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", way), &origin);
+        let mut idle = [proxy.client(), proxy.client()];
+        gate.release(1);
+        idle[0].send_get("/once");
+        wait_until("one of them is answered", || proxy.metric("proxy_responses_total", &[]) >= 1.0);
+        let (first, other) = if idle[0].has_news() { (&mut idle[0], &mut held) } else { (&mut held, &mut idle[0]) };
+        first.response().expect(200);
+        wait_until("all are accepted", || proxy.metric("proxy_client_connections", &[]) == 3.0);
+        let begin = Instant::now();
+        proxy.signal("TERM");
+        assert_eq!(first.expect_end(), End::Closed, "no reset");
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_millis(480) && took < Duration::from_secs(10), "{took:?}");
+        assert!(!other.has_news() && !proxy.has_exited(), "the one in flight is not idle");
+        gate.release(1);
+        other.response().expect(200);
+        assert_eq!(idle[1].expect_end(), End::Closed);
+        assert_eq!(proxy.wait_exit(), 0);
+    }
+}
+
+#[test]
+fn health_turns_at_once_and_the_admin_port_stays_to_the_end() {
+    for way in ["reject", "refuse"] {
+        let gate = Gate::default();
+        let origin = Origin::gated(&gate);
+        let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", way), &origin);
+        let mut admin = Client::connect(proxy.admin());
+        admin.get("/health").expect(200);
+        proxy.signal("TERM");
+        wait_until_draining(&proxy);
+        for client in [&mut admin, &mut Client::connect(proxy.admin())] {
+            let answer = client.get("/health").expect(503);
+            let page: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!((&page["status"], &page["backends"]["healthy"]), (&"draining".into(), &1.into()));
+        }
+        get(proxy.admin(), "/metrics").expect(200);
+        gate.release(1);
+        held.response().expect(200);
+        assert_eq!(proxy.wait_exit(), 0);
+    }
+}
+
+#[test]
+fn what_is_unfinished_at_the_end_of_the_grace_is_cut_and_told_so() {
+    let origin = Origin::each(|conn, request| {
+        if request.target == "/begun" {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart");
+        }
+        conn.wait_for_end();
+    });
+    for (way, grace_ms) in [("reject", 0), ("reject", 300), ("refuse", 300)] {
+        let shutdown = serde_json::json!({"new_requests": way, "grace_ms": grace_ms});
+        let mut proxy = Config::to(&origin).set("workers", 2).set("shutdown", shutdown).start();
+        let before = origin.heads().len();
+        let mut clients = [proxy.client(), proxy.client()];
+        clients[0].send_get("/begun");
+        clients[1].send_get("/waiting");
+        wait_until("both are in flight", || origin.heads().len() == before + 2);
+        assert_eq!(clients[0].head().unwrap().status, 200);
+        proxy.signal("TERM");
+        let mut part = Vec::new();
+        assert_ne!(clients[0].wire.rest(&mut part), End::Silent);
+        assert!(part.len() < 100, "and the client can tell: {} of 100 bytes", part.len());
+        match clients[1].try_response_to("GET") {
+            Ok(answer) => assert_eq!((answer.status, answer.fields.get("Proxy-Status")), (503, Some("tidegate; error=draining"))),
+            Err(end) => assert_ne!(end, End::Silent),
+        }
+        assert_eq!(proxy.wait_exit(), 0, "also after a cut");
+        for path in ["/begun", "/waiting"] {
+            let line = Line::text(&proxy.log_with(&format!("\"GET {path} HTTP/1.1\"")));
+            assert_eq!(line.error.as_deref(), Some("draining"), "{line:?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_ends_a_refusing_one_at_once() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "refuse"), &origin);
+    proxy.signal("TERM");
+    wait_until_draining(&proxy);
+    proxy.signal("INT");
+    assert_eq!(proxy.wait_exit(), 0);
+    held.expect_end();
+    gate.release(1);
+}
+
+#[test]
+fn a_reload_does_not_call_it_back() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let config = Config::to(&origin).set("shutdown.new_requests", "refuse");
+    let (mut proxy, mut held) = held(config.clone(), &origin);
+    proxy.signal("TERM");
+    wait_until_draining(&proxy);
+    wait_until("the doors are closed", || is_refused(proxy.addr()));
+    let port = free_port();
+    proxy.write("config.yaml", &config.set("listen", format!("127.0.0.1:{port}")).0.to_string());
+    proxy.signal("HUP");
+    wait_until_draining(&proxy);
+    gate.release(1);
+    held.response().expect(200);
+    assert_eq!(proxy.wait_exit(), 0);
+    assert!(is_refused(SocketAddr::from(([127, 0, 0, 1], port))));
+}
+
+#[test]
+fn the_pid_file_is_there_before_the_ready_line_and_gone_at_the_end() {
+    for way in ["reject", "refuse"] {
+        let mut proxy = Config::new().set("pid_file", "tidegate.pid").set("shutdown.new_requests", way).start();
+        let path = proxy.dir().join("tidegate.pid");
+        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), proxy.pid().to_string());
+        proxy.signal("TERM");
+        assert_eq!(proxy.wait_exit(), 0);
+        assert!(!path.exists());
+    }
+}
