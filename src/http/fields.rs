@@ -23,6 +23,7 @@ pub enum Field {
     Authorization,
     Cookie,
     Date,
+    MaxForwards,
     Other,
 }
 
@@ -44,6 +45,7 @@ pub fn classify(name: &[u8]) -> Field {
         10 if is("user-agent") => Field::UserAgent,
         10 if is("keep-alive") => Field::HopByHop,
         10 if is("x-trace-id") => Field::TraceId,
+        12 if is("max-forwards") => Field::MaxForwards,
         13 if is("authorization") => Field::Authorization,
         14 if is("content-length") => Field::ContentLength,
         16 if is("proxy-connection") => Field::HopByHop,

@@ -51,6 +51,8 @@ pub struct Request<'t, 'a> {
     pub wants_json: bool,
     /// How often tidegate stands in `Via` already.
     pub times_here: u32,
+    /// `Max-Forwards` of `OPTIONS` (RFC 9110 7.6.2): how many more may pass it on.
+    pub max_forwards: Option<u64>,
     /// For the log.
     pub user_agent: Option<&'a [u8]>,
     /// For the log.
@@ -122,6 +124,7 @@ impl<'t, 'a> Request<'t, 'a> {
             takes_trailers: false,
             wants_json: false,
             times_here: 0,
+            max_forwards: None,
             user_agent: None,
             referer: None,
         };
@@ -182,6 +185,7 @@ impl<'t, 'a> Request<'t, 'a> {
                 Field::Te => self.takes_trailers |= text::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
                 Field::Via => self.times_here += text::list(value).filter(|hop| names_us(hop)).count() as u32,
                 Field::Accept => accept.read(value),
+                Field::MaxForwards if self.method == "OPTIONS" => self.max_forwards = read_content_length(value),
                 Field::UserAgent => self.user_agent = Some(value),
                 Field::Referer => self.referer = Some(value),
                 _ => {}

@@ -34,7 +34,12 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     for field in request.fields {
         let name = field.name.as_bytes();
         let passes = match classify(name) {
-            Field::Other => !fields::is_look_alike(name),
+            Field::Other if fields::is_look_alike(name) => {
+                log::debug!("dropped {:?}, which reads like a field that frames or routes trace_id={}", field.name, forward.trace_id);
+                false
+            }
+            Field::Other => true,
+            Field::MaxForwards => request.max_forwards.is_none(),
             Field::Via | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Authorization | Field::Cookie | Field::Date => true,
             Field::Expect => request.expects_continue,
@@ -51,6 +56,11 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         // RFC 9110 8.6: a method that expects content says that there is none.
         Length::Empty if matches!(request.method, "POST" | "PUT" | "PATCH") => push_content_length(out, 0),
         Length::Empty | Length::UntilClose => {}
+    }
+    if let Some(left) = request.max_forwards {
+        put(out, &["Max-Forwards: "]);
+        push_decimal(out, left.saturating_sub(1));
+        put(out, &["\r\n"]);
     }
     if request.takes_trailers {
         put(out, &["TE: trailers\r\n"]);
@@ -267,6 +277,12 @@ mod tests {
              X-Forwarded-Host: a\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n"
         );
         assert!(!forwarded(head).contains("1.1.1.1"));
+    }
+
+    #[test]
+    fn options_are_passed_on_so_often_and_no_more() {
+        assert!(forwarded("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n").contains("\r\nMax-Forwards: 2\r\n"));
+        assert!(forwarded("GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n").contains("\r\nMax-Forwards: 3\r\n"));
     }
 
     #[test]

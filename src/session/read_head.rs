@@ -272,6 +272,8 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
         return Err(Unopened::Refused(Failure::of_request(Refusal::BodyTooLarge)));
     }
     match decision.action {
+        // It is for whoever gets it last: us (RFC 9110 7.6.2).
+        Some(Action::Proxy { .. }) if request.max_forwards == Some(0) => exchange.content_status = 204,
         Some(Action::Proxy { pool }) => {
             if request.times_here >= MAX_TIMES_HERE {
                 return refuse(Reason::LoopDetected, "Via names tidegate too often: a pool leads back here");

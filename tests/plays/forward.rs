@@ -201,3 +201,14 @@ fn an_unreachable_origin_is_named_in_the_answer() {
     let upstream = format!("upstream=\"{nobody}\"");
     assert_eq!(proxy.metric("proxy_upstream_errors_total", &[&upstream, "type=\"connection_refused\""]), 2.0);
 }
+
+#[test]
+fn options_that_may_go_no_further_are_answered_here() {
+    let origin = Origin::hello();
+    let proxy = Config::to(&origin).start();
+    let options = |left| format!("OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {left}\r\n\r\n");
+    ask(proxy.addr(), options(0)).expect(204);
+    assert_eq!(origin.requests().len(), 0);
+    ask(proxy.addr(), options(1)).expect(200);
+    assert_eq!(origin.request().fields.get("Max-Forwards"), Some("0"));
+}
