@@ -9,14 +9,24 @@ mod plays {
     mod backpressure;
     mod balance;
     mod broken_origin;
+    mod check;
     mod cli;
+    mod clock;
     mod demo;
+    mod drain;
     mod ending;
     mod fields;
     mod forward;
     mod framing;
     mod hygiene;
     mod limits;
+    mod log_targets;
+    mod logs;
+    mod pages;
+    mod processes;
+    mod reload;
+    mod reload_listeners;
+    mod reload_settings;
     mod reuse;
     mod routes;
     mod sizes;
@@ -24,4 +34,5 @@ mod plays {
     mod streaming;
     mod timeouts;
     mod tunnel;
+    mod websocket;
 }

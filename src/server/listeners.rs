@@ -51,9 +51,12 @@ impl Listeners {
     pub(super) fn prepare(&self, config: &Config) -> io::Result<Change> {
         let mut sockets: Sockets = (0..self.workers).map(|_| Vec::new()).collect();
         let mut open = Vec::new();
+        // Each stays at most once: two addresses with port 0 are two listeners.
+        let mut old: Vec<Option<&Open>> = self.open.iter().map(Some).collect();
         for listener in &config.listeners {
             let configured = listener.address;
-            if let Some(same) = self.open.iter().find(|open| open.configured == configured) {
+            let same = old.iter_mut().find(|old| old.is_some_and(|old| old.configured == configured));
+            if let Some(same) = same.and_then(Option::take) {
                 open.push(same.clone());
                 continue;
             }

@@ -48,6 +48,7 @@ impl Session {
         }
         self.deadlines.phase = exchange.queue_due;
         exchange.is_queued = true;
+        self.serial += 1;
         turn.stats.queued_requests.add(1);
         turn.effects.push(Effect::Queue { starved });
         State::ConnectingUpstream(exchange)

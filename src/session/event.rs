@@ -93,4 +93,6 @@ pub enum Effect {
     HalfClose,
     /// Close the sending side towards the upstream.
     HalfCloseUpstream,
+    /// When the upstream's connection is closed, it is reset: its end must not look like one.
+    ResetUpstream,
 }

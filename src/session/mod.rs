@@ -97,6 +97,7 @@ pub struct Session {
     client: SocketAddr,
     /// The port that the client connected to.
     port: u16,
+    /// Of what it waits for, if it waits: a new one for each wait, so that a letter that comes too late finds nobody.
     serial: u64,
 }
 
@@ -106,7 +107,7 @@ impl Session {
         let timeouts = &turn.site.config.timeouts;
         let head = ReadHead::first(turn.now.millis(), timeouts, turn.is_draining);
         let deadlines = Deadlines { phase: head.deadline(), ..Deadlines::default() };
-        Self { state: State::ReadingHead(head), up: Ring::default(), down: Ring::default(), deadlines, client, port, serial }
+        Self { state: State::ReadingHead(head), up: Ring::default(), down: Ring::default(), deadlines, client, port, serial: serial << 32 }
     }
 
     /// Takes an event, moves the state, leaves effects behind. An event that means nothing in this state is harmless.
@@ -149,7 +150,9 @@ impl Session {
             (Tunnelling(x), Passed(direction, n)) => self.on_tunnel_passed(x, direction, n, turn),
             (Tunnelling(x), ClientFin) => self.on_tunnel_fin(x, Direction::Up, turn),
             (Tunnelling(x), UpstreamFin) => self.on_tunnel_fin(x, Direction::Down, turn),
-            (Tunnelling(x), ClientGone | UpstreamGone | UpstreamBroken) => self.on_tunnel_lost(x, turn),
+            (Tunnelling(x), UpstreamBroken) => self.on_tunnel_broken(x, true, turn),
+            (Tunnelling(x), UpstreamGone) => self.on_tunnel_broken(x, false, turn),
+            (Tunnelling(x), ClientGone) => self.on_tunnel_aborted(x, turn),
             (Tunnelling(x), Deadline) => self.on_tunnel_deadline(x, turn),
             (Tunnelling(x), Cut) => self.on_tunnel_cut(x, turn),
 
@@ -260,6 +263,11 @@ impl Session {
         matches!(self.state, State::ReadingHead(_))
     }
 
+    /// Whether a head has begun, and is not whole.
+    pub fn is_within_head(&self) -> bool {
+        matches!(&self.state, State::ReadingHead(head) if head.has_begun())
+    }
+
     /// Whether something must still be told to the client before the process may end.
     pub fn is_finishing(&self) -> bool {
         self.is_busy() || matches!(self.state, State::Draining(Why::Answered))
@@ -295,11 +303,6 @@ impl Session {
     /// Whether it is the session that a ticket or a letter was made for.
     pub fn is_serial(&self, serial: u64) -> bool {
         self.serial == serial
-    }
-
-    /// Whether a ticket is this session's, and it still waits.
-    pub fn is_waiting_with(&self, serial: u64) -> bool {
-        self.serial == serial && matches!(&self.state, State::ConnectingUpstream(x) if x.is_queued)
     }
 
     /// The peer.

@@ -51,7 +51,7 @@ impl ReadHead {
     }
 
     /// Whether a byte of the request has come.
-    fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         self.looked_at > 0
     }
 

@@ -19,6 +19,7 @@ impl Session {
         self.up.drop_checked();
         if x.up.is_complete() {
             if let Some(page) = x.page.take() {
+                self.serial += 1;
                 turn.effects.push(Effect::Render(page));
                 return State::Replying(x);
             }
@@ -27,6 +28,9 @@ impl Session {
         if std::mem::take(&mut x.awaits_continue) {
             x.down.open_head();
             x.down.block.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            if !x.is_admin {
+                turn.stats.responses[0].add(1);
+            }
             x.down.close_head(0);
         }
         State::Replying(x)
@@ -69,12 +73,13 @@ impl Session {
         self.deadlines.clear();
         x.error = Some(reason);
         x.is_whole = true;
-        if reason == Reason::ClientWriteTimeout && !x.has_begun() {
+        if reason == Reason::ClientWriteTimeout && !x.has_begun() && !x.settled {
             // It takes nothing: a page would wait where something waits already.
             x.status = reason.status();
             return self.finish(x, turn, State::Closed(Ending::Reset));
         }
-        if x.has_begun() {
+        // What was counted stands, even where nothing of it went out yet.
+        if x.has_begun() || x.settled {
             x.settle(turn);
             x.fate = if x.ends_with_close { Fate::Reset } else { Fate::Cut };
             // A client that does not take what is there will not take it now; otherwise it gets what came.
@@ -118,12 +123,21 @@ impl Session {
         self.finish(x, turn, State::Closed(Ending::Plain))
     }
 
-    /// The time to finish is over.
-    pub(super) fn on_cut(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        if x.is_whole {
-            return self.finish(x, turn, State::Closed(Ending::Reset));
+    /// The time to finish is over. What has begun is cut at once; what has not gets its answer with the next write, or never.
+    pub(super) fn on_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.is_whole && x.down.is_flushed(&self.down) {
+            return self.finish(x, turn, State::Closed(Ending::Plain));
         }
-        self.fail(x, Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), turn)
+        if !x.is_whole && !x.has_begun() {
+            return self.fail(x, Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), turn);
+        }
+        if x.error.is_none() {
+            x.count_failure(Reason::Draining, false, turn);
+            x.error = Some(Reason::Draining);
+        }
+        x.settle(turn);
+        self.let_go(&mut x, turn);
+        self.finish(x, turn, State::Closed(Ending::Reset))
     }
 
     pub(super) fn on_dropped_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {

@@ -4,7 +4,7 @@
 use super::deadlines::after;
 use super::event::Direction;
 use super::exchange::Exchange;
-use super::{Effect, Ending, Session, State, Turn};
+use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::http::HeadLimits;
 use crate::http::framing::{Body, Length, Recode};
 use crate::observe::reason::Reason;
@@ -72,9 +72,20 @@ impl Session {
         self.on_tunnel_progress(x, turn)
     }
 
-    /// One side is lost, so the other is told.
-    pub(super) fn on_tunnel_lost(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        self.end_tunnel(x, Ending::Reset, turn)
+    /// The client is lost, and the upstream is told so.
+    pub(super) fn on_tunnel_aborted(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        turn.effects.push(Effect::ResetUpstream);
+        self.end_tunnel(x, Ending::Plain, turn)
+    }
+
+    /// The upstream takes no more bytes; what it has said still goes to the client, and what it still says, if it may.
+    pub(super) fn on_tunnel_broken(&mut self, mut x: Box<Exchange>, may_say_more: bool, turn: &mut Turn) -> State {
+        x.broken = true;
+        x.up.drop_body(&mut self.up);
+        if !may_say_more {
+            x.down.close(&self.down);
+        }
+        self.on_tunnel_progress(x, turn)
     }
 
     pub(super) fn on_tunnel_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
@@ -93,8 +104,14 @@ impl Session {
     /// Something moved: the idle wait starts anew, a close that is due passes on, and after both the tunnel ends.
     fn on_tunnel_progress(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.deadlines.phase = after(turn.now.millis(), x.timeouts.tunnel_idle_ms);
-        let up_is_done = x.up.is_complete() && x.up.is_flushed(&self.up);
+        let up_is_done = x.broken || (x.up.is_complete() && x.up.is_flushed(&self.up));
         let down_is_done = x.down.is_complete() && x.down.is_flushed(&self.down);
+        if up_is_done && down_is_done && x.broken {
+            // The client may still be sending: a close at once would be a reset, and take with it what it has not read yet.
+            self.let_go(&mut x, turn);
+            let next = self.linger(Why::Answered, turn);
+            return self.finish(x, turn, next);
+        }
         if up_is_done && down_is_done {
             return self.end_tunnel(x, Ending::Plain, turn);
         }

@@ -26,9 +26,11 @@ use std::sync::Arc;
 /// The large buffer that long bodies go through: few large copies cost a third of many small ones.
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// Timer keys below this are the worker's own.
-const OWN_TIMERS: u32 = 2;
+const OWN_TIMERS: u32 = 4;
 /// Fires when accepting is to be tried again although nobody woke us.
 pub const ACCEPT_TIMER: u32 = 0;
+/// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
+const IDLE_TIMER: u32 = 2;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 
@@ -58,6 +60,8 @@ pub struct Client<S> {
     pub session: Session,
     /// The connection that its exchange has, or is making.
     pub(super) upstream: Option<usize>,
+    /// The line that it stands in, and with what.
+    pub(super) waits: Option<(Arc<Pool>, Ticket)>,
     pub(super) entrance: Entrance,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
@@ -181,7 +185,16 @@ impl<N: Net, J: Journal> Core<N, J> {
         let is_admin = entrance.is_admin;
         let session = self.with_turn(&entrance, |turn| Session::new(peer, entrance.port, serial, turn));
         let link = Link::new(socket, true);
-        self.clients.insert(Client { link, session, upstream: None, entrance, is_queued: false, is_closing: false, is_resting: false });
+        self.clients.insert(Client {
+            link,
+            session,
+            upstream: None,
+            waits: None,
+            entrance,
+            is_queued: false,
+            is_closing: false,
+            is_resting: false,
+        });
         if !is_admin {
             self.stats.client_connections.add(1);
         }
@@ -276,10 +289,15 @@ impl<N: Net, J: Journal> Core<N, J> {
             Mail::Drain => {
                 self.is_draining = true;
                 self.asks_until = self.now.millis() + DRAIN_IDLE_MS;
+                self.wheel.set(IDLE_TIMER, self.asks_until);
+                // Their places are worth more to those who still have requests.
+                self.close_idle(|_| true);
                 self.tell_all(|| Event::Drain);
             }
             Mail::Cut => {
                 self.is_draining = true;
+                // The first makes answers of those that have none yet, the second gives up what is not taken even then.
+                self.tell_all(|| Event::Cut);
                 self.tell_all(|| Event::Cut);
             }
             Mail::Site(new) => self.take_site(new.site),
@@ -299,15 +317,24 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         self.exchanges.clear();
         self.buffers.resize(self.site.config.limits.buffer_size);
-        let is_over = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && upstream.server.is_retired();
-        let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_over(upstream)).map(|(key, _)| key).collect();
+        self.close_idle(Server::is_retired);
+        // A limit may have been raised, a server may have come.
+        self.on_descriptor_freed();
+    }
+
+    /// Closes the idle connections to servers that `goes` names.
+    fn close_idle(&mut self, goes: impl Fn(&Server) -> bool) {
+        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && goes(&upstream.server);
+        let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.close_upstream(key));
     }
 
     /// Whether every client has what it was promised: answers, and, for a moment after the news, a connection to ask on.
     pub fn is_finished(&self) -> bool {
         let is_owed = |client: &Client<N::Socket>| {
-            client.session.is_finishing() || (self.now.millis() < self.asks_until && client.session.is_asking())
+            client.session.is_finishing()
+                || client.session.is_within_head()
+                || (self.now.millis() < self.asks_until && client.session.is_asking())
         };
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }
@@ -407,6 +434,9 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     fn free_client(&mut self, key: usize) {
         self.wheel.cancel(client_timer(key));
+        if let Some((pool, ticket)) = self.clients[key].waits.take() {
+            pool.line.leave(ticket);
+        }
         if let Some(upstream) = self.clients[key].upstream.take() {
             self.release(upstream, false);
         }

@@ -48,7 +48,9 @@ impl<N: Net, J: Journal> Core<N, J> {
             Effect::Reconnect => self.reconnect(key),
             Effect::Queue { starved } => {
                 let pool = self.clients[key].session.pool()?.clone();
-                pool.line.join(self.ticket(key));
+                let ticket = self.ticket(key);
+                pool.line.join(ticket);
+                self.clients[key].waits = Some((pool.clone(), ticket));
                 if !starved {
                     self.hand_on(&pool);
                 }
@@ -60,11 +62,9 @@ impl<N: Net, J: Journal> Core<N, J> {
                 None
             }
             Effect::LeaveQueue => {
-                let ticket = self.ticket(key);
+                let (pool, ticket) = self.clients[key].waits.take()?;
                 // If its turn has come meanwhile, the letter finds nobody and the place is handed on.
-                if let Some(pool) = self.clients[key].session.pool() {
-                    pool.line.leave(ticket);
-                }
+                pool.line.leave(ticket);
                 None
             }
             Effect::Release { keep } => {
@@ -81,6 +81,11 @@ impl<N: Net, J: Journal> Core<N, J> {
             Effect::HalfClose => {
                 // A client that is gone already shows with the next read.
                 let _ = self.clients[key].link.socket.shutdown_write();
+                None
+            }
+            Effect::ResetUpstream => {
+                let upstream = self.clients[key].upstream?;
+                self.upstreams[upstream].link.as_mut()?.socket.reset_on_close();
                 None
             }
             Effect::HalfCloseUpstream => {
@@ -387,7 +392,9 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// Tells the sessions whose turn has come. One that has stopped waiting hands its place on.
     pub(super) fn admit_waiting(&mut self) {
         while let Some(Admission { pool, server, ticket, reuse }) = self.admitted.pop_front() {
-            let waits = self.clients.get(ticket.key).is_some_and(|client| client.session.is_waiting_with(ticket.serial));
+            let client = self.clients.get_mut(ticket.key);
+            let waits =
+                client.is_some_and(|client| client.waits.take_if(|(line, with)| Arc::ptr_eq(line, &pool) && *with == ticket).is_some());
             match (waits, reuse) {
                 (true, reserved) => {
                     self.clients[ticket.key].upstream = reserved;

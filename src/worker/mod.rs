@@ -145,6 +145,9 @@ impl Worker {
             self.core.end_turn();
             self.core.journal.hand_over();
         }
+        // A place that was given to a session of ours that has ended is another worker's.
+        self.take_mail();
+        self.core.end_turn();
         self.core.journal.hand_over();
         self.core.shared.running.fetch_sub(1, SeqCst);
         self.core.shared.mailboxes[0].post(Mail::Resume);

@@ -60,7 +60,8 @@ fn a_clock_that_jumps_harms_no_request_and_is_followed() {
             conn.answer(target);
         }
     });
-    let proxy = start(Config::to(&origin).set("workers", 2), &clock);
+    let now = serde_json::json!([{"match": {"path": "/now"}, "respond": {"body": "now"}}]);
+    let proxy = start(Config::to(&origin).set("workers", 2).set("routes", now), &clock);
     let load = Load::start(proxy.addr(), 3, 2, Duration::from_millis(3));
     load.wait_for_more(30);
     // On both sides of it: a request in flight, an idle connection, a head that has been begun.
@@ -102,7 +103,9 @@ fn time_limits_run_on_whatever_the_clock_says() {
     let dir = tempfile::tempdir().unwrap();
     let clock = dir.path().join("clock");
     set(&clock, 0);
-    let origin = Origin::start(|conn| drop(conn.wait_for_end()));
+    let origin = Origin::start(|conn| {
+        conn.wait_for_end();
+    });
     let proxy = start(Config::to(&origin).set("timeouts.read_ms", 1000), &clock);
     let mut client = proxy.client();
     for offset in [-HOUR, HOUR, -HOUR] {

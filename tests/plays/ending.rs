@@ -132,3 +132,90 @@ fn with_nothing_to_do_it_ends_at_once() {
     proxy.signal("TERM");
     assert_eq!(proxy.wait_exit(), 0);
 }
+
+#[test]
+fn what_is_cut_at_the_end_shows_and_is_logged() {
+    for request in ["GET /1 HTTP/1.0\r\n\r\n", "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"] {
+        let origin = Origin::start(|conn| {
+            conn.read_request();
+            let _ = conn.wire().write(b"HTTP/1.1 200 OK\r\n\r\n").and_then(|()| conn.wire().write(&vec![b'x'; 50 << 20]));
+        });
+        let mut proxy = Config::to(&origin).set("shutdown.grace_ms", 300).start();
+        let mut client = Client::with_small_buffer(proxy.addr(), 4096);
+        client.send(request);
+        let head = client.head().unwrap();
+        proxy.signal("TERM");
+        assert_eq!(proxy.wait_exit(), 0);
+        let mut rest = Vec::new();
+        let end = client.wire.rest(&mut rest);
+        let is_chunked = head.fields.has("Transfer-Encoding");
+        assert!(end == End::Reset || (is_chunked && !rest.ends_with(b"0\r\n\r\n")), "{end:?} after {} bytes", rest.len());
+        assert!(proxy.log_with("/1").contains("error=draining"));
+    }
+}
+
+#[test]
+fn a_head_that_has_begun_is_waited_for() {
+    let origin = Origin::hello();
+    let mut proxy = Config::to(&origin).set("shutdown.new_requests", "refuse").set("workers", 2).start();
+    let mut idle = proxy.client();
+    idle.get("/").expect(200);
+    let before = proxy.metric("proxy_bytes_received_total", &[]);
+    let mut clients: Vec<_> = (0..6).map(|_| proxy.client()).collect();
+    clients.iter_mut().for_each(|client| client.send("GET / HT"));
+    wait_until("all are here", || proxy.metric("proxy_bytes_received_total", &[]) == before + 6.0 * 8.0);
+    proxy.signal("TERM");
+    assert_eq!(idle.expect_end(), End::Closed);
+    for client in &mut clients {
+        client.send("TP/1.1\r\nHost: a\r\n\r\n");
+        client.response().expect(200);
+    }
+    assert_eq!(proxy.wait_exit(), 0);
+}
+
+#[test]
+fn a_worker_that_ends_first_leaves_no_place_taken() {
+    for _ in 0..4 {
+        let origin = Origin::hello();
+        let config = Config::to(&origin).set("workers", 2).set("shutdown.new_requests", "refuse");
+        let mut proxy = config.set("limits.max_conns_per_upstream", 1).start();
+        // One connection at each worker, most likely: the idle upstream connection is at the one that was asked last.
+        let mut clients: Vec<_> = (0..4).map(|_| proxy.client()).collect();
+        clients.iter_mut().for_each(|client| drop(client.get("/").expect(200)));
+        let mut late = proxy.client();
+        late.send("GET /late HT");
+        wait_until("the head has begun", || proxy.metric("proxy_client_connections", &[]) == 5.0);
+        proxy.signal("TERM");
+        clients.iter_mut().for_each(|client| assert_eq!(client.expect_end(), End::Closed));
+        late.send("TP/1.1\r\nHost: a\r\n\r\n");
+        late.response().expect(200);
+        assert_eq!(proxy.wait_exit(), 0);
+    }
+}
+
+#[test]
+fn who_leaves_the_line_stands_in_it_no_more() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let proxy = Config::to(&origin).set("limits.max_conns_per_upstream", 1).start();
+    let mut holder = proxy.client();
+    holder.send_get("/holder");
+    origin_sees(&origin, 1);
+    for _ in 0..20 {
+        let mut ghost = proxy.client();
+        ghost.send_get("/ghost");
+        wait_until("it waits", || proxy.metric("proxy_queued_requests", &[]) == 1.0);
+        ghost.reset();
+        wait_until("it is gone", || proxy.metric("proxy_queued_requests", &[]) == 0.0);
+    }
+    gate.release(2);
+    holder.response().expect(200);
+    // Nobody waits, so the connection is kept.
+    assert_eq!(proxy.metric("proxy_upstream_connections", &["state=\"idle\""]), 1.0);
+    proxy.get("/next").expect(200);
+    assert_eq!(origin.connections(), 1);
+}
+
+fn origin_sees(origin: &Origin, requests: usize) {
+    wait_until("the origin has it", || origin.heads().len() == requests);
+}

@@ -201,3 +201,41 @@ fn without_descriptors_nothing_spins_and_nobody_is_lost() {
     });
     proxy.get("/back-to-normal").expect(200);
 }
+
+/// A request that gave up in one pool's line, with the next one of its connection waiting in another's: a call that comes
+/// too late for the first is not taken for the second's.
+#[test]
+fn a_call_that_comes_too_late_is_nobody_elses() {
+    let origins = [(); 4].map(|()| {
+        Origin::each(|conn, _| {
+            std::thread::yield_now();
+            conn.answer("x");
+        })
+    });
+    let upstreams =
+        |of: &[usize]| of.iter().map(|&i| serde_json::json!({"host": "127.0.0.1", "port": origins[i].port()})).collect::<Vec<_>>();
+    let proxy = Config::new()
+        .set("workers", 2)
+        .set("pools.a.upstreams", upstreams(&[0, 1, 2]))
+        .set("pools.b.upstreams", upstreams(&[3]))
+        .set("routes", serde_json::json!([{"match": {"path": "/a"}, "proxy": "a"}, {"match": {"path": "/b"}, "proxy": "b"}]))
+        .set("limits.max_conns_per_upstream", 1)
+        .set("timeouts.queue_ms", 20)
+        .start();
+    let rounds = || {
+        for _ in 0..20 {
+            let mut clients: Vec<_> = (0..60).map(|_| proxy.client()).collect();
+            for client in &mut clients {
+                client.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+            }
+            for client in &mut clients {
+                assert!([client.response(), client.response()].iter().all(|answer| matches!(answer.status, 200 | 503)));
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..3).for_each(|_| drop(scope.spawn(rounds))));
+    for path in ["/a", "/b"] {
+        wait_until("there is a place again", || proxy.get(path).status == 200);
+    }
+    assert!(origins.iter().all(|origin| origin.most_open() <= 1));
+}

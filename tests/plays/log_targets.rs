@@ -2,7 +2,6 @@
 //! when the target works again.
 
 use crate::support::*;
-use serde_json::json;
 use std::fs::File;
 use std::io::{BufRead, BufReader, PipeReader, Read};
 use std::process::Command;

@@ -174,7 +174,7 @@ fn targets(path: &Path) -> Vec<String> {
 #[test]
 fn a_file_is_rotated_and_so_many_old_ones_are_kept() {
     let origin = Origin::hello();
-    for (keep, requests) in [(3, 200), (0, 60)] {
+    for (keep, requests) in [(3, 200), (1, 60)] {
         let logging = json!({"access_log": "access.log", "rotate": {"max_bytes": 4096, "keep": keep}});
         let proxy = Config::to(&origin).set("logging", logging).start();
         let path = proxy.dir().join("access.log");

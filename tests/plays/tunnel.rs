@@ -129,3 +129,27 @@ fn a_side_that_is_lost_takes_the_other_along() {
     client.reset();
     wait_until("both connections are gone", || origin.open() == 0 && proxy.metric("proxy_client_connections", &[]) == 0.0);
 }
+
+#[test]
+fn what_a_closing_upstream_said_last_is_delivered() {
+    const BYTES: usize = 40_000;
+    let origin = Origin::start(|conn| {
+        let Some(_) = conn.read_head() else { return };
+        conn.send(YES);
+        conn.wire().take(4, &mut Vec::new()).unwrap();
+        conn.send(vec![b'x'; BYTES]);
+        conn.close();
+    });
+    let proxy = Config::to(&origin).start();
+    let mut client = Client::with_small_buffer(proxy.addr(), 4096);
+    client.send(format!("{ASK}ping"));
+    assert_eq!(client.head().unwrap().status, 101);
+    wait_until("the upstream has closed", || origin.open() == 0);
+    // What is sent now meets a reset.
+    for _ in 0..3 {
+        let _ = client.try_send("ping");
+    }
+    let mut rest = Vec::new();
+    assert_eq!(client.wire.rest(&mut rest), End::Closed);
+    assert_eq!(rest.len(), BYTES);
+}

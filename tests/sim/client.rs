@@ -129,7 +129,7 @@ impl Client {
     /// When it goes on by itself.
     pub fn wake(&self, now: u64) -> Option<u64> {
         let continue_due = if self.continues { 0 } else { self.continue_due };
-        [self.send_wake, self.read_wake, continue_due].into_iter().filter(|&at| at > now && !self.is_gone).min()
+        [self.send_wake, self.read_wake, continue_due].into_iter().filter(|&at| at > now && at < u64::MAX && !self.is_gone).min()
     }
 
     fn is_done(&self) -> bool {

@@ -145,7 +145,7 @@ impl Weather {
     /// How long an actor stalls, and at which byte.
     fn stall(&self, most: usize, longest: u64, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
         let longest = if self.is_calm { longest } else { 3000 };
-        (rng.u8(0..3) == 0).then(|| (rng.usize(0..=most), rng.u64(longest / 2..=longest)))
+        rng.bool().then(|| (rng.usize(0..=most), rng.u64(longest / 2..=longest)))
     }
 
     fn spec(&self, nonce: u64, rng: &mut fastrand::Rng) -> Spec {
@@ -192,7 +192,7 @@ impl Weather {
             "GET /\r\n\r\n",
             "\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\n\r\n",
         ];
-        let chunks = ["x\r\n", "5 \r\n", "-1\r\n", "ffffffffffffffff1\r\n", "1\r\nab", "5\n", ";\r\n"];
+        let chunks = ["x\r\n", "5 \r\n", "-1\r\n", "ffffffffffffffff1\r\n", "0\r\n bad\r\n\r\n", "5\n", ";\r\n"];
         spec.expects = false;
         spec.flaw = Some(match rng.u8(0..4) {
             0 => Flaw::Noise(noise[rng.usize(0..noise.len())]),
@@ -323,15 +323,17 @@ impl Weather {
         client.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(total / 300);
         client.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.max_content / 300);
         client.half_closes = rng.u8(0..5) == 0;
-        // The rest of a request that has its answer is waited for two seconds altogether.
-        if self.are_clients_slow {
-            client.send_stalls.extend(self.stall(total, 1600, rng));
-        } else {
-            client.send_stalls.extend(self.stall(total, 900, rng));
-            client.send_stalls.extend(self.stall(total, 900, rng));
-            client.send_stalls.sort();
+        // The rest of a request that has its answer is waited for two seconds altogether: a polite client is not slower.
+        match (rng.u8(0..3), self.are_clients_slow) {
+            (0, true) => client.read_stall = self.stall(self.max_content, 1600, rng),
+            (0, false) => client.read_stall = self.stall(self.max_content, 900, rng),
+            (_, true) => client.send_stalls.extend(self.stall(total, 1600, rng)),
+            (_, false) => {
+                client.send_stalls.extend(self.stall(total, 900, rng));
+                client.send_stalls.extend(self.stall(total, 900, rng));
+                client.send_stalls.sort();
+            }
         }
-        client.read_stall = self.stall(self.max_content, if self.are_clients_slow { 2700 } else { 900 }, rng);
         if !is_polite {
             let (sending, reading) = (rng.usize(0..=total), rng.usize(0..=self.max_content));
             client.quit = match rng.u8(0..9) {

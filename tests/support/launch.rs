@@ -104,6 +104,11 @@ impl Launch {
         self
     }
 
+    pub fn arg(mut self, arg: &str) -> Launch {
+        self.command.arg(arg);
+        self
+    }
+
     /// Standard output goes there, and is not read here.
     pub fn stdout(mut self, out: impl Into<Stdio>) -> Launch {
         self.command.stdout(out);

@@ -8,6 +8,7 @@ pub mod lines;
 pub mod load;
 pub mod origin;
 pub mod proxy;
+pub mod sockets;
 pub mod wire;
 
 pub use client::{Client, Response, ask, get};

@@ -2,6 +2,7 @@
 //! HTTP/1.1, or a script that fails, fails the test when the origin is dropped.
 
 use super::Gate;
+use super::sockets::established;
 use super::wire::{End, Fields, Wire};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,8 +64,9 @@ impl Origin {
                 if stage.stopped.load(SeqCst) {
                     return;
                 }
-                // Twice, because the table may change while it is read, and then shows too many.
-                let open = established(addr).min(established(addr));
+                // The scripts' own knowledge would come too late: a close that was sent before the next connect may be read after
+                // it. Twice, because the table may change while it is read, and then shows too many.
+                let open = established(addr.port()).min(established(addr.port()));
                 stage.most_open.fetch_max(open, SeqCst);
                 let number = stage.connections.fetch_add(1, SeqCst) + 1;
                 let conn = Conn { wire: Some(Wire::new(stream.unwrap())), number, shared: stage.clone() };
@@ -156,7 +158,7 @@ impl Origin {
 
     /// Connections that the other side has not closed, as the kernel sees it.
     pub fn open(&self) -> usize {
-        established(self.addr)
+        established(self.addr.port())
     }
 
     /// The most that were ever open at once.
@@ -185,15 +187,6 @@ fn perform(script: &dyn Fn(&mut Conn), mut conn: Conn) {
         let said = said.or(fault.downcast_ref::<&str>().map(|s| s.to_string()));
         conn.shared.faults.lock().unwrap().push(said.unwrap_or_default());
     }
-}
-
-/// Connections at a listening address that the kernel counts as established, accepted or not. The scripts' own
-/// knowledge comes too late: a close that was sent before the next connect may be read after it.
-fn established(addr: SocketAddr) -> usize {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!(":{:04X}", addr.port());
-    let rows = table.lines().map(|row| row.split_ascii_whitespace().skip(1));
-    rows.filter_map(|mut row| Some((row.next()?, row.nth(1)?))).filter(|(at, state)| at.ends_with(&local) && *state == "01").count()
 }
 
 /// One connection at the origin. Dropping it closes it.

@@ -146,7 +146,7 @@ fn the_end_of_grace_cuts() {
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
     scene.sent_to_client();
     scene.event(Event::Cut);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["200 draining".into()]));
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 draining".into()]));
     let mut scene = Scene::new();
     scene.event(Event::Cut);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec![]));

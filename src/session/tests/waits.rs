@@ -160,7 +160,7 @@ fn a_client_that_takes_nothing_is_cut() {
 fn one_that_does_not_take_its_error_page_gets_no_second() {
     let mut scene = only(|timeouts| &mut timeouts.client_write_ms);
     scene.client("GET / HTTP/9\r\n\r\n").wait(1000);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["499 client_write_timeout".into()]));
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["400 client_write_timeout".into()]));
 }
 
 #[test]
@@ -176,4 +176,13 @@ fn the_whole_exchange() {
     scene.sent_to_client();
     scene.wait(1000);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 http_response_timeout".into()]));
+}
+
+#[test]
+fn an_answer_that_was_counted_is_not_turned_into_another() {
+    let mut scene = connected(only(|timeouts| &mut timeouts.total_ms), GET);
+    scene.sent_to_upstream();
+    scene.upstream(OK).wait(1000);
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 http_response_timeout".into()]));
+    assert_eq!((scene.stats.responses[1].value(), scene.stats.responses[4].value()), (1, 0));
 }

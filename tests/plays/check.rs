@@ -1,0 +1,82 @@
+//! `tidegate check`: reads a configuration, says what is wrong with it or what it comes to, and starts nothing.
+
+use crate::support::*;
+
+/// Something of everything, and names and texts that YAML could take for something else.
+const RICH: &str = r##"
+listen: ["127.0.0.1:0", {address: "127.0.0.1:0", proxy_protocol: false}]
+metrics_listen: null
+upstreams:
+  - {host: "127.0.0.1", port: 9001, weight: 3, name: "a: #b"}
+  - {url: "http://localhost:9002", health_check_enabled: false}
+balance: least_connections
+timeouts: {read_ms: 0}
+logging: {dir: logs, access_format: json, rotate: {keep: 1}}
+pools:
+  "yes": {upstreams: [{host: "::1", port: 1, name: "1e3"}], balance: {consistent_hash: {header: X-Key}}, timeouts: {read_ms: 5}}
+  "null": {upstreams: []}
+  "0x10": {backends: [{host: h, port: 2, id: "~"}]}
+headers: {set_request: {X-A: "yes: 'no' \"maybe\"", X-B: " # "}, remove_response: [Server]}
+health_check: {path: "/a%20b"}
+routes:
+  - {name: "- 1", match: {host: "*.example.com", path_prefix: /api, methods: [GET]}, proxy: "yes", limits: {max_body_size: 0}}
+  - {match: {path: "/n"}, proxy: "null"}
+  - {respond: {status: 404, body: "a\n  b: 'c' \"d\"\n\n\te\r\n"}}
+"##;
+
+fn print(launch: Launch) -> String {
+    let (status, out, err) = launch.run();
+    assert_eq!(status, 0, "{err}");
+    out + "\n"
+}
+
+#[test]
+fn what_print_shows_reads_back_to_itself() {
+    let args = ["check", "--print", "config.yaml"];
+    for text in [RICH, "upstreams: []\n", "workers: 3\nlimits: {buffer_size: 4096}\nshutdown: {grace_ms: 0, new_requests: refuse}\n"] {
+        let first = print(Launch::new(args).file("config.yaml", text));
+        let second = print(Launch::new(args).file("config.yaml", &first));
+        assert_eq!(first, second);
+        let auto = first.lines().any(|line| line == "workers: auto");
+        assert_eq!(auto, !text.contains("workers:"), "{first}");
+        assert!(!first.contains("{a"), "a block, not a line: {first}");
+    }
+    let shown = print(Launch::new(args).file("config.yaml", RICH));
+    let (before, after) = [RICH, &shown].map(|text| serde_yaml::from_str::<serde_json::Value>(text).unwrap()).into();
+    for at in
+        ["/routes/2/respond/body", "/headers/set_request/X-A", "/headers/set_request/X-B", "/pools/yes/upstreams/0/name", "/routes/0/name"]
+    {
+        assert!(before.pointer(at).is_some_and(|value| value.is_string()), "{at}");
+        assert_eq!(before.pointer(at), after.pointer(at), "{at} in {shown}");
+    }
+}
+
+#[test]
+fn print_shows_what_counts_in_the_end() {
+    let launch = Launch::new(["check", "--print", "--to", "127.0.0.1:9", "-c", "config.yaml", "--workers", "7"]);
+    let launch = launch.file("config.yaml", "timeouts: {read_ms: 1}\nlimits: {max_headers: 50}\n").file(".env", "LOG_LEVEL=debug\n");
+    let shown = print(launch.env("TIDEGATE_TIMEOUTS__READ_MS", 2));
+    for line in ["workers: 7", "  read_ms: 2", "  max_headers: 50", "  level: debug", "  total_ms: 30000"] {
+        assert!(shown.lines().any(|l| l == line), "{line:?} is not in {shown}");
+    }
+    assert!(shown.contains("127.0.0.1:9") || shown.contains("port: 9"), "{shown}");
+}
+
+#[test]
+fn check_starts_nothing_and_says_whether_it_would() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen: \"{}\"\nmetrics_listen: null\npid_file: pid\nlogging: {{dir: logs}}\n", taken.local_addr().unwrap());
+    for args in [vec!["check", "config.yaml"], vec!["-t", "-c", "config.yaml"], vec!["-t"], vec!["check"]] {
+        let launch = Launch::new(args.iter().copied()).file("config.yaml", &listen);
+        let (status, out, err) = launch.run();
+        assert_eq!(status, 0, "{args:?}: {out} {err}");
+        let launch = Launch::new(args.iter().copied()).file("config.yaml", &(listen.clone() + "colour: red\nlimits: {max_headers: 0}\n"));
+        let (status, _, err) = launch.run();
+        assert_eq!(status, 2, "{args:?}: {err}");
+        let said: Vec<_> = err.lines().filter(|line| line.starts_with("config.yaml:")).collect();
+        assert!(said.len() == 2 && said[0].starts_with("config.yaml:5:1: colour: ") && said[1].starts_with("config.yaml:6:"), "{err}");
+    }
+    let (launch, dir) = (Launch::new(["-t"]).file("config.yaml", &listen), tempfile::tempdir().unwrap());
+    let (status, ..) = launch.env("LOG_DIR", dir.path().join("logs").display()).run();
+    assert_eq!((status, std::fs::read_dir(dir.path()).unwrap().count()), (0, 0), "no directory was made");
+}
