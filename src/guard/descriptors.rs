@@ -40,6 +40,11 @@ impl Descriptors {
         admitted
     }
 
+    /// Counts a client of the admin port in: it is served from the reserve, if need be.
+    pub fn enter_admin(&self) {
+        self.clients.fetch_add(1, SeqCst);
+    }
+
     /// A client's descriptor is closed.
     pub fn client_left(&self) {
         self.clients.fetch_sub(1, SeqCst);

@@ -61,6 +61,11 @@ impl Door {
         self.places.try_enter(self.limit.load(SeqCst))
     }
 
+    /// Takes a place above the limit: for those who waited at a listener that goes.
+    pub fn enter_anyway(&self) {
+        self.places.try_enter(usize::MAX);
+    }
+
     /// From now on so many; those above it stay.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, SeqCst);

@@ -59,6 +59,8 @@ pub struct Edge {
     pub writable: bool,
     /// A FIN lies behind the bytes: no further edge will tell.
     pub read_closed: bool,
+    /// An urgent byte lies among the others: reads stop short of it although more follows.
+    pub urgent: bool,
     /// Reset, or both directions are closed.
     pub gone: bool,
 }
@@ -66,7 +68,8 @@ pub struct Edge {
 impl From<&mio::event::Event> for Edge {
     fn from(event: &mio::event::Event) -> Self {
         let (read_closed, gone) = (event.is_read_closed(), event.is_error() || event.is_write_closed());
-        Self { readable: event.is_readable() || read_closed || gone, writable: event.is_writable(), read_closed, gone }
+        let readable = event.is_readable() || read_closed || gone;
+        Self { readable, writable: event.is_writable(), read_closed, urgent: event.is_priority(), gone }
     }
 }
 
@@ -105,6 +108,7 @@ impl<S: Socket> Link<S> {
         self.ready.readable |= edge.readable;
         self.ready.writable |= edge.writable;
         self.ready.read_closed |= edge.read_closed;
+        self.ready.urgent |= edge.urgent;
         self.ready.gone |= edge.gone;
     }
 
@@ -166,7 +170,7 @@ impl<S: Socket> Link<S> {
                 if self.is_reset { Transfer::Failed } else { Transfer::Fin }
             }
             Ok(n) => {
-                self.ready.readable = n == room || self.ready.read_closed;
+                self.ready.readable = n == room || self.ready.read_closed || self.ready.urgent;
                 Transfer::Bytes(n)
             }
             // Tried again with the next step: the bit stays.

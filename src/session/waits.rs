@@ -22,7 +22,7 @@ impl Session {
         let upstream_owes = upstream_owes(x);
         let timeouts = &x.timeouts;
         let deadlines = &mut self.deadlines;
-        keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream, now, timeouts.client_body_ms);
+        keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream && !x.broken, now, timeouts.client_body_ms);
         keep_waiting(&mut deadlines.client_write, to_client, now, timeouts.client_write_ms);
         keep_waiting(&mut deadlines.write, to_upstream, now, timeouts.write_ms);
         keep_waiting(&mut deadlines.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);

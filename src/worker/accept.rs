@@ -48,7 +48,7 @@ impl Worker {
     pub(super) fn accept(&mut self) {
         for number in 0..self.listeners.capacity() {
             for _ in 0..MAX_A_TURN {
-                if !self.listeners.get(number).is_some_and(Listener::is_ready) || !self.accept_one(number) {
+                if !self.listeners.get(number).is_some_and(Listener::is_ready) || !self.accept_one(number, false) {
                     break;
                 }
             }
@@ -73,17 +73,17 @@ impl Worker {
         }
     }
 
-    /// Takes everything that waits in the accept queue.
+    /// Takes everything that waits in the accept queue, also above the limit: it would be reset otherwise.
     pub(super) fn empty(&mut self, number: usize) {
         self.listeners[number].is_ready = true;
         self.listeners[number].is_paused = false;
-        while self.accept_one(number) {}
+        while self.accept_one(number, true) {}
     }
 
     /// False if this listener has nothing, or may take nothing, for now.
-    fn accept_one(&mut self, number: usize) -> bool {
+    fn accept_one(&mut self, number: usize, anyway: bool) -> bool {
         let entrance = self.listeners[number].entrance.clone();
-        if !self.admission(&entrance) {
+        if !self.admission(&entrance, anyway) {
             self.listeners[number].is_paused = true;
             return false;
         }
@@ -107,18 +107,25 @@ impl Worker {
 
     /// Takes a place at the door, and a descriptor. Who finds none is woken when one gets free: the second look is for one
     /// that got free between the first and the pause.
-    fn admission(&mut self, entrance: &Entrance) -> bool {
+    fn admission(&mut self, entrance: &Entrance, anyway: bool) -> bool {
         let shared = self.core.shared.clone();
         let door = &entrance.door;
         let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
         let try_enter = || {
-            if !door.try_enter() {
+            if anyway {
+                door.enter_anyway();
+            } else if !door.try_enter() {
                 return Admission::Full;
             }
-            if entrance.is_admin || shared.descriptors.admit_client(resting()) {
+            if entrance.is_admin {
+                shared.descriptors.enter_admin();
+                return Admission::Granted;
+            }
+            if shared.descriptors.admit_client(resting()) {
                 return Admission::Granted;
             }
             door.leave();
+            shared.resume(&door.paused);
             Admission::Starved
         };
         let mut admission = try_enter();

@@ -31,6 +31,8 @@ const OWN_TIMERS: u32 = 4;
 pub const ACCEPT_TIMER: u32 = 0;
 /// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
 const IDLE_TIMER: u32 = 2;
+/// Fires when those who wait for a descriptor try again, although none was seen to get free.
+pub(super) const DIAL_TIMER: u32 = 3;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 
@@ -239,7 +241,9 @@ impl<N: Net, J: Journal> Core<N, J> {
         self.wheel.advance(self.now.millis());
         while let Some(timer) = self.wheel.pop_due() {
             let (key, is_upstream) = ((timer.saturating_sub(OWN_TIMERS) / 2) as usize, timer % 2 == 1);
-            if timer < OWN_TIMERS {
+            if timer == DIAL_TIMER {
+                self.on_descriptor_freed();
+            } else if timer < OWN_TIMERS {
                 on_own(self, timer);
             } else if is_upstream {
                 self.on_upstream_deadline(key);
@@ -463,10 +467,8 @@ impl<N: Net, J: Journal> Core<N, J> {
     pub(super) fn leave(&mut self, entrance: &Entrance) {
         entrance.door.leave();
         self.shared.resume(&entrance.door.paused);
-        if !entrance.is_admin {
-            self.shared.descriptors.client_left();
-            self.on_descriptor_freed();
-        }
+        self.shared.descriptors.client_left();
+        self.on_descriptor_freed();
     }
 
     pub(super) fn ticket(&self, key: usize) -> Ticket {

@@ -1,6 +1,6 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
-use super::core::{Core, Net, Upstream, upstream_timer};
+use super::core::{Core, DIAL_TIMER, Net, Upstream, upstream_timer};
 use super::shared::{Mail, RenderJob};
 use crate::guard::gate::Ticket;
 use crate::net::link::{Edge, Link, Socket, Transfer};
@@ -13,6 +13,10 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering::SeqCst, fence};
+
+/// A dial for which the system had no descriptor is tried again after so long.
+const RETRY_MS: u64 = 100;
 
 /// The addresses of a server that one attempt still has.
 #[derive(Debug)]
@@ -54,10 +58,8 @@ impl<N: Net, J: Journal> Core<N, J> {
                 if !starved {
                     self.hand_on(&pool);
                 }
-                if !pool.line.is_empty()
-                    && let Some((worker, server)) = pool.idle_elsewhere(self.worker)
-                {
-                    self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
+                if !pool.line.is_empty() {
+                    self.reclaim(&pool, starved);
                 }
                 None
             }
@@ -94,6 +96,21 @@ impl<N: Net, J: Journal> Core<N, J> {
                 let _ = self.upstreams[upstream].link.as_mut()?.socket.shutdown_write();
                 None
             }
+        }
+    }
+
+    /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker.
+    fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
+        // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
+        fence(SeqCst);
+        let own = pool.servers.iter().find(|server| server.cells[self.worker].idle.value() > 0);
+        if let Some(server) = own.cloned() {
+            return self.close_coldest(&server);
+        }
+        let site = Rc::clone(&self.site);
+        let others = site.pools.iter().filter(|_| starved);
+        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| pool.idle_elsewhere(self.worker)) {
+            self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
         }
     }
 
@@ -156,10 +173,16 @@ impl<N: Net, J: Journal> Core<N, J> {
                 let server = self.upstreams.remove(upstream);
                 server.server.cells[self.worker].active.sub(1);
                 server.server.places.leave();
-                self.hand_on(&server.pool);
                 Some(match why {
-                    NoDial::Starved => Event::NoDescriptor,
-                    NoDial::Failed(reason) => Event::ConnectFailed(reason),
+                    NoDial::Starved => {
+                        // The next in line would find none either: they try again in a moment.
+                        self.wheel.set(DIAL_TIMER, self.now.millis() + RETRY_MS);
+                        Event::NoDescriptor
+                    }
+                    NoDial::Failed(reason) => {
+                        self.hand_on(&server.pool);
+                        Event::ConnectFailed(reason)
+                    }
                 })
             }
         }
@@ -260,6 +283,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                 self.clients[client].upstream = None;
                 self.upstreams[key].owner = None;
                 self.close_upstream(key);
+                self.wheel.set(DIAL_TIMER, self.now.millis() + RETRY_MS);
                 Event::NoDescriptor
             }
         };
@@ -282,10 +306,10 @@ impl<N: Net, J: Journal> Core<N, J> {
         upstream.owner = None;
         let (server, pool) = (upstream.server.clone(), upstream.pool.clone());
         let has_room = self.idle.count(server.slot) < self.site.config.limits.upstream_idle_conns;
-        let may_park = keep && upstream.keepalive_ms > 0 && has_room && !self.is_draining && !server.is_retired();
+        let may_stay = keep && upstream.keepalive_ms > 0 && !self.is_draining && !server.is_retired();
         // Those who wait in the line of a former pool need the place: they know the server by another number.
         let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
-        if !may_park || is_wanted || !self.is_quiet(key) {
+        if !may_stay || is_wanted || !self.is_quiet(key) {
             return self.close_upstream(key);
         }
         if !pool.line.is_empty() {
@@ -300,10 +324,18 @@ impl<N: Net, J: Journal> Core<N, J> {
                 _ => return self.close_upstream(key),
             }
         }
+        if !has_room {
+            return self.close_upstream(key);
+        }
         let cell = &server.cells[self.worker];
         cell.active.sub(1);
         cell.idle.add(1);
         self.idle.park(server.slot, key);
+        // Who came into the line meanwhile may have seen no idle connection.
+        fence(SeqCst);
+        if !pool.line.is_empty() {
+            return self.close_upstream(key);
+        }
         let deadline = self.now.millis() + u64::from(self.upstreams[key].keepalive_ms);
         self.wheel.set(upstream_timer(key), deadline);
     }
@@ -391,7 +423,8 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Tells the sessions whose turn has come. One that has stopped waiting hands its place on.
     pub(super) fn admit_waiting(&mut self) {
-        while let Some(Admission { pool, server, ticket, reuse }) = self.admitted.pop_front() {
+        for _ in 0..self.admitted.len() {
+            let Some(Admission { pool, server, ticket, reuse }) = self.admitted.pop_front() else { break };
             let client = self.clients.get_mut(ticket.key);
             let waits =
                 client.is_some_and(|client| client.waits.take_if(|(line, with)| Arc::ptr_eq(line, &pool) && *with == ticket).is_some());

@@ -39,7 +39,7 @@ struct Kernel(Registry);
 
 impl Kernel {
     fn register(&mut self, stream: &mut TcpStream, source: Source) -> io::Result<()> {
-        self.0.register(stream, source.token(), Interest::READABLE | Interest::WRITABLE)
+        self.0.register(stream, source.token(), Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
     }
 }
 

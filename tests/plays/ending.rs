@@ -219,3 +219,18 @@ fn who_leaves_the_line_stands_in_it_no_more() {
 fn origin_sees(origin: &Origin, requests: usize) {
     wait_until("the origin has it", || origin.heads().len() == requests);
 }
+
+#[test]
+fn who_waits_at_the_limit_when_a_listener_goes_is_served() {
+    for (mode, status) in [("refuse", 200), ("reject", 503)] {
+        let origin = Origin::hello();
+        let mut proxy = Config::to(&origin).set("limits.max_client_conns", 2).set("shutdown.new_requests", mode).start();
+        let mut inside: Vec<_> = (0..2).map(|_| proxy.client()).collect();
+        inside.iter_mut().for_each(|client| drop(client.get("/").expect(200)));
+        let mut outside: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+        outside.iter_mut().for_each(|client| client.send_get("/"));
+        proxy.signal("TERM");
+        outside.iter_mut().for_each(|client| drop(client.response().expect(status)));
+        assert_eq!(proxy.wait_exit(), 0);
+    }
+}

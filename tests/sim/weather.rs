@@ -332,6 +332,7 @@ impl Weather {
                 client.send_stalls.extend(self.stall(total, 900, rng));
                 client.send_stalls.extend(self.stall(total, 900, rng));
                 client.send_stalls.sort();
+                client.send_stalls.dedup_by_key(|stall| stall.0);
             }
         }
         if !is_polite {

@@ -25,7 +25,8 @@ pub struct Tally {
     pub told_to_close: usize,
     /// Connects that were refused.
     pub refused: usize,
-    /// Fresh connections that ended without a byte of an answer. A listener that closes may leave a few: the contract's section 3.
+    /// Fresh connections that ended without a byte of an answer. A listener that closes may leave a few: the kernel's window of
+    /// the contract's section 3.
     pub unanswered: usize,
     /// Everything else, in words.
     pub faults: Vec<String>,
@@ -132,6 +133,7 @@ impl Clerk {
                 let mut tally = tally.lock().unwrap();
                 match error.kind() {
                     ErrorKind::ConnectionRefused => tally.refused += 1,
+                    ErrorKind::ConnectionReset => tally.unanswered += 1,
                     _ => tally.faults.push(format!("{target}: cannot connect: {error}")),
                 }
                 return;

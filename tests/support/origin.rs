@@ -54,6 +54,11 @@ pub struct Origin {
 
 impl Origin {
     pub fn start(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
+        Origin::perform(script, true)
+    }
+
+    /// `counts`: how many connections are open at once, which takes its time.
+    fn perform(script: impl Fn(&mut Conn) + Send + Sync + 'static, counts: bool) -> Origin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -66,12 +71,14 @@ impl Origin {
                 }
                 // The scripts' own knowledge would come too late: a close that was sent before the next connect may be read after
                 // it. Twice, because the table may change while it is read, and then shows too many.
-                let open = established(addr.port()).min(established(addr.port()));
-                stage.most_open.fetch_max(open, SeqCst);
+                if counts {
+                    let open = established(addr.port()).min(established(addr.port()));
+                    stage.most_open.fetch_max(open, SeqCst);
+                }
                 let number = stage.connections.fetch_add(1, SeqCst) + 1;
                 let conn = Conn { wire: Some(Wire::new(stream.unwrap())), number, shared: stage.clone() };
                 let script = script.clone();
-                std::thread::spawn(move || perform(&*script, conn));
+                std::thread::spawn(move || play(&*script, conn));
             }
         });
         Origin { addr, shared }
@@ -98,11 +105,12 @@ impl Origin {
 
     /// Answers each request with its own name and the target, and remembers nothing of it: for many requests.
     pub fn busy(name: &'static str) -> Origin {
-        Origin::start(move |conn| {
+        let script = move |conn: &mut Conn| {
             while let Ok(head) = conn.wire().head() {
                 conn.answer(format!("{name} {}", head.start.split(' ').nth(1).expect("a target")));
             }
-        })
+        };
+        Origin::perform(script, false)
     }
 
     /// Answers with its name.
@@ -181,7 +189,7 @@ impl Drop for Origin {
     }
 }
 
-fn perform(script: &dyn Fn(&mut Conn), mut conn: Conn) {
+fn play(script: &dyn Fn(&mut Conn), mut conn: Conn) {
     if let Err(fault) = catch_unwind(AssertUnwindSafe(|| script(&mut conn))) {
         let said = fault.downcast_ref::<String>().cloned();
         let said = said.or(fault.downcast_ref::<&str>().map(|s| s.to_string()));

@@ -3,6 +3,7 @@
 use super::scene::{GET, Scene};
 use super::{Effect, Ending, Event, OK, State};
 use crate::config::model::Timeouts;
+use crate::session::Direction::Up;
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n";
 
@@ -185,4 +186,22 @@ fn an_answer_that_was_counted_is_not_turned_into_another() {
     scene.upstream(OK).wait(1000);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 http_response_timeout".into()]));
     assert_eq!((scene.stats.responses[1].value(), scene.stats.responses[4].value()), (1, 0));
+}
+
+#[test]
+fn content_that_goes_past_the_ring_counts_like_any_other() {
+    let upload = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n";
+    let mut scene = connected(only(|timeouts| &mut timeouts.client_body_ms), upload);
+    scene.sent_to_upstream();
+    // It has not waited for the 100 that never came.
+    let bytes_pass = |scene: &mut Scene| {
+        scene.event(Event::Moved(Up, 30_000)).event(Event::Passed(Up, 30_000));
+    };
+    bytes_pass(&mut scene);
+    scene.wait(999);
+    bytes_pass(&mut scene);
+    scene.wait(999);
+    assert!(scene.lines().is_empty());
+    scene.wait(1);
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
 }

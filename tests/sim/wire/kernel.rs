@@ -158,6 +158,6 @@ impl Conn {
         let read_closed = self.rx_fin || self.is_reset;
         let readable = !self.rx.is_empty() || read_closed || gone;
         let writable = self.is_reset || self.tx_fin || self.has_space();
-        Edge { readable, writable, read_closed, gone }
+        Edge { readable, writable, read_closed, urgent: false, gone }
     }
 }
