@@ -218,6 +218,7 @@ impl Session {
         match direction {
             Direction::Up => {
                 self.deadlines.client_body = 0;
+                x.awaits_continue = false;
                 // They go past the ring, which cannot keep them for another attempt.
                 x.replayable = false;
                 x.bytes_in += n as u64;
