@@ -50,7 +50,7 @@ fn whichever_worker_frees_a_place_the_next_client_gets_it() {
 fn requests_wait_for_an_upstream_in_the_order_they_came() {
     for workers in [1, 2] {
         let gate = Gate::default();
-        let origin = Origin::gated(&gate);
+        let origin = Origin::gated(&gate).counting();
         let config = Config::to(&origin).set("limits.max_conns_per_upstream", 1).set("timeouts.queue_ms", 20_000);
         let proxy = config.set("workers", workers).start();
         let mut clients: Vec<_> = (0..9).map(|_| proxy.client()).collect();
@@ -78,7 +78,8 @@ fn an_origin_never_sees_more_connections_than_it_may() {
     let origin = Origin::each(|conn, request| {
         std::thread::sleep(Duration::from_millis(1));
         conn.answer(request.what());
-    });
+    })
+    .counting();
     let config = Config::to(&origin).set("limits.max_conns_per_upstream", 3).set("timeouts.queue_ms", 30_000);
     let proxy = config.set("workers", 2).start();
     std::thread::scope(|scope| {
@@ -97,7 +98,7 @@ fn an_origin_never_sees_more_connections_than_it_may() {
 
 #[test]
 fn a_place_that_is_idle_at_another_worker_is_free() {
-    let origin = Origin::hello();
+    let origin = Origin::hello().counting();
     let config = Config::to(&origin).set("limits.max_conns_per_upstream", 1).set("timeouts.queue_ms", 20_000);
     let proxy = config.set("workers", 2).start();
     for i in 0..40 {
@@ -211,6 +212,7 @@ fn a_call_that_comes_too_late_is_nobody_elses() {
             std::thread::yield_now();
             conn.answer("x");
         })
+        .counting()
     });
     let upstreams =
         |of: &[usize]| of.iter().map(|&i| serde_json::json!({"host": "127.0.0.1", "port": origins[i].port()})).collect::<Vec<_>>();

@@ -65,7 +65,7 @@ fn a_disk_that_is_full_for_a_while_costs_the_lines_of_that_while() {
     tally.expect_flawless();
     let lines = || {
         // The rest of the line that the disk was full in goes first, so that it is whole over both parts.
-        let text = written.clone() + &std::fs::read_to_string(&path).unwrap();
+        let text = written.clone() + &lines::of_file(&path).join("\n");
         text.lines().map(|line| Line::text(line).target().to_owned()).collect::<Vec<_>>()
     };
     assert!(seen > 0 && !written.is_empty());
@@ -186,7 +186,7 @@ fn at_the_end_everything_is_written() {
         assert_eq!(proxy.wait_exit(), 0);
         let lines = || match access {
             "-" => proxy.log_lines(),
-            _ => std::fs::read_to_string(proxy.dir().join(access)).unwrap().lines().map(str::to_owned).collect(),
+            _ => lines::of_file(&proxy.dir().join(access)),
         };
         wait_until("all are there", || lines().len() == 200);
     }

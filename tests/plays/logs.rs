@@ -149,7 +149,7 @@ fn a_directory_is_made_and_holds_both_logs() {
         let proxy = launch.start();
         let answer = proxy.get("/one").expect(200);
         let dir = proxy.dir().join("made/of/three");
-        let read = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let read = |name: &str| lines::of_file(&dir.join(name)).join("\n");
         let (access, errors) = if error_log.is_some() { ("sub/requests.log", "sub/errors.log") } else { ("access.log", "error.log") };
         wait_until("its line is there", || read(access).contains(answer.trace_id()));
         assert_eq!(read(access).lines().map(Line::text).count(), 1);
@@ -166,9 +166,7 @@ fn generations(path: &Path) -> Vec<PathBuf> {
 }
 
 fn targets(path: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(path).unwrap();
-    assert!(text.is_empty() || text.ends_with('\n'), "{} ends within a line", path.display());
-    text.lines().map(|line| Line::text(line).target().to_owned()).collect()
+    lines::of_file(path).iter().map(|line| Line::text(line).target().to_owned()).collect()
 }
 
 #[test]
@@ -201,7 +199,7 @@ fn the_error_log_is_rotated_too() {
     let config = |n: usize| Config::new().set("logging", logging.clone()).set("routes", json!([{"respond": {"body": format!("{n}")}}]));
     let proxy = config(0).start();
     let path = proxy.dir().join("error.log");
-    let text = || generations(&path).iter().rev().map(|path| std::fs::read_to_string(path).unwrap()).collect::<String>();
+    let text = || generations(&path).iter().rev().flat_map(|path| lines::of_file(path)).collect::<Vec<_>>().join("\n");
     for n in 1..=40 {
         proxy.reload(&config(n));
     }

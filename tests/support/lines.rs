@@ -1,6 +1,7 @@
 //! A reader of access logs: each line is one of its format, down to the last character, or fails the test.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What all formats say of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +111,13 @@ impl Line {
             more: object.keys().map(|name| (name.clone(), text(name))).collect(),
         }
     }
+}
+
+/// The lines of a file that is perhaps being written, or renamed, at this moment: the whole ones.
+pub fn of_file(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let end = text.rfind('\n').map_or(0, |end| end + 1);
+    text[..end].lines().map(str::to_owned).collect()
 }
 
 /// What stands between the quotes that `text` begins with, escapes undone (bytes become the characters of their number), and

@@ -43,6 +43,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     faults: Mutex<Vec<String>>,
     connections: AtomicUsize,
+    counts: AtomicBool,
     most_open: AtomicUsize,
     stopped: AtomicBool,
 }
@@ -54,11 +55,6 @@ pub struct Origin {
 
 impl Origin {
     pub fn start(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
-        Origin::perform(script, true)
-    }
-
-    /// `counts`: how many connections are open at once, which takes its time.
-    fn perform(script: impl Fn(&mut Conn) + Send + Sync + 'static, counts: bool) -> Origin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -72,7 +68,7 @@ impl Origin {
                 // The scripts' own knowledge would come too late: a close that was sent before the next connect may be read after
                 // it. Several looks, because the kernel itself handles a close on one CPU later than a connect on another when it
                 // is busy, and because the table may change while it is read. (The simulation counts exactly.)
-                if counts {
+                if stage.counts.load(SeqCst) {
                     let look = |_| {
                         std::thread::yield_now();
                         established(addr.port())
@@ -83,7 +79,7 @@ impl Origin {
                 let number = stage.connections.fetch_add(1, SeqCst) + 1;
                 let conn = Conn { wire: Some(Wire::new(stream.unwrap())), number, shared: stage.clone() };
                 let script = script.clone();
-                std::thread::spawn(move || play(&*script, conn));
+                std::thread::spawn(move || perform(&*script, conn));
             }
         });
         Origin { addr, shared }
@@ -110,12 +106,11 @@ impl Origin {
 
     /// Answers each request with its own name and the target, and remembers nothing of it: for many requests.
     pub fn busy(name: &'static str) -> Origin {
-        let script = move |conn: &mut Conn| {
+        Origin::start(move |conn| {
             while let Ok(head) = conn.wire().head() {
                 conn.answer(format!("{name} {}", head.start.split(' ').nth(1).expect("a target")));
             }
-        };
-        Origin::perform(script, false)
+        })
     }
 
     /// Answers with its name.
@@ -136,6 +131,12 @@ impl Origin {
                 script(conn, request);
             }
         })
+    }
+
+    /// From its first connection on it counts how many are open at once, which takes time at each.
+    pub fn counting(self) -> Origin {
+        self.shared.counts.store(true, SeqCst);
+        self
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -174,8 +175,9 @@ impl Origin {
         established(self.addr.port())
     }
 
-    /// The most that were ever open at once.
+    /// The most that were ever open at once, if it is [`counting`](Origin::counting).
     pub fn most_open(&self) -> usize {
+        assert!(self.shared.counts.load(SeqCst), "nobody has counted");
         self.shared.most_open.load(SeqCst)
     }
 }
@@ -194,7 +196,7 @@ impl Drop for Origin {
     }
 }
 
-fn play(script: &dyn Fn(&mut Conn), mut conn: Conn) {
+fn perform(script: &dyn Fn(&mut Conn), mut conn: Conn) {
     if let Err(fault) = catch_unwind(AssertUnwindSafe(|| script(&mut conn))) {
         let said = fault.downcast_ref::<String>().cloned();
         let said = said.or(fault.downcast_ref::<&str>().map(|s| s.to_string()));
