@@ -4,15 +4,15 @@
 //! Limits are those of a test, small enough for a fuzzer to reach.
 
 use super::chunked::{Decoder, Keep};
-use super::fields::{self, Field, classify};
+use super::fields::Field;
 use super::framing::{Length, Recode};
-use super::request::{Request, Table};
+use super::head::{Fields, Line, Table};
+use super::request::Request;
 use super::response::Response;
 use super::scan::HeadScan;
 use super::write::{self, Forward, Reply};
 use super::{HeadLimits, Refusal};
 use crate::base::text;
-use httparse::Header;
 
 const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };
 /// For what the proxy has written itself: it may be longer than what came in.
@@ -34,10 +34,17 @@ pub enum Verdict {
 pub fn request_head(input: &[u8]) -> Verdict {
     let head = match head_of(input) {
         Ok(head) => head,
-        Err(verdict) => return verdict,
+        Err(verdict) => {
+            assert!(Request::find(input, &LIMITS, &mut Table::default()).is_none(), "found what is not there");
+            return verdict;
+        }
     };
-    let mut table = Table::default();
-    let request = match Request::parse(head, &mut table) {
+    let (mut table, mut other) = (Table::default(), Table::default());
+    let parsed = Request::parse(head, &mut table);
+    let found = Request::find(input, &LIMITS, &mut other).map(|found| found.map(|request| request.fields.head().len()));
+    let expected = parsed.as_ref().map(|_| head.len()).map_err(|refusal| *refusal);
+    assert!(found == Some(expected) || (found.is_none() && parsed.is_err()), "found {found:?}, is {expected:?}");
+    let request = match parsed {
         Ok(request) => request,
         Err(refusal) => return Verdict::Refused(refusal),
     };
@@ -45,12 +52,12 @@ pub fn request_head(input: &[u8]) -> Verdict {
     write::request_head(
         &mut written,
         &request,
-        Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: "trace", is_trusted: false },
+        Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: b"trace", is_trusted: false },
     );
     let mut authority = request.authority;
     if authority.is_empty() {
-        authority = "192.0.2.2:80";
-        write::insert_host(&mut written, authority);
+        authority = b"192.0.2.2:80";
+        write::insert_host(&mut written, "192.0.2.2:80");
     }
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
     let mut table = Table::default();
@@ -69,14 +76,14 @@ pub fn request_head(input: &[u8]) -> Verdict {
         assert_eq!(again.expects_continue, request.expects_continue);
         assert_eq!((again.wants_json, again.user_agent, again.referer), (request.wants_json, request.user_agent, request.referer));
     }
-    let count = |class| again.fields.iter().filter(|field| classify(field.name.as_bytes()) == class).count();
+    let count = |class| again.fields.of(class).count();
     assert_eq!(
         (count(Field::Host), count(Field::TraceId), count(Field::HopByHop), count(Field::Upgrade)),
         (1, 1, 0, usize::from(request.upgrade.is_some()))
     );
     assert!(count(Field::ContentLength) + count(Field::TransferEncoding) <= 1, "framed in two ways");
     assert!(count(Field::Forwarding) <= 3, "a stranger's forwarding fields went on");
-    assert!(again.fields.iter().all(|field| !fields::is_look_alike(field.name.as_bytes())), "a look-alike went on");
+    assert_eq!(count(Field::LookAlike), 0, "a look-alike went on");
     check_end_to_end(request.fields, again.fields);
     Verdict::Accepted
 }
@@ -86,12 +93,19 @@ pub fn request_head(input: &[u8]) -> Verdict {
 pub fn response_head(input: &[u8]) -> Verdict {
     let head = match head_of(input) {
         Ok(head) => head,
-        Err(verdict) => return verdict,
+        Err(verdict) => {
+            assert!(Response::find(input, false, &LIMITS, &mut Table::default()).is_none(), "found what is not there");
+            return verdict;
+        }
     };
     let mut verdict = Verdict::Accepted;
     for to_head in [true, false] {
-        let mut table = Table::default();
-        match Response::parse(head, to_head, &mut table) {
+        let (mut table, mut other) = (Table::default(), Table::default());
+        let parsed = Response::parse(head, to_head, &mut table);
+        let found = Response::find(input, to_head, &LIMITS, &mut other).map(|found| found.map(|response| response.fields.head().len()));
+        let expected = parsed.as_ref().map(|_| head.len()).map_err(|refusal| *refusal);
+        assert!(found == Some(expected) || (found.is_none() && parsed.is_err()), "found {found:?}, is {expected:?}");
+        match parsed {
             // It is never forwarded: nobody asked for it.
             Ok(response) if response.status == 101 => {}
             Ok(response) => (0..4).for_each(|n| check_rewritten(&response, to_head, n & 1, n & 2 != 0)),
@@ -108,7 +122,7 @@ fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool
         _ => Recode::Same,
     };
     let mut written = Vec::new();
-    write::response_head(&mut written, response, Reply { minor, persists, recode, date: b"now", trace_id: "trace" });
+    write::response_head(&mut written, response, Reply { minor, persists, recode, date: b"now", trace_id: b"trace" });
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
     let mut table = Table::default();
     let again = Response::parse(&written, to_head, &mut table).expect("a rewritten head is accepted");
@@ -123,7 +137,7 @@ fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool
         let content_length = response.content_length.filter(|_| response.status != 204);
         assert_eq!((again.content_length, again.connection.persists(minor)), (content_length, persists));
     }
-    let count = |class| again.fields.iter().filter(|field| classify(field.name.as_bytes()) == class).count();
+    let count = |class| again.fields.of(class).count();
     assert_eq!((count(Field::TraceId), count(Field::HopByHop), count(Field::Upgrade) * usize::from(response.status != 101)), (1, 0, 0));
     check_end_to_end(response.fields, again.fields);
 }
@@ -200,19 +214,15 @@ fn assert_same<T: PartialEq + std::fmt::Debug>(whole: Result<T, Refusal>, pieces
 
 /// No field went on that did not come in, in that order; and none of those is missing that only the far end understands, unless
 /// `Connection` names it.
-fn check_end_to_end(came: &[Header], went: &[Header]) {
-    let is_end_to_end = |field: &&Header| {
-        let name = field.name.as_bytes();
-        matches!(classify(name), Field::Other | Field::Authorization | Field::Cookie) && !fields::is_look_alike(name)
+fn check_end_to_end(came: Fields, went: Fields) {
+    let is_end_to_end = |line: &Line| matches!(line.class, Field::Other | Field::Authorization | Field::Cookie);
+    let is_named = |line: &Line| {
+        let mut names = came.of(Field::Connection).flat_map(|connection| text::list(connection.value));
+        line.class == Field::Other && names.any(|name| name.eq_ignore_ascii_case(line.name.as_bytes()))
     };
-    let is_named = |field: &&Header| {
-        let connections = came.iter().filter(|field| classify(field.name.as_bytes()) == Field::Connection);
-        classify(field.name.as_bytes()) == Field::Other
-            && connections.flat_map(|field| text::list(field.value)).any(|name| name.eq_ignore_ascii_case(field.name.as_bytes()))
-    };
-    let line = |field: &Header| (field.name.to_owned(), text::trim(field.value).to_vec());
-    let expected: Vec<_> = came.iter().filter(is_end_to_end).filter(|field| !is_named(field)).map(line).collect();
-    let found: Vec<_> = went.iter().filter(is_end_to_end).map(line).collect();
+    let plain = |line: Line| (line.name.to_owned(), text::trim(line.value).to_vec());
+    let expected: Vec<_> = came.iter().filter(is_end_to_end).filter(|line| !is_named(line)).map(plain).collect();
+    let found: Vec<_> = went.iter().filter(is_end_to_end).map(plain).collect();
     assert_eq!(found, expected, "fields that are not ours");
 }
 

@@ -7,6 +7,7 @@ pub mod chunked;
 pub mod date;
 pub mod fields;
 pub mod framing;
+pub mod head;
 pub mod request;
 pub mod response;
 pub mod scan;

@@ -1,26 +1,10 @@
 //! A request head: parsed by httparse, then held to the strictness that it lacks. One way to read it, or a [`Refusal`].
 
-use super::fields::{self, Field, classify};
+use super::fields::{self, Field};
 use super::framing::Length;
-use super::{MAX_FIELDS, Refusal};
+use super::head::{Fields, Table};
+use super::{HeadLimits, Refusal};
 use crate::base::text;
-use httparse::Header;
-use std::mem::MaybeUninit;
-
-/// Storage for the parser's table of fields, borrowed by the [`Request`].
-pub struct Table<'a>([MaybeUninit<Header<'a>>; MAX_FIELDS]);
-
-impl Default for Table<'_> {
-    fn default() -> Self {
-        Self([const { MaybeUninit::uninit() }; MAX_FIELDS])
-    }
-}
-
-impl<'a> Table<'a> {
-    pub(super) fn slots(&mut self) -> &mut [MaybeUninit<Header<'a>>] {
-        &mut self.0
-    }
-}
 
 /// A request head that can be read in one way only.
 #[derive(Debug)]
@@ -34,9 +18,9 @@ pub struct Request<'t, 'a> {
     /// HTTP/1.`minor`: 0 or 1.
     pub minor: u8,
     /// Who is asked: of an absolute-form target, else of `Host`; empty for HTTP/1.0 without either.
-    pub authority: &'a str,
+    pub authority: &'a [u8],
     /// All field lines as they came.
-    pub fields: &'t [Header<'a>],
+    pub fields: Fields<'t, 'a>,
     /// Of the body.
     pub length: Length,
     /// What `Connection` says.
@@ -96,16 +80,28 @@ impl Connection {
 impl<'t, 'a> Request<'t, 'a> {
     /// Reads a whole head, up to and including the empty line.
     pub fn parse(head: &'a [u8], table: &'t mut Table<'a>) -> Result<Self, Refusal> {
-        let mut parsed = httparse::Request::new(&mut []);
-        let status = parsed.parse_with_uninit_headers(head, table.slots());
-        let (Ok(httparse::Status::Complete(length)), Some(method), Some(target), Some(minor)) =
-            (status, parsed.method, parsed.path, parsed.version)
-        else {
-            return Err(why(head, status));
-        };
-        if length != head.len() {
-            return Err(Refusal::Malformed("the head is malformed"));
+        let (mut parsed, Table { headers, classes }) = (httparse::Request::new(&mut []), table);
+        match parsed.parse_with_uninit_headers(head, headers) {
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {
+                Self::read(&parsed, Fields::new(head, parsed.headers, classes))
+            }
+            status => Err(why(head, status)),
         }
+    }
+
+    /// Reads the head that `bytes` begin with, where it is whole, well-formed and within the limits. Any other is a matter for
+    /// `HeadScan` and [`Request::parse`], which know what is wrong with it, or missing.
+    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut Table<'a>) -> Option<Result<Self, Refusal>> {
+        let (mut parsed, Table { headers, classes }) = (httparse::Request::new(&mut []), table);
+        let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(bytes, headers) else { return None };
+        let fields = Fields::new(&bytes[..length], parsed.headers, classes);
+        (!matches!(bytes, [b'\r' | b'\n', ..]) && fields.keep(limits)).then(|| Self::read(&parsed, fields))
+    }
+
+    fn read(parsed: &httparse::Request<'_, 'a>, fields: Fields<'t, 'a>) -> Result<Self, Refusal> {
+        let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+            return Err(Refusal::Malformed("the head is malformed"));
+        };
         if matches!(method, "CONNECT" | "TRACE") {
             return Err(Refusal::Method);
         }
@@ -115,8 +111,8 @@ impl<'t, 'a> Request<'t, 'a> {
             target,
             path,
             minor,
-            authority: "",
-            fields: parsed.headers,
+            authority: b"",
+            fields,
             length: Length::Empty,
             connection: Connection::default(),
             expects_continue: false,
@@ -132,22 +128,17 @@ impl<'t, 'a> Request<'t, 'a> {
         Ok(request)
     }
 
-    /// The value of the first field of that class.
-    pub fn first(&self, field: Field) -> Option<&'a [u8]> {
-        self.fields.iter().find(|f| classify(f.name.as_bytes()) == field).map(|f| f.value)
-    }
-
     /// Whether sending it twice does no more than sending it once (RFC 9110 9.2.2), of the methods that the contract names.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
     }
 
-    fn read_fields(&mut self, absolute: Option<&'a str>) -> Result<(), Refusal> {
+    fn read_fields(&mut self, absolute: Option<&'a [u8]>) -> Result<(), Refusal> {
         let (mut host, mut content_length, mut chunked, mut accept) = (None, None, false, Accept::default());
         let (mut upgrade, mut upgrades) = (None, 0);
-        for field in self.fields {
+        for field in self.fields.iter() {
             let value = field.value;
-            match classify(field.name.as_bytes()) {
+            match field.class {
                 Field::Host => {
                     let value = text::trim(value);
                     if host.is_some() {
@@ -156,8 +147,7 @@ impl<'t, 'a> Request<'t, 'a> {
                     if !fields::is_host(value) {
                         return Err(Refusal::Malformed("Host is not a host"));
                     }
-                    // The check above let ASCII through only.
-                    host = Some(std::str::from_utf8(value).unwrap_or_default());
+                    host = Some(value);
                 }
                 Field::ContentLength => {
                     let n = read_content_length(value).ok_or(Refusal::Malformed("Content-Length is not one plain number"))?;
@@ -198,7 +188,7 @@ impl<'t, 'a> Request<'t, 'a> {
             return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
         }
         self.wants_json = accept.wants_json();
-        if self.connection.names_fields && super::write::is_named(self.fields, b"expect") {
+        if self.connection.names_fields && self.fields.names(b"expect", Field::Expect) {
             // It does not go on, so no 100 (Continue) is to be waited for.
             self.expects_continue = false;
         }
@@ -275,7 +265,7 @@ fn has_other_version(head: &[u8]) -> bool {
 }
 
 /// The forms of RFC 9112 3.2 that a reverse proxy takes: what goes on, and the authority if the target names one.
-fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a str>), Refusal> {
+fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a [u8]>), Refusal> {
     let malformed = Refusal::Malformed("the request target is malformed");
     if !fields::is_target(target.as_bytes()) {
         return Err(malformed);
@@ -289,8 +279,8 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'
     }
     let rest = &target[scheme.len()..];
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if !fields::is_host(authority.as_bytes()) {
+    let (authority, path) = (&rest.as_bytes()[..end], &rest[end..]);
+    if !fields::is_host(authority) {
         return Err(malformed);
     }
     match path {
@@ -341,6 +331,7 @@ fn names_us(hop: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::head::Table;
 
     fn refusal(head: &str) -> Option<Refusal> {
         Request::parse(head.as_bytes(), &mut Table::default()).err()
@@ -399,7 +390,7 @@ mod tests {
     #[test]
     fn an_absolute_target_wins_over_host() {
         for (target, path, authority) in
-            [("http://b:8/x?y", "/x?y", "b:8"), ("HTTPS://b", "/", "b"), ("http://b?q", "?q", "b"), ("/x", "/x", "a")]
+            [("http://b:8/x?y", "/x?y", &b"b:8"[..]), ("HTTPS://b", "/", b"b"), ("http://b?q", "?q", b"b"), ("/x", "/x", b"a")]
         {
             let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
             let mut table = Table::default();

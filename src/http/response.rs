@@ -1,11 +1,11 @@
 //! A response head from an upstream: read as strictly as a request's wherever a difference could hurt.
 
-use super::Refusal;
-use super::fields::{Field, classify};
+use super::fields::Field;
 use super::framing::Length;
-use super::request::{Connection, Table, read_content_length};
+use super::head::{Fields, Table};
+use super::request::{Connection, read_content_length};
+use super::{HeadLimits, Refusal};
 use crate::base::text;
-use httparse::Header;
 
 /// A response head that can be read in one way only.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Response<'t, 'a> {
     /// HTTP/1.`minor`: 0 or 1.
     pub minor: u8,
     /// All field lines as they came.
-    pub fields: &'t [Header<'a>],
+    pub fields: Fields<'t, 'a>,
     /// Of the body that follows on the connection.
     pub length: Length,
     /// `Content-Length`, also where no body follows (`HEAD`, 304).
@@ -31,23 +31,36 @@ pub struct Response<'t, 'a> {
 impl<'t, 'a> Response<'t, 'a> {
     /// Reads a whole head, up to and including the empty line, as the answer to a request that was (not) `HEAD`.
     pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table<'a>) -> Result<Self, Refusal> {
-        let mut parsed = httparse::Response::new(&mut []);
-        let config = httparse::ParserConfig::default();
-        let outcome = config.parse_response_with_uninit_headers(&mut parsed, head, table.slots());
-        let (Ok(httparse::Status::Complete(length)), Some(status), Some(minor)) = (outcome, parsed.code, parsed.version) else {
-            return Err(match outcome {
-                Err(httparse::Error::TooManyHeaders) => Refusal::HeadTooLarge("too many fields"),
-                _ => Refusal::Malformed("its head is malformed"),
-            });
-        };
-        if length != head.len() || !(100..=599).contains(&status) {
-            return Err(Refusal::Malformed("its status line is malformed"));
+        let (mut parsed, Table { headers, classes }) = (httparse::Response::new(&mut []), table);
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, headers) {
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {
+                Self::read(&parsed, Fields::new(head, parsed.headers, classes), to_head)
+            }
+            Ok(httparse::Status::Complete(_)) => Err(Refusal::Malformed("its status line is malformed")),
+            Err(httparse::Error::TooManyHeaders) => Err(Refusal::HeadTooLarge("too many fields")),
+            _ => Err(Refusal::Malformed("its head is malformed")),
         }
+    }
+
+    /// Reads the head that `bytes` begin with, where it is whole, well-formed and within the limits. Any other is a matter for
+    /// `HeadScan` and [`Response::parse`], which know what is wrong with it, or missing.
+    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut Table<'a>) -> Option<Result<Self, Refusal>> {
+        let (mut parsed, Table { headers, classes }) = (httparse::Response::new(&mut []), table);
+        let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, headers);
+        let Ok(httparse::Status::Complete(length)) = status else { return None };
+        let fields = Fields::new(&bytes[..length], parsed.headers, classes);
+        (!matches!(bytes, [b'\r' | b'\n', ..]) && fields.keep(limits)).then(|| Self::read(&parsed, fields, to_head))
+    }
+
+    fn read(parsed: &httparse::Response<'_, 'a>, fields: Fields<'t, 'a>, to_head: bool) -> Result<Self, Refusal> {
+        let (Some(status @ 100..=599), Some(minor)) = (parsed.code, parsed.version) else {
+            return Err(Refusal::Malformed("its status line is malformed"));
+        };
         let mut response = Self {
             status,
             reason: parsed.reason.unwrap_or_default(),
             minor,
-            fields: parsed.headers,
+            fields,
             length: Length::Empty,
             content_length: None,
             connection: Connection::default(),
@@ -65,8 +78,8 @@ impl<'t, 'a> Response<'t, 'a> {
     /// RFC 9112 6.3, the steps that concern responses, by their numbers.
     fn read_fields(&mut self, to_head: bool) -> Result<(), Refusal> {
         let mut chunked = false;
-        for field in self.fields {
-            match classify(field.name.as_bytes()) {
+        for field in self.fields.iter() {
+            match field.class {
                 Field::ContentLength => {
                     // Step 5: anything but one plain number is unrecoverable.
                     let n = read_content_length(field.value).ok_or(Refusal::Malformed("its Content-Length is not one plain number"))?;

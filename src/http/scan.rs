@@ -15,6 +15,11 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
+    /// Whether nothing was searched yet.
+    pub fn is_fresh(&self) -> bool {
+        self.searched == 0
+    }
+
     /// Whether the first line is complete.
     pub fn has_first_line(&self) -> bool {
         self.lines > 0

@@ -1,11 +1,11 @@
 //! Heads as they go on: always our own line ends and framing fields, whatever came in (RFC 9110 7.6).
 
-use super::fields::{self, Field, classify};
+use super::fields::Field;
 use super::framing::{Length, Recode};
+use super::head::{Fields, Line};
 use super::request::Request;
 use super::response::Response;
 use crate::base::text::{self, push_decimal};
-use httparse::Header;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -20,70 +20,78 @@ pub struct Forward<'a> {
     /// `http` or `https`: how the client spoke to us.
     pub scheme: &'a str,
     /// `X-Trace-ID`.
-    pub trace_id: &'a str,
+    pub trace_id: &'a [u8],
     /// The client is a proxy whose word on where a request comes from is kept, and added to.
     pub is_trusted: bool,
 }
 
 /// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left out: [`insert_host`].
 pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
-    put(out, &[request.method, " ", if request.path.starts_with('?') { "/" } else { "" }, request.path, " HTTP/1.1\r\n"]);
-    if !request.authority.is_empty() {
-        put(out, &["Host: ", request.authority, "\r\n"]);
-    }
-    for field in request.fields {
-        let name = field.name.as_bytes();
-        let passes = match classify(name) {
-            Field::Other if fields::is_look_alike(name) => {
-                log::debug!("dropped {:?}, which reads like a field that frames or routes trace_id={}", field.name, forward.trace_id);
-                false
-            }
-            Field::Other => true,
-            Field::MaxForwards => request.max_forwards.is_none(),
-            Field::Via | Field::Accept | Field::UserAgent | Field::Referer => true,
-            Field::Authorization | Field::Cookie | Field::Date => true,
-            Field::Expect => request.expects_continue,
-            Field::Forwarding => forward.is_trusted && !name.eq_ignore_ascii_case(b"x-forwarded-for"),
-            _ => false,
-        };
-        if passes && !(request.connection.names_fields && is_named(request.fields, name)) {
-            push_field(out, field);
+    let fields = request.fields;
+    let line = fields.first_line();
+    // In origin-form, and with the version that goes on.
+    let stays = request.minor == 1
+        && request.path.len() == request.target.len()
+        && line.len() == request.method.len() + request.target.len() + b"  HTTP/1.1\r\n".len();
+    if !stays {
+        let slash = if request.path.starts_with('?') { "/" } else { "" };
+        put(out, &[request.method.as_bytes(), b" ", slash.as_bytes(), request.path.as_bytes(), b" HTTP/1.1\r\n"]);
+        if !request.authority.is_empty() {
+            put(out, &[b"Host: ", request.authority, b"\r\n"]);
         }
     }
+    let length_stays = matches!(request.length, Length::Known(_)) && fields.first(Field::ContentLength).is_some_and(is_plain);
+    push_lines(out, fields, stays, |line| {
+        let passes = match line.class {
+            Field::Other | Field::Via | Field::Accept | Field::UserAgent | Field::Referer => true,
+            Field::Authorization | Field::Cookie | Field::Date => true,
+            Field::Host => stays,
+            Field::ContentLength => length_stays,
+            Field::MaxForwards => request.max_forwards.is_none(),
+            Field::Expect => request.expects_continue,
+            Field::Forwarding => forward.is_trusted && !line.name.eq_ignore_ascii_case("x-forwarded-for"),
+            Field::LookAlike => {
+                let trace_id = String::from_utf8_lossy(forward.trace_id);
+                log::debug!("dropped {:?}, which reads like a field that frames or routes trace_id={trace_id}", line.name);
+                false
+            }
+            _ => false,
+        };
+        passes && !(request.connection.names_fields && fields.names(line.name.as_bytes(), line.class))
+    });
     match request.length {
-        Length::Known(n) => push_content_length(out, n),
-        Length::Chunked => put(out, &["Transfer-Encoding: chunked\r\n"]),
+        Length::Known(n) if !length_stays => push_content_length(out, n),
+        Length::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
         // RFC 9110 8.6: a method that expects content says that there is none.
         Length::Empty if matches!(request.method, "POST" | "PUT" | "PATCH") => push_content_length(out, 0),
-        Length::Empty | Length::UntilClose => {}
+        _ => {}
     }
     if let Some(left) = request.max_forwards {
-        put(out, &["Max-Forwards: "]);
+        put(out, &[b"Max-Forwards: "]);
         push_decimal(out, left.saturating_sub(1));
-        put(out, &["\r\n"]);
+        put(out, &[b"\r\n"]);
     }
     if request.takes_trailers {
-        put(out, &["TE: trailers\r\n"]);
+        put(out, &[b"TE: trailers\r\n"]);
     }
     if let Some(protocol) = request.upgrade {
-        put(out, &["Upgrade: ", protocol, "\r\n"]);
+        put(out, &[b"Upgrade: ", protocol.as_bytes(), b"\r\n"]);
     }
     match (request.takes_trailers, request.upgrade.is_some()) {
-        (true, true) => put(out, &["Connection: TE, Upgrade\r\n"]),
-        (true, false) => put(out, &["Connection: TE\r\n"]),
-        (false, true) => put(out, &["Connection: Upgrade\r\n"]),
+        (true, true) => put(out, &[b"Connection: TE, Upgrade\r\n"]),
+        (true, false) => put(out, &[b"Connection: TE\r\n"]),
+        (false, true) => put(out, &[b"Connection: Upgrade\r\n"]),
         (false, false) => {}
     }
     push_forwarding(out, request, forward);
-    put(out, &[if request.minor == 0 { "Via: 1.0 " } else { "Via: 1.1 " }, NAME]);
-    put(out, &["\r\nX-Trace-ID: ", forward.trace_id, "\r\n\r\n"]);
+    end_head(out, request.minor, forward.trace_id);
 }
 
 /// Where the request comes from. What a trusted proxy says of that stays; `X-Forwarded-For`, and `Forwarded` (RFC 7239) where
 /// it is used, get the proxy's own address added.
 fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let said = |name: &str| forward.is_trusted && request.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
-    put(out, &["X-Forwarded-For: "]);
+    put(out, &[b"X-Forwarded-For: "]);
     if forward.is_trusted {
         let hops = request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
         for hop in hops.flat_map(|field| text::list(field.value)) {
@@ -92,18 +100,18 @@ fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         }
     }
     push_ip(out, forward.client);
-    put(out, &["\r\n"]);
+    put(out, &[b"\r\n"]);
     if said("forwarded") {
-        let quote = if forward.client.to_canonical().is_ipv6() { ["\"[", "]\""] } else { ["", ""] };
-        put(out, &["Forwarded: for=", quote[0]]);
+        let quote = if forward.client.to_canonical().is_ipv6() { [&b"\"["[..], b"]\""] } else { [&b""[..]; 2] };
+        put(out, &[b"Forwarded: for=", quote[0]]);
         push_ip(out, forward.client);
-        put(out, &[quote[1], ";proto=", forward.scheme, "\r\n"]);
+        put(out, &[quote[1], b";proto=", forward.scheme.as_bytes(), b"\r\n"]);
     }
     if !said("x-forwarded-proto") {
-        put(out, &["X-Forwarded-Proto: ", forward.scheme, "\r\n"]);
+        put(out, &[b"X-Forwarded-Proto: ", forward.scheme.as_bytes(), b"\r\n"]);
     }
     if !request.authority.is_empty() && !said("x-forwarded-host") {
-        put(out, &["X-Forwarded-Host: ", request.authority, "\r\n"]);
+        put(out, &[b"X-Forwarded-Host: ", request.authority, b"\r\n"]);
     }
 }
 
@@ -126,122 +134,135 @@ pub struct Reply<'a> {
     /// For a response that has none (RFC 9110 6.6.1).
     pub date: &'a [u8],
     /// `X-Trace-ID`.
-    pub trace_id: &'a str,
+    pub trace_id: &'a [u8],
 }
 
 /// Appends the head of a forwarded response, interim ones included.
 pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
-    put(out, &["HTTP/1.1 "]);
-    push_decimal(out, response.status.into());
-    put(out, &[" ", response.reason, "\r\n"]);
-    for field in response.fields {
-        let name = field.name.as_bytes();
-        let class = classify(name);
-        let switches = response.status == 101 && class == Field::Upgrade;
-        let passes = !matches!(
-            class,
-            Field::ContentLength
-                | Field::TransferEncoding
-                | Field::Connection
-                | Field::HopByHop
-                | Field::Te
-                | Field::Upgrade
-                | Field::TraceId
-        );
-        if switches || (passes && !(response.connection.names_fields && is_named(response.fields, name))) {
-            push_field(out, field);
-        }
+    let fields = response.fields;
+    let stays = response.minor == 1 && fields.first_line().len() == response.reason.len() + b"HTTP/1.1 200 \r\n".len();
+    if !stays {
+        put(out, &[b"HTTP/1.1 "]);
+        push_decimal(out, response.status.into());
+        put(out, &[b" ", response.reason.as_bytes(), b"\r\n"]);
     }
+    // RFC 9110 8.6: never in a 1xx or 204.
+    let length = response.content_length.filter(|_| !matches!(response.status, 100..=199 | 204));
+    let length_stays = length.is_some() && fields.first(Field::ContentLength).is_some_and(is_plain);
+    push_lines(out, fields, stays, |line| {
+        use Field::*;
+        let passes = match line.class {
+            TransferEncoding | Connection | HopByHop | Te | TraceId => false,
+            ContentLength => length_stays,
+            Upgrade => response.status == 101,
+            _ => true,
+        };
+        passes && !(response.connection.names_fields && line.class != Upgrade && fields.names(line.name.as_bytes(), line.class))
+    });
     if response.status == 101 {
-        put(out, &["Connection: Upgrade\r\n"]);
+        put(out, &[b"Connection: Upgrade\r\n"]);
     } else if !response.is_interim() {
         match (response.length, reply.recode) {
-            (Length::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, &["Transfer-Encoding: chunked\r\n"]),
-            (Length::Chunked | Length::UntilClose, _) => {}
-            // RFC 9110 8.6: never in a 204.
-            _ if response.status == 204 => {}
-            _ => response.content_length.into_iter().for_each(|n| push_content_length(out, n)),
+            (Length::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
+            _ if length_stays => {}
+            _ => length.into_iter().for_each(|n| push_content_length(out, n)),
         }
         push_connection(out, reply.minor, reply.persists);
         if !response.has_date {
             push_date(out, reply.date);
         }
     }
-    put(out, &["Via: 1.1 ", NAME, "\r\nX-Trace-ID: ", reply.trace_id, "\r\n\r\n"]);
+    end_head(out, 1, reply.trace_id);
+}
+
+/// `Via` with [`NAME`], the trace id, and the empty line.
+fn end_head(out: &mut Vec<u8>, minor: u8, trace_id: &[u8]) {
+    let via = if minor == 0 { b"Via: 1.0 tidegate\r\nX-Trace-ID: " } else { b"Via: 1.1 tidegate\r\nX-Trace-ID: " };
+    put(out, &[via, trace_id, b"\r\n\r\n"]);
+}
+
+/// Digits as they would be written: without leading zeros.
+fn is_plain(number: &[u8]) -> bool {
+    number.len() == 1 || number.first() != Some(&b'0')
 }
 
 /// `Connection`, where it is not what the version implies (RFC 9112 9.3).
 pub fn push_connection(out: &mut Vec<u8>, minor: u8, persists: bool) {
     match (minor, persists) {
-        (1, false) => put(out, &["Connection: close\r\n"]),
-        (0, true) => put(out, &["Connection: keep-alive\r\n"]),
+        (1, false) => put(out, &[b"Connection: close\r\n"]),
+        (0, true) => put(out, &[b"Connection: keep-alive\r\n"]),
         _ => {}
     }
 }
 
 /// `Date`.
 pub fn push_date(out: &mut Vec<u8>, date: &[u8]) {
-    put(out, &["Date: "]);
+    put(out, &[b"Date: "]);
     out.extend_from_slice(date);
-    put(out, &["\r\n"]);
+    put(out, &[b"\r\n"]);
 }
 
 /// `Content-Length`.
 pub fn push_content_length(out: &mut Vec<u8>, n: u64) {
-    put(out, &["Content-Length: "]);
+    put(out, &[b"Content-Length: "]);
     push_decimal(out, n);
-    put(out, &["\r\n"]);
+    put(out, &[b"\r\n"]);
 }
 
-fn push_field(out: &mut Vec<u8>, field: &Header) {
-    out.extend_from_slice(field.name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(text::trim(field.value));
-    out.extend_from_slice(b"\r\n");
+/// Appends the first line if it stays, and the fields that pass: runs of lines that stand there as they should in one piece.
+fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: impl FnMut(&Line) -> bool) {
+    let head = fields.head();
+    let mut run = 0..if first_stays { fields.first_line().len() } else { 0 };
+    for line in fields.iter().filter(|line| passes(line)) {
+        match line.canonical(head) {
+            Some(span) if span.start == run.end => run.end = span.end,
+            Some(span) => out.extend_from_slice(&head[std::mem::replace(&mut run, span)]),
+            None => {
+                out.extend_from_slice(&head[std::mem::take(&mut run)]);
+                put(out, &[line.name.as_bytes(), b": ", line.value, b"\r\n"]);
+            }
+        }
+    }
+    out.extend_from_slice(&head[run]);
 }
 
 fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            for (i, octet) in ip.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
+            let (mut text, mut len) = ([b'.'; 16], 0);
+            for octet in ip.octets() {
+                for (needed, digit) in [(octet > 99, octet / 100), (octet > 9, octet / 10 % 10), (true, octet % 10)] {
+                    text[len] = b'0' + digit;
+                    len += usize::from(needed);
                 }
-                push_decimal(out, octet.into());
+                text[len] = b'.';
+                len += 1;
             }
+            out.extend_from_slice(&text[..len - 1]);
         }
         // Writing to a Vec does not fail.
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
 }
 
-fn put(out: &mut Vec<u8>, pieces: &[&str]) {
+fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
     for piece in pieces {
-        out.extend_from_slice(piece.as_bytes());
+        out.extend_from_slice(piece);
     }
 }
 
 /// Whether a 101 names the protocol that the forwarded head asked for, and no other (RFC 9110 7.8).
 pub fn asked_for(head: &[u8], response: &Response) -> bool {
-    let mut offers = response.fields.iter().filter(|field| classify(field.name.as_bytes()) == Field::Upgrade);
+    let mut offers = response.fields.of(Field::Upgrade);
     let (Some(offer), None) = (offers.next(), offers.next()) else { return false };
     let asked = head.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"Upgrade: "));
     asked.is_some_and(|asked| text::trim(offer.value).eq_ignore_ascii_case(asked.trim_ascii()))
 }
 
-/// Whether a `Connection` field names this one, and may.
-pub(super) fn is_named(all: &[Header], name: &[u8]) -> bool {
-    fields::may_be_dropped(classify(name))
-        && all
-            .iter()
-            .filter(|field| classify(field.name.as_bytes()) == Field::Connection)
-            .any(|field| text::list(field.value).any(|option| option.eq_ignore_ascii_case(name)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::request::Table;
+    use crate::http::head::Table;
 
     fn forwarded(head: &str) -> String {
         forwarded_by(head, false)
@@ -251,7 +272,7 @@ mod tests {
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         let mut out = Vec::new();
-        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: "t", is_trusted });
+        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: b"t", is_trusted });
         String::from_utf8(out).unwrap()
     }
 
@@ -297,7 +318,7 @@ mod tests {
         let head = "HTTP/1.1 200 Fine\r\nServer: s\r\nConnection: x-y\r\nX-Y: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut table = Table::default();
         let response = Response::parse(head.as_bytes(), false, &mut table).unwrap();
-        let reply = Reply { minor: 0, persists: false, recode: Recode::Dechunk, date: b"now", trace_id: "t" };
+        let reply = Reply { minor: 0, persists: false, recode: Recode::Dechunk, date: b"now", trace_id: b"t" };
         let mut out = Vec::new();
         response_head(&mut out, &response, reply);
         assert_eq!(out, b"HTTP/1.1 200 Fine\r\nServer: s\r\nDate: now\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n");

@@ -22,10 +22,10 @@ impl Session {
     }
 
     fn attempt(&mut self, mut exchange: Box<Exchange>, server: usize, reuse: bool, turn: &mut Turn) -> State {
-        exchange.server = Some(server);
-        exchange.has_upstream = true;
+        exchange.attempt.server = Some(server);
+        exchange.attempt.has_upstream = true;
         exchange.attempts += 1;
-        exchange.taken = 0;
+        exchange.attempt.taken = 0;
         exchange.pool().servers[server].cells[turn.worker].requests.add(1);
         self.deadlines.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Connect { server, reuse });
@@ -34,9 +34,9 @@ impl Session {
 
     /// Stands in line; a dial for which no descriptor was left comes here too, and waits on from where it was.
     pub(super) fn queue(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        let starved = exchange.has_upstream;
+        let starved = exchange.attempt.has_upstream;
         if starved {
-            exchange.has_upstream = false;
+            exchange.attempt.has_upstream = false;
             exchange.attempts -= 1;
             exchange.server().into_iter().for_each(|server| server.cells[turn.worker].requests.sub(1));
         }
@@ -69,9 +69,9 @@ impl Session {
 
     pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {
         self.deadlines.phase = 0;
-        exchange.reused = reused;
-        exchange.sent_at = turn.now.micros;
-        if std::mem::take(&mut exchange.needs_host) {
+        exchange.attempt.reused = reused;
+        exchange.attempt.sent_at = turn.now.micros;
+        if std::mem::take(&mut exchange.asked.needs_host) {
             let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();
             write::insert_host(&mut exchange.up.block, &authority);
         }
@@ -80,11 +80,11 @@ impl Session {
 
     /// The pooled connection was closed by the upstream before a byte of an answer: a fresh one takes its place, once.
     pub(super) fn replace_stale(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        exchange.replaced = true;
-        exchange.reused = false;
-        exchange.broken = false;
-        exchange.upstream_fin = false;
-        exchange.taken = 0;
+        exchange.attempt.replaced = true;
+        exchange.attempt.reused = false;
+        exchange.attempt.broken = false;
+        exchange.attempt.upstream_fin = false;
+        exchange.attempt.taken = 0;
         exchange.up.replay(&mut self.up);
         self.deadlines.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Reconnect);

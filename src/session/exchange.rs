@@ -54,12 +54,16 @@ pub struct Exchange {
     pub maker: Maker,
     /// Index of the pool.
     pub pool: usize,
-    /// Index of the server there, once picked.
-    pub server: Option<usize>,
     /// Client to upstream.
     pub up: Half,
     /// Upstream to client.
     pub down: Half,
+    /// What the request asks for.
+    pub asked: Asked,
+    /// The attempt that runs, or ran last.
+    pub attempt: Attempt,
+    /// The final response, or what stands for it.
+    pub outcome: Outcome,
     /// Content of an answer made here.
     pub content: Vec<u8>,
     /// `Content-Type` of an answer made here.
@@ -71,6 +75,27 @@ pub struct Exchange {
     pub(super) trace_id: TraceId,
     note: Note,
 
+    /// Head complete (microseconds).
+    pub started: u64,
+    /// Bytes of the request received.
+    pub bytes_in: u64,
+    /// Requests given to upstreams.
+    pub attempts: u32,
+    /// Everything sent of the request can be sent again.
+    pub replayable: bool,
+    /// It stands in line.
+    pub is_queued: bool,
+    /// End of the wait in line (milliseconds), 0 before the first.
+    pub queue_due: u64,
+    /// A tunnel's close was passed on to the upstream.
+    pub up_is_closed: bool,
+    /// A tunnel's close was passed on to the client.
+    pub down_is_closed: bool,
+}
+
+/// What a request asks for beyond its target.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
     /// `HEAD`
@@ -87,64 +112,64 @@ pub struct Exchange {
     pub needs_host: bool,
     /// The client sends no other request after it, and knows that.
     pub is_last: bool,
-
-    /// Head complete (microseconds).
-    pub started: u64,
-    /// Last byte of the request sent so far.
-    pub sent_at: u64,
-    /// Request sent -> response head.
-    pub upstream_micros: Option<u64>,
-    /// Requests given to upstreams.
-    pub attempts: u32,
-    /// Bytes that the kernel took on this attempt's connection.
-    pub taken: u64,
-    /// The connection had served before.
-    pub reused: bool,
-    /// A stale one was replaced in this attempt.
-    pub replaced: bool,
-    /// Everything sent of the request can be sent again.
-    pub replayable: bool,
     /// It asks for another protocol.
     pub wants_upgrade: bool,
-    /// A tunnel's close was passed on to the upstream.
-    pub up_is_closed: bool,
-    /// A tunnel's close was passed on to the client.
-    pub down_is_closed: bool,
+}
+
+/// One try at one upstream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempt {
+    /// Index of the server in its pool, once picked.
+    pub server: Option<usize>,
+    /// A connection is taken, or being made.
+    pub has_upstream: bool,
+    /// The connection had served before.
+    pub reused: bool,
+    /// A stale one was replaced.
+    pub replaced: bool,
     /// The upstream takes no more bytes.
     pub broken: bool,
     /// A byte of an answer has come.
     pub answered: bool,
     /// The upstream closed its sending side.
     pub upstream_fin: bool,
-    /// Where the upstream's head ends.
-    pub scan: HeadScan,
-    /// Interim responses so far.
-    pub interims: u8,
     /// Its connection may serve again.
     pub keep_upstream: bool,
-    /// A connection is taken, or being made.
-    pub has_upstream: bool,
-    /// End of the wait in line (milliseconds), 0 before the first.
-    pub queue_due: u64,
-    /// It stands in line.
-    pub is_queued: bool,
+    /// Interim responses so far.
+    pub interims: u8,
+    /// Bytes that the kernel took on this connection.
+    pub taken: u64,
+    /// Last byte of the request sent so far (microseconds).
+    pub sent_at: u64,
+    /// Request sent -> response head.
+    pub upstream_micros: Option<u64>,
+    /// Where the upstream's head ends.
+    pub scan: HeadScan,
+}
 
+/// What the client gets in the end.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
     /// Of the final response; 0 before there is one.
     pub status: u16,
     /// The client takes the end of its connection for the end of the body.
     pub ends_with_close: bool,
-    /// Bytes sent to the client before the final response: interim ones.
-    pub final_at: u64,
-    /// Bytes of the request received.
-    pub bytes_in: u64,
-    /// Why it was refused or failed.
-    pub error: Option<Reason>,
-    /// Of the client's connection.
-    pub fate: Fate,
     /// Counted.
     pub settled: bool,
     /// The whole answer is here.
     pub is_whole: bool,
+    /// Of the client's connection.
+    pub fate: Fate,
+    /// Why it was refused or failed.
+    pub error: Option<Reason>,
+    /// Bytes sent to the client before the final response: interim ones.
+    pub final_at: u64,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self { status: 0, ends_with_close: false, settled: false, is_whole: false, fate: Fate::Closed, error: None, final_at: 0 }
+    }
 }
 
 /// What the log needs of the request's head, which is gone from its ring by then.
@@ -170,6 +195,11 @@ impl Note {
         }
     }
 
+    fn clear(&mut self) {
+        self.text.clear();
+        (self.ends, self.minor) = ([0; Self::PARTS], None);
+    }
+
     fn part(&self, index: usize) -> &[u8] {
         let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.text[start as usize..self.ends[index] as usize]
@@ -192,6 +222,12 @@ impl TraceId {
     const MAX: usize = 128;
     const UUID: u8 = 36;
 
+    /// Makes a new one: a random UUID.
+    fn make(&mut self, rng: &mut fastrand::Rng) {
+        uuid::Builder::from_random_bytes(rng.u128(..).to_ne_bytes()).into_uuid().hyphenated().encode_lower(&mut self.text);
+        self.len = Self::UUID;
+    }
+
     /// Takes one from outside, if it is a token that is not too long.
     pub(super) fn take(&mut self, given: &[u8]) {
         if given.len() <= Self::MAX && is_token(given) {
@@ -200,9 +236,13 @@ impl TraceId {
         }
     }
 
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len.into()]
+    }
+
     pub(super) fn as_str(&self) -> &str {
         // Hex digits and dashes, or a token.
-        std::str::from_utf8(&self.text[..self.len.into()]).unwrap_or_default()
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }
 
@@ -215,19 +255,11 @@ impl Default for TraceId {
 impl Exchange {
     /// Takes one from the turn's pool, blank but for what the turn knows.
     pub fn begin(turn: &mut Turn) -> Box<Self> {
-        let mut exchange = turn.exchanges.pop().unwrap_or_else(|| Box::new(Self::blank(turn.site.clone())));
-        let Self { mut up, mut down, mut content, mut note, .. } = std::mem::replace(&mut *exchange, Self::blank(turn.site.clone()));
-        up.reset();
-        down.reset();
-        content.clear();
-        note.take([b""; Note::PARTS], None);
-        uuid::Builder::from_random_bytes(turn.rng.u128(..).to_ne_bytes())
-            .into_uuid()
-            .hyphenated()
-            .encode_lower(&mut exchange.trace_id.text);
-        (exchange.up, exchange.down, exchange.content, exchange.note) = (up, down, content, note);
+        let mut exchange = turn.exchanges.pop().unwrap_or_else(|| Box::new(Self::new(turn.site.clone())));
+        exchange.reset(turn.site);
+        exchange.trace_id.make(turn.rng);
         exchange.started = turn.now.micros;
-        exchange.is_admin = turn.is_admin;
+        exchange.asked.is_admin = turn.is_admin;
         exchange
     }
 
@@ -240,79 +272,72 @@ impl Exchange {
         }
     }
 
-    fn blank(site: Rc<Arc<Site>>) -> Self {
+    fn new(site: Rc<Arc<Site>>) -> Self {
         Self {
             timeouts: site.config.timeouts.clone(),
-            max_body_size: site.config.limits.max_body_size,
+            max_body_size: 0,
             site,
             maker: Maker::Fixed,
             pool: 0,
-            server: None,
             up: Half::default(),
             down: Half::default(),
+            asked: Asked::default(),
+            attempt: Attempt::default(),
+            outcome: Outcome::default(),
             content: Vec::new(),
-            content_type: "text/plain; charset=utf-8",
+            content_type: "",
             content_status: 0,
             page: None,
             trace_id: TraceId::default(),
             note: Note::default(),
-            minor: 1,
-            to_head: false,
-            is_idempotent: false,
-            wants_json: false,
-            awaits_continue: false,
-            is_admin: false,
-            needs_host: false,
-            is_last: false,
             started: 0,
-            sent_at: 0,
-            upstream_micros: None,
+            bytes_in: 0,
             attempts: 0,
-            taken: 0,
-            reused: false,
-            replaced: false,
             replayable: true,
-            wants_upgrade: false,
+            is_queued: false,
+            queue_due: 0,
             up_is_closed: false,
             down_is_closed: false,
-            broken: false,
-            answered: false,
-            upstream_fin: false,
-            scan: HeadScan::default(),
-            interims: 0,
-            queue_due: 0,
-            ends_with_close: false,
-            keep_upstream: false,
-            has_upstream: false,
-            is_queued: false,
-            status: 0,
-            final_at: 0,
-            bytes_in: 0,
-            error: None,
-            fate: Fate::Closed,
-            settled: false,
-            is_whole: false,
         }
+    }
+
+    /// Forgets the request before; storage stays.
+    fn reset(&mut self, site: &Rc<Arc<Site>>) {
+        if !Rc::ptr_eq(&self.site, site) {
+            self.site = site.clone();
+        }
+        self.timeouts.clone_from(&site.config.timeouts);
+        self.max_body_size = site.config.limits.max_body_size;
+        (self.maker, self.pool) = (Maker::Fixed, 0);
+        self.up.reset();
+        self.down.reset();
+        (self.asked, self.attempt, self.outcome) = (Asked { minor: 1, ..Asked::default() }, Attempt::default(), Outcome::default());
+        self.content.clear();
+        (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
+        self.note.clear();
+        (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
+        (self.is_queued, self.queue_due) = (false, 0);
+        (self.up_is_closed, self.down_is_closed) = (false, false);
     }
 
     /// Notes what a head says that outlives it.
     pub fn describe(&mut self, request: &Request, log: bool) {
-        self.minor = request.minor;
-        self.to_head = request.method == "HEAD";
-        self.is_idempotent = request.is_idempotent();
-        self.wants_json = request.wants_json;
-        self.is_last = !request.connection.persists(request.minor);
-        self.fate = if self.is_last { Fate::Closed } else { Fate::Kept };
+        self.asked.minor = request.minor;
+        self.asked.to_head = request.method == "HEAD";
+        self.asked.is_idempotent = request.is_idempotent();
+        self.asked.wants_json = request.wants_json;
+        self.asked.is_last = !request.connection.persists(request.minor);
+        self.outcome.fate = if self.asked.is_last { Fate::Closed } else { Fate::Kept };
         if log {
-            let [method, target, host] = [request.method, request.target, request.authority].map(str::as_bytes);
-            let parts = [method, target, host, request.user_agent.unwrap_or_default(), request.referer.unwrap_or_default()];
+            let [method, target] = [request.method, request.target].map(str::as_bytes);
+            let parts = [method, target, request.authority, request.user_agent.unwrap_or_default(), request.referer.unwrap_or_default()];
             self.note.take(parts, Some(request.minor));
         }
     }
 
     /// Notes the first line of a head that could not be read, as far as it came, and what form of answer it asks for.
     pub fn describe_raw(&mut self, head: &[u8]) {
-        self.wants_json = request::wants_json(head);
+        self.asked.wants_json = request::wants_json(head);
         let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len()).min(Note::MAX_RAW);
         self.note.take([&head[..end], b"", b"", b"", b""], None);
     }
@@ -329,12 +354,12 @@ impl Exchange {
 
     /// The server, once picked.
     pub fn server(&self) -> Option<&Arc<Server>> {
-        self.server.map(|index| &self.pool().servers[index])
+        self.attempt.server.map(|index| &self.pool().servers[index])
     }
 
     /// Whether a byte of the final response has gone to the client.
     pub fn has_begun(&self) -> bool {
-        self.status != 0 && self.down.sent > self.final_at
+        self.outcome.status != 0 && self.down.sent > self.outcome.final_at
     }
 
     /// Its line of the access log.
@@ -348,14 +373,14 @@ impl Exchange {
             client,
             request,
             host: self.note.known(2),
-            status: self.status,
+            status: self.outcome.status,
             bytes_in: self.bytes_in,
             bytes_out: self.down.sent.saturating_sub(self.down.overhead),
             duration_micros: turn.now.micros.saturating_sub(self.started),
-            upstream_micros: self.upstream_micros,
+            upstream_micros: self.attempt.upstream_micros,
             upstream: self.server().map(|server| server.config.name.as_str()),
             attempts: self.attempts,
-            error: self.error.map(Reason::name),
+            error: self.outcome.error.map(Reason::name),
             cache: None,
             trace_id: self.trace_id(),
             user_agent: self.note.known(3),

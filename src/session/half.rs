@@ -40,14 +40,15 @@ pub struct Half {
 }
 
 impl Half {
-    /// Ready for another exchange.
+    /// Ready for another exchange; the block's storage stays.
     pub fn reset(&mut self) {
-        let mut block = std::mem::take(&mut self.block);
-        block.clear();
-        if block.capacity() > MAX_BLOCK_KEPT {
-            block = Vec::new();
+        self.clear_block();
+        if self.block.capacity() > MAX_BLOCK_KEPT {
+            self.block = Vec::new();
         }
-        *self = Self { block, ..Self::default() };
+        (self.spill, self.spill_sent, self.is_moving) = (Vec::new(), 0, false);
+        (self.tail, self.last_chunk, self.body) = (b"", false, Body::default());
+        (self.sent, self.overhead, self.head_at) = (0, 0, 0);
     }
 
     /// Makes the block ready for a head to be appended; returns how many bytes will have been sent before it.

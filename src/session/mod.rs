@@ -190,7 +190,7 @@ impl Session {
     pub fn wants_upstream(&self) -> bool {
         let has_room = !self.down.is_attached() || self.down.room() > 0;
         match &self.state {
-            State::StreamingBody(x) => !x.upstream_fin && has_room,
+            State::StreamingBody(x) => !x.attempt.upstream_fin && has_room,
             State::Tunnelling(x) => !x.down.is_complete() && has_room,
             _ => false,
         }
@@ -199,6 +199,14 @@ impl Session {
     /// Whether a request's first bytes lie in the ring already: the next [`Event::ClientBytes`] is due without a read.
     pub fn is_behind(&self) -> bool {
         matches!(&self.state, State::ReadingHead(head) if head.is_behind(&self.up))
+    }
+
+    /// Whether bytes for either side are to be sent.
+    pub fn has_output(&self) -> bool {
+        match &self.state {
+            State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) => x.down.pending(&self.down) + x.up.pending(&self.up) > 0,
+            _ => false,
+        }
     }
 
     /// Bytes for the client, for one send.
@@ -214,7 +222,9 @@ impl Session {
     /// Bytes for the upstream, for one send.
     pub fn upstream_output(&self) -> Option<[IoSlice<'_>; 5]> {
         match &self.state {
-            State::StreamingBody(x) | State::Tunnelling(x) if !x.broken && x.up.pending(&self.up) > 0 => Some(x.up.output(&self.up)),
+            State::StreamingBody(x) | State::Tunnelling(x) if !x.attempt.broken && x.up.pending(&self.up) > 0 => {
+                Some(x.up.output(&self.up))
+            }
             _ => None,
         }
     }
@@ -222,7 +232,7 @@ impl Session {
     /// Bytes of that direction that need no look and may go past the ring: none while anything lies before them.
     pub fn opaque(&self, direction: Direction) -> u64 {
         match (&self.state, direction) {
-            (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) if !x.broken => x.up.opaque(&self.up),
+            (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) if !x.attempt.broken => x.up.opaque(&self.up),
             (State::StreamingBody(x) | State::Tunnelling(x), Direction::Down) => x.down.opaque(&self.down),
             _ => 0,
         }
@@ -315,10 +325,10 @@ impl Session {
         assert!(self.up.len() <= self.up.capacity() && self.down.len() <= self.down.capacity());
         match &self.state {
             State::ReadingHead(_) => assert!(self.down.is_empty(), "bytes for a client without an exchange"),
-            State::ConnectingUpstream(x) => assert!(!x.is_queued || !x.has_upstream, "in line with a connection"),
-            State::StreamingBody(x) => assert!(x.has_upstream && !x.is_queued, "streaming without a connection"),
-            State::Tunnelling(x) => assert!(x.has_upstream, "a tunnel without an upstream"),
-            State::Replying(x) => assert!(!x.has_upstream && !x.is_queued, "an answered exchange holds an upstream"),
+            State::ConnectingUpstream(x) => assert!(!x.is_queued || !x.attempt.has_upstream, "in line with a connection"),
+            State::StreamingBody(x) => assert!(x.attempt.has_upstream && !x.is_queued, "streaming without a connection"),
+            State::Tunnelling(x) => assert!(x.attempt.has_upstream, "a tunnel without an upstream"),
+            State::Replying(x) => assert!(!x.attempt.has_upstream && !x.is_queued, "an answered exchange holds an upstream"),
             State::Draining(_) | State::Closed(_) => {}
         }
     }

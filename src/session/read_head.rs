@@ -8,7 +8,8 @@ use crate::base::ring::Ring;
 use crate::config::model::{Action, Limits, NewRequests, Timeouts};
 use crate::http::fields::Field;
 use crate::http::framing::{Body, Length, Recode};
-use crate::http::request::{Request, Table};
+use crate::http::head::Table;
+use crate::http::request::Request;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
 use crate::http::{HeadLimits, Refusal};
@@ -109,9 +110,12 @@ impl Session {
         if self.up.raw() == 0 {
             return State::ReadingHead(head);
         }
-        let config = &turn.site.config;
-        head.on_bytes(turn.now.millis(), &config.timeouts);
-        let limits = request_limits(&config.limits);
+        let limits = request_limits(&turn.site.config.limits);
+        // Most heads come whole, and need no search for their end.
+        if let Some(state) = head.scan.is_fresh().then(|| self.on_head(None, &limits, turn)).flatten() {
+            return state;
+        }
+        head.on_bytes(turn.now.millis(), &turn.site.config.timeouts);
         match head.scan.find_end(self.up.raw_mut(), &limits) {
             Ok(None) => {
                 head.looked_at = self.up.raw() as u32;
@@ -123,7 +127,7 @@ impl Session {
                 self.deadlines.phase = head.deadline();
                 State::ReadingHead(head)
             }
-            Ok(Some(length)) => self.on_head(length, turn),
+            Ok(Some(length)) => self.on_head(Some(length), &limits, turn).unwrap_or(State::ReadingHead(head)),
             Err(refusal) => {
                 self.count_refused_head(turn);
                 self.refuse_head(Failure::of_request(refusal), turn)
@@ -188,33 +192,42 @@ impl Session {
         self.fail(exchange, failure, turn)
     }
 
-    fn on_head(&mut self, length: usize, turn: &mut Turn) -> State {
-        let mut exchange = Exchange::begin(turn);
-        let opened = open(&mut exchange, &self.up.raw_mut()[..length], self.client, self.port, turn);
-        if let Err(Unopened::Unreadable(refusal)) = opened {
-            exchange.put_back(turn);
-            self.count_refused_head(turn);
-            return self.refuse_head(Failure::of_request(refusal), turn);
-        }
+    /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
+    fn on_head(&mut self, length: Option<usize>, limits: &HeadLimits, turn: &mut Turn) -> Option<State> {
+        let (mut table, bytes) = (Table::default(), &*self.up.raw_mut());
+        let parsed = match length {
+            Some(length) => Request::parse(&bytes[..length], &mut table),
+            None => Request::find(bytes, limits, &mut table)?,
+        };
+        let request = match parsed {
+            Ok(request) => request,
+            Err(refusal) => {
+                self.count_refused_head(turn);
+                return Some(self.refuse_head(Failure::of_request(refusal), turn));
+            }
+        };
         if !turn.is_admin {
             turn.stats.requests.add(1);
         }
+        let mut exchange = Exchange::begin(turn);
+        let opened = open(&mut exchange, &request, self.client, self.port, turn);
+        let length = request.fields.head().len();
         self.up.skip(length);
         self.shrink(turn);
         self.deadlines.clear();
         self.deadlines.total = after(turn.now.millis(), exchange.timeouts.total_ms);
         // A body that came with the head is looked at first: if it is whole, the connection outlives a refusal.
         let scanned = self.scan_body(&mut exchange);
-        if let Err(Unopened::Refused(failure)) = opened {
-            return self.fail(exchange, failure, turn);
+        if let Err(failure) = opened {
+            return Some(self.fail(exchange, failure, turn));
         }
         if let Err(refusal) = scanned {
-            return self.fail(exchange, Failure::of_request(refusal), turn);
+            return Some(self.fail(exchange, Failure::of_request(refusal), turn));
         }
-        match exchange.maker {
+        Some(match exchange.maker {
             Maker::Upstream => self.connect(exchange, turn),
             _ => self.reply_once_read(exchange, turn),
-        }
+        })
     }
 
     /// The large ring of a large head goes as soon as what follows fits an ordinary one.
@@ -225,30 +238,20 @@ impl Session {
     }
 }
 
-/// Why a head opened no exchange.
-enum Unopened {
-    /// It cannot be read, nor what follows it.
-    Unreadable(Refusal),
-    /// It was understood, and what follows it can be told apart.
-    Refused(Failure),
-}
-
-/// Reads a whole head, and decides who answers.
-fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, turn: &Turn) -> Result<(), Unopened> {
-    let mut table = Table::default();
-    let request = Request::parse(head, &mut table).map_err(Unopened::Unreadable)?;
-    let refuse = |reason, detail: &'static str| Err(Unopened::Refused(Failure::new(reason, detail)));
-    exchange.describe(&request, turn.journal.is_on());
+/// Decides who answers. A request that fails here was understood, and what follows it can be told apart.
+fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, port: u16, turn: &Turn) -> Result<(), Failure> {
+    let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
+    exchange.describe(request, turn.journal.is_on());
     let ip = client.ip().to_canonical();
     let is_trusted = turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
     if is_trusted {
-        request.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
+        request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
     }
-    exchange.bytes_in = head.len() as u64;
+    exchange.bytes_in = request.fields.head().len() as u64;
     exchange.up.body = Body::new(request.length, Recode::Same);
-    exchange.awaits_continue = request.expects_continue && request.length != Length::Empty;
+    exchange.asked.awaits_continue = request.expects_continue && request.length != Length::Empty;
     if turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0 {
-        exchange.fate = Fate::Closed;
+        exchange.outcome.fate = Fate::Closed;
     }
     if turn.is_admin {
         return match admin::find(request.method, request.path) {
@@ -269,7 +272,7 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
     if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
-        return Err(Unopened::Refused(Failure::of_request(Refusal::BodyTooLarge)));
+        return Err(Failure::of_request(Refusal::BodyTooLarge));
     }
     match decision.action {
         // It is for whoever gets it last: us (RFC 9110 7.6.2).
@@ -280,21 +283,17 @@ fn open(exchange: &mut Exchange, head: &[u8], client: SocketAddr, port: u16, tur
             }
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
-            exchange.needs_host = request.authority.is_empty();
-            exchange.wants_upgrade = request.upgrade.is_some();
-            let trace_id = exchange.trace_id;
+            exchange.asked.needs_host = request.authority.is_empty();
+            exchange.asked.wants_upgrade = request.upgrade.is_some();
+            let forward = Forward { client: client.ip(), scheme: "http", trace_id: exchange.trace_id.as_bytes(), is_trusted };
             exchange.up.open_head();
-            write::request_head(
-                &mut exchange.up.block,
-                &request,
-                Forward { client: client.ip(), scheme: "http", trace_id: trace_id.as_str(), is_trusted },
-            );
+            write::request_head(&mut exchange.up.block, request, forward);
             exchange.up.close_head(0);
         }
         Some(Action::Echo { name }) => {
             exchange.maker = Maker::Echo;
             exchange.content_status = 200;
-            echo::begin(&mut exchange.content, name, head);
+            echo::begin(&mut exchange.content, name, request.fields.head());
         }
         Some(Action::Respond { status, body }) => {
             exchange.content_status = *status;

@@ -1,7 +1,7 @@
 //! Answers made here, and the end of every answer: what was promised to the client about its connection is kept.
 
 use super::deadlines::{Due, after};
-use super::exchange::{Exchange, Fate, Maker};
+use super::exchange::{Asked, Exchange, Fate, Maker};
 use super::failure::Failure;
 use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::admin::Rendered;
@@ -25,10 +25,10 @@ impl Session {
             }
             return self.reply(x, turn);
         }
-        if std::mem::take(&mut x.awaits_continue) {
+        if std::mem::take(&mut x.asked.awaits_continue) {
             x.down.open_head();
             x.down.block.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if !x.is_admin {
+            if !x.asked.is_admin {
                 turn.stats.responses[0].add(1);
             }
             x.down.close_head(0);
@@ -37,7 +37,7 @@ impl Session {
     }
 
     pub(super) fn on_rendered(&mut self, mut x: Box<Exchange>, page: Rendered, turn: &mut Turn) -> State {
-        if x.is_whole {
+        if x.outcome.is_whole {
             return State::Replying(x);
         }
         x.content = page.content;
@@ -50,16 +50,16 @@ impl Session {
             let content = x.up.body.content();
             echo::end(&mut x.content, content);
         }
-        let Exchange { content_status: status, content_type, minor, to_head, .. } = *x;
+        let Exchange { content_status: status, content_type, asked: Asked { minor, to_head, .. }, .. } = *x;
         let content = std::mem::take(&mut x.content);
         x.write_answer(turn, |out, frame| {
             Answer { status, content_type, minor, to_head, ..frame }.write(out, "", &content);
             if to_head || matches!(status, 204 | 304) { 0 } else { content.len() }
         });
         x.content = content;
-        x.status = status;
+        x.outcome.status = status;
         x.settle(turn);
-        x.is_whole = true;
+        x.outcome.is_whole = true;
         self.after_reply(x, turn)
     }
 
@@ -71,17 +71,17 @@ impl Session {
         x.report(&detail, reason);
         self.let_go(&mut x, turn);
         self.deadlines.clear();
-        x.error = Some(reason);
-        x.is_whole = true;
-        if reason == Reason::ClientWriteTimeout && !x.has_begun() && !x.settled {
+        x.outcome.error = Some(reason);
+        x.outcome.is_whole = true;
+        if reason == Reason::ClientWriteTimeout && !x.has_begun() && !x.outcome.settled {
             // It takes nothing: a page would wait where something waits already.
-            x.status = reason.status();
+            x.outcome.status = reason.status();
             return self.finish(x, turn, State::Closed(Ending::Reset));
         }
         // What was counted stands, even where nothing of it went out yet.
-        if x.has_begun() || x.settled {
+        if x.has_begun() || x.outcome.settled {
             x.settle(turn);
-            x.fate = if x.ends_with_close { Fate::Reset } else { Fate::Cut };
+            x.outcome.fate = if x.outcome.ends_with_close { Fate::Reset } else { Fate::Cut };
             // A client that does not take what is there will not take it now; otherwise it gets what came.
             if matches!(reason.timeout(), Some(TimeoutKind::Client | TimeoutKind::Total)) {
                 return self.finish(x, turn, State::Closed(Ending::Reset));
@@ -90,22 +90,22 @@ impl Session {
             x.down.body = Body::default();
             return self.after_reply(x, turn);
         }
-        if x.status != 0 {
+        if x.outcome.status != 0 {
             x.down.retract(&mut self.down);
         } else {
             x.down.drop_body(&mut self.down);
         }
         if !x.up.is_complete() || turn.is_leaving {
-            x.fate = Fate::Closed;
+            x.outcome.fate = Fate::Closed;
         }
         self.up.drop_checked();
-        let json = x.wants_json;
+        let json = x.asked.wants_json;
         x.write_answer(turn, |out, frame| {
             let before = out.len();
             Page { reason, detail: &detail, json }.write(out, frame);
             if frame.to_head { 0 } else { content_length(&out[before..]) }
         });
-        x.status = reason.status();
+        x.outcome.status = reason.status();
         x.settle(turn);
         self.after_reply(x, turn)
     }
@@ -114,26 +114,26 @@ impl Session {
     pub(super) fn abort(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.let_go(&mut x, turn);
         // Who has the whole answer, and leaves only the rest of the request undone, got what it came for.
-        let is_served = x.is_whole && x.down.is_flushed(&self.down);
-        if x.error.is_none() && !is_served {
+        let is_served = x.outcome.is_whole && x.down.is_flushed(&self.down);
+        if x.outcome.error.is_none() && !is_served {
             x.count_failure(Reason::ClientAborted, false, turn);
-            x.error = Some(Reason::ClientAborted);
-            x.status = Reason::ClientAborted.status();
+            x.outcome.error = Some(Reason::ClientAborted);
+            x.outcome.status = Reason::ClientAborted.status();
         }
         self.finish(x, turn, State::Closed(Ending::Plain))
     }
 
     /// The time to finish is over. What has begun is cut at once; what has not gets its answer with the next write, or never.
     pub(super) fn on_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        if x.is_whole && x.down.is_flushed(&self.down) {
+        if x.outcome.is_whole && x.down.is_flushed(&self.down) {
             return self.finish(x, turn, State::Closed(Ending::Plain));
         }
-        if !x.is_whole && !x.has_begun() {
+        if !x.outcome.is_whole && !x.has_begun() {
             return self.fail(x, Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), turn);
         }
-        if x.error.is_none() {
+        if x.outcome.error.is_none() {
             x.count_failure(Reason::Draining, false, turn);
-            x.error = Some(Reason::Draining);
+            x.outcome.error = Some(Reason::Draining);
         }
         x.settle(turn);
         self.let_go(&mut x, turn);
@@ -145,27 +145,27 @@ impl Session {
         let scanned = self.scan_body(&mut x);
         self.up.drop_checked();
         match scanned {
-            Err(refusal) if !x.is_whole => self.fail(x, Failure::of_request(refusal), turn),
+            Err(refusal) if !x.outcome.is_whole => self.fail(x, Failure::of_request(refusal), turn),
             Err(_) => {
                 // The answer stands; what follows cannot be told apart any more.
                 self.up.clear();
                 x.up.body = Body::new(Length::UntilClose, Recode::Same);
-                x.fate = Fate::Closed;
+                x.outcome.fate = Fate::Closed;
                 self.after_reply(x, turn)
             }
-            Ok(()) if x.is_whole => self.after_reply(x, turn),
+            Ok(()) if x.outcome.is_whole => self.after_reply(x, turn),
             Ok(()) => self.reply_once_read(x, turn),
         }
     }
 
     pub(super) fn on_reply_fin(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        if !x.is_whole {
+        if !x.outcome.is_whole {
             return self.on_body_fin(x, turn);
         }
         x.up.body = Body::default();
-        x.is_last = true;
-        if x.fate == Fate::Kept {
-            x.fate = Fate::Closed;
+        x.asked.is_last = true;
+        if x.outcome.fate == Fate::Kept {
+            x.outcome.fate = Fate::Closed;
         }
         self.up.clear();
         self.after_reply(x, turn)
@@ -186,11 +186,11 @@ impl Session {
 
     /// The answer may be out: then the connection goes the way that was promised.
     pub(super) fn after_reply(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        if !x.is_whole || !x.down.is_flushed(&self.down) {
+        if !x.outcome.is_whole || !x.down.is_flushed(&self.down) {
             return State::Replying(x);
         }
         let request_is_read = x.up.is_complete();
-        match x.fate {
+        match x.outcome.fate {
             Fate::Kept if request_is_read => {
                 let next = self.await_head(turn);
                 self.finish(x, turn, next)
@@ -203,7 +203,7 @@ impl Session {
                 State::Replying(x)
             }
             // Who did not ask for the close may have sent the next request already.
-            Fate::Closed if request_is_read && x.is_last && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
+            Fate::Closed if request_is_read && x.asked.is_last && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
             Fate::Closed => {
                 let next = self.linger(Why::Answered, turn);
                 self.finish(x, turn, next)
@@ -237,7 +237,7 @@ impl Session {
         let Some(due) = self.deadlines.due(turn.now.millis()) else { return back(x) };
         match due {
             Due::Phase if x.is_queued => self.fail_full(x, turn),
-            Due::Phase if x.has_upstream => self.fail_upstream(x, Reason::ConnectionTimeout, turn),
+            Due::Phase if x.attempt.has_upstream => self.fail_upstream(x, Reason::ConnectionTimeout, turn),
             Due::Phase => self.finish(x, turn, State::Closed(Ending::Plain)),
             Due::Read => self.fail_upstream(x, Reason::ReadTimeout, turn),
             Due::Write => self.fail_upstream(x, Reason::WriteTimeout, turn),
@@ -259,7 +259,7 @@ impl Session {
             turn.stats.queued_requests.sub(1);
             turn.effects.push(Effect::LeaveQueue);
         }
-        if std::mem::take(&mut x.has_upstream) {
+        if std::mem::take(&mut x.attempt.has_upstream) {
             turn.effects.push(Effect::Release { keep: false });
         }
     }
@@ -267,7 +267,7 @@ impl Session {
     /// Logs the exchange and gives it back.
     pub(super) fn finish(&mut self, x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
         self.down.clear();
-        if !x.is_admin && turn.journal.is_on() {
+        if !x.asked.is_admin && turn.journal.is_on() {
             turn.journal.line(&x.record(self.client, turn));
         }
         x.put_back(turn);
@@ -278,8 +278,8 @@ impl Session {
 impl Exchange {
     /// Counts the final response, once.
     pub(super) fn settle(&mut self, turn: &Turn) {
-        if !std::mem::replace(&mut self.settled, true) && !self.is_admin {
-            let class = usize::from(self.status / 100).clamp(1, 5) - 1;
+        if !std::mem::replace(&mut self.outcome.settled, true) && !self.asked.is_admin {
+            let class = usize::from(self.outcome.status / 100).clamp(1, 5) - 1;
             turn.stats.responses[class].add(1);
             turn.stats.duration.observe(turn.now.micros.saturating_sub(self.started));
         }
@@ -287,7 +287,7 @@ impl Exchange {
 
     /// The total time may run out while the client is slow: that is no fault of the upstream.
     pub(super) fn count_failure(&self, reason: Reason, upstream_is_late: bool, turn: &Turn) {
-        if self.is_admin {
+        if self.asked.is_admin {
             return;
         }
         turn.stats.errors[reason].add(1);
@@ -312,16 +312,15 @@ impl Exchange {
 
     /// Appends an answer made here to the block; `write` returns how many bytes of it are content.
     fn write_answer(&mut self, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>, Answer) -> usize) {
-        self.final_at = self.down.open_head();
-        let trace_id = self.trace_id;
+        self.outcome.final_at = self.down.open_head();
         let frame = Answer {
             status: 0,
             content_type: "",
-            minor: self.minor,
-            persists: self.fate == Fate::Kept,
-            to_head: self.to_head,
+            minor: self.asked.minor,
+            persists: self.outcome.fate == Fate::Kept,
+            to_head: self.asked.to_head,
             date: turn.date.at(turn.now.wall_ms),
-            trace_id: trace_id.as_str(),
+            trace_id: self.trace_id.as_str(),
         };
         let content = write(&mut self.down.block, frame);
         self.down.close_head(content);

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::read_head::request_limits;
 use super::{Effect, Session, State, Turn};
 use crate::http::framing::{Body, Length, Recode};
-use crate::http::request::Table;
+use crate::http::head::Table;
 use crate::http::response::Response;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Reply};
@@ -34,11 +34,11 @@ impl Session {
 
     pub(super) fn on_body_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
         self.deadlines.client_body = 0;
-        x.awaits_continue = false;
+        x.asked.awaits_continue = false;
         if let Err(refusal) = self.scan_body(&mut x) {
             return self.fail(x, Failure::of_request(refusal), turn);
         }
-        if x.broken {
+        if x.attempt.broken {
             self.up.drop_checked();
         }
         back(x)
@@ -53,8 +53,8 @@ impl Session {
         self.on_request_progress(&mut x, n, turn);
         // What cannot be sent twice need not be kept, nor what fills the ring: the body must go on.
         let is_full = self.up.room() == 0 && self.up.ready() == 0;
-        if !x.is_idempotent || x.answered || is_full {
-            x.replayable &= x.is_idempotent && self.up.kept() == 0;
+        if !x.asked.is_idempotent || x.attempt.answered || is_full {
+            x.replayable &= x.asked.is_idempotent && self.up.kept() == 0;
             self.up.release();
         }
         State::StreamingBody(x)
@@ -62,19 +62,19 @@ impl Session {
 
     fn on_request_progress(&mut self, x: &mut Exchange, n: usize, turn: &Turn) {
         (self.deadlines.write, self.deadlines.read) = (0, 0);
-        x.taken += n as u64;
-        x.sent_at = turn.now.micros;
+        x.attempt.taken += n as u64;
+        x.attempt.sent_at = turn.now.micros;
     }
 
     pub(super) fn on_upstream_broken(&mut self, mut x: Box<Exchange>) -> State {
-        x.broken = true;
+        x.attempt.broken = true;
         State::StreamingBody(x)
     }
 
     pub(super) fn on_upstream_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.deadlines.read = 0;
-        if !x.answered {
-            x.answered = true;
+        if !x.attempt.answered {
+            x.attempt.answered = true;
             x.replayable = false;
             self.up.release();
         }
@@ -82,18 +82,18 @@ impl Session {
     }
 
     pub(super) fn on_upstream_fin(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        x.upstream_fin = true;
-        if x.status == 0 { self.on_no_answer(x, turn) } else { self.take_answer(x, turn) }
+        x.attempt.upstream_fin = true;
+        if x.outcome.status == 0 { self.on_no_answer(x, turn) } else { self.take_answer(x, turn) }
     }
 
     pub(super) fn on_upstream_gone(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        if x.status == 0 { self.on_no_answer(x, turn) } else { self.fail_upstream(x, Reason::ResponseIncomplete, turn) }
+        if x.outcome.status == 0 { self.on_no_answer(x, turn) } else { self.fail_upstream(x, Reason::ResponseIncomplete, turn) }
     }
 
     /// The upstream closed before its answer's head was whole.
     fn on_no_answer(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        let is_stale = x.reused && !x.answered && !x.replaced;
-        if is_stale && (x.taken == 0 || (x.is_idempotent && x.replayable)) {
+        let is_stale = x.attempt.reused && !x.attempt.answered && !x.attempt.replaced;
+        if is_stale && (x.attempt.taken == 0 || (x.asked.is_idempotent && x.replayable)) {
             return self.replace_stale(x, turn);
         }
         let reason = if self.down.raw() > 0 { Reason::ResponseIncomplete } else { Reason::ConnectionTerminated };
@@ -103,93 +103,57 @@ impl Session {
     /// Looks at the answer's new bytes: heads until the final one, then the body.
     fn take_answer(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         let limits = response_limits(&x);
-        while x.status == 0 {
-            let taken = match x.scan.find_end(self.down.raw_mut(), &limits) {
-                Ok(Some(length)) => self.on_response_head(&mut x, length, turn),
-                Ok(None) => {
-                    if self.down.is_attached() && self.down.room() == 0 {
-                        let small = self.down.move_to(vec![0; limits.total].into_boxed_slice());
-                        turn.buffers.give_back(small);
+        while x.outcome.status == 0 {
+            // Most heads come whole, and need no search for their end.
+            let taken = match x.attempt.scan.is_fresh().then(|| self.on_response_head(&mut x, None, turn)).flatten() {
+                Some(taken) => taken,
+                None => match x.attempt.scan.find_end(self.down.raw_mut(), &limits) {
+                    Ok(Some(length)) => self.on_response_head(&mut x, Some(length), turn).unwrap_or(Ok(())),
+                    Ok(None) => {
+                        if self.down.is_attached() && self.down.room() == 0 {
+                            let small = self.down.move_to(vec![0; limits.total].into_boxed_slice());
+                            turn.buffers.give_back(small);
+                        }
+                        return State::StreamingBody(x);
                     }
-                    return State::StreamingBody(x);
-                }
-                Err(refusal) => Err(refusal),
+                    Err(refusal) => Err(refusal),
+                },
             };
             if let Err(refusal) = taken {
                 return self.fail_response(x, refusal, turn);
             }
         }
-        if x.status == 101 {
+        if x.outcome.status == 101 {
             return self.open_tunnel(x, turn);
         }
         if let Err(refusal) = x.down.scan(&mut self.down, &limits) {
             return self.fail_response(x, refusal, turn);
         }
-        if x.upstream_fin && !x.down.is_complete() && self.down.raw() == 0 && !x.down.close(&self.down) {
+        if x.attempt.upstream_fin && !x.down.is_complete() && self.down.raw() == 0 && !x.down.close(&self.down) {
             return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
         }
-        if x.upstream_fin && !x.down.is_complete() && !x.down.body.is_enchunked() {
+        if x.attempt.upstream_fin && !x.down.is_complete() && !x.down.body.is_enchunked() {
             // Bytes of framing that can no longer become whole.
             return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
         }
         if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
     }
 
-    fn on_response_head(&mut self, x: &mut Exchange, length: usize, turn: &mut Turn) -> Result<(), Refusal> {
-        let mut table = Table::default();
-        let response = Response::parse(&self.down.raw_mut()[..length], x.to_head, &mut table)?;
-        let trace_id = x.trace_id;
-        let date = turn.date.at(turn.now.wall_ms);
-        let reply = |recode, persists| Reply { minor: x.minor, persists, recode, date, trace_id: trace_id.as_str() };
-        if response.status == 101 && !x.wants_upgrade {
-            return Err(Refusal::Malformed("it switched protocols unasked"));
-        }
-        if response.status == 101 && !write::asked_for(&x.up.block, &response) {
-            return Err(Refusal::Upgrade);
-        }
-        if response.is_interim() {
-            x.interims += 1;
-            if x.interims > MAX_INTERIMS {
-                return Err(Refusal::Malformed("it sent too many interim responses"));
-            }
-            if x.minor == 1 {
-                turn.stats.responses[0].add(1);
-                let reply = reply(Recode::Same, true);
-                x.down.open_head();
-                write::response_head(&mut x.down.block, &response, reply);
-                x.down.close_head(0);
-            }
-            x.awaits_continue &= response.status != 100;
-        } else {
-            let recode = match (x.minor, response.length) {
-                (0, Length::Chunked) => Recode::Dechunk,
-                (1, Length::UntilClose) => Recode::Enchunk,
-                _ => Recode::Same,
-            };
-            x.ends_with_close = x.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
-            if x.ends_with_close || turn.is_leaving {
-                x.fate = Fate::Closed;
-            }
-            let reply = reply(recode, x.fate == Fate::Kept);
-            x.final_at = x.down.open_head();
-            write::response_head(&mut x.down.block, &response, reply);
-            x.down.close_head(0);
-            x.status = response.status;
-            x.keep_upstream = response.connection.persists(response.minor) && response.length != Length::UntilClose;
-            x.down.body = Body::new(response.length, recode);
-            let micros = turn.now.micros.saturating_sub(x.sent_at);
-            x.upstream_micros = Some(micros);
-            x.server().into_iter().for_each(|server| server.cells[turn.worker].duration.observe(micros));
-        }
-        x.scan = HeadScan::default();
-        self.down.skip(length);
-        Ok(())
+    /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
+    fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<(), Refusal>> {
+        let (mut table, bytes) = (Table::default(), self.down.raw_mut());
+        let parsed = match length {
+            Some(length) => Response::parse(&bytes[..length], x.asked.to_head, &mut table),
+            None => Response::find(bytes, x.asked.to_head, &response_limits(x), &mut table)?,
+        };
+        let taken = parsed.and_then(|response| take_head(x, &response, turn));
+        Some(taken.map(|length| self.down.skip(length)))
     }
 
     /// The last byte of the answer is here. Everything is settled before the client can see that byte.
     fn on_answer_whole(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
-        let request_is_out = x.up.is_complete() && !x.broken && x.up.is_flushed(&self.up);
+        let request_is_out = x.up.is_complete() && !x.attempt.broken && x.up.is_flushed(&self.up);
         let is_exact = self.down.raw() == 0;
         self.down.drop_raw();
         if request_is_out {
@@ -198,10 +162,10 @@ impl Session {
             // The rest of the request has no reader any more.
             self.up.drop_checked();
         }
-        let keep = x.keep_upstream && request_is_out && is_exact && !x.upstream_fin;
+        let keep = x.attempt.keep_upstream && request_is_out && is_exact && !x.attempt.upstream_fin;
         turn.effects.push(Effect::Release { keep });
-        x.has_upstream = false;
-        x.is_whole = true;
+        x.attempt.has_upstream = false;
+        x.outcome.is_whole = true;
         (self.deadlines.read, self.deadlines.write) = (0, 0);
         self.after_reply(x, turn)
     }
@@ -211,14 +175,18 @@ impl Session {
         x.down.took(n, &mut self.down);
         self.down.release();
         // An enchunked body is framed run by run: the next run may lie there already.
-        if x.status != 0 && (self.down.raw() > 0 || x.upstream_fin) { self.take_answer(x, turn) } else { State::StreamingBody(x) }
+        if x.outcome.status != 0 && (self.down.raw() > 0 || x.attempt.upstream_fin) {
+            self.take_answer(x, turn)
+        } else {
+            State::StreamingBody(x)
+        }
     }
 
     pub(super) fn on_moved(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {
         match direction {
             Direction::Up => {
                 self.deadlines.client_body = 0;
-                x.awaits_continue = false;
+                x.asked.awaits_continue = false;
                 // They go past the ring, which cannot keep them for another attempt.
                 x.replayable = false;
                 x.bytes_in += n as u64;
@@ -262,4 +230,62 @@ impl Session {
 fn response_limits(x: &Exchange) -> HeadLimits {
     let limits = request_limits(&x.site.config.limits);
     HeadLimits { first_line: limits.line, ..limits }
+}
+
+/// Passes a response's head on; returns its length.
+fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<usize, Refusal> {
+    if response.status == 101 && !x.asked.wants_upgrade {
+        return Err(Refusal::Malformed("it switched protocols unasked"));
+    }
+    if response.status == 101 && !write::asked_for(&x.up.block, response) {
+        return Err(Refusal::Upgrade);
+    }
+    if response.is_interim() {
+        take_interim(x, response, turn)?
+    } else {
+        take_final(x, response, turn)
+    }
+    x.attempt.scan = HeadScan::default();
+    Ok(response.fields.head().len())
+}
+
+fn take_interim(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(), Refusal> {
+    x.attempt.interims += 1;
+    if x.attempt.interims > MAX_INTERIMS {
+        return Err(Refusal::Malformed("it sent too many interim responses"));
+    }
+    if x.asked.minor == 1 {
+        turn.stats.responses[0].add(1);
+        pass_head(x, response, Recode::Same, true, turn);
+    }
+    x.asked.awaits_continue &= response.status != 100;
+    Ok(())
+}
+
+fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
+    let recode = match (x.asked.minor, response.length) {
+        (0, Length::Chunked) => Recode::Dechunk,
+        (1, Length::UntilClose) => Recode::Enchunk,
+        _ => Recode::Same,
+    };
+    x.outcome.ends_with_close = x.asked.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
+    if x.outcome.ends_with_close || turn.is_leaving {
+        x.outcome.fate = Fate::Closed;
+    }
+    x.outcome.final_at = pass_head(x, response, recode, x.outcome.fate == Fate::Kept, turn);
+    x.outcome.status = response.status;
+    x.attempt.keep_upstream = response.connection.persists(response.minor) && response.length != Length::UntilClose;
+    x.down.body = Body::new(response.length, recode);
+    let micros = turn.now.micros.saturating_sub(x.attempt.sent_at);
+    x.attempt.upstream_micros = Some(micros);
+    x.server().into_iter().for_each(|server| server.cells[turn.worker].duration.observe(micros));
+}
+
+/// Writes a head for the client; returns how many bytes are sent before it.
+fn pass_head(x: &mut Exchange, response: &Response, recode: Recode, persists: bool, turn: &mut Turn) -> u64 {
+    let reply = Reply { minor: x.asked.minor, persists, recode, date: turn.date.at(turn.now.wall_ms), trace_id: x.trace_id.as_bytes() };
+    let at = x.down.open_head();
+    write::response_head(&mut x.down.block, response, reply);
+    x.down.close_head(0);
+    at
 }

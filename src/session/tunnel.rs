@@ -16,7 +16,7 @@ impl Session {
     /// The upstream has switched: what came with either head goes first.
     pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
-        x.is_whole = true;
+        x.outcome.is_whole = true;
         self.deadlines.clear();
         x.up.body = Body::new(Length::UntilClose, Recode::Same);
         x.down.body = Body::new(Length::UntilClose, Recode::Same);
@@ -80,7 +80,7 @@ impl Session {
 
     /// The upstream takes no more bytes; what it has said still goes to the client, and what it still says, if it may.
     pub(super) fn on_tunnel_broken(&mut self, mut x: Box<Exchange>, may_say_more: bool, turn: &mut Turn) -> State {
-        x.broken = true;
+        x.attempt.broken = true;
         x.up.drop_body(&mut self.up);
         if !may_say_more {
             x.down.close(&self.down);
@@ -90,7 +90,7 @@ impl Session {
 
     pub(super) fn on_tunnel_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.count_failure(Reason::Draining, false, turn);
-        x.error = Some(Reason::Draining);
+        x.outcome.error = Some(Reason::Draining);
         self.end_tunnel(x, Ending::Plain, turn)
     }
 
@@ -104,9 +104,9 @@ impl Session {
     /// Something moved: the idle wait starts anew, a close that is due passes on, and after both the tunnel ends.
     fn on_tunnel_progress(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.deadlines.phase = after(turn.now.millis(), x.timeouts.tunnel_idle_ms);
-        let up_is_done = x.broken || (x.up.is_complete() && x.up.is_flushed(&self.up));
+        let up_is_done = x.attempt.broken || (x.up.is_complete() && x.up.is_flushed(&self.up));
         let down_is_done = x.down.is_complete() && x.down.is_flushed(&self.down);
-        if up_is_done && down_is_done && x.broken {
+        if up_is_done && down_is_done && x.attempt.broken {
             // The client may still be sending: a close at once would be a reset, and take with it what it has not read yet.
             self.let_go(&mut x, turn);
             let next = self.linger(Why::Answered, turn);

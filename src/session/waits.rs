@@ -8,7 +8,7 @@ impl Session {
     pub(super) fn update_waits(&mut self, turn: &Turn) {
         let now = turn.now.millis();
         let (x, to_upstream) = match &self.state {
-            State::StreamingBody(x) => (x, !x.broken && x.up.pending(&self.up) > 0),
+            State::StreamingBody(x) => (x, !x.attempt.broken && x.up.pending(&self.up) > 0),
             State::Replying(x) => (x, false),
             // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
             _ => {
@@ -22,7 +22,7 @@ impl Session {
         let upstream_owes = upstream_owes(x);
         let timeouts = &x.timeouts;
         let deadlines = &mut self.deadlines;
-        keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream && !x.broken, now, timeouts.client_body_ms);
+        keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream && !x.attempt.broken, now, timeouts.client_body_ms);
         keep_waiting(&mut deadlines.client_write, to_client, now, timeouts.client_write_ms);
         keep_waiting(&mut deadlines.write, to_upstream, now, timeouts.write_ms);
         keep_waiting(&mut deadlines.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
@@ -36,10 +36,10 @@ impl Session {
 
 /// The client has more of the request to send.
 fn client_owes(x: &Exchange) -> bool {
-    !x.up.is_complete() && !x.is_whole && !x.awaits_continue
+    !x.up.is_complete() && !x.outcome.is_whole && !x.asked.awaits_continue
 }
 
 /// The upstream has more of the answer to send, and is not waiting for the request.
 fn upstream_owes(x: &Exchange) -> bool {
-    x.has_upstream && !x.upstream_fin && (!client_owes(x) || x.broken)
+    x.attempt.has_upstream && !x.attempt.upstream_fin && (!client_owes(x) || x.attempt.broken)
 }

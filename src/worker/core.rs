@@ -82,6 +82,8 @@ pub struct Upstream<S> {
     /// Addresses that are still to be tried, while it is being made.
     pub(super) dialing: Option<super::dial::Dialing>,
     pub(super) keepalive_ms: u32,
+    /// Until then it may idle (milliseconds). The timer may be set for earlier: it is left alone while the connection is busy.
+    pub(super) idle_until: u64,
     pub(super) is_closing: bool,
 }
 
@@ -209,18 +211,6 @@ impl<N: Net, J: Journal> Core<N, J> {
             client.link.on_edge(edge);
             self.enqueue(key);
         }
-    }
-
-    /// Pumps whoever is ready, those included that become so meanwhile, but nobody twice.
-    pub fn pump_ready(&mut self) {
-        for _ in 0..self.ready.len() {
-            let Some(key) = self.ready.pop_front() else { break };
-            if let Some(client) = self.clients.get_mut(key) {
-                client.is_queued = false;
-                self.pump(key);
-            }
-        }
-        self.admit_waiting();
     }
 
     /// Whether something is to be done before the next sleep.

@@ -7,6 +7,7 @@ use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event, Journal};
+use crate::upstream::idle::Idle;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
@@ -115,28 +116,30 @@ impl<N: Net, J: Journal> Core<N, J> {
     }
 
     fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
+        if reuse && self.reuse(key, server) {
+            return Some(Event::UpstreamConnected { reused: true });
+        }
         let exchange = self.clients[key].session.exchange()?;
         let (pool, timeouts) = (exchange.pool().clone(), &exchange.timeouts);
         let (connect_ms, keepalive_ms) = (timeouts.connect_ms, timeouts.upstream_keepalive_ms);
         let server = pool.servers[server].clone();
-        if reuse {
-            let reserved = self.clients[key].upstream;
-            let Some(upstream) = reserved.or_else(|| self.take_idle(&server)) else {
-                // It went between the pick and now: like any other full upstream.
-                return self.connect_fresh(key, pool, server, connect_ms, keepalive_ms);
-            };
-            self.upstreams[upstream].owner = Some(key);
-            self.clients[key].upstream = Some(upstream);
-            return Some(Event::UpstreamConnected { reused: true });
+        // An idle connection that went between the pick and now: like any other full upstream.
+        if reuse && !server.places.try_enter(self.site.config.limits.max_conns_per_upstream) {
+            return Some(Event::NoDescriptor);
         }
         self.dial(key, pool, server, connect_ms, keepalive_ms)
     }
 
-    fn connect_fresh(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
-        if !server.places.try_enter(self.site.config.limits.max_conns_per_upstream) {
-            return Some(Event::NoDescriptor);
-        }
-        self.dial(key, pool, server, connect_ms, keepalive_ms)
+    /// Takes the connection that is reserved for the client, or an idle one. No shared count is touched: every request comes
+    /// through here.
+    fn reuse(&mut self, key: usize, server: usize) -> bool {
+        let client = &mut self.clients[key];
+        let Some(pool) = client.session.pool() else { return false };
+        let reserved = client.upstream;
+        let Some(upstream) = reserved.or_else(|| take_idle(&mut self.idle, &pool.servers[server], self.worker)) else { return false };
+        client.upstream = Some(upstream);
+        self.upstreams[upstream].owner = Some(key);
+        true
     }
 
     /// Replaces a stale connection: the place stays taken, the socket goes first.
@@ -163,7 +166,8 @@ impl<N: Net, J: Journal> Core<N, J> {
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline };
         let cell = &server.cells[self.worker];
         cell.active.add(1);
-        let upstream = Upstream { link: None, pool, server, owner: Some(key), dialing: Some(dialing), keepalive_ms, is_closing: false };
+        let upstream =
+            Upstream { link: None, pool, server, owner: Some(key), dialing: Some(dialing), keepalive_ms, idle_until: 0, is_closing: false };
         let upstream = self.upstreams.insert(upstream);
         self.clients[key].upstream = Some(upstream);
         match self.dial_next(upstream) {
@@ -295,49 +299,59 @@ impl<N: Net, J: Journal> Core<N, J> {
         let Some(upstream) = self.upstreams.get(key).filter(|upstream| !upstream.is_closing) else { return };
         if upstream.dialing.is_some() {
             self.on_address_failed(key, Reason::ConnectionTimeout);
-        } else if upstream.owner.is_none() {
+        } else if upstream.owner.is_none() && upstream.idle_until <= self.now.millis() {
             self.close_upstream(key);
+        } else if upstream.owner.is_none() {
+            self.wheel.set(upstream_timer(key), upstream.idle_until);
         }
     }
 
     /// The exchange is done with its connection.
     pub(super) fn release(&mut self, key: usize, keep: bool) {
+        self.upstreams[key].owner = None;
+        if !keep || !self.may_idle(key) {
+            return self.close_upstream(key);
+        }
+        if !self.upstreams[key].pool.line.is_empty() {
+            return self.offer(key);
+        }
         let upstream = &mut self.upstreams[key];
-        upstream.owner = None;
-        let (server, pool) = (upstream.server.clone(), upstream.pool.clone());
-        let has_room = self.idle.count(server.slot) < self.site.config.limits.upstream_idle_conns;
-        let may_stay = keep && upstream.keepalive_ms > 0 && !self.is_draining && !server.is_retired();
-        // Those who wait in the line of a former pool need the place: they know the server by another number.
-        let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
-        if !may_stay || is_wanted || !self.is_quiet(key) {
+        if self.idle.count(upstream.server.slot) >= self.site.config.limits.upstream_idle_conns {
             return self.close_upstream(key);
         }
-        if !pool.line.is_empty() {
-            let worker = self.worker;
-            let first = pool.line.call(|ticket| (ticket.worker == worker).then_some(()));
-            let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, &server));
-            match (first, index) {
-                (Some((ticket, ())), Some(index)) => {
-                    return self.admitted.push_back(Admission { pool, server: index, ticket, reuse: Some(key) });
-                }
-                // The first in line is another worker's: it needs the place, and cannot have the connection.
-                _ => return self.close_upstream(key),
-            }
-        }
-        if !has_room {
-            return self.close_upstream(key);
-        }
-        let cell = &server.cells[self.worker];
+        let cell = &upstream.server.cells[self.worker];
         cell.active.sub(1);
         cell.idle.add(1);
-        self.idle.park(server.slot, key);
+        self.idle.park(upstream.server.slot, key);
         // Who came into the line meanwhile may have seen no idle connection.
         fence(SeqCst);
-        if !pool.line.is_empty() {
+        if !upstream.pool.line.is_empty() {
             return self.close_upstream(key);
         }
-        let deadline = self.now.millis() + u64::from(self.upstreams[key].keepalive_ms);
-        self.wheel.set(upstream_timer(key), deadline);
+        upstream.idle_until = self.now.millis() + u64::from(upstream.keepalive_ms);
+        let (until, timer) = (upstream.idle_until, upstream_timer(key));
+        if self.wheel.deadline(timer).is_none_or(|armed| armed > until) {
+            self.wheel.set(timer, until);
+        }
+    }
+
+    /// Whether a connection that is done with its exchange can have another.
+    fn may_idle(&mut self, key: usize) -> bool {
+        let upstream = &self.upstreams[key];
+        let may_stay = upstream.keepalive_ms > 0 && !self.is_draining && !upstream.server.is_retired();
+        // Those who wait in the line of a former pool need the place: they know the server by another number.
+        let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
+        may_stay && !is_wanted && self.is_quiet(key)
+    }
+
+    /// Gives a connection to the first in line. Another worker's needs the place, and cannot have the connection.
+    fn offer(&mut self, key: usize) {
+        let (worker, Upstream { pool, server, .. }) = (self.worker, &self.upstreams[key]);
+        let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
+        match pool.line.call(|ticket| index.filter(|_| ticket.worker == worker)) {
+            Some((ticket, server)) => self.admitted.push_back(Admission { pool: pool.clone(), server, ticket, reuse: Some(key) }),
+            None => self.close_upstream(key),
+        }
     }
 
     /// Whether nothing came on a connection that nothing is expected on.
@@ -347,15 +361,6 @@ impl<N: Net, J: Journal> Core<N, J> {
             return false;
         }
         !link.ready.readable || link.read(&mut [0]) == Transfer::Blocked
-    }
-
-    fn take_idle(&mut self, server: &Server) -> Option<usize> {
-        let key = self.idle.take(server.slot)?;
-        self.wheel.cancel(upstream_timer(key));
-        let cell = &server.cells[self.worker];
-        cell.idle.sub(1);
-        cell.active.add(1);
-        Some(key)
     }
 
     /// Closes the coldest idle connection to a server, if there is one.
@@ -442,6 +447,14 @@ impl<N: Net, J: Journal> Core<N, J> {
             }
         }
     }
+}
+
+fn take_idle(idle: &mut Idle, server: &Server, worker: usize) -> Option<usize> {
+    let key = idle.take(server.slot)?;
+    let cell = &server.cells[worker];
+    cell.idle.sub(1);
+    cell.active.add(1);
+    Some(key)
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

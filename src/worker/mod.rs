@@ -183,8 +183,7 @@ impl Worker {
     }
 
     fn take_mail(&mut self) {
-        let shared = Arc::clone(&self.core.shared);
-        let mailbox = &shared.mailboxes[self.core.worker];
+        let mailbox = &self.core.shared.mailboxes[self.core.worker];
         if !mailbox.is_full() {
             return;
         }

@@ -51,7 +51,7 @@ impl World {
         let exchanges = || clients.iter().filter_map(|(key, client)| Some((key, client.session.exchange()?)));
         let waiting: Vec<(usize, u64)> = exchanges().filter(|(_, x)| x.is_queued).map(|(key, x)| (key, x.started)).collect();
         if let Some(first) = waiting.iter().map(|(_, started)| *started).min() {
-            let passed = exchanges().find(|(_, x)| x.has_upstream && x.started > first);
+            let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
             assert!(passed.is_none(), "client {:?} was served before one that came first: {waiting:?}", passed.map(|(key, _)| key));
         }
     }
