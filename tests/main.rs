@@ -13,15 +13,19 @@ mod plays {
     mod cli;
     mod clock;
     mod demo;
+    mod desync;
     mod drain;
     mod ending;
     mod fields;
+    mod floods;
     mod forward;
     mod framing;
     mod hygiene;
     mod limits;
     mod log_targets;
     mod logs;
+    mod mistaken_heads;
+    mod mistakes;
     mod pages;
     mod processes;
     mod reload;
@@ -30,6 +34,7 @@ mod plays {
     mod reuse;
     mod routes;
     mod sizes;
+    mod slowloris;
     mod slowness;
     mod streaming;
     mod timeouts;

@@ -13,6 +13,7 @@ mod sim {
     pub mod ledger;
     pub mod origin;
     pub mod parse;
+    pub mod pipe;
     pub mod socket;
     pub mod weather;
     pub mod wire;

@@ -14,7 +14,7 @@ const RESTING_SHARE: usize = 8;
 /// What the process may have open, and what its sockets take of it.
 #[derive(Debug)]
 pub struct Descriptors {
-    /// For clients and upstreams together.
+    /// For clients, upstreams and pipes together.
     available: usize,
     clients: AtomicUsize,
     upstreams: AtomicUsize,
@@ -58,6 +58,20 @@ impl Descriptors {
             self.upstreams.fetch_sub(1, SeqCst);
         }
         admitted
+    }
+
+    /// Counts both ends of a pipe in, while descriptors are plenty: it saves time, and must cost nobody a connection.
+    pub fn admit_pipe(&self) -> bool {
+        let admitted = self.upstreams.fetch_add(2, SeqCst) + 2 + self.clients.load(SeqCst) <= self.available / 2;
+        if !admitted {
+            self.pipe_left();
+        }
+        admitted
+    }
+
+    /// A pipe is closed.
+    pub fn pipe_left(&self) {
+        self.upstreams.fetch_sub(2, SeqCst);
     }
 
     /// Whether an upstream connection could be counted in now.

@@ -250,10 +250,41 @@ fn shift(bytes: &mut [u8], step: &mut Step, n: usize) {
     step.kept += n;
 }
 
-/// Whether a valid trailer line goes on: fields that frame, route or authenticate have no place there (RFC 9110 6.5.1).
+/// Whether a valid trailer line goes on: fields that frame, route, authenticate, modify a request, control a response or
+/// describe content have no place there (RFC 9110 6.5.1).
 fn may_pass(line: &[u8]) -> bool {
+    const UNFIT: [&str; 27] = [
+        "age",
+        "allow",
+        "cache-control",
+        "content-encoding",
+        "content-language",
+        "content-location",
+        "content-range",
+        "content-type",
+        "expires",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "location",
+        "pragma",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "range",
+        "retry-after",
+        "set-cookie",
+        "set-cookie2",
+        "trailer",
+        "vary",
+        "warning",
+        "www-authenticate",
+        "x-http-method-override",
+    ];
     let name = &line[..line.iter().position(|&b| b == b':').unwrap_or(0)];
     matches!(fields::classify(name), Field::Other | Field::Date | Field::UserAgent | Field::Referer)
+        && !UNFIT.iter().any(|unfit| name.eq_ignore_ascii_case(unfit.as_bytes()))
 }
 
 #[cfg(test)]

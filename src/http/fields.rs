@@ -119,7 +119,7 @@ static CLASS: [u8; 256] = {
         if unreserved || sub_delim || matches!(c, b':' | b'@' | b'/' | b'?' | b'%' | b'[' | b']') {
             class[b] |= TARGET;
         }
-        if unreserved || sub_delim || c == b'%' {
+        if unreserved || sub_delim {
             class[b] |= HOST;
         }
         b += 1;
@@ -169,7 +169,19 @@ pub fn is_host(text: &[u8]) -> bool {
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && decimal(digits) <= 65_535,
         _ => false,
     };
-    !host.is_empty() && all(host, HOST) && port_is_valid
+    !host.is_empty() && (all(host, HOST) || is_encoded(host)) && port_is_valid
+}
+
+/// A host with percent-encoded bytes (RFC 3986 2.1), each of which is whole.
+fn is_encoded(mut host: &[u8]) -> bool {
+    while let [b, rest @ ..] = host {
+        host = match (b, rest) {
+            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
+            (b, rest) if CLASS[*b as usize] & HOST != 0 => rest,
+            _ => return false,
+        };
+    }
+    true
 }
 
 fn decimal(digits: &[u8]) -> u32 {
@@ -245,10 +257,10 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for host in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080", "a_b", "a:"] {
+        for host in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080", "a_b", "a:", "a%2Fb"] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in ["", ":80", "a b", "a:b", "a:99999", "[::1", "[x]", "u@h", "a/b", "[::1]x", "h\u{e9}"] {
+        for host in ["", ":80", "a b", "a:b", "a:99999", "[::1", "[x]", "u@h", "a/b", "[::1]x", "h\u{e9}", "a%", "a%2", "a%zz"] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }

@@ -54,12 +54,21 @@ pub struct Connection {
     pub upgrade: bool,
     /// It names fields.
     pub names_fields: bool,
+    /// How many options it has.
+    pub(super) options: u8,
 }
 
 impl Connection {
+    /// Every option is compared with every field: more of them than a head has fields would cost more than they weigh.
+    const MAX_OPTIONS: u8 = 100;
+
     /// Adds one `Connection` field.
-    pub(super) fn read(&mut self, value: &[u8]) {
+    pub(super) fn read(&mut self, value: &[u8]) -> Result<(), Refusal> {
         for option in text::list(value) {
+            if self.options == Self::MAX_OPTIONS {
+                return Err(Refusal::HeadTooLarge("Connection has too many options"));
+            }
+            self.options += 1;
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
@@ -69,6 +78,7 @@ impl Connection {
                 self.names_fields = true;
             }
         }
+        Ok(())
     }
 
     /// Whether the connection outlives the message (RFC 9112 9.3).
@@ -165,7 +175,7 @@ impl<'t, 'a> Request<'t, 'a> {
                     read_transfer_encoding(value)?;
                     chunked = true;
                 }
-                Field::Connection => self.connection.read(value),
+                Field::Connection => self.connection.read(value)?,
                 Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = self.minor == 1,
                 Field::Expect if self.minor == 1 => return Err(Refusal::Expectation),
                 Field::Upgrade => {
@@ -193,7 +203,7 @@ impl<'t, 'a> Request<'t, 'a> {
             self.expects_continue = false;
         }
         let is_asked_for = self.minor == 1 && self.connection.upgrade && upgrades == 1 && content_length.is_none_or(|n| n == 0) && !chunked;
-        self.upgrade = upgrade.filter(|name| is_asked_for && is_protocol(name) && !name.eq_ignore_ascii_case("h2c"));
+        self.upgrade = upgrade.filter(|name| is_asked_for && is_protocol(name));
         self.authority = absolute.or(host).unwrap_or_default();
         self.length = match content_length {
             _ if chunked => Length::Chunked,
@@ -236,10 +246,11 @@ pub fn wants_json(head: &[u8]) -> bool {
     accept.wants_json()
 }
 
-/// `protocol-name ["/" protocol-version]` (RFC 9110 7.8).
-fn is_protocol(name: &str) -> bool {
-    let mut parts = name.splitn(2, '/');
-    parts.all(|part| fields::is_token(part.as_bytes()))
+/// `protocol-name ["/" protocol-version]` (RFC 9110 7.8) of a protocol that a tunnel can carry: `h2c` goes on with HTTP, which
+/// nobody would look at any more.
+fn is_protocol(text: &str) -> bool {
+    let (name, version) = text.split_once('/').unwrap_or((text, "0"));
+    fields::is_token(name.as_bytes()) && fields::is_token(version.as_bytes()) && !name.eq_ignore_ascii_case("h2c")
 }
 
 /// Why httparse did not take a whole head. Other versions are told apart, because the remedy is another.
@@ -405,7 +416,7 @@ mod tests {
             Expect: 100-Continue\r\nVia: 1.1 x, 1.1 tidegate (c)\r\nVia: 1.0 TideGate\r\nContent-Length: 007\r\nUser-Agent: u\r\n\r\n";
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
-        assert_eq!(request.connection, Connection { close: true, keep_alive: false, upgrade: false, names_fields: true });
+        assert_eq!(request.connection, Connection { close: true, keep_alive: false, upgrade: false, names_fields: true, options: 3 });
         assert!(request.takes_trailers && request.wants_json && request.expects_continue && !request.is_idempotent());
         assert_eq!((request.times_here, request.length, request.user_agent), (2, Length::Known(7), Some(&b"u"[..])));
     }

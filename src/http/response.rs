@@ -93,7 +93,7 @@ impl<'t, 'a> Response<'t, 'a> {
                     }
                     chunked = true;
                 }
-                Field::Connection => self.connection.read(field.value),
+                Field::Connection => self.connection.read(field.value)?,
                 Field::Date => self.has_date = true,
                 _ => {}
             }

@@ -3,12 +3,19 @@
 //! Both directions are registered once, edge-triggered, for the socket's whole life. The bits here are sticky: an edge sets
 //! them, only a refusal (WouldBlock) or a short transfer clears them. Readiness is a hint, so a spurious edge is harmless.
 
+use super::pipe::Pipe;
 use crate::base::ring::Ring;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 
 /// A stream socket that does not block.
 pub trait Socket {
+    /// What bytes can be moved through without being copied.
+    type Pipe;
+    /// Moves up to so many bytes into an empty pipe. It may move fewer than there are.
+    fn pour_in(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+    /// Moves up to so many bytes out of a pipe that holds at least as many.
+    fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
     /// Reads into the slices in order.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize>;
     /// Writes the slices in order.
@@ -22,6 +29,16 @@ pub trait Socket {
 }
 
 impl Socket for mio::net::TcpStream {
+    type Pipe = Pipe;
+
+    fn pour_in(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        pipe.fill(&*self, most)
+    }
+
+    fn pour_out(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        pipe.empty(&*self, most)
+    }
+
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         match into {
             [one] => Read::read(self, one),
@@ -145,21 +162,41 @@ impl<S: Socket> Link<S> {
         }
         let wanted: usize = filled.iter().map(|slice| slice.len()).sum();
         loop {
-            return match self.socket.write(&filled[..count]) {
-                Ok(n) => {
-                    self.ready.writable = n == wanted;
-                    Transfer::Bytes(n)
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.ready.writable = false;
-                    Transfer::Blocked
-                }
-                Err(error) => {
-                    self.is_reset |= error.kind() == ErrorKind::ConnectionReset;
-                    Transfer::Failed
-                }
-            };
+            match self.socket.write(&filled[..count]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                written => return self.after_write(written, wanted),
+            }
+        }
+    }
+
+    /// Reads once into an empty pipe. Nothing left is what only a refusal says: a pipe may be full before it holds `most`.
+    pub fn pour_in(&mut self, pipe: &mut S::Pipe, most: usize) -> Transfer {
+        match self.socket.pour_in(pipe, most) {
+            Ok(n @ 1..) => Transfer::Bytes(n),
+            read => self.after_read(read, 0),
+        }
+    }
+
+    /// Writes once out of a pipe, which holds at least `most`.
+    pub fn pour_out(&mut self, pipe: &mut S::Pipe, most: usize) -> Transfer {
+        let written = self.socket.pour_out(pipe, most);
+        self.after_write(written, 0)
+    }
+
+    fn after_write(&mut self, written: io::Result<usize>, wanted: usize) -> Transfer {
+        match written {
+            Ok(n) => {
+                self.ready.writable = n >= wanted;
+                Transfer::Bytes(n)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.ready.writable = false;
+                Transfer::Blocked
+            }
+            Err(error) => {
+                self.is_reset |= error.kind() == ErrorKind::ConnectionReset;
+                Transfer::Failed
+            }
         }
     }
 

@@ -2,5 +2,6 @@
 
 pub mod link;
 pub mod listen;
+pub mod pipe;
 pub mod sys;
 pub mod token;

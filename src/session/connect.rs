@@ -10,14 +10,33 @@ use crate::upstream::pool::Pick;
 
 impl Session {
     /// Asks the pool, once an attempt.
-    pub(super) fn connect(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
+    pub(super) fn connect(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         let limit = exchange.site.config.limits.max_conns_per_upstream;
+        exchange.is_held = self.can_hold(&exchange) && exchange.pool().is_scarce(limit);
+        if exchange.is_held {
+            return State::ConnectingUpstream(exchange);
+        }
         match exchange.pool().pick(turn.worker, limit) {
             Pick::Idle(server) => self.attempt(exchange, server, true, turn),
             Pick::Place(server) => self.attempt(exchange, server, false, turn),
             Pick::Full => self.queue(exchange, turn),
             Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),
             Pick::Unavailable => self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now"), turn),
+        }
+    }
+
+    /// Whether the request can wait here for more of its content: where places at the upstreams are scarce, those whose clients
+    /// are slow would take them from all others.
+    fn can_hold(&self, exchange: &Exchange) -> bool {
+        let has_room = !self.up.is_attached() || self.up.room() > 0;
+        !exchange.up.is_complete() && has_room && !exchange.asked.awaits_continue
+    }
+
+    /// More of the content of a request that was held has come.
+    pub(super) fn on_held_bytes(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        match self.on_body_bytes(exchange, turn, State::ConnectingUpstream) {
+            State::ConnectingUpstream(exchange) => self.connect(exchange, turn),
+            failed => failed,
         }
     }
 

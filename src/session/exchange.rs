@@ -83,6 +83,8 @@ pub struct Exchange {
     pub attempts: u32,
     /// Everything sent of the request can be sent again.
     pub replayable: bool,
+    /// It waits for its content before it asks for an upstream.
+    pub is_held: bool,
     /// It stands in line.
     pub is_queued: bool,
     /// End of the wait in line (milliseconds), 0 before the first.
@@ -264,10 +266,13 @@ impl Exchange {
     }
 
     /// Gives it back, for the next request.
-    pub fn put_back(self: Box<Self>, turn: &mut Turn) {
+    pub fn put_back(mut self: Box<Self>, turn: &mut Turn) {
         /// More than so many are not kept for later.
         const MAX_FREE: usize = 256;
         if turn.exchanges.len() < MAX_FREE {
+            // Now, not at the next request: what a slow client left of a large send is not kept.
+            self.up.reset();
+            self.down.reset();
             turn.exchanges.push(self);
         }
     }
@@ -294,6 +299,7 @@ impl Exchange {
             bytes_in: 0,
             attempts: 0,
             replayable: true,
+            is_held: false,
             is_queued: false,
             queue_due: 0,
             up_is_closed: false,
@@ -309,14 +315,12 @@ impl Exchange {
         self.timeouts.clone_from(&site.config.timeouts);
         self.max_body_size = site.config.limits.max_body_size;
         (self.maker, self.pool) = (Maker::Fixed, 0);
-        self.up.reset();
-        self.down.reset();
         (self.asked, self.attempt, self.outcome) = (Asked { minor: 1, ..Asked::default() }, Attempt::default(), Outcome::default());
         self.content.clear();
         (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
         self.note.clear();
         (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
-        (self.is_queued, self.queue_due) = (false, 0);
+        (self.is_held, self.is_queued, self.queue_due) = (false, false, 0);
         (self.up_is_closed, self.down_is_closed) = (false, false);
     }
 
@@ -338,6 +342,7 @@ impl Exchange {
     /// Notes the first line of a head that could not be read, as far as it came, and what form of answer it asks for.
     pub fn describe_raw(&mut self, head: &[u8]) {
         self.asked.wants_json = request::wants_json(head);
+        self.asked.to_head = head.starts_with(b"HEAD ");
         let end = memchr::memchr2(b'\r', b'\n', head).unwrap_or(head.len()).min(Note::MAX_RAW);
         self.note.take([&head[..end], b"", b"", b"", b""], None);
     }

@@ -24,8 +24,8 @@ pub struct Half {
     pub block_sent: usize,
     spill: Vec<u8>,
     spill_sent: usize,
-    /// Opaque bytes were read, and are neither sent nor spilled yet.
-    is_moving: bool,
+    /// Opaque bytes that were read past the ring, and are neither sent nor spilled yet.
+    past: usize,
     tail: &'static [u8],
     /// The empty last chunk of an enchunked body is still to be written.
     last_chunk: bool,
@@ -46,7 +46,7 @@ impl Half {
         if self.block.capacity() > MAX_BLOCK_KEPT {
             self.block = Vec::new();
         }
-        (self.spill, self.spill_sent, self.is_moving) = (Vec::new(), 0, false);
+        (self.spill, self.spill_sent, self.past) = (Vec::new(), 0, 0);
         (self.tail, self.last_chunk, self.body) = (b"", false, Body::default());
         (self.sent, self.overhead, self.head_at) = (0, 0, 0);
     }
@@ -75,7 +75,8 @@ impl Half {
     /// Forgets the body, as far as it was not sent.
     pub fn drop_body(&mut self, ring: &mut Ring) {
         ring.clear();
-        (self.spill, self.spill_sent, self.tail, self.last_chunk) = (Vec::new(), 0, b"", false);
+        (self.spill, self.spill_sent, self.past) = (Vec::new(), 0, 0);
+        (self.tail, self.last_chunk) = (b"", false);
         self.body = Body::default();
     }
 
@@ -119,9 +120,19 @@ impl Half {
         self.block.len() - self.block_sent + self.spill.len() - self.spill_sent + ring.ready() + self.tail.len()
     }
 
+    /// Bytes that were read past the ring, and are to be sent before anything else.
+    pub fn past(&self) -> usize {
+        self.past
+    }
+
+    /// Whether there is something for the receiver to take.
+    pub fn is_owing(&self, ring: &Ring) -> bool {
+        self.past + self.pending(ring) > 0
+    }
+
     /// Whether all of it was sent.
     pub fn is_flushed(&self, ring: &Ring) -> bool {
-        self.pending(ring) == 0 && !self.last_chunk && !self.is_moving
+        !self.is_owing(ring) && !self.last_chunk
     }
 
     /// The bytes that can go out now, for one send.
@@ -150,24 +161,25 @@ impl Half {
 
     /// Bytes that may go past the ring, if it and everything before it is empty.
     pub fn opaque(&self, ring: &Ring) -> u64 {
-        if self.pending(ring) == 0 && ring.is_empty() { self.body.opaque() } else { 0 }
+        if !self.is_owing(ring) && ring.is_empty() { self.body.opaque() } else { 0 }
     }
 
     /// `n` opaque bytes were read past the ring.
     pub fn moved(&mut self, n: usize) {
-        self.is_moving = true;
+        self.past += n;
         self.body.moved(n);
     }
 
-    /// `n` of them were sent, and the rest spilled.
+    /// `n` of them were sent.
     pub fn passed(&mut self, n: usize) {
-        self.is_moving = false;
+        self.past -= n;
         self.sent += n as u64;
     }
 
     /// Keeps what a send from the scratch left over.
     pub fn spill(&mut self, bytes: &[u8]) {
         debug_assert!(self.spill.is_empty());
+        self.past -= bytes.len();
         self.spill = bytes.to_vec();
     }
 

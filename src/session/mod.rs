@@ -53,7 +53,7 @@ use std::sync::Arc;
 enum State {
     /// Between requests, or within a head.
     ReadingHead(ReadHead),
-    /// Waiting for a place, or for the connect itself.
+    /// Waiting for content where places are scarce, for a place, or for the connect itself.
     ConnectingUpstream(Box<Exchange>),
     /// Two halves that move independently, heads included.
     StreamingBody(Box<Exchange>),
@@ -122,6 +122,7 @@ impl Session {
             (ReadingHead(head), Drain) => self.on_head_drain(head, turn),
             (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
 
+            (ConnectingUpstream(x), ClientBytes) if x.is_held => self.on_held_bytes(x, turn),
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
             (ConnectingUpstream(x), Admitted { server, reuse }) => self.on_admitted(x, server, reuse, turn),
             (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused, turn),
@@ -204,8 +205,17 @@ impl Session {
     /// Whether bytes for either side are to be sent.
     pub fn has_output(&self) -> bool {
         match &self.state {
-            State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) => x.down.pending(&self.down) + x.up.pending(&self.up) > 0,
+            State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) => x.down.is_owing(&self.down) || x.up.is_owing(&self.up),
             _ => false,
+        }
+    }
+
+    /// Bytes of that direction that were read past the ring, and are to be sent before anything else.
+    pub fn past(&self, direction: Direction) -> usize {
+        match (&self.state, direction) {
+            (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) if !x.attempt.broken => x.up.past(),
+            (State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x), Direction::Down) => x.down.past(),
+            _ => 0,
         }
     }
 

@@ -269,7 +269,9 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
         _ => Recode::Same,
     };
     x.outcome.ends_with_close = x.asked.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
-    if x.outcome.ends_with_close || turn.is_leaving {
+    // Who was never told to go on may send its next request where we would read the content (RFC 9110 10.1.1).
+    let may_skip_content = x.asked.awaits_continue && !x.up.is_complete();
+    if x.outcome.ends_with_close || turn.is_leaving || may_skip_content {
         x.outcome.fate = Fate::Closed;
     }
     x.outcome.final_at = pass_head(x, response, recode, x.outcome.fate == Fate::Kept, turn);

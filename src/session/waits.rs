@@ -8,8 +8,9 @@ impl Session {
     pub(super) fn update_waits(&mut self, turn: &Turn) {
         let now = turn.now.millis();
         let (x, to_upstream) = match &self.state {
-            State::StreamingBody(x) => (x, !x.attempt.broken && x.up.pending(&self.up) > 0),
+            State::StreamingBody(x) => (x, !x.attempt.broken && x.up.is_owing(&self.up)),
             State::Replying(x) => (x, false),
+            State::ConnectingUpstream(x) if x.is_held => (x, false),
             // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
             _ => {
                 let deadlines = &mut self.deadlines;
@@ -17,7 +18,7 @@ impl Session {
                 return;
             }
         };
-        let to_client = x.down.pending(&self.down) > 0;
+        let to_client = x.down.is_owing(&self.down);
         let client_owes = client_owes(x);
         let upstream_owes = upstream_owes(x);
         let timeouts = &x.timeouts;
@@ -30,7 +31,7 @@ impl Session {
 
     /// Whether the next move is the upstream's.
     pub(super) fn waits_for_upstream(&self, x: &Exchange) -> bool {
-        upstream_owes(x) && x.down.pending(&self.down) == 0
+        upstream_owes(x) && !x.down.is_owing(&self.down)
     }
 }
 

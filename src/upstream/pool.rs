@@ -58,6 +58,13 @@ impl Pool {
         }
     }
 
+    /// Whether half of the places at every usable server are busy.
+    pub fn is_scarce(&self, limit: usize) -> bool {
+        let busy = |server: &Arc<Server>| server.cells.iter().map(|cell| cell.active.value()).sum::<u64>() as usize;
+        let mut usable = self.servers.iter().filter(|server| server.is_usable()).peekable();
+        usable.peek().is_some() && usable.all(|server| 2 * busy(server) >= limit)
+    }
+
     /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
     pub fn admit_first(&self, limit: usize) -> Option<(Ticket, usize)> {
         self.line.call(|_| {

@@ -1,6 +1,7 @@
 //! The worker without its poll: sessions, upstream connections, timers and storage, generic over the network, so that the
 //! simulation drives exactly what runs in production.
 
+use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::shared::{Mail, Shared};
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
@@ -23,8 +24,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The large buffer that long bodies go through: few large copies cost a third of many small ones.
-const SCRATCH_BYTES: usize = 256 * 1024;
 /// Timer keys below this are the worker's own.
 const OWN_TIMERS: u32 = 4;
 /// Fires when accepting is to be tried again although nobody woke us.
@@ -40,6 +39,8 @@ pub const GRACE_TIMER: u32 = 1;
 pub trait Net {
     /// A connected, or connecting, socket.
     type Socket: Socket;
+    /// What long runs of bytes go through.
+    fn pipe(&mut self) -> io::Result<<Self::Socket as Socket>::Pipe>;
     /// Begins to connect; the outcome comes as an edge for `source`.
     fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<Self::Socket>;
 }
@@ -112,6 +113,9 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) wheel: Wheel,
     pub(super) buffers: BufferPool,
     pub(super) scratch: Box<[u8]>,
+    pub(super) pipes: Vec<Laid<N::Socket>>,
+    /// Runs of a body from this length on go through a pipe (bytes).
+    pub long_run: u64,
     exchanges: Vec<Box<Exchange>>,
     effects: VecDeque<Effect>,
     new_effects: Vec<Effect>,
@@ -148,6 +152,8 @@ impl<N: Net, J: Journal> Core<N, J> {
             idle: Idle::default(),
             wheel: Wheel::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            pipes: Vec::new(),
+            long_run: LONG_RUN,
             exchanges: Vec::new(),
             effects: VecDeque::new(),
             new_effects: Vec::new(),
@@ -434,6 +440,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         if let Some(upstream) = self.clients[key].upstream.take() {
             self.release(upstream, false);
         }
+        self.take_up_pipes(key, |_, _| true);
         let mut client = self.clients.remove(key);
         if client.is_resting {
             self.stats.resting_clients.sub(1);

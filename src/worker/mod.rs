@@ -4,6 +4,7 @@ pub mod core;
 pub mod shared;
 
 mod accept;
+mod bulk;
 mod dial;
 mod pump;
 
@@ -11,6 +12,7 @@ use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
 use crate::config::model::{NewRequests, Shutdown};
 use crate::net::link::Edge;
+use crate::net::pipe::Pipe;
 use crate::net::token::Source;
 use crate::observe::access::Record;
 use crate::observe::writer::AccessLog;
@@ -45,6 +47,10 @@ impl Kernel {
 
 impl Net for Kernel {
     type Socket = TcpStream;
+
+    fn pipe(&mut self) -> io::Result<Pipe> {
+        Pipe::new()
+    }
 
     fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<TcpStream> {
         let mut stream = TcpStream::connect(address)?;

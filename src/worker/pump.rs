@@ -1,5 +1,6 @@
 //! One session until it is blocked: rings are filled from sockets, the session looks, rings are flushed to sockets.
 
+use super::bulk::is_long;
 use super::core::{Client, Core, Net};
 use crate::net::link::Transfer;
 use crate::session::{Direction, Event, Journal};
@@ -100,6 +101,10 @@ impl<N: Net, J: Journal> Core<N, J> {
         } else {
             self.arm(key);
         }
+        if !self.pipes.is_empty() {
+            let long = self.long_run;
+            self.take_up_pipes(key, |session, direction| session.past(direction) == 0 && !is_long(session.opaque(direction), long));
+        }
     }
 
     fn read_client(&mut self, key: usize) -> usize {
@@ -139,6 +144,9 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     fn write_upstream(&mut self, key: usize) -> usize {
         let Some(client) = self.clients.get(key) else { return 0 };
+        if client.session.past(Direction::Up) > 0 {
+            return self.pour_out(key, Direction::Up);
+        }
         let (Some(upstream), Some(output)) = (client.upstream, client.session.upstream_output()) else { return 0 };
         let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.ready.writable) else { return 0 };
         let (event, n) = match link.send(&output) {
@@ -181,6 +189,9 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     fn write_client(&mut self, key: usize) -> usize {
         let Some(Client { link, session, entrance, .. }) = self.clients.get_mut(key) else { return 0 };
+        if session.past(Direction::Down) > 0 {
+            return self.pour_out(key, Direction::Down);
+        }
         let Some(output) = session.client_output().filter(|_| link.ready.writable) else { return 0 };
         let (transfer, is_public) = (link.send(&output), !entrance.is_admin);
         let (event, n) = match transfer {
@@ -193,73 +204,5 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         self.deliver(key, event);
         n
-    }
-
-    /// Whether the socket that takes bytes of this direction has room.
-    fn is_writable(&self, key: usize, direction: Direction) -> bool {
-        let client = &self.clients[key];
-        match direction {
-            Direction::Up => client.upstream.and_then(|key| self.upstreams[key].link.as_ref()).is_some_and(|link| link.ready.writable),
-            Direction::Down => client.link.ready.writable,
-        }
-    }
-
-    /// A long run of a body goes past its ring: through the scratch, straight to the other socket.
-    fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
-        let Self { clients, upstreams, scratch, .. } = self;
-        let Client { link: client, session, upstream, .. } = &mut clients[key];
-        let Some(upstream_link) = upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
-        let run = usize::try_from(session.opaque(direction)).unwrap_or(usize::MAX).min(scratch.len());
-        let (source, lost, ended) = match direction {
-            Direction::Up => (client, Event::ClientGone, Event::ClientFin),
-            Direction::Down => (upstream_link, Event::UpstreamGone, Event::UpstreamFin),
-        };
-        let read = match source.read(&mut scratch[..run]) {
-            Transfer::Bytes(n) => n,
-            Transfer::Blocked => return 0,
-            Transfer::Fin => {
-                self.deliver(key, ended);
-                return 1;
-            }
-            Transfer::Failed => {
-                self.deliver(key, lost);
-                return 1;
-            }
-        };
-        // What ends with these bytes is settled before the client can see them, and may let the upstream go: the event
-        // comes first.
-        self.deliver(key, Event::Moved(direction, read));
-        self.pass_on(key, direction, read);
-        read
-    }
-
-    /// Sends what lies in the scratch; what is left over is kept by the session.
-    fn pass_on(&mut self, key: usize, direction: Direction, read: usize) {
-        let Some(Client { link: client, session, upstream, .. }) = self.clients.get_mut(key) else { return };
-        let target = match direction {
-            Direction::Up => upstream.and_then(|key| self.upstreams[key].link.as_mut()),
-            Direction::Down => Some(client),
-        };
-        let Some(target) = target.filter(|_| session.exchange().is_some()) else { return };
-        let bytes = &self.scratch[..read];
-        let (event, sent) = match target.send(&[std::io::IoSlice::new(bytes)]) {
-            Transfer::Bytes(n) => (Event::Passed(direction, n), n),
-            Transfer::Blocked => (Event::Passed(direction, 0), 0),
-            Transfer::Fin | Transfer::Failed if direction == Direction::Down => (Event::ClientGone, 0),
-            Transfer::Fin | Transfer::Failed => {
-                target.ready.readable = true;
-                (Event::UpstreamBroken, 0)
-            }
-        };
-        if sent < read {
-            session.spill(direction, &self.scratch[sent..read]);
-        }
-        if direction == Direction::Down && !self.clients[key].entrance.is_admin {
-            self.stats.bytes_sent.add(sent as u64);
-        }
-        if direction == Direction::Up {
-            self.stats.bytes_received.add(read as u64);
-        }
-        self.deliver(key, event);
     }
 }

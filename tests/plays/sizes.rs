@@ -73,3 +73,22 @@ fn a_body_has_its_limit_however_it_is_framed() {
     assert_eq!(origin.requests().len(), 2, "nothing too large reached the origin whole");
     wait_until("what was begun at the origin is closed", || origin.open() <= 1);
 }
+
+/// A message whose last byte is the last that a buffer holds, with the next request right behind it.
+#[test]
+fn a_message_may_end_exactly_where_a_buffer_does() {
+    let origin = Origin::echoing();
+    let proxy = Config::to(&origin).set("limits.buffer_size", 4096).start();
+    let mut client = proxy.client();
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    for n in (3900..4200).step_by(3).chain((8100..8200).step_by(7)) {
+        let body = "x".repeat(n);
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {n}\r\n\r\n{body}{next}"));
+        client
+            .send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{n:x};a\r\n{body}\r\n0\r\nX: y\r\n\r\n{next}"));
+        for expected in [n, 0, n, 0] {
+            assert_eq!(client.response().expect(200).body.len(), expected, "{n}");
+        }
+    }
+    assert_eq!(origin.connections(), 1);
+}

@@ -3,6 +3,7 @@
 use super::ledger::{Flaw, Framing, Route};
 use super::world::World;
 use tidegate::observe::reason::Reason;
+use tidegate::session::Exchange;
 
 /// Bytes that a session may hold beyond its two rings: one scratch, and what heads and error pages take.
 const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
@@ -49,8 +50,10 @@ impl World {
         }
         let clients = &self.seats[0].core.clients;
         let exchanges = || clients.iter().filter_map(|(key, client)| Some((key, client.session.exchange()?)));
-        let waiting: Vec<(usize, u64)> = exchanges().filter(|(_, x)| x.is_queued).map(|(key, x)| (key, x.started)).collect();
-        if let Some(first) = waiting.iter().map(|(_, started)| *started).min() {
+        // Who was held until its content was there joined later than it began.
+        let joined = |x: &Exchange| (x.queue_due - u64::from(x.timeouts.queue_ms) + 1) * 1000;
+        let waiting: Vec<(usize, u64)> = exchanges().filter(|(_, x)| x.is_queued).map(|(key, x)| (key, joined(x))).collect();
+        if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min() {
             let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
             assert!(passed.is_none(), "client {:?} was served before one that came first: {waiting:?}", passed.map(|(key, _)| key));
         }

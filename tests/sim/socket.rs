@@ -1,6 +1,7 @@
 //! The proxy's end of the wires: its sockets, its network, its journal.
 
 use super::ledger::Books;
+use super::pipe::SimPipe;
 use super::wire::{Fate, Id, Wires};
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,6 +20,16 @@ pub struct SimSocket {
 }
 
 impl Socket for SimSocket {
+    type Pipe = SimPipe;
+
+    fn pour_in(&mut self, pipe: &mut SimPipe, most: usize) -> io::Result<usize> {
+        pipe.fill(most, |into| self.read(into))
+    }
+
+    fn pour_out(&mut self, pipe: &mut SimPipe, most: usize) -> io::Result<usize> {
+        pipe.empty(most, |from| self.write(from))
+    }
+
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         self.wires.borrow_mut().read(self.id, into)
     }
@@ -71,6 +82,10 @@ pub struct SimNet {
 
 impl Net for SimNet {
     type Socket = SimSocket;
+
+    fn pipe(&mut self) -> io::Result<SimPipe> {
+        Ok(SimPipe::default())
+    }
 
     fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<SimSocket> {
         let mut wires = self.wires.borrow_mut();

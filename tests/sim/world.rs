@@ -137,7 +137,9 @@ impl World {
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
             let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit: weather.places };
             let journal = SimJournal(books.clone());
-            let core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
+            let mut core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
+            // So that bodies of this size go through pipes in some worlds.
+            core.long_run = [16_384, 60_000, core.long_run][seed as usize % 3];
             Seat { core, bell, backlog: VecDeque::new(), is_ready: false, is_paused: false, vain_turns: 0 }
         };
         let seats = bells.into_iter().enumerate().map(seat).collect();
