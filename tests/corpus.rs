@@ -2,9 +2,35 @@
 //! (must come) or `bad-`; of any other file only the invariants are asked.
 
 use std::path::Path;
+use tidegate::config::invariants;
 use tidegate::http::check::{self, Verdict};
 
-fn replay(target: &str, check: fn(&[u8]) -> Verdict) {
+/// The word for a verdict that begins a file's name, if there is one.
+trait Named: Copy + std::fmt::Debug {
+    fn name(self) -> Option<&'static str>;
+}
+
+impl Named for Verdict {
+    fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Accepted => "ok",
+            Self::Incomplete => "more",
+            Self::Refused(_) => "bad",
+        })
+    }
+}
+
+impl Named for invariants::Verdict {
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Accepted => Some("ok"),
+            Self::Refused => Some("bad"),
+            Self::NeedsNetwork => None,
+        }
+    }
+}
+
+fn replay<V: Named>(target: &str, check: fn(&[u8]) -> V) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let mut files: Vec<_> = std::fs::read_dir(&directory).expect("the corpus").map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -16,13 +42,8 @@ fn replay(target: &str, check: fn(&[u8]) -> Verdict) {
             wrong.push(format!("{target}/{name}: an invariant does not hold, see above"));
             continue;
         };
-        let is_expected = match name.split_once('-').map(|(kind, _)| kind) {
-            Some("ok") => verdict == Verdict::Accepted,
-            Some("more") => verdict == Verdict::Incomplete,
-            Some("bad") => matches!(verdict, Verdict::Refused(_)),
-            _ => true,
-        };
-        if !is_expected {
+        let expected = name.split_once('-').map(|(kind, _)| kind).filter(|kind| ["ok", "more", "bad"].contains(kind));
+        if expected.is_some_and(|kind| verdict.name() != Some(kind)) {
             wrong.push(format!("{target}/{name}: {verdict:?}"));
         }
     }
@@ -43,4 +64,9 @@ fn response_heads() {
 #[test]
 fn chunked_bodies() {
     replay("chunked", check::chunked);
+}
+
+#[test]
+fn configurations() {
+    replay("config", invariants::file);
 }

@@ -87,11 +87,21 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
     }
     env::apply(&variables, &environment, &mut root, &mut report);
     options(&sources, &mut root, &mut report);
+    let (config, effective, warnings) = complete(root, report, source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
+    Ok(Loaded { config, effective, warnings, notes, path, sources })
+}
+
+/// What all sources said, with the defaults, as it is meant; or every problem. `source` is the file's name and text.
+pub(super) fn complete(
+    mut root: Node,
+    mut report: Report,
+    source: Option<(&str, &str)>,
+) -> Result<(Config, Effective, Vec<String>), Problems> {
     log_files_in_dir(&mut root);
     fill(ROOT, &mut root);
     let config = check::mean(&root, &mut report);
-    let warnings = report.finish(source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
-    Ok(Loaded { config, effective: Effective(root), warnings, notes, path, sources })
+    let warnings = report.finish(source)?;
+    Ok((config, Effective(root), warnings))
 }
 
 fn dotenv(sources: &Sources, notes: &mut Vec<String>) -> Result<env::Variables, Problems> {
@@ -132,6 +142,11 @@ fn read(path: &Path, name: &Path) -> Result<String, Problems> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Problems::one(format!("{name}: larger than {MAX_BYTES} bytes, that is no configuration")));
     }
+    decode(bytes, &name)
+}
+
+/// A file's bytes as text.
+pub(super) fn decode(bytes: Vec<u8>, name: &impl fmt::Display) -> Result<String, Problems> {
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.iter().filter(|b| **b == b'\n').count() + 1;
@@ -141,7 +156,7 @@ fn read(path: &Path, name: &Path) -> Result<String, Problems> {
 }
 
 /// The file as a tree that keeps the schema. Only what is no YAML ends the reading.
-fn document(name: &str, text: &str, report: &mut Report) -> Result<Node, Problems> {
+pub(super) fn document(name: &str, text: &str, report: &mut Report) -> Result<Node, Problems> {
     static DOCUMENT: Kind = Kind::Section(ROOT);
     let root = file::parse(text).map_err(|e| Problems::one(format!("{name}:{}:{}: {}", e.line, e.column, e.message)))?;
     Ok(match root.value {

@@ -17,6 +17,7 @@ mod diff;
 mod env;
 mod file;
 mod hints;
+pub mod invariants;
 mod keys;
 mod load;
 pub mod model;

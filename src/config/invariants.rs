@@ -1,0 +1,86 @@
+//! What holds for any bytes as a configuration file, as a function that panics where it does not: the body of a fuzz target, and
+//! what its corpus is replayed through. Nothing here runs in the proxy.
+
+use super::address;
+use super::load::{Effective, complete, decode, document};
+use super::model::Config;
+use super::report::{Problems, Report};
+use super::tree::{Node, Value};
+use std::net::IpAddr;
+
+const NAME: &str = "c.yaml";
+
+/// What was made of an input for which everything held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It could be run.
+    Accepted,
+    /// Every problem was named.
+    Refused,
+    /// To know more, names would have to be looked up.
+    NeedsNetwork,
+}
+
+/// A file's bytes: a configuration that reads back to the same as it is printed, or problems, each with its place and a text.
+pub fn file(bytes: &[u8]) -> Verdict {
+    let text = match decode(bytes.to_vec(), &NAME) {
+        Ok(text) => text,
+        Err(problems) => return check_problems(&problems, &String::from_utf8_lossy(bytes)),
+    };
+    let (config, effective) = match read(&text) {
+        Some(Ok(loaded)) => loaded,
+        Some(Err(problems)) => return check_problems(&problems, &text),
+        None => return Verdict::NeedsNetwork,
+    };
+    let printed = effective.to_string();
+    match read(&printed) {
+        Some(Ok((again, effective))) => {
+            assert_eq!(again, config, "printed, it means something else:\n{printed}");
+            assert_eq!(effective.to_string(), printed, "printed twice");
+        }
+        Some(Err(problems)) => panic!("printed, it is refused: {problems}\n{printed}"),
+        None => panic!("printed, it names listeners by other names:\n{printed}"),
+    }
+    Verdict::Accepted
+}
+
+/// As [`super::load()`] reads a file alone. `None` if the address of a listener would have to be looked up.
+fn read(text: &str) -> Option<Result<(Config, Effective), Problems>> {
+    let mut report = Report::default();
+    let root = match document(NAME, text, &mut report) {
+        Ok(root) => root,
+        Err(problems) => return Some(Err(problems)),
+    };
+    let listens = [root.get("listen"), root.get("metrics_listen")];
+    if listens.into_iter().flatten().any(needs_look_up) {
+        return None;
+    }
+    Some(complete(root, report, Some((NAME, text))).map(|(config, effective, _)| (config, effective)))
+}
+
+fn needs_look_up(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => address::listen(text).is_ok_and(|(host, _)| host.parse::<IpAddr>().is_err()),
+        _ => node.items().iter().any(needs_look_up) || node.entries().iter().any(|entry| needs_look_up(&entry.node)),
+    }
+}
+
+fn check_problems(problems: &Problems, text: &str) -> Verdict {
+    // What YAML 1.1 calls a line end.
+    let (lines, count) = (problems.lines(), text.matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() + 1);
+    assert!(!lines.is_empty(), "refused without a reason");
+    for (index, line) in lines.iter().enumerate() {
+        let is_rest = index + 1 == lines.len() && index > 0 && line.starts_with("and ") && line.ends_with(" more");
+        assert!(is_rest || has_place(line, count), "without a place or a text: {line:?}");
+        assert!(!line.contains(|c: char| c.is_control()), "no message of one line: {line:?}");
+    }
+    Verdict::Refused
+}
+
+/// `c.yaml:LINE:COLUMN: text`; the end of a text may be said to be on the line after the last.
+fn has_place(line: &str, lines: usize) -> bool {
+    let Some((at, what)) = line.strip_prefix(NAME).and_then(|rest| rest.strip_prefix(':')?.split_once(": ")) else { return false };
+    let Some((row, column)) = at.split_once(':') else { return false };
+    let is_row = row.parse::<usize>().is_ok_and(|row| (1..=lines + 1).contains(&row));
+    is_row && column.parse::<usize>().is_ok_and(|column| column >= 1) && !what.trim().is_empty()
+}

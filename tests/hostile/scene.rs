@@ -1,0 +1,324 @@
+//! The production worker between peers on wires in memory, moved to rest after each operation, on a virtual clock.
+
+use super::peer::Peer;
+use super::script::{Act, CLIENTS, Op, Road, Script, Setting, Who};
+use super::socket::{Journal, Net, Socket, Taken};
+use crate::sim::wire::Wires;
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Instant;
+use tidegate::admin::Panel;
+use tidegate::base::clock::Now;
+use tidegate::base::mailbox::{Mailbox, Wake};
+use tidegate::config::model::{Action, Config, Matcher, Route, Upstream};
+use tidegate::config::{Sources, load};
+use tidegate::guard::descriptors::Descriptors;
+use tidegate::guard::door::{Door, Paused};
+use tidegate::net::token::Source;
+use tidegate::observe::stats::WorkerStats;
+use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
+use tidegate::site::Site;
+use tidegate::worker::Entrance;
+use tidegate::worker::core::Core;
+use tidegate::worker::shared::Shared;
+
+/// Rounds of peers, wires and worker until nothing moves: the smallest buffers take one byte.
+const MAX_ROUNDS: u32 = 400_000;
+/// Turns of the worker, one after the other, in which nothing moved.
+const MAX_VAIN_TURNS: u32 = 20;
+/// Bytes that a session may hold beyond its two rings: one scratch, and what heads and error pages take.
+const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
+
+/// See the module.
+pub struct Scene {
+    pub core: Core<Net, Journal>,
+    pub site: Arc<Site>,
+    pub wires: Rc<RefCell<Wires>>,
+    pub clients: Vec<Peer>,
+    pub upstreams: Vec<Peer>,
+    /// Parallel to these: all that was written to them.
+    pub taken: Vec<Taken>,
+    slots: [Option<usize>; CLIENTS],
+    /// What is said by an upstream that nobody has connected to yet.
+    early: Vec<Act>,
+    road: Rc<Cell<Road>>,
+    dialled: Rc<RefCell<Vec<(usize, Taken)>>>,
+    door: Arc<Door>,
+    micros: u64,
+    _jobs: mpsc::Receiver<tidegate::worker::shared::RenderJob>,
+}
+
+struct Deaf;
+
+impl Wake for Deaf {
+    fn wake(&self) {}
+}
+
+/// The panel wants a log writer, which is a thread: one for all scenes.
+fn writer() -> Arc<Writer> {
+    static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
+    let settings = Settings {
+        access: None,
+        format: tidegate::observe::access::Format::Text,
+        errors: Target::StandardError,
+        rotate: Rotate { max_bytes: 1 << 20, keep: 1 },
+    };
+    WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
+}
+
+fn config(setting: Setting) -> Config {
+    static DEFAULTS: OnceLock<Config> = OnceLock::new();
+    let defaults = || load(Sources { alone: true, ..Sources::default() }).map_err(|_| "the defaults do not load").unwrap().config;
+    let mut config = DEFAULTS.get_or_init(defaults).clone();
+    let limits = &mut config.limits;
+    (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
+    (limits.max_conns_per_upstream, limits.upstream_idle_conns) = (setting.places, setting.idle);
+    if setting.has_narrow_limits {
+        (limits.max_request_line, limits.max_header_size, limits.max_headers, limits.max_total_headers) = (300, 500, 12, 1500);
+    }
+    let timeouts = &mut config.timeouts;
+    (timeouts.connect_ms, timeouts.queue_ms, timeouts.total_ms) = (500, 700, setting.total_ms);
+    (timeouts.read_ms, timeouts.write_ms, timeouts.tunnel_idle_ms) = (1000, 1000, 3000);
+    (timeouts.client_request_line_ms, timeouts.client_header_ms, timeouts.client_body_ms) = (1000, 1500, 1500);
+    (timeouts.client_write_ms, timeouts.client_keepalive_ms, timeouts.upstream_keepalive_ms) = (2000, 5000, 2000);
+    let name = |index: usize| format!("origin-{index}");
+    let upstream = |index| Upstream { name: name(index), host: format!("{}.test", name(index)), port: 80, tls: false, weight: 1 };
+    config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
+    config.pools[0].timeouts = config.timeouts.clone();
+    let actions = [
+        ("/echo", Action::Echo { name: "scene".into() }),
+        ("/respond", Action::Respond { status: 200, body: "fixed".into() }),
+        ("/nowhere", Action::Unbuilt),
+    ];
+    let route = |(prefix, action): (&str, Action)| Route {
+        name: prefix.into(),
+        matcher: Matcher { path_prefix: Some(prefix.into()), ..Matcher::default() },
+        action,
+        timeouts: config.timeouts.clone(),
+        max_body_size: setting.max_body_size,
+    };
+    config.routes = actions.into_iter().map(route).collect();
+    config
+}
+
+impl Scene {
+    pub fn new(setting: Setting) -> Self {
+        let site = Arc::new(Site::new(config(setting), 1, None));
+        for (index, (_, server)) in site.servers().enumerate() {
+            server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80))]);
+        }
+        let (renderer, jobs) = mpsc::channel();
+        let panel = Panel {
+            stats: vec![Arc::new(WorkerStats::default())],
+            writer: writer(),
+            draining: AtomicBool::new(false),
+            reloads_ok: AtomicU64::new(0),
+            reloads_error: AtomicU64::new(0),
+            started: Instant::now(),
+        };
+        let shared = Arc::new(Shared {
+            mailboxes: vec![Mailbox::new(Box::new(Deaf))],
+            running: AtomicUsize::new(1),
+            descriptors: Descriptors::new(1000, 0),
+            starved: Paused::new(1),
+            panel: Arc::new(panel),
+            renderer,
+        });
+        let mut wires = Wires::new(setting.seed, setting.mtu, setting.max_buffer, false);
+        wires.bustle = 0;
+        let (wires, road, dialled) = (Rc::new(RefCell::new(wires)), Rc::new(Cell::new(Road::Open)), Rc::default());
+        let net = Net { wires: wires.clone(), road: road.clone(), dialled: Rc::clone(&dialled) };
+        Self {
+            core: Core::new(0, net, Journal, shared, Rc::new(site.clone()), setting.seed),
+            site,
+            wires,
+            clients: Vec::new(),
+            upstreams: Vec::new(),
+            taken: Vec::new(),
+            slots: [None; CLIENTS],
+            early: Vec::new(),
+            road,
+            dialled,
+            door: Arc::new(Door::new(1000, 1)),
+            micros: 5_000_000,
+            _jobs: jobs,
+        }
+    }
+
+    pub fn play(&mut self, script: &Script) {
+        for (op, rests) in &script.ops {
+            match op {
+                Op::Act(Who::Client(index), act) => {
+                    let client = self.client(*index);
+                    self.clients[client].perform(act, &mut self.wires.borrow_mut());
+                }
+                Op::Act(Who::Upstream(back), act) => match self.upstream(*back) {
+                    Some(upstream) => self.upstreams[upstream].perform(act, &mut self.wires.borrow_mut()),
+                    None => self.early.push(act.clone()),
+                },
+                Op::Wait(ms) => self.wait(*ms),
+                Op::Road(road) => self.road.set(*road),
+            }
+            if *rests {
+                self.rest();
+            }
+        }
+    }
+
+    /// Everybody reads on, and time passes until nothing is due any more: no connection may outlive that.
+    pub fn end(&mut self) {
+        self.clients.iter_mut().chain(&mut self.upstreams).for_each(Peer::read_on);
+        self.rest();
+        let mut wakes = 0;
+        while let Some(wake) = self.core.next_wake() {
+            wakes += 1;
+            assert!(wakes < 2000, "it never ends");
+            self.micros = self.micros.max(wake * 1000);
+            self.rest();
+        }
+        self.check_end();
+    }
+
+    /// That client's connection, made if it has none or left the last one.
+    pub fn client(&mut self, index: usize) -> usize {
+        if let Some(client) = self.slots[index].filter(|&client| !self.clients[client].has_left) {
+            return client;
+        }
+        let id = self.wires.borrow_mut().open(0, None, None);
+        self.clients.push(Peer::new(id));
+        self.slots[index] = Some(self.clients.len() - 1);
+        let socket = Socket { wires: self.wires.clone(), id, taken: None };
+        let (peer, entrance) = (SocketAddr::from(([10, 9, 8, 7], 1000)), Entrance { door: self.door.clone(), port: 8080, is_admin: false });
+        assert!(self.door.try_enter() && self.core.shared.descriptors.admit_client(0));
+        self.core.begin_turn(Now { micros: self.micros, wall_ms: 1_700_000_000_000 });
+        self.core.admit(socket, peer, entrance, |net, socket, source| {
+            net.wires.borrow_mut().register(socket.id, source);
+            Ok(())
+        });
+        self.clients.len() - 1
+    }
+
+    fn upstream(&self, back: usize) -> Option<usize> {
+        let wires = self.wires.borrow();
+        let is_open = |&index: &usize| !self.upstreams[index].has_left && !wires.conns[self.upstreams[index].id].is_dropped;
+        (0..self.upstreams.len()).rev().filter(is_open).nth(back)
+    }
+
+    fn wait(&mut self, ms: u64) {
+        let end = self.micros + ms * 1000;
+        while let Some(wake) = self.core.next_wake().filter(|wake| wake * 1000 <= end) {
+            self.micros = self.micros.max(wake * 1000);
+            self.rest();
+        }
+        self.micros = end;
+    }
+
+    /// Until nothing moves at this moment.
+    pub fn rest(&mut self) {
+        let mut vain_turns = 0;
+        for round in 0.. {
+            assert!(round < MAX_ROUNDS, "the world does not come to rest");
+            let mut moved = self.move_peers();
+            let is_due = self.core.next_wake().is_some_and(|wake| wake * 1000 <= self.micros);
+            if is_due || self.core.is_behind() || self.wires.borrow().has_edge(0) {
+                let before = self.wires.borrow().transfers;
+                self.turn();
+                let is_vain = !moved && self.wires.borrow().transfers == before;
+                vain_turns = if is_vain { vain_turns + 1 } else { 0 };
+                assert!(vain_turns < MAX_VAIN_TURNS, "the worker spins");
+                moved = true;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn move_peers(&mut self) -> bool {
+        let mut wires = self.wires.borrow_mut();
+        let mut moved = false;
+        for (id, taken) in self.dialled.borrow_mut().drain(..) {
+            let mut peer = Peer::new(id);
+            self.early.drain(..).for_each(|act| peer.perform(&act, &mut wires));
+            self.upstreams.push(peer);
+            self.taken.push(taken);
+            moved = true;
+        }
+        for peer in self.clients.iter_mut().chain(&mut self.upstreams) {
+            moved |= peer.act(&mut wires);
+        }
+        for id in 0..wires.conns.len() {
+            while wires.moves(id) {
+                wires.step(id);
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// A worker's turn, as `worker::mod` has it around the same core.
+    fn turn(&mut self) {
+        let mut edges = Vec::new();
+        self.wires.borrow_mut().poll(0, &mut edges);
+        let core = &mut self.core;
+        core.begin_turn(Now { micros: self.micros, wall_ms: 1_700_000_000_000 + self.micros / 1000 });
+        for (source, edge) in edges {
+            match source {
+                Source::Client(key) => core.on_client_edge(key, edge),
+                Source::Upstream(key) => core.on_upstream_edge(key, edge),
+                other => panic!("{other:?} is nothing that this network knows"),
+            }
+        }
+        core.pump_ready();
+        core.expire(|_, _| {});
+        core.end_turn();
+        assert!(!core.shared.mailboxes[0].is_full(), "a letter to the only worker");
+        self.check_turn();
+    }
+
+    fn check_turn(&self) {
+        let (core, limits) = (&self.core, &self.site.config.limits);
+        let largest = limits.buffer_size.max(limits.max_total_headers);
+        let mut queued = 0;
+        for (_, client) in &core.clients {
+            let session = &client.session;
+            session.check();
+            assert!(session.up.capacity() <= largest && session.down.capacity() <= largest, "a ring is too large");
+            if let Some(exchange) = session.exchange() {
+                queued += u64::from(exchange.is_queued);
+                let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
+                assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
+            } else {
+                assert!(session.up.capacity() == 0 || !session.up.is_empty(), "an idle session holds a ring");
+            }
+            // Who comes back to the line after its time there is over is told so in the next millisecond.
+            let is_back = session.exchange().is_some_and(|x| x.is_queued);
+            let is_timely = session.next_deadline().is_none_or(|due| due > self.micros / 1000);
+            assert!(is_timely || is_back, "a deadline has passed: {session:?}");
+        }
+        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
+        let in_use: u64 = self.site.servers().map(|(_, server)| server.cells[0].active.value() + server.cells[0].idle.value()).sum();
+        assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
+        let most = limits.max_conns_per_upstream;
+        assert!(self.site.servers().all(|(_, server)| server.places.taken() <= most), "more connections than places");
+    }
+
+    fn check_end(&self) {
+        let core = &self.core;
+        assert!(core.clients.is_empty(), "sessions are left, and nothing is due");
+        assert!(core.upstreams.is_empty(), "upstream connections are left");
+        assert!(!core.is_behind());
+        assert_eq!((core.stats.client_connections.value(), core.stats.resting_clients.value()), (0, 0));
+        for (pool, server) in self.site.servers() {
+            assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
+            assert!(pool.line.is_empty(), "somebody stands in line");
+        }
+        let descriptors = format!("{:?}", core.shared.descriptors);
+        assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert!(format!("{:?}", self.door).contains("places: Gate(0)"), "a place at the door is left");
+    }
+}

@@ -1,0 +1,88 @@
+//! The seeds and findings of the fuzz target `session`, replayed without a fuzzer, and some thousand inputs at random.
+//!
+//! ```text
+//!     SESSION_INPUT=file cargo test --test session_fuzz     one input: its operations, and what comes of them
+//!     SESSION_INPUTS=100000                                 so many at random instead
+//! ```
+
+mod hostile;
+
+mod sim {
+    pub mod pipe;
+    // The simulation looks at more of a connection than is asked for here.
+    #[allow(dead_code)]
+    pub mod wire;
+}
+
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Inputs of an ordinary run: some seconds.
+const INPUTS: u64 = 20_000;
+/// An input takes a millisecond; one that takes so long hangs within a turn.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// True if everything held; otherwise says what the input means.
+fn holds(name: &str, input: &[u8]) -> bool {
+    let held = catch_unwind(|| hostile::run(input)).is_ok();
+    if !held {
+        eprintln!("{name}: an invariant does not hold, see above\n{}", hostile::describe(input));
+    }
+    held
+}
+
+#[test]
+fn seeds_hold() {
+    if let Ok(file) = std::env::var("SESSION_INPUT") {
+        let input = std::fs::read(&file).expect("the input");
+        println!("{}", hostile::describe(&input));
+        return hostile::run(&input);
+    }
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/session");
+    let mut files: Vec<_> = std::fs::read_dir(&directory).expect("the corpus").map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let wrong: Vec<_> = files.iter().filter(|file| !holds(&file.display().to_string(), &std::fs::read(file).unwrap())).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(files.len() > 40, "only {} files in {}", files.len(), directory.display());
+}
+
+/// Low bytes are plain choices: an input of chance alone has hardly a request that is taken.
+fn chance(seed: u64) -> Vec<u8> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let plain = rng.u8(1..10);
+    (0..rng.usize(10..300)).map(|_| if rng.u8(0..10) < plain { rng.u8(0..40) } else { rng.u8(..) }).collect()
+}
+
+#[test]
+fn anything_holds() {
+    let count = std::env::var("SESSION_INPUTS").map_or(INPUTS, |count| count.parse().expect("SESSION_INPUTS is a number"));
+    let current = &*Box::leak(Box::new(AtomicU64::new(0)));
+    std::thread::spawn(move || watch(current));
+    for seed in 0..count {
+        current.store(seed, Relaxed);
+        let input = chance(seed);
+        if !holds(&format!("input {seed}"), &input) {
+            let path = std::env::temp_dir().join(format!("session-{seed}"));
+            std::fs::write(&path, &input).unwrap();
+            panic!("input {seed} fails; again with: SESSION_INPUT={} cargo test --test session_fuzz seeds", path.display());
+        }
+    }
+    current.store(u64::MAX, Relaxed);
+}
+
+/// A loop within a turn never comes back: this names the input and ends the process.
+fn watch(current: &AtomicU64) {
+    let (mut seen, mut since) = (current.load(Relaxed), Instant::now());
+    while seen != u64::MAX {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = current.load(Relaxed);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        } else if since.elapsed() > PATIENCE {
+            eprintln!("input {seen} hangs\n{}", hostile::describe(&chance(seen)));
+            std::process::exit(101);
+        }
+    }
+}
