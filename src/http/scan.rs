@@ -15,6 +15,11 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
+    /// Bytes already searched.
+    pub fn searched(&self) -> usize {
+        self.searched as usize
+    }
+
     /// Whether nothing was searched yet.
     pub fn is_fresh(&self) -> bool {
         self.searched == 0

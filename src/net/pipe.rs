@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What one is asked to hold.
-pub const PIPE_BYTES: usize = 256 * 1024;
+pub const PIPE_BYTES: usize = 512 * 1024;
 
 /// Both ends. What lies in it when it is dropped is lost.
 #[derive(Debug)]

@@ -46,7 +46,7 @@ impl Session {
         exchange.attempts += 1;
         exchange.attempt.taken = 0;
         exchange.pool().servers[server].cells[turn.worker].requests.add(1);
-        self.deadlines.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
+        self.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Connect { server, reuse });
         State::ConnectingUpstream(exchange)
     }
@@ -65,7 +65,7 @@ impl Session {
         if exchange.queue_due == 0 {
             exchange.queue_due = after(turn.now.millis(), exchange.timeouts.queue_ms);
         }
-        self.deadlines.phase = exchange.queue_due;
+        self.phase = exchange.queue_due;
         exchange.is_queued = true;
         self.serial += 1;
         turn.stats.queued_requests.add(1);
@@ -87,7 +87,7 @@ impl Session {
     }
 
     pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {
-        self.deadlines.phase = 0;
+        self.phase = 0;
         exchange.attempt.reused = reused;
         exchange.attempt.sent_at = turn.now.micros;
         if std::mem::take(&mut exchange.asked.needs_host) {
@@ -105,7 +105,7 @@ impl Session {
         exchange.attempt.upstream_fin = false;
         exchange.attempt.taken = 0;
         exchange.up.replay(&mut self.up);
-        self.deadlines.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
+        self.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Reconnect);
         State::ConnectingUpstream(exchange)
     }

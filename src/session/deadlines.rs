@@ -1,11 +1,11 @@
 //! When a session has waited long enough. All in milliseconds of the monotonic clock; 0 is "not waiting".
+//!
+//! A session has one deadline of its phase: a request's head, idleness, a place in the line, a connect, lingering; which it is,
+//! the state tells. An exchange has more, which run beside each other.
 
-/// One deadline a kind. At most one of the phases' waits runs at a time: a request's head, idleness, a place in the line, a
-/// connect, lingering; which it is, the state tells.
+/// Those of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Deadlines {
-    /// Of the state.
-    pub phase: u64,
+pub struct Waits {
     /// For bytes from the upstream.
     pub read: u64,
     /// For the upstream to take bytes.
@@ -30,17 +30,19 @@ pub enum Due {
     ClientWrite,
 }
 
-impl Deadlines {
-    /// The earliest.
-    pub fn earliest(&self) -> Option<u64> {
-        let Self { phase, read, write, total, client_body, client_write } = *self;
-        [phase, read, write, total, client_body, client_write].into_iter().filter(|&at| at != 0).min()
+impl Waits {
+    /// The earliest, of the phase's too.
+    pub fn earliest(&self, phase: u64) -> Option<u64> {
+        let Self { read, write, total, client_body, client_write } = *self;
+        // 0 becomes the latest there is.
+        let at = [phase, read, write, total, client_body, client_write].into_iter().fold(u64::MAX, |at, wait| at.min(wait.wrapping_sub(1)));
+        at.checked_add(1)
     }
 
-    /// The first kind that has come by `now`.
-    pub fn due(&self, now: u64) -> Option<Due> {
+    /// The first kind that has come by `now`, that of the phase before others.
+    pub fn due(&self, phase: u64, now: u64) -> Option<Due> {
         [
-            (self.phase, Due::Phase),
+            (phase, Due::Phase),
             (self.client_write, Due::ClientWrite),
             (self.client_body, Due::ClientBody),
             (self.write, Due::Write),
@@ -49,11 +51,6 @@ impl Deadlines {
         ]
         .into_iter()
         .find_map(|(at, due)| (at != 0 && at <= now).then_some(due))
-    }
-
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request and its answer: everything that is known of them beyond the bytes in the rings. Borrowed from the worker's
 //! pool at the head's end, moved from state to state, given back at the end: nothing is allocated per request.
 
+use super::deadlines::Waits;
 use super::half::Half;
 use super::turn::Turn;
 use crate::admin::Page;
@@ -83,6 +84,8 @@ pub struct Exchange {
     pub attempts: u32,
     /// Everything sent of the request can be sent again.
     pub replayable: bool,
+    /// When it has waited long enough.
+    pub waits: Waits,
     /// It waits for its content before it asks for an upstream.
     pub is_held: bool,
     /// It stands in line.
@@ -299,6 +302,7 @@ impl Exchange {
             bytes_in: 0,
             attempts: 0,
             replayable: true,
+            waits: Waits::default(),
             is_held: false,
             is_queued: false,
             queue_due: 0,
@@ -320,7 +324,7 @@ impl Exchange {
         (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
         self.note.clear();
         (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
-        (self.is_held, self.is_queued, self.queue_due) = (false, false, 0);
+        (self.waits, self.is_held, self.is_queued, self.queue_due) = (Waits::default(), false, false, 0);
         (self.up_is_closed, self.down_is_closed) = (false, false);
     }
 

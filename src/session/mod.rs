@@ -42,7 +42,7 @@ pub use read_head::DRAIN_IDLE_MS;
 use crate::base::ring::Ring;
 use crate::guard::gate::Ticket;
 use crate::upstream::pool::Pool;
-use deadlines::Deadlines;
+use deadlines::Waits;
 use read_head::ReadHead;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -93,7 +93,8 @@ pub struct Session {
     pub up: Ring,
     /// From the upstream.
     pub down: Ring,
-    deadlines: Deadlines,
+    /// End of the state's own wait.
+    phase: u64,
     client: SocketAddr,
     /// The port that the client connected to.
     port: u16,
@@ -106,8 +107,15 @@ impl Session {
     pub fn new(client: SocketAddr, port: u16, serial: u64, turn: &Turn) -> Self {
         let timeouts = &turn.site.config.timeouts;
         let head = ReadHead::first(turn.now.millis(), timeouts, turn.is_draining);
-        let deadlines = Deadlines { phase: head.deadline(), ..Deadlines::default() };
-        Self { state: State::ReadingHead(head), up: Ring::default(), down: Ring::default(), deadlines, client, port, serial: serial << 32 }
+        Self {
+            phase: head.deadline(),
+            state: State::ReadingHead(head),
+            up: Ring::default(),
+            down: Ring::default(),
+            client,
+            port,
+            serial: serial << 32,
+        }
     }
 
     /// Takes an event, moves the state, leaves effects behind. An event that means nothing in this state is harmless.
@@ -265,7 +273,7 @@ impl Session {
 
     /// The earliest deadline (milliseconds).
     pub fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.earliest()
+        self.exchange().map_or(Waits::default(), |x| x.waits).earliest(self.phase)
     }
 
     /// Whether a request is being served.

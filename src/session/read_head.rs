@@ -30,8 +30,6 @@ pub const DRAIN_IDLE_MS: u64 = 500;
 pub(super) struct ReadHead {
     scan: HeadScan,
     blank_lines: u8,
-    /// Bytes of the ring looked at.
-    looked_at: u32,
     /// End of the idle wait; 0 once a byte has come.
     idle: u64,
     /// End of the wait for the request line, and for the head.
@@ -53,7 +51,7 @@ impl ReadHead {
 
     /// Whether a byte of the request has come.
     pub(super) fn has_begun(&self) -> bool {
-        self.looked_at > 0
+        !self.scan.is_fresh()
     }
 
     /// Whether it is not the first, and nothing of it has come.
@@ -62,7 +60,7 @@ impl ReadHead {
     }
 
     pub(super) fn is_behind(&self, ring: &Ring) -> bool {
-        ring.raw() > self.looked_at as usize
+        ring.raw() > self.scan.searched()
     }
 
     /// The first byte starts the waits; the end of the request line ends its own.
@@ -97,8 +95,7 @@ impl Session {
     /// Back between requests.
     pub(super) fn await_head(&mut self, turn: &Turn) -> State {
         let head = ReadHead::next(turn.now.millis(), &turn.site.config.timeouts, turn.is_draining);
-        self.deadlines.clear();
-        self.deadlines.phase = head.deadline();
+        self.phase = head.deadline();
         State::ReadingHead(head)
     }
 
@@ -118,13 +115,12 @@ impl Session {
         head.on_bytes(turn.now.millis(), &turn.site.config.timeouts);
         match head.scan.find_end(self.up.raw_mut(), &limits) {
             Ok(None) => {
-                head.looked_at = self.up.raw() as u32;
                 if self.up.room() == 0 {
                     // It fits no ordinary ring: a larger one, for as long as this head lasts. `total` is checked above.
                     let small = self.up.move_to(vec![0; limits.total].into_boxed_slice());
                     turn.buffers.give_back(small);
                 }
-                self.deadlines.phase = head.deadline();
+                self.phase = head.deadline();
                 State::ReadingHead(head)
             }
             Ok(Some(length)) => self.on_head(Some(length), &limits, turn).unwrap_or(State::ReadingHead(head)),
@@ -144,7 +140,7 @@ impl Session {
     }
 
     pub(super) fn on_head_deadline(&mut self, head: ReadHead, turn: &mut Turn) -> State {
-        if self.deadlines.phase == 0 || self.deadlines.phase > turn.now.millis() {
+        if self.phase == 0 || self.phase > turn.now.millis() {
             return State::ReadingHead(head);
         }
         if head.has_begun() {
@@ -159,7 +155,7 @@ impl Session {
     pub(super) fn on_head_drain(&mut self, mut head: ReadHead, turn: &mut Turn) -> State {
         if !head.has_begun() {
             head.idle = turn.now.millis() + DRAIN_IDLE_MS;
-            self.deadlines.phase = head.deadline();
+            self.phase = head.deadline();
         }
         State::ReadingHead(head)
     }
@@ -214,8 +210,8 @@ impl Session {
         let length = request.fields.head().len();
         self.up.skip(length);
         self.shrink(turn);
-        self.deadlines.clear();
-        self.deadlines.total = after(turn.now.millis(), exchange.timeouts.total_ms);
+        self.phase = 0;
+        exchange.waits.total = after(turn.now.millis(), exchange.timeouts.total_ms);
         // A body that came with the head is looked at first: if it is whole, the connection outlives a refusal.
         let scanned = self.scan_body(&mut exchange);
         if let Err(failure) = opened {

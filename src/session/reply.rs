@@ -1,6 +1,6 @@
 //! Answers made here, and the end of every answer: what was promised to the client about its connection is kept.
 
-use super::deadlines::{Due, after};
+use super::deadlines::{Due, Waits, after};
 use super::exchange::{Asked, Exchange, Fate, Maker};
 use super::failure::Failure;
 use super::{Effect, Ending, Session, State, Turn, Why};
@@ -70,7 +70,7 @@ impl Session {
         x.count_failure(reason, upstream_is_late, turn);
         x.report(&detail, reason);
         self.let_go(&mut x, turn);
-        self.deadlines.clear();
+        (self.phase, x.waits) = (0, Waits::default());
         x.outcome.error = Some(reason);
         x.outcome.is_whole = true;
         if reason == Reason::ClientWriteTimeout && !x.has_begun() && !x.outcome.settled {
@@ -141,7 +141,7 @@ impl Session {
     }
 
     pub(super) fn on_dropped_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        self.deadlines.client_body = 0;
+        x.waits.client_body = 0;
         let scanned = self.scan_body(&mut x);
         self.up.drop_checked();
         match scanned {
@@ -172,20 +172,20 @@ impl Session {
     }
 
     pub(super) fn on_reply_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
-        self.deadlines.client_write = 0;
+        x.waits.client_write = 0;
         x.down.took(n, &mut self.down);
         self.down.release();
         self.after_reply(x, turn)
     }
 
     pub(super) fn on_reply_passed(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
-        self.deadlines.client_write = 0;
+        x.waits.client_write = 0;
         x.down.passed(n);
         self.after_reply(x, turn)
     }
 
     /// The answer may be out: then the connection goes the way that was promised.
-    pub(super) fn after_reply(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+    pub(super) fn after_reply(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if !x.outcome.is_whole || !x.down.is_flushed(&self.down) {
             return State::Replying(x);
         }
@@ -196,9 +196,9 @@ impl Session {
                 self.finish(x, turn, next)
             }
             Fate::Kept => {
-                if self.deadlines.phase == 0 {
-                    self.deadlines.total = 0;
-                    self.deadlines.phase = after(turn.now.millis(), LINGER_MS);
+                if self.phase == 0 {
+                    x.waits.total = 0;
+                    self.phase = after(turn.now.millis(), LINGER_MS);
                 }
                 State::Replying(x)
             }
@@ -217,8 +217,7 @@ impl Session {
     pub(super) fn linger(&mut self, why: Why, turn: &mut Turn) -> State {
         self.up.clear();
         self.down.clear();
-        self.deadlines.clear();
-        self.deadlines.phase = after(turn.now.millis(), LINGER_MS);
+        self.phase = after(turn.now.millis(), LINGER_MS);
         turn.effects.push(Effect::HalfClose);
         State::Draining(why)
     }
@@ -229,12 +228,12 @@ impl Session {
     }
 
     pub(super) fn on_lingering_deadline(&mut self, why: Why, turn: &Turn) -> State {
-        if self.deadlines.phase > turn.now.millis() { State::Draining(why) } else { State::Closed(Ending::Plain) }
+        if self.phase > turn.now.millis() { State::Draining(why) } else { State::Closed(Ending::Plain) }
     }
 
     /// A wait of an exchange is over.
     pub(super) fn on_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
-        let Some(due) = self.deadlines.due(turn.now.millis()) else { return back(x) };
+        let Some(due) = x.waits.due(self.phase, turn.now.millis()) else { return back(x) };
         match due {
             Due::Phase if x.is_queued => self.fail_full(x, turn),
             Due::Phase if x.attempt.has_upstream => self.fail_upstream(x, Reason::ConnectionTimeout, turn),

@@ -33,7 +33,7 @@ impl Session {
     }
 
     pub(super) fn on_body_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
-        self.deadlines.client_body = 0;
+        x.waits.client_body = 0;
         x.asked.awaits_continue = false;
         if let Err(refusal) = self.scan_body(&mut x) {
             return self.fail(x, Failure::of_request(refusal), turn);
@@ -61,7 +61,7 @@ impl Session {
     }
 
     fn on_request_progress(&mut self, x: &mut Exchange, n: usize, turn: &Turn) {
-        (self.deadlines.write, self.deadlines.read) = (0, 0);
+        (x.waits.write, x.waits.read) = (0, 0);
         x.attempt.taken += n as u64;
         x.attempt.sent_at = turn.now.micros;
     }
@@ -72,7 +72,7 @@ impl Session {
     }
 
     pub(super) fn on_upstream_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        self.deadlines.read = 0;
+        x.waits.read = 0;
         if !x.attempt.answered {
             x.attempt.answered = true;
             x.replayable = false;
@@ -166,12 +166,12 @@ impl Session {
         turn.effects.push(Effect::Release { keep });
         x.attempt.has_upstream = false;
         x.outcome.is_whole = true;
-        (self.deadlines.read, self.deadlines.write) = (0, 0);
+        (x.waits.read, x.waits.write) = (0, 0);
         self.after_reply(x, turn)
     }
 
     pub(super) fn on_client_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
-        self.deadlines.client_write = 0;
+        x.waits.client_write = 0;
         x.down.took(n, &mut self.down);
         self.down.release();
         // An enchunked body is framed run by run: the next run may lie there already.
@@ -185,7 +185,7 @@ impl Session {
     pub(super) fn on_moved(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {
         match direction {
             Direction::Up => {
-                self.deadlines.client_body = 0;
+                x.waits.client_body = 0;
                 x.asked.awaits_continue = false;
                 // They go past the ring, which cannot keep them for another attempt.
                 x.replayable = false;
@@ -194,7 +194,7 @@ impl Session {
                 State::StreamingBody(x)
             }
             Direction::Down => {
-                self.deadlines.read = 0;
+                x.waits.read = 0;
                 x.down.moved(n);
                 if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
             }
@@ -208,7 +208,7 @@ impl Session {
                 self.on_request_progress(&mut x, n, turn);
             }
             Direction::Down => {
-                self.deadlines.client_write = 0;
+                x.waits.client_write = 0;
                 x.down.passed(n);
             }
         }

@@ -1,7 +1,7 @@
 //! After 101 (Switching Protocols): bytes both ways until both sides have closed, or nothing moved for too long. Nothing is
 //! looked at, and a half-close on one side passes to the other once everything before it has been sent.
 
-use super::deadlines::after;
+use super::deadlines::{Waits, after};
 use super::event::Direction;
 use super::exchange::Exchange;
 use super::{Effect, Ending, Session, State, Turn, Why};
@@ -17,7 +17,7 @@ impl Session {
     pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
         x.outcome.is_whole = true;
-        self.deadlines.clear();
+        (self.phase, x.waits) = (0, Waits::default());
         x.up.body = Body::new(Length::UntilClose, Recode::Same);
         x.down.body = Body::new(Length::UntilClose, Recode::Same);
         self.on_tunnel_bytes(x, turn)
@@ -95,7 +95,7 @@ impl Session {
     }
 
     pub(super) fn on_tunnel_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        if self.deadlines.phase == 0 || self.deadlines.phase > turn.now.millis() {
+        if self.phase == 0 || self.phase > turn.now.millis() {
             return State::Tunnelling(x);
         }
         self.end_tunnel(x, Ending::Plain, turn)
@@ -103,7 +103,7 @@ impl Session {
 
     /// Something moved: the idle wait starts anew, a close that is due passes on, and after both the tunnel ends.
     fn on_tunnel_progress(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        self.deadlines.phase = after(turn.now.millis(), x.timeouts.tunnel_idle_ms);
+        self.phase = after(turn.now.millis(), x.timeouts.tunnel_idle_ms);
         let up_is_done = x.attempt.broken || (x.up.is_complete() && x.up.is_flushed(&self.up));
         let down_is_done = x.down.is_complete() && x.down.is_flushed(&self.down);
         if up_is_done && down_is_done && x.attempt.broken {

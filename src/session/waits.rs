@@ -1,32 +1,34 @@
 //! Which waits run: computed from state after every event. A wait runs only while those bytes are wanted and there is room
 //! for them, so that a slow client never looks like a slow upstream, nor the other way round.
 
-use super::deadlines::keep_waiting;
+use super::deadlines::{Waits, keep_waiting};
 use super::{Exchange, Session, State, Turn};
 
 impl Session {
     pub(super) fn update_waits(&mut self, turn: &Turn) {
         let now = turn.now.millis();
-        let (x, to_upstream) = match &self.state {
-            State::StreamingBody(x) => (x, !x.attempt.broken && x.up.is_owing(&self.up)),
+        let (x, to_upstream) = match &mut self.state {
+            State::StreamingBody(x) => {
+                let to_upstream = !x.attempt.broken && x.up.is_owing(&self.up);
+                (x, to_upstream)
+            }
             State::Replying(x) => (x, false),
             State::ConnectingUpstream(x) if x.is_held => (x, false),
             // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
-            _ => {
-                let deadlines = &mut self.deadlines;
-                (deadlines.read, deadlines.write, deadlines.client_body, deadlines.client_write) = (0, 0, 0, 0);
+            State::ConnectingUpstream(x) => {
+                x.waits = Waits { total: x.waits.total, ..Waits::default() };
                 return;
             }
+            _ => return,
         };
         let to_client = x.down.is_owing(&self.down);
         let client_owes = client_owes(x);
         let upstream_owes = upstream_owes(x);
-        let timeouts = &x.timeouts;
-        let deadlines = &mut self.deadlines;
-        keep_waiting(&mut deadlines.client_body, client_owes && !to_upstream && !x.attempt.broken, now, timeouts.client_body_ms);
-        keep_waiting(&mut deadlines.client_write, to_client, now, timeouts.client_write_ms);
-        keep_waiting(&mut deadlines.write, to_upstream, now, timeouts.write_ms);
-        keep_waiting(&mut deadlines.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
+        let Exchange { waits, timeouts, attempt, .. } = &mut **x;
+        keep_waiting(&mut waits.client_body, client_owes && !to_upstream && !attempt.broken, now, timeouts.client_body_ms);
+        keep_waiting(&mut waits.client_write, to_client, now, timeouts.client_write_ms);
+        keep_waiting(&mut waits.write, to_upstream, now, timeouts.write_ms);
+        keep_waiting(&mut waits.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
     }
 
     /// Whether the next move is the upstream's.

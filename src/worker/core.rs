@@ -63,8 +63,8 @@ pub struct Client<S> {
     pub session: Session,
     /// The connection that its exchange has, or is making.
     pub(super) upstream: Option<usize>,
-    /// The line that it stands in, and with what.
-    pub(super) waits: Option<(Arc<Pool>, Ticket)>,
+    /// The line that it stands in, and its serial number there.
+    pub(super) waits: Option<(Arc<Pool>, u64)>,
     pub(super) entrance: Entrance,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
@@ -110,7 +110,10 @@ pub struct Core<N: Net, J: Journal> {
     /// Open upstream connections.
     pub upstreams: Slab<Upstream<N::Socket>>,
     pub(super) idle: Idle,
+    /// Timers of clients, by their keys, and the worker's own.
     pub(super) wheel: Wheel,
+    /// Timers of upstream connections, by their keys.
+    pub(super) upstream_wheel: Wheel,
     pub(super) buffers: BufferPool,
     pub(super) scratch: Box<[u8]>,
     pub(super) pipes: Vec<Laid<N::Socket>>,
@@ -151,6 +154,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             upstreams: Slab::new(),
             idle: Idle::default(),
             wheel: Wheel::default(),
+            upstream_wheel: Wheel::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pipes: Vec::new(),
             long_run: LONG_RUN,
@@ -234,15 +238,18 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Deadlines that have come. Returns the worker's own timers among them.
     pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, u32)) {
-        self.wheel.advance(self.now.millis());
+        let now = self.now.millis();
+        self.upstream_wheel.advance(now);
+        while let Some(key) = self.upstream_wheel.pop_due() {
+            self.on_upstream_deadline(key as usize);
+        }
+        self.wheel.advance(now);
         while let Some(timer) = self.wheel.pop_due() {
-            let (key, is_upstream) = ((timer.saturating_sub(OWN_TIMERS) / 2) as usize, timer % 2 == 1);
+            let key = timer.saturating_sub(OWN_TIMERS) as usize;
             if timer == DIAL_TIMER {
                 self.on_descriptor_freed();
             } else if timer < OWN_TIMERS {
                 on_own(self, timer);
-            } else if is_upstream {
-                self.on_upstream_deadline(key);
             } else if self.clients.contains(key) {
                 self.deliver(key, Event::Deadline);
                 self.pump(key);
@@ -265,7 +272,7 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// When the next deadline may come (milliseconds).
     pub fn next_wake(&self) -> Option<u64> {
-        self.wheel.next_wake()
+        [self.wheel.next_wake(), self.upstream_wheel.next_wake()].into_iter().flatten().min()
     }
 
     /// Sets one of the worker's own timers.
@@ -434,9 +441,7 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     fn free_client(&mut self, key: usize) {
         self.wheel.cancel(client_timer(key));
-        if let Some((pool, ticket)) = self.clients[key].waits.take() {
-            pool.line.leave(ticket);
-        }
+        self.leave_line(key);
         if let Some(upstream) = self.clients[key].upstream.take() {
             self.release(upstream, false);
         }
@@ -468,6 +473,13 @@ impl<N: Net, J: Journal> Core<N, J> {
         self.on_descriptor_freed();
     }
 
+    /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.
+    pub(super) fn leave_line(&mut self, key: usize) {
+        if let Some((pool, serial)) = self.clients[key].waits.take() {
+            pool.line.leave(Ticket { worker: self.worker, key, serial });
+        }
+    }
+
     pub(super) fn ticket(&self, key: usize) -> Ticket {
         self.clients[key].session.ticket(self.worker, key)
     }
@@ -475,10 +487,5 @@ impl<N: Net, J: Journal> Core<N, J> {
 
 /// The wheel's key of a client's timer.
 pub(super) fn client_timer(key: usize) -> u32 {
-    OWN_TIMERS + 2 * key as u32
-}
-
-/// The wheel's key of an upstream connection's timer.
-pub(super) fn upstream_timer(key: usize) -> u32 {
-    OWN_TIMERS + 2 * key as u32 + 1
+    OWN_TIMERS + key as u32
 }

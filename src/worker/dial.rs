@@ -1,6 +1,6 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
-use super::core::{Core, DIAL_TIMER, Net, Upstream, upstream_timer};
+use super::core::{Core, DIAL_TIMER, Net, Upstream};
 use super::shared::{Mail, RenderJob};
 use crate::guard::gate::Ticket;
 use crate::net::link::{Edge, Link, Socket, Transfer};
@@ -55,7 +55,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                 let pool = self.clients[key].session.pool()?.clone();
                 let ticket = self.ticket(key);
                 pool.line.join(ticket);
-                self.clients[key].waits = Some((pool.clone(), ticket));
+                self.clients[key].waits = Some((pool.clone(), ticket.serial));
                 if !starved {
                     self.hand_on(&pool);
                 }
@@ -65,9 +65,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                 None
             }
             Effect::LeaveQueue => {
-                let (pool, ticket) = self.clients[key].waits.take()?;
-                // If its turn has come meanwhile, the letter finds nobody and the place is handed on.
-                pool.line.leave(ticket);
+                self.leave_line(key);
                 None
             }
             Effect::Release { keep } => {
@@ -152,7 +150,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         upstream.link = None;
         upstream.owner = None;
         upstream.is_closing = true;
-        self.wheel.cancel(upstream_timer(old));
+        self.upstream_wheel.cancel(old as u32);
         self.upstreams.remove(old);
         self.shared.descriptors.upstream_left();
         server.cells[self.worker].active.sub(1);
@@ -210,7 +208,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                     if left > 0 && deadline > 0 {
                         // This address gets the time left divided by the addresses left; the last has the session's deadline.
                         let now = self.now.millis();
-                        self.wheel.set(upstream_timer(key), now + deadline.saturating_sub(now) / (left + 1));
+                        self.upstream_wheel.set(key as u32, now + deadline.saturating_sub(now) / (left + 1));
                     }
                     return Ok(());
                 }
@@ -265,7 +263,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         if edge.writable || failed {
             upstream.dialing = None;
-            self.wheel.cancel(upstream_timer(key));
+            self.upstream_wheel.cancel(key as u32);
             self.deliver(client, Event::UpstreamConnected { reused: false });
             self.enqueue(client);
         }
@@ -302,7 +300,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         } else if upstream.owner.is_none() && upstream.idle_until <= self.now.millis() {
             self.close_upstream(key);
         } else if upstream.owner.is_none() {
-            self.wheel.set(upstream_timer(key), upstream.idle_until);
+            self.upstream_wheel.set(key as u32, upstream.idle_until);
         }
     }
 
@@ -329,9 +327,9 @@ impl<N: Net, J: Journal> Core<N, J> {
             return self.close_upstream(key);
         }
         upstream.idle_until = self.now.millis() + u64::from(upstream.keepalive_ms);
-        let (until, timer) = (upstream.idle_until, upstream_timer(key));
-        if self.wheel.deadline(timer).is_none_or(|armed| armed > until) {
-            self.wheel.set(timer, until);
+        let until = upstream.idle_until;
+        if self.upstream_wheel.deadline(key as u32).is_none_or(|armed| armed > until) {
+            self.upstream_wheel.set(key as u32, until);
         }
     }
 
@@ -383,7 +381,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         } else {
             cell.active.sub(1);
         }
-        self.wheel.cancel(upstream_timer(key));
+        self.upstream_wheel.cancel(key as u32);
         self.closing_upstreams.push(key);
     }
 
@@ -431,8 +429,8 @@ impl<N: Net, J: Journal> Core<N, J> {
         for _ in 0..self.admitted.len() {
             let Some(Admission { pool, server, ticket, reuse }) = self.admitted.pop_front() else { break };
             let client = self.clients.get_mut(ticket.key);
-            let waits =
-                client.is_some_and(|client| client.waits.take_if(|(line, with)| Arc::ptr_eq(line, &pool) && *with == ticket).is_some());
+            let is_it = |(line, serial): &mut (Arc<Pool>, u64)| Arc::ptr_eq(line, &pool) && *serial == ticket.serial;
+            let waits = client.is_some_and(|client| client.waits.take_if(is_it).is_some());
             match (waits, reuse) {
                 (true, reserved) => {
                     self.clients[ticket.key].upstream = reserved;

@@ -6,7 +6,7 @@ use crate::net::link::Transfer;
 use crate::session::{Direction, Event, Journal};
 
 /// Bytes that one session may move before others get their turn.
-const BUDGET_BYTES: usize = 512 * 1024;
+const BUDGET_BYTES: usize = 256 * 1024;
 /// Shorter opaque runs go through the ring.
 const MIN_OPAQUE: u64 = 16 * 1024;
 
