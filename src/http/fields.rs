@@ -162,14 +162,23 @@ pub fn is_host(text: &[u8]) -> bool {
         }
         (&b"-"[..], &text[end + 1..])
     } else {
-        text.split_at(text.iter().position(|&b| b == b':').unwrap_or(text.len()))
+        let end = text.iter().position(|&b| CLASS[b as usize] & HOST == 0).unwrap_or(text.len());
+        if text.get(end) != Some(&b'%') {
+            text.split_at(end)
+        } else {
+            let (host, port) = text.split_at(text.iter().position(|&b| b == b':').unwrap_or(text.len()));
+            if !is_encoded(host) {
+                return false;
+            }
+            (host, port)
+        }
     };
     let port_is_valid = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) && decimal(digits) <= 65_535,
         _ => false,
     };
-    !host.is_empty() && (all(host, HOST) || is_encoded(host)) && port_is_valid
+    !host.is_empty() && port_is_valid
 }
 
 /// A host with percent-encoded bytes (RFC 3986 2.1), each of which is whole.

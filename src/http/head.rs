@@ -8,14 +8,17 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Storage for a parser's table of fields, borrowed by the message.
-pub struct Table<'a> {
-    pub(super) headers: [MaybeUninit<Header<'a>>; MAX_FIELDS],
-    pub(super) classes: [Field; MAX_FIELDS],
+pub struct Table<'a, const FIELDS: usize = MAX_FIELDS> {
+    pub(super) headers: [MaybeUninit<Header<'a>>; FIELDS],
+    pub(super) classes: [Field; FIELDS],
 }
 
-impl Default for Table<'_> {
+/// Enough for most heads, and sooner made.
+pub type SmallTable<'a> = Table<'a, 64>;
+
+impl<const FIELDS: usize> Default for Table<'_, FIELDS> {
     fn default() -> Self {
-        Self { headers: [const { MaybeUninit::uninit() }; MAX_FIELDS], classes: [Field::Other; MAX_FIELDS] }
+        Self { headers: [const { MaybeUninit::uninit() }; FIELDS], classes: [Field::Other; FIELDS] }
     }
 }
 
@@ -36,9 +39,8 @@ pub struct Line<'a> {
     pub value: &'a [u8],
     /// What the name means.
     pub class: Field,
-    /// Where its line begins and where the next one does.
+    /// Where its line begins.
     start: usize,
-    end: usize,
 }
 
 impl<'t, 'a> Fields<'t, 'a> {
@@ -63,12 +65,11 @@ impl<'t, 'a> Fields<'t, 'a> {
     /// In their order.
     pub fn iter(&self) -> impl Iterator<Item = Line<'a>> + use<'t, 'a> {
         let Self { head, headers, classes } = *self;
-        headers.iter().zip(classes).enumerate().map(move |(number, (header, &class))| Line {
+        headers.iter().zip(classes).map(move |(header, &class)| Line {
             name: header.name,
             value: header.value,
             class,
             start: start_of(head, header),
-            end: headers.get(number + 1).map_or(head.len() - 2, |next| start_of(head, next)),
         })
     }
 
@@ -112,8 +113,10 @@ impl<'a> Line<'a> {
     /// Its bytes in the head, if they are what would be written for it: `name: value` and CRLF.
     pub(super) fn canonical(&self, head: &[u8]) -> Option<Range<usize>> {
         let value = self.start + self.name.len() + 2;
-        let is_canonical = value + self.value.len() + 2 == self.end && head.get(value - 1) == Some(&b' ');
-        is_canonical.then_some(self.start..self.end)
+        let end = value + self.value.len() + 2;
+        // The parser's values have no blanks around them, so a line end there is the line's.
+        let is_canonical = self.value.as_ptr() as usize - head.as_ptr() as usize == value && head.get(end - 2) == Some(&b'\r');
+        (is_canonical && head[value - 1] == b' ').then_some(self.start..end)
     }
 }
 

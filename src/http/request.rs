@@ -2,7 +2,7 @@
 
 use super::fields::{self, Field};
 use super::framing::Length;
-use super::head::{Fields, Table};
+use super::head::{Fields, SmallTable, Table};
 use super::{HeadLimits, Refusal};
 use crate::base::text;
 
@@ -101,8 +101,8 @@ impl<'t, 'a> Request<'t, 'a> {
 
     /// Reads the head that `bytes` begin with, where it is whole, well-formed and within the limits. Any other is a matter for
     /// `HeadScan` and [`Request::parse`], which know what is wrong with it, or missing.
-    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut Table<'a>) -> Option<Result<Self, Refusal>> {
-        let (mut parsed, Table { headers, classes }) = (httparse::Request::new(&mut []), table);
+    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable<'a>) -> Option<Result<Self, Refusal>> {
+        let (mut parsed, SmallTable { headers, classes }) = (httparse::Request::new(&mut []), table);
         let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(bytes, headers) else { return None };
         let fields = Fields::new(&bytes[..length], parsed.headers, classes);
         (!matches!(bytes, [b'\r' | b'\n', ..]) && fields.keep(limits)).then(|| Self::read(&parsed, fields))
@@ -224,6 +224,9 @@ struct Accept {
 impl Accept {
     fn read(&mut self, value: &[u8]) {
         for range in text::list(value) {
+            if self.text {
+                return;
+            }
             let range = text::trim(range.split(|&b| b == b';').next().unwrap_or_default());
             self.json |= range.eq_ignore_ascii_case(b"application/json");
             self.text |= range == b"*/*" || range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));

@@ -2,7 +2,7 @@
 
 use super::fields::Field;
 use super::framing::Length;
-use super::head::{Fields, Table};
+use super::head::{Fields, SmallTable, Table};
 use super::request::{Connection, read_content_length};
 use super::{HeadLimits, Refusal};
 use crate::base::text;
@@ -44,8 +44,8 @@ impl<'t, 'a> Response<'t, 'a> {
 
     /// Reads the head that `bytes` begin with, where it is whole, well-formed and within the limits. Any other is a matter for
     /// `HeadScan` and [`Response::parse`], which know what is wrong with it, or missing.
-    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut Table<'a>) -> Option<Result<Self, Refusal>> {
-        let (mut parsed, Table { headers, classes }) = (httparse::Response::new(&mut []), table);
+    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable<'a>) -> Option<Result<Self, Refusal>> {
+        let (mut parsed, SmallTable { headers, classes }) = (httparse::Response::new(&mut []), table);
         let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, headers);
         let Ok(httparse::Status::Complete(length)) = status else { return None };
         let fields = Fields::new(&bytes[..length], parsed.headers, classes);

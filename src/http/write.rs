@@ -35,9 +35,9 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         && line.len() == request.method.len() + request.target.len() + b"  HTTP/1.1\r\n".len();
     if !stays {
         let slash = if request.path.starts_with('?') { "/" } else { "" };
-        put(out, &[request.method.as_bytes(), b" ", slash.as_bytes(), request.path.as_bytes(), b" HTTP/1.1\r\n"]);
+        put(out, [request.method.as_bytes(), b" ", slash.as_bytes(), request.path.as_bytes(), b" HTTP/1.1\r\n"]);
         if !request.authority.is_empty() {
-            put(out, &[b"Host: ", request.authority, b"\r\n"]);
+            put(out, [b"Host: ", request.authority, b"\r\n"]);
         }
     }
     let length_stays = matches!(request.length, Length::Known(_)) && fields.first(Field::ContentLength).is_some_and(is_plain);
@@ -61,26 +61,26 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     });
     match request.length {
         Length::Known(n) if !length_stays => push_content_length(out, n),
-        Length::Chunked => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
+        Length::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
         // RFC 9110 8.6: a method that expects content says that there is none.
         Length::Empty if matches!(request.method, "POST" | "PUT" | "PATCH") => push_content_length(out, 0),
         _ => {}
     }
     if let Some(left) = request.max_forwards {
-        put(out, &[b"Max-Forwards: "]);
+        put(out, [b"Max-Forwards: "]);
         push_decimal(out, left.saturating_sub(1));
-        put(out, &[b"\r\n"]);
+        put(out, [b"\r\n"]);
     }
     if request.takes_trailers {
-        put(out, &[b"TE: trailers\r\n"]);
+        put(out, [b"TE: trailers\r\n"]);
     }
     if let Some(protocol) = request.upgrade {
-        put(out, &[b"Upgrade: ", protocol.as_bytes(), b"\r\n"]);
+        put(out, [b"Upgrade: ", protocol.as_bytes(), b"\r\n"]);
     }
     match (request.takes_trailers, request.upgrade.is_some()) {
-        (true, true) => put(out, &[b"Connection: TE, Upgrade\r\n"]),
-        (true, false) => put(out, &[b"Connection: TE\r\n"]),
-        (false, true) => put(out, &[b"Connection: Upgrade\r\n"]),
+        (true, true) => put(out, [b"Connection: TE, Upgrade\r\n"]),
+        (true, false) => put(out, [b"Connection: TE\r\n"]),
+        (false, true) => put(out, [b"Connection: Upgrade\r\n"]),
         (false, false) => {}
     }
     push_forwarding(out, request, forward);
@@ -91,7 +91,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
 /// it is used, get the proxy's own address added.
 fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let said = |name: &str| forward.is_trusted && request.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
-    put(out, &[b"X-Forwarded-For: "]);
+    put(out, [b"X-Forwarded-For: "]);
     if forward.is_trusted {
         let hops = request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
         for hop in hops.flat_map(|field| text::list(field.value)) {
@@ -100,18 +100,18 @@ fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         }
     }
     push_ip(out, forward.client);
-    put(out, &[b"\r\n"]);
+    put(out, [b"\r\n"]);
     if said("forwarded") {
         let quote = if forward.client.to_canonical().is_ipv6() { [&b"\"["[..], b"]\""] } else { [&b""[..]; 2] };
-        put(out, &[b"Forwarded: for=", quote[0]]);
+        put(out, [b"Forwarded: for=", quote[0]]);
         push_ip(out, forward.client);
-        put(out, &[quote[1], b";proto=", forward.scheme.as_bytes(), b"\r\n"]);
+        put(out, [quote[1], b";proto=", forward.scheme.as_bytes(), b"\r\n"]);
     }
     if !said("x-forwarded-proto") {
-        put(out, &[b"X-Forwarded-Proto: ", forward.scheme.as_bytes(), b"\r\n"]);
+        put(out, [b"X-Forwarded-Proto: ", forward.scheme.as_bytes(), b"\r\n"]);
     }
     if !request.authority.is_empty() && !said("x-forwarded-host") {
-        put(out, &[b"X-Forwarded-Host: ", request.authority, b"\r\n"]);
+        put(out, [b"X-Forwarded-Host: ", request.authority, b"\r\n"]);
     }
 }
 
@@ -142,9 +142,9 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
     let fields = response.fields;
     let stays = response.minor == 1 && fields.first_line().len() == response.reason.len() + b"HTTP/1.1 200 \r\n".len();
     if !stays {
-        put(out, &[b"HTTP/1.1 "]);
+        put(out, [b"HTTP/1.1 "]);
         push_decimal(out, response.status.into());
-        put(out, &[b" ", response.reason.as_bytes(), b"\r\n"]);
+        put(out, [b" ", response.reason.as_bytes(), b"\r\n"]);
     }
     // RFC 9110 8.6: never in a 1xx or 204.
     let length = response.content_length.filter(|_| !matches!(response.status, 100..=199 | 204));
@@ -160,10 +160,10 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
         passes && !(response.connection.names_fields && line.class != Upgrade && fields.names(line.name.as_bytes(), line.class))
     });
     if response.status == 101 {
-        put(out, &[b"Connection: Upgrade\r\n"]);
+        put(out, [b"Connection: Upgrade\r\n"]);
     } else if !response.is_interim() {
         match (response.length, reply.recode) {
-            (Length::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, &[b"Transfer-Encoding: chunked\r\n"]),
+            (Length::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, [b"Transfer-Encoding: chunked\r\n"]),
             _ if length_stays => {}
             _ => length.into_iter().for_each(|n| push_content_length(out, n)),
         }
@@ -178,7 +178,7 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
 /// `Via` with [`NAME`], the trace id, and the empty line.
 fn end_head(out: &mut Vec<u8>, minor: u8, trace_id: &[u8]) {
     let via = if minor == 0 { b"Via: 1.0 tidegate\r\nX-Trace-ID: " } else { b"Via: 1.1 tidegate\r\nX-Trace-ID: " };
-    put(out, &[via, trace_id, b"\r\n\r\n"]);
+    put(out, [via, trace_id, b"\r\n\r\n"]);
 }
 
 /// Digits as they would be written: without leading zeros.
@@ -189,24 +189,24 @@ fn is_plain(number: &[u8]) -> bool {
 /// `Connection`, where it is not what the version implies (RFC 9112 9.3).
 pub fn push_connection(out: &mut Vec<u8>, minor: u8, persists: bool) {
     match (minor, persists) {
-        (1, false) => put(out, &[b"Connection: close\r\n"]),
-        (0, true) => put(out, &[b"Connection: keep-alive\r\n"]),
+        (1, false) => put(out, [b"Connection: close\r\n"]),
+        (0, true) => put(out, [b"Connection: keep-alive\r\n"]),
         _ => {}
     }
 }
 
 /// `Date`.
 pub fn push_date(out: &mut Vec<u8>, date: &[u8]) {
-    put(out, &[b"Date: "]);
+    put(out, [b"Date: "]);
     out.extend_from_slice(date);
-    put(out, &[b"\r\n"]);
+    put(out, [b"\r\n"]);
 }
 
 /// `Content-Length`.
 pub fn push_content_length(out: &mut Vec<u8>, n: u64) {
-    put(out, &[b"Content-Length: "]);
+    put(out, [b"Content-Length: "]);
     push_decimal(out, n);
-    put(out, &[b"\r\n"]);
+    put(out, [b"\r\n"]);
 }
 
 /// Appends the first line if it stays, and the fields that pass: runs of lines that stand there as they should in one piece.
@@ -219,7 +219,7 @@ fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: 
             Some(span) => out.extend_from_slice(&head[std::mem::replace(&mut run, span)]),
             None => {
                 out.extend_from_slice(&head[std::mem::take(&mut run)]);
-                put(out, &[line.name.as_bytes(), b": ", line.value, b"\r\n"]);
+                put(out, [line.name.as_bytes(), b": ", line.value, b"\r\n"]);
             }
         }
     }
@@ -245,7 +245,9 @@ fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-fn put(out: &mut Vec<u8>, pieces: &[&[u8]]) {
+/// Inlined, so that a piece that is a literal is a store or two and no call.
+#[inline(always)]
+fn put<const N: usize>(out: &mut Vec<u8>, pieces: [&[u8]; N]) {
     for piece in pieces {
         out.extend_from_slice(piece);
     }

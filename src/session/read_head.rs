@@ -8,7 +8,7 @@ use crate::base::ring::Ring;
 use crate::config::model::{Action, Limits, NewRequests, Timeouts};
 use crate::http::fields::Field;
 use crate::http::framing::{Body, Length, Recode};
-use crate::http::head::Table;
+use crate::http::head::{SmallTable, Table};
 use crate::http::request::Request;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
@@ -190,10 +190,14 @@ impl Session {
 
     /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
     fn on_head(&mut self, length: Option<usize>, limits: &HeadLimits, turn: &mut Turn) -> Option<State> {
-        let (mut table, bytes) = (Table::default(), &*self.up.raw_mut());
-        let parsed = match length {
-            Some(length) => Request::parse(&bytes[..length], &mut table),
-            None => Request::find(bytes, limits, &mut table)?,
+        let bytes = &*self.up.raw_mut();
+        let (mut small, mut large);
+        let parsed = if let Some(length) = length {
+            large = Table::default();
+            Request::parse(&bytes[..length], &mut large)
+        } else {
+            small = SmallTable::default();
+            Request::find(bytes, limits, &mut small)?
         };
         let request = match parsed {
             Ok(request) => request,

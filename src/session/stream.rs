@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::read_head::request_limits;
 use super::{Effect, Session, State, Turn};
 use crate::http::framing::{Body, Length, Recode};
-use crate::http::head::Table;
+use crate::http::head::{SmallTable, Table};
 use crate::http::response::Response;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Reply};
@@ -141,10 +141,14 @@ impl Session {
 
     /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
     fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<(), Refusal>> {
-        let (mut table, bytes) = (Table::default(), self.down.raw_mut());
-        let parsed = match length {
-            Some(length) => Response::parse(&bytes[..length], x.asked.to_head, &mut table),
-            None => Response::find(bytes, x.asked.to_head, &response_limits(x), &mut table)?,
+        let bytes = &*self.down.raw_mut();
+        let (mut small, mut large);
+        let parsed = if let Some(length) = length {
+            large = Table::default();
+            Response::parse(&bytes[..length], x.asked.to_head, &mut large)
+        } else {
+            small = SmallTable::default();
+            Response::find(bytes, x.asked.to_head, &response_limits(x), &mut small)?
         };
         let taken = parsed.and_then(|response| take_head(x, &response, turn));
         Some(taken.map(|length| self.down.skip(length)))

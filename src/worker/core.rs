@@ -120,7 +120,8 @@ pub struct Core<N: Net, J: Journal> {
     /// Runs of a body from this length on go through a pipe (bytes).
     pub long_run: u64,
     exchanges: Vec<Box<Exchange>>,
-    effects: VecDeque<Effect>,
+    /// The next one last.
+    effects: Vec<Effect>,
     new_effects: Vec<Effect>,
     rng: fastrand::Rng,
     date: DateCache,
@@ -159,7 +160,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             pipes: Vec::new(),
             long_run: LONG_RUN,
             exchanges: Vec::new(),
-            effects: VecDeque::new(),
+            effects: Vec::new(),
             new_effects: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             date: DateCache::default(),
@@ -363,7 +364,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             if let Some(event) = next.take() {
                 self.handle(key, event);
             }
-            let Some(effect) = self.effects.pop_front() else { break };
+            let Some(effect) = self.effects.pop() else { break };
             next = self.perform(key, effect);
         }
     }
@@ -390,7 +391,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         client.session.handle(event, &mut turn);
         // What an event asks for comes before what was asked for earlier and is not done yet: effects stay in order.
         while let Some(effect) = self.new_effects.pop() {
-            self.effects.push_front(effect);
+            self.effects.push(effect);
         }
     }
 

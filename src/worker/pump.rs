@@ -38,19 +38,18 @@ impl<N: Net, J: Journal> Core<N, J> {
         self.admit_waiting();
     }
 
-    /// Moves what can be moved, within the budget.
+    /// Moves what can be moved, within the budget: first on, what is here already.
     pub(super) fn pump(&mut self, key: usize) {
         let mut budget = BUDGET_BYTES;
         while self.is_open(key) {
-            let mut moved = 0;
-            moved += self.read_client(key);
-            moved += self.write_upstream(key);
-            moved += self.read_upstream(key);
+            let mut moved = self.write_upstream(key);
             moved += self.write_client(key);
-            if moved == 0 {
+            if self.is_blocked(key) {
                 break;
             }
-            if self.is_blocked(key) {
+            moved += self.read_client(key);
+            moved += self.read_upstream(key);
+            if moved == 0 {
                 break;
             }
             budget = budget.saturating_sub(moved);
