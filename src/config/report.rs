@@ -16,9 +16,10 @@ const MAX_KEPT: usize = 1000;
 pub struct Problems(Vec<String>);
 
 impl Problems {
-    /// Something that stands alone.
+    /// Something that stands alone. Keys that the YAML library names may have anything in them.
     pub fn one(message: impl Into<String>) -> Self {
-        Self(vec![message.into()])
+        let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        Self(vec![message.into().chars().map(escape).collect()])
     }
 
     /// Each problem's line.

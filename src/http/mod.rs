@@ -8,6 +8,7 @@ pub mod date;
 pub mod fields;
 pub mod framing;
 pub mod head;
+mod quick;
 pub mod request;
 pub mod response;
 pub mod scan;

@@ -3,8 +3,9 @@
 use super::fields::{self, Field};
 use super::framing::Length;
 use super::head::{Fields, SmallTable, Table};
-use super::{HeadLimits, Refusal};
+use super::{HeadLimits, MAX_FIELDS, Refusal, quick};
 use crate::base::text;
+use std::mem::MaybeUninit;
 
 /// A request head that can be read in one way only.
 #[derive(Debug)]
@@ -89,29 +90,28 @@ impl Connection {
 
 impl<'t, 'a> Request<'t, 'a> {
     /// Reads a whole head, up to and including the empty line.
-    pub fn parse(head: &'a [u8], table: &'t mut Table<'a>) -> Result<Self, Refusal> {
-        let (mut parsed, Table { headers, classes }) = (httparse::Request::new(&mut []), table);
-        match parsed.parse_with_uninit_headers(head, headers) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {
-                Self::read(&parsed, Fields::new(head, parsed.headers, classes))
+    pub fn parse(head: &'a [u8], table: &'t mut Table) -> Result<Self, Refusal> {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut []);
+        let status = parsed.parse_with_uninit_headers(head, &mut slots);
+        let is_whole = status == Ok(httparse::Status::Complete(head.len()));
+        match (parsed.method, parsed.path, parsed.version) {
+            (Some(method), Some(target), Some(minor)) if is_whole => {
+                Self::read(method, target, minor, Fields::parsed(head, parsed.headers, table))
             }
-            status => Err(why(head, status)),
+            _ => Err(why(head, status)),
         }
     }
 
-    /// Reads the head that `bytes` begin with, where it is whole, well-formed and within the limits. Any other is a matter for
-    /// `HeadScan` and [`Request::parse`], which know what is wrong with it, or missing.
-    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable<'a>) -> Option<Result<Self, Refusal>> {
-        let (mut parsed, SmallTable { headers, classes }) = (httparse::Request::new(&mut []), table);
-        let Ok(httparse::Status::Complete(length)) = parsed.parse_with_uninit_headers(bytes, headers) else { return None };
-        let fields = Fields::new(&bytes[..length], parsed.headers, classes);
-        (!matches!(bytes, [b'\r' | b'\n', ..]) && fields.keep(limits)).then(|| Self::read(&parsed, fields))
+    /// Reads the head that `bytes` begin with, where it is whole, of the usual shape and within the limits. Any other is a
+    /// matter for `HeadScan` and [`Request::parse`], which know what is wrong with it, or missing.
+    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
+        let (method, target, at) = quick::request_line(bytes, limits)?;
+        let (count, length) = quick::fields(bytes, at, limits, &mut table.0)?;
+        Some(Self::read(method, target, 1, Fields::new(&bytes[..length], &table.0[..count])))
     }
 
-    fn read(parsed: &httparse::Request<'_, 'a>, fields: Fields<'t, 'a>) -> Result<Self, Refusal> {
-        let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
-            return Err(Refusal::Malformed("the head is malformed"));
-        };
+    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>) -> Result<Self, Refusal> {
         if matches!(method, "CONNECT" | "TRACE") {
             return Err(Refusal::Method);
         }
@@ -147,10 +147,9 @@ impl<'t, 'a> Request<'t, 'a> {
         let (mut host, mut content_length, mut chunked, mut accept) = (None, None, false, Accept::default());
         let (mut upgrade, mut upgrades) = (None, 0);
         for field in self.fields.iter() {
-            let value = field.value;
-            match field.class {
+            match field.class() {
                 Field::Host => {
-                    let value = text::trim(value);
+                    let value = field.value();
                     if host.is_some() {
                         return Err(Refusal::Malformed("more than one Host"));
                     }
@@ -160,7 +159,7 @@ impl<'t, 'a> Request<'t, 'a> {
                     host = Some(value);
                 }
                 Field::ContentLength => {
-                    let n = read_content_length(value).ok_or(Refusal::Malformed("Content-Length is not one plain number"))?;
+                    let n = read_content_length(field.value()).ok_or(Refusal::Malformed("Content-Length is not one plain number"))?;
                     if content_length.replace(n).is_some() {
                         return Err(Refusal::Malformed("more than one Content-Length"));
                     }
@@ -172,22 +171,22 @@ impl<'t, 'a> Request<'t, 'a> {
                     if chunked {
                         return Err(Refusal::Malformed("more than one Transfer-Encoding"));
                     }
-                    read_transfer_encoding(value)?;
+                    read_transfer_encoding(field.value())?;
                     chunked = true;
                 }
-                Field::Connection => self.connection.read(value)?,
-                Field::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = self.minor == 1,
+                Field::Connection => self.connection.read(field.value())?,
+                Field::Expect if field.value().eq_ignore_ascii_case(b"100-continue") => self.expects_continue = self.minor == 1,
                 Field::Expect if self.minor == 1 => return Err(Refusal::Expectation),
                 Field::Upgrade => {
                     upgrades += 1;
-                    upgrade = std::str::from_utf8(text::trim(value)).ok();
+                    upgrade = std::str::from_utf8(field.value()).ok();
                 }
-                Field::Te => self.takes_trailers |= text::list(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
-                Field::Via => self.times_here += text::list(value).filter(|hop| names_us(hop)).count() as u32,
-                Field::Accept => accept.read(value),
-                Field::MaxForwards if self.method == "OPTIONS" => self.max_forwards = read_content_length(value),
-                Field::UserAgent => self.user_agent = Some(value),
-                Field::Referer => self.referer = Some(value),
+                Field::Te => self.takes_trailers |= text::list(field.value()).any(|coding| coding.eq_ignore_ascii_case(b"trailers")),
+                Field::Via => self.times_here += text::list(field.value()).filter(|hop| names_us(hop)).count() as u32,
+                Field::Accept => accept.read(field.value()),
+                Field::MaxForwards if self.method == "OPTIONS" => self.max_forwards = read_content_length(field.value()),
+                Field::UserAgent => self.user_agent = Some(field.value()),
+                Field::Referer => self.referer = Some(field.value()),
                 _ => {}
             }
         }

@@ -4,8 +4,8 @@ use super::fields::Field;
 use super::framing::Length;
 use super::head::{Fields, SmallTable, Table};
 use super::request::{Connection, read_content_length};
-use super::{HeadLimits, Refusal};
-use crate::base::text;
+use super::{HeadLimits, MAX_FIELDS, Refusal, quick};
+use std::mem::MaybeUninit;
 
 /// A response head that can be read in one way only.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Response<'t, 'a> {
     /// 100 to 599.
     pub status: u16,
     /// May be empty.
-    pub reason: &'a str,
+    pub reason: &'a [u8],
     /// HTTP/1.`minor`: 0 or 1.
     pub minor: u8,
     /// All field lines as they came.
@@ -30,11 +30,14 @@ pub struct Response<'t, 'a> {
 
 impl<'t, 'a> Response<'t, 'a> {
     /// Reads a whole head, up to and including the empty line, as the answer to a request that was (not) `HEAD`.
-    pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table<'a>) -> Result<Self, Refusal> {
-        let (mut parsed, Table { headers, classes }) = (httparse::Response::new(&mut []), table);
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, headers) {
+    pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table) -> Result<Self, Refusal> {
+        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut []);
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {
-                Self::read(&parsed, Fields::new(head, parsed.headers, classes), to_head)
+                let (status, reason, minor) =
+                    (parsed.code.unwrap_or(0), parsed.reason.unwrap_or_default().as_bytes(), parsed.version.unwrap_or(0));
+                Self::read(status, reason, minor, Fields::parsed(head, parsed.headers, table), to_head)
             }
             Ok(httparse::Status::Complete(_)) => Err(Refusal::Malformed("its status line is malformed")),
             Err(httparse::Error::TooManyHeaders) => Err(Refusal::HeadTooLarge("too many fields")),
@@ -42,23 +45,21 @@ impl<'t, 'a> Response<'t, 'a> {
         }
     }
 
-    /// Reads the head that `bytes` begin with, where it is whole, well-formed and within the limits. Any other is a matter for
-    /// `HeadScan` and [`Response::parse`], which know what is wrong with it, or missing.
-    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable<'a>) -> Option<Result<Self, Refusal>> {
-        let (mut parsed, SmallTable { headers, classes }) = (httparse::Response::new(&mut []), table);
-        let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, bytes, headers);
-        let Ok(httparse::Status::Complete(length)) = status else { return None };
-        let fields = Fields::new(&bytes[..length], parsed.headers, classes);
-        (!matches!(bytes, [b'\r' | b'\n', ..]) && fields.keep(limits)).then(|| Self::read(&parsed, fields, to_head))
+    /// Reads the head that `bytes` begin with, where it is whole, of the usual shape and within the limits. Any other is a
+    /// matter for `HeadScan` and [`Response::parse`], which know what is wrong with it, or missing.
+    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
+        let (status, reason, at) = quick::status_line(bytes, limits)?;
+        let (count, length) = quick::fields(bytes, at, limits, &mut table.0)?;
+        Some(Self::read(status, reason, 1, Fields::new(&bytes[..length], &table.0[..count]), to_head))
     }
 
-    fn read(parsed: &httparse::Response<'_, 'a>, fields: Fields<'t, 'a>, to_head: bool) -> Result<Self, Refusal> {
-        let (Some(status @ 100..=599), Some(minor)) = (parsed.code, parsed.version) else {
+    fn read(status: u16, reason: &'a [u8], minor: u8, fields: Fields<'t, 'a>, to_head: bool) -> Result<Self, Refusal> {
+        if !(100..=599).contains(&status) {
             return Err(Refusal::Malformed("its status line is malformed"));
-        };
+        }
         let mut response = Self {
             status,
-            reason: parsed.reason.unwrap_or_default(),
+            reason,
             minor,
             fields,
             length: Length::Empty,
@@ -79,21 +80,21 @@ impl<'t, 'a> Response<'t, 'a> {
     fn read_fields(&mut self, to_head: bool) -> Result<(), Refusal> {
         let mut chunked = false;
         for field in self.fields.iter() {
-            match field.class {
+            match field.class() {
                 Field::ContentLength => {
                     // Step 5: anything but one plain number is unrecoverable.
-                    let n = read_content_length(field.value).ok_or(Refusal::Malformed("its Content-Length is not one plain number"))?;
+                    let n = read_content_length(field.value()).ok_or(Refusal::Malformed("its Content-Length is not one plain number"))?;
                     if self.content_length.replace(n).is_some() {
                         return Err(Refusal::Malformed("it has more than one Content-Length"));
                     }
                 }
                 Field::TransferEncoding => {
-                    if chunked || self.minor == 0 || !text::trim(field.value).eq_ignore_ascii_case(b"chunked") {
+                    if chunked || self.minor == 0 || !field.value().eq_ignore_ascii_case(b"chunked") {
                         return Err(Refusal::Malformed("its Transfer-Encoding is not a single chunked"));
                     }
                     chunked = true;
                 }
-                Field::Connection => self.connection.read(field.value)?,
+                Field::Connection => self.connection.read(field.value())?,
                 Field::Date => self.has_date = true,
                 _ => {}
             }

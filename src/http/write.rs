@@ -42,22 +42,22 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     }
     let length_stays = matches!(request.length, Length::Known(_)) && fields.first(Field::ContentLength).is_some_and(is_plain);
     push_lines(out, fields, stays, |line| {
-        let passes = match line.class {
+        let passes = match line.class() {
             Field::Other | Field::Via | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Authorization | Field::Cookie | Field::Date => true,
             Field::Host => stays,
             Field::ContentLength => length_stays,
             Field::MaxForwards => request.max_forwards.is_none(),
             Field::Expect => request.expects_continue,
-            Field::Forwarding => forward.is_trusted && !line.name.eq_ignore_ascii_case("x-forwarded-for"),
+            Field::Forwarding => forward.is_trusted && !line.name().eq_ignore_ascii_case(b"x-forwarded-for"),
             Field::LookAlike => {
-                let trace_id = String::from_utf8_lossy(forward.trace_id);
-                log::debug!("dropped {:?}, which reads like a field that frames or routes trace_id={trace_id}", line.name);
+                let [name, trace_id] = [line.name(), forward.trace_id].map(String::from_utf8_lossy);
+                log::debug!("dropped {name:?}, which reads like a field that frames or routes trace_id={trace_id}");
                 false
             }
             _ => false,
         };
-        passes && !(request.connection.names_fields && fields.names(line.name.as_bytes(), line.class))
+        passes && !(request.connection.names_fields && fields.names(line.name(), line.class()))
     });
     match request.length {
         Length::Known(n) if !length_stays => push_content_length(out, n),
@@ -90,27 +90,27 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
 /// Where the request comes from. What a trusted proxy says of that stays; `X-Forwarded-For`, and `Forwarded` (RFC 7239) where
 /// it is used, get the proxy's own address added.
 fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
-    let said = |name: &str| forward.is_trusted && request.fields.iter().any(|field| field.name.eq_ignore_ascii_case(name));
+    let said = |name: &[u8]| forward.is_trusted && request.fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
     put(out, [b"X-Forwarded-For: "]);
     if forward.is_trusted {
-        let hops = request.fields.iter().filter(|field| field.name.eq_ignore_ascii_case("x-forwarded-for"));
-        for hop in hops.flat_map(|field| text::list(field.value)) {
+        let hops = request.fields.iter().filter(|field| field.name().eq_ignore_ascii_case(b"x-forwarded-for"));
+        for hop in hops.flat_map(|field| text::list(field.value())) {
             out.extend_from_slice(hop);
             out.extend_from_slice(b", ");
         }
     }
     push_ip(out, forward.client);
     put(out, [b"\r\n"]);
-    if said("forwarded") {
+    if said(b"forwarded") {
         let quote = if forward.client.to_canonical().is_ipv6() { [&b"\"["[..], b"]\""] } else { [&b""[..]; 2] };
         put(out, [b"Forwarded: for=", quote[0]]);
         push_ip(out, forward.client);
         put(out, [quote[1], b";proto=", forward.scheme.as_bytes(), b"\r\n"]);
     }
-    if !said("x-forwarded-proto") {
+    if !said(b"x-forwarded-proto") {
         put(out, [b"X-Forwarded-Proto: ", forward.scheme.as_bytes(), b"\r\n"]);
     }
-    if !request.authority.is_empty() && !said("x-forwarded-host") {
+    if !request.authority.is_empty() && !said(b"x-forwarded-host") {
         put(out, [b"X-Forwarded-Host: ", request.authority, b"\r\n"]);
     }
 }
@@ -144,20 +144,20 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
     if !stays {
         put(out, [b"HTTP/1.1 "]);
         push_decimal(out, response.status.into());
-        put(out, [b" ", response.reason.as_bytes(), b"\r\n"]);
+        put(out, [b" ", response.reason, b"\r\n"]);
     }
     // RFC 9110 8.6: never in a 1xx or 204.
     let length = response.content_length.filter(|_| !matches!(response.status, 100..=199 | 204));
     let length_stays = length.is_some() && fields.first(Field::ContentLength).is_some_and(is_plain);
     push_lines(out, fields, stays, |line| {
         use Field::*;
-        let passes = match line.class {
+        let passes = match line.class() {
             TransferEncoding | Connection | HopByHop | Te | TraceId => false,
             ContentLength => length_stays,
             Upgrade => response.status == 101,
             _ => true,
         };
-        passes && !(response.connection.names_fields && line.class != Upgrade && fields.names(line.name.as_bytes(), line.class))
+        passes && !(response.connection.names_fields && line.class() != Upgrade && fields.names(line.name(), line.class()))
     });
     if response.status == 101 {
         put(out, [b"Connection: Upgrade\r\n"]);
@@ -214,12 +214,12 @@ fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: 
     let head = fields.head();
     let mut run = 0..if first_stays { fields.first_line().len() } else { 0 };
     for line in fields.iter().filter(|line| passes(line)) {
-        match line.canonical(head) {
+        match line.canonical() {
             Some(span) if span.start == run.end => run.end = span.end,
             Some(span) => out.extend_from_slice(&head[std::mem::replace(&mut run, span)]),
             None => {
                 out.extend_from_slice(&head[std::mem::take(&mut run)]);
-                put(out, [line.name.as_bytes(), b": ", line.value, b"\r\n"]);
+                put(out, [line.name(), b": ", line.value(), b"\r\n"]);
             }
         }
     }
@@ -258,7 +258,7 @@ pub fn asked_for(head: &[u8], response: &Response) -> bool {
     let mut offers = response.fields.of(Field::Upgrade);
     let (Some(offer), None) = (offers.next(), offers.next()) else { return false };
     let asked = head.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"Upgrade: "));
-    asked.is_some_and(|asked| text::trim(offer.value).eq_ignore_ascii_case(asked.trim_ascii()))
+    asked.is_some_and(|asked| offer.value().eq_ignore_ascii_case(asked.trim_ascii()))
 }
 
 #[cfg(test)]

@@ -1,0 +1,109 @@
+//! Heads of the shape that nearly all have, in one pass: `GET /target HTTP/1.1`, lines of `name: value`, CRLF everywhere, no
+//! blank more than that, all of it here and within the limits.
+//!
+//! Nothing is refused here: what has another shape is left to [`HeadScan`](super::scan::HeadScan) and httparse, which find out
+//! what is missing or wrong. What is found here they would find as well: the fuzz targets hold the two together.
+
+use super::HeadLimits;
+use super::fields::{Field, classify, is_target, is_token};
+use super::head::Span;
+
+/// `method SP target SP HTTP/1.1`: both, and where the fields begin.
+pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(&'a str, &'a str, usize)> {
+    let method = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
+        .into_iter()
+        .find(|method| bytes.starts_with(method.as_bytes()) && bytes.get(method.len()) == Some(&b' '))?;
+    let rest = &bytes[method.len() + 1..];
+    let (target, after) = rest.split_at(find(rest, b' ')?);
+    let start = method.len() + 1 + target.len() + b" HTTP/1.1\r\n".len();
+    let is_usual = !target.is_empty() && is_target(target) && after.starts_with(b" HTTP/1.1\r\n") && start - 2 <= limits.first_line;
+    if is_usual { Some((method, std::str::from_utf8(target).ok()?, start)) } else { None }
+}
+
+/// `HTTP/1.1 SP status SP reason`: both, and where the fields begin.
+pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u16, &'a [u8], usize)> {
+    let &[a, b, c, b' ', ref rest @ ..] = bytes.strip_prefix(b"HTTP/1.1 ")? else { return None };
+    let digit = |b: u8| b.is_ascii_digit().then(|| u16::from(b - b'0'));
+    let status = digit(a)? * 100 + digit(b)? * 10 + digit(c)?;
+    let (reason, after) = rest.split_at(clean(rest));
+    let start = b"HTTP/1.1 200 \r\n".len() + reason.len();
+    let is_usual = reason.is_ascii() && after.starts_with(b"\r\n") && start - 2 <= limits.first_line;
+    is_usual.then_some((status, reason, start))
+}
+
+/// The lines from `at` to the empty one: how many, and where that ends.
+pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &mut [Span]) -> Option<(usize, usize)> {
+    for (number, span) in spans.iter_mut().enumerate() {
+        let line = bytes.get(at..)?;
+        if let [b'\r', end, ..] = line {
+            let is_within = number <= limits.lines && at + 2 <= limits.total;
+            return (*end == b'\n' && is_within).then_some((number, at + 2));
+        }
+        let (name, rest) = line.split_at(find(line, b':')?);
+        let class = classify(name);
+        let value = rest.strip_prefix(b": ")?;
+        let length = clean(value);
+        let has_blanks = value[..length].first() == Some(&b' ') || value[..length].last() == Some(&b' ');
+        let end = name.len() + 2 + length;
+        // A name that is known by all of its bytes is a token.
+        let is_name = !matches!(class, Field::Other | Field::LookAlike | Field::Forwarding) || is_token(name);
+        if has_blanks || !is_name || end > limits.line || !value[length..].starts_with(b"\r\n") {
+            return None;
+        }
+        let place = |offset: usize| (at + offset) as u32;
+        *span = Span { start: place(0), name: place(name.len()), value: place(name.len() + 2), end: place(end), class };
+        at += end + 2;
+    }
+    None
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGHS: u64 = ONES * 0x80;
+
+/// Sets the high bit of the lowest byte that is 0; of higher ones it may be wrong.
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(ONES) & !word & HIGHS
+}
+
+/// The first byte whose flag is set; `flags` and `is_it` say the same of eight bytes and of one.
+#[inline(always)]
+fn first(bytes: &[u8], flags: impl Fn(u64) -> u64, is_it: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut n = 0;
+    while let Some(eight) = bytes[n..].first_chunk() {
+        let flags = flags(u64::from_le_bytes(*eight));
+        if flags != 0 {
+            return Some(n + flags.trailing_zeros() as usize / 8);
+        }
+        n += 8;
+    }
+    bytes[n..].iter().position(|&b| is_it(b)).map(|at| n + at)
+}
+
+fn find(bytes: &[u8], needle: u8) -> Option<usize> {
+    first(bytes, |word| zeros(word ^ (ONES * u64::from(needle))), |b| b == needle)
+}
+
+/// How many bytes may stand in a field value, tabs excepted: visible ones, spaces, obs-text.
+fn clean(bytes: &[u8]) -> usize {
+    let flags = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGHS | zeros(word ^ (ONES * 0x7f));
+    first(bytes, flags, |b| b < b' ' || b == 0x7f).unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clean_runs_end_where_a_plain_loop_ends() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..50_000 {
+            let mut bytes: Vec<u8> = (0..rng.usize(0..40)).map(|_| rng.u8(0x20..0x7f)).collect();
+            for _ in 0..rng.usize(0..3) {
+                let at = rng.usize(0..=bytes.len());
+                bytes.insert(at, [0, 9, 13, 0x1f, 0x20, 0x7e, 0x7f, 0x80, 0xff][rng.usize(0..9)]);
+            }
+            let plain = bytes.iter().position(|&b| b < b' ' || b == 0x7f).unwrap_or(bytes.len());
+            assert_eq!(clean(&bytes), plain, "{bytes:?}");
+        }
+    }
+}
