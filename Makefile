@@ -1,7 +1,7 @@
 # Needs cargo and a C compiler; `fuzz` needs cargo-fuzz and a C++ compiler too.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz sim
+.PHONY: help run test bench bench-gate fuzz sim
 
 # What cargo calls the directory it builds into, for fuzz targets.
 FUZZ_DIR = $${CARGO_TARGET_DIR:-fuzz/target}
@@ -10,9 +10,14 @@ T ?= $(TARGETS)
 SECONDS ?= 60
 # Several times as fast with none, which is enough for `session`: there is no unsafe in the crate.
 SANITIZER ?= address
+ROUNDS ?= 3
+SECONDS_EACH ?= 1.5
+# Idle connections need every descriptor that is allowed.
+BENCH = ulimit -n "$$(ulimit -Hn)"; cargo run --release --locked --quiet --manifest-path bench/Cargo.toml --
+TIDEGATE = "$${CARGO_TARGET_DIR:-target}/release/tidegate"
 
 help: ## This list
-	@awk -F ' *## ' '/^[a-z]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ' *## ' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build for release and start the proxy with ./config.yaml
 	cargo run --release --locked
@@ -21,10 +26,17 @@ test: ## Formatting, lints and all tests
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+	cd bench && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
 
-bench: ## Compare with other proxies (not built yet: says what it will need)
-	@echo 'There is no benchmark in this repository yet, and nothing was measured.'
-	@echo 'It will compare a release build with nginx and HAProxy on one machine, and needs both of them installed.'
+bench: ## Compare with nginx and HAProxy, where installed; ROUNDS=3 SECONDS_EACH=1.5 ONLY=upload JSON=file UPDATE_README=1
+	cargo build --release --locked
+	@$(BENCH) run --tidegate $(TIDEGATE) --rounds $(ROUNDS) --seconds $(SECONDS_EACH) --only '$(ONLY)' --json '$(JSON)' \
+		--note '$(NOTE)' --readme '$(if $(UPDATE_README),README.md)'
+
+bench-gate: ## Hold the instructions of a request to the bar in bench/INSTRUCTIONS.md; needs valgrind
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing: it is what counts the instructions' >&2; exit 2; }
+	cargo build --release --locked
+	@$(BENCH) gate --tidegate $(TIDEGATE) --bars bench/INSTRUCTIONS.md
 
 fuzz: ## Fuzz every target, or T=session alone; SECONDS=60 for each; SANITIZER=none
 	@for target in $(T); do [ -f "fuzz/fuzz_targets/$$target.rs" ] || { echo "make fuzz T=<target>, one of: $(TARGETS)" >&2; exit 2; }; done

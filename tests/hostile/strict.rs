@@ -204,7 +204,8 @@ fn chunks(bytes: &[u8], style: Style) -> (Body, usize) {
         };
         at += n;
         if size == 0 {
-            return match fields(&bytes[at..], style) {
+            // A trailer line goes on as it came, blanks and all.
+            return match fields(&bytes[at..], Style::Any) {
                 Part::Whole(trailers, n) => (Body { trailers, is_whole: true, ..body }, at + n),
                 Part::Cut => (body, bytes.len()),
                 Part::Bad(why) => (Body { flaw: Some(why), ..body }, at),

@@ -1,0 +1,169 @@
+//! What is compared: which program, its version, and how it is started. A proxy more is an entry more in `ALL`, and a file in
+//! `conf/`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::load::{Load, Then, Until};
+use crate::process::{Cores, Directory, Process, free_port, most_connections, wait_until};
+
+/// What can be compared.
+pub struct Proxy {
+    pub name: &'static str,
+    program: &'static str,
+    /// How it is asked for its version.
+    version: &'static str,
+    /// Words behind the program's name; in them and in the configuration `@LISTEN@` and the like are filled in.
+    words: &'static str,
+    configuration: &'static str,
+    /// What stands for `@LOG@`: without an access log, and with one. Empty: it has none.
+    log: [&'static str; 2],
+}
+
+/// In the order of the table.
+pub const ALL: &[Proxy] = &[
+    Proxy {
+        name: "tidegate",
+        program: "tidegate",
+        version: "--version",
+        words: "--config @CONF@",
+        configuration: include_str!("../conf/tidegate.yaml"),
+        log: ["null", "\"@DIR@/access.log\""],
+    },
+    Proxy {
+        name: "nginx",
+        program: "nginx",
+        version: "-v",
+        words: "-c @CONF@ -p @DIR@",
+        configuration: include_str!("../conf/nginx.conf"),
+        log: ["off", "@DIR@/access.log combined buffer=64k flush=1s"],
+    },
+    Proxy {
+        name: "HAProxy",
+        program: "haproxy",
+        version: "-v",
+        words: "-db -f @CONF@",
+        configuration: include_str!("../conf/haproxy.cfg"),
+        log: ["no log", "log stdout format raw local0\n    option httplog"],
+    },
+    Proxy { name: "relay", program: "", version: "", words: "relay @LISTEN@ @UPSTREAM@", configuration: "", log: ["", ""] },
+];
+
+/// One that is here.
+pub struct Found {
+    pub proxy: &'static Proxy,
+    program: PathBuf,
+    pub version: String,
+}
+
+impl Found {
+    /// Those of `ALL` that are installed.
+    pub fn all(tidegate: &Path) -> Vec<Self> {
+        ALL.iter().filter_map(|proxy| Self::find(proxy, tidegate)).collect()
+    }
+
+    /// What is not installed is said. The relay is this program itself.
+    pub fn find(proxy: &'static Proxy, tidegate: &Path) -> Option<Self> {
+        let program = match proxy.name {
+            "tidegate" => std::path::absolute(tidegate).ok()?,
+            "relay" => return Some(Self { proxy, program: std::env::current_exe().ok()?, version: String::new() }),
+            _ => proxy.program.into(),
+        };
+        match Command::new(&program).arg(proxy.version).env("PATH", path()).output() {
+            Ok(output) => {
+                let text = [output.stdout, output.stderr].concat();
+                Some(Self { proxy, program, version: number(&String::from_utf8_lossy(&text)) })
+            }
+            Err(error) => {
+                eprintln!("bench: {} is left out: {}: {error}", proxy.name, program.display());
+                None
+            }
+        }
+    }
+
+    pub fn has_log(&self) -> bool {
+        !self.proxy.log[1].is_empty()
+    }
+}
+
+/// nginx and HAProxy lie in directories that only root has in its path.
+fn path() -> String {
+    format!("{}:/usr/local/sbin:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+/// The first word that begins like a version: `1.22.1` of `nginx version: nginx/1.22.1`.
+fn number(text: &str) -> String {
+    let mut words = text.split(|c: char| c.is_whitespace() || c == '/');
+    words.find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.')).unwrap_or("?").to_owned()
+}
+
+/// An origin, and a proxy in front of it.
+pub struct Setup {
+    pub proxy: Process,
+    pub port: u16,
+    directory: Directory,
+    _origin: Process,
+}
+
+impl Setup {
+    /// Fresh processes, ready to answer. `wrap` stands in front of the proxy's command.
+    pub fn start(found: &Found, with_log: bool, cores: &Cores, wrap: &[String]) -> io::Result<Self> {
+        let directory = Directory::new()?;
+        let (origin, upstream) = origin()?;
+        let (port, dir) = (free_port()?, directory.path().display().to_string());
+        let fill = |text: &str| {
+            let text = text.replace("@CONNECTIONS@", &most_connections().to_string());
+            let text = text.replace("@LOG@", found.proxy.log[usize::from(with_log)]).replace("@CONF@", &format!("{dir}/conf"));
+            text.replace("@DIR@", &dir).replace("@LISTEN@", &port.to_string()).replace("@UPSTREAM@", &upstream.to_string())
+        };
+        fs::write(directory.path().join("conf"), fill(found.proxy.configuration))?;
+        let mut command = match wrap.split_first() {
+            Some((program, words)) => {
+                let mut command = cores.proxy(program);
+                command.args(words).arg(&found.program);
+                command
+            }
+            None => cores.proxy(&found.program),
+        };
+        // HAProxy logs to standard output.
+        let output = fs::File::options().create(true).append(true).open(directory.path().join("access.log"))?;
+        let errors = directory.path().join("errors");
+        command.args(fill(found.proxy.words).split(' ')).current_dir(&dir);
+        command.env_clear().env("PATH", path()).stdout(output).stderr(fs::File::create(&errors)?);
+        let mut proxy = Process::spawn(&mut command)?;
+        let probe = Load { path: "/b/1".into(), upload: 0, length: 1, connections: 1, then: Then::Again };
+        let ready = wait_until(&mut proxy, || probe.run(port, Until::Requests(1), || 0.0));
+        let said = |error| io::Error::other(format!("{error}; {}", fs::read_to_string(&errors).unwrap_or_default().trim()));
+        ready.map_err(said)?;
+        Ok(Self { proxy, port, directory, _origin: origin })
+    }
+
+    /// The lines of the access log so far.
+    pub fn log_lines(&self) -> u64 {
+        let log = fs::read(self.directory.path().join("access.log")).unwrap_or_default();
+        log.iter().filter(|byte| **byte == b'\n').count() as u64
+    }
+}
+
+fn origin() -> io::Result<(Process, u16)> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut process = Process::spawn(command.args(["origin", "0"]).stdout(Stdio::piped()))?;
+    let mut line = String::new();
+    let stdout = process.child().stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line)?;
+    let port = line.trim().parse().map_err(|_| io::Error::other("the origin did not start"))?;
+    Ok((process, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_as_programs_say_them() {
+        let said = ["nginx version: nginx/1.22.1", "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/", "tidegate 0.1.0"];
+        assert_eq!(said.map(number), ["1.22.1", "2.6.12-1+deb12u4", "0.1.0"]);
+    }
+}
