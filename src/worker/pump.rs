@@ -10,46 +10,26 @@ const BUDGET_BYTES: usize = 256 * 1024;
 /// Shorter opaque runs go through the ring.
 const MIN_OPAQUE: u64 = 16 * 1024;
 
-/// Sessions that are read before the first of them is written. More of them would not fit the caches with their rings.
-const BATCH: usize = 64;
-
 impl<N: Net, J: Journal> Core<N, J> {
-    /// Pumps whoever is ready, but nobody twice. What came in together is read together before anything of it is sent on:
-    /// one wake-up of a peer then serves several sends.
+    /// Pumps whoever is ready, those included that become so meanwhile, but nobody twice.
     pub fn pump_ready(&mut self) {
-        let mut left = self.ready.len();
-        while left > 0 {
-            let batch = left.min(BATCH);
-            for at in 0..batch {
-                let key = self.ready[at];
-                if self.clients.contains(key) {
-                    self.fill(key);
-                }
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(client) = self.clients.get_mut(key) {
+                client.is_queued = false;
+                self.pump(key);
             }
-            for _ in 0..batch {
-                let Some(key) = self.ready.pop_front() else { break };
-                if let Some(client) = self.clients.get_mut(key) {
-                    client.is_queued = false;
-                    self.pump(key);
-                }
-            }
-            left -= batch;
         }
         self.admit_waiting();
     }
 
-    /// Moves what can be moved, within the budget: first on, what is here already.
+    /// Moves what can be moved, within the budget.
     pub(super) fn pump(&mut self, key: usize) {
         let mut budget = BUDGET_BYTES;
         while self.is_open(key) {
-            let mut moved = self.write_upstream(key);
-            moved += self.write_client(key);
-            if self.is_blocked(key) {
-                break;
-            }
-            moved += self.read_client(key);
-            moved += self.read_upstream(key);
-            if moved == 0 {
+            let mut moved = self.read_client(key) + self.read_upstream(key);
+            moved += self.write_upstream(key) + self.write_client(key);
+            if moved == 0 || self.is_blocked(key) {
                 break;
             }
             budget = budget.saturating_sub(moved);
@@ -67,16 +47,6 @@ impl<N: Net, J: Journal> Core<N, J> {
         let upstream = upstream.and_then(|key| self.upstreams[key].link.as_ref());
         let is_silent = !link.ready.readable && !link.ready.gone && upstream.is_none_or(|upstream| !upstream.ready.readable);
         is_silent && !session.is_behind() && !session.has_output()
-    }
-
-    /// Reads once from either side.
-    pub(super) fn fill(&mut self, key: usize) {
-        if self.is_open(key) {
-            self.read_client(key);
-        }
-        if self.is_open(key) {
-            self.read_upstream(key);
-        }
     }
 
     fn is_open(&self, key: usize) -> bool {
