@@ -96,15 +96,13 @@ pub struct Session {
     /// End of the state's own wait.
     phase: u64,
     client: SocketAddr,
-    /// The port that the client connected to.
-    port: u16,
     /// Of what it waits for, if it waits: a new one for each wait, so that a letter that comes too late finds nobody.
     serial: u64,
 }
 
 impl Session {
-    /// A connection that was just accepted at `port`. `serial` tells it from others that had its slot.
-    pub fn new(client: SocketAddr, port: u16, serial: u64, turn: &Turn) -> Self {
+    /// A connection that was just accepted. `serial` tells it from others that had its slot.
+    pub fn new(client: SocketAddr, serial: u64, turn: &Turn) -> Self {
         let timeouts = &turn.site.config.timeouts;
         let head = ReadHead::first(turn.now.millis(), timeouts, turn.is_draining);
         Self {
@@ -113,7 +111,6 @@ impl Session {
             up: Ring::default(),
             down: Ring::default(),
             client,
-            port,
             serial: serial << 32,
         }
     }

@@ -210,7 +210,7 @@ impl Session {
             turn.stats.requests.add(1);
         }
         let mut exchange = Exchange::begin(turn);
-        let opened = open(&mut exchange, &request, self.client, self.port, turn);
+        let opened = open(&mut exchange, &request, self.client, turn);
         let length = request.fields.head().len();
         self.up.skip(length);
         self.shrink(turn);
@@ -239,7 +239,7 @@ impl Session {
 }
 
 /// Decides who answers. A request that fails here was understood, and what follows it can be told apart.
-fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, port: u16, turn: &Turn) -> Result<(), Failure> {
+fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
     let ip = client.ip().to_canonical();
@@ -267,7 +267,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, port: u1
         return refuse(Reason::Draining, "this proxy is about to end; try another, or again in a moment");
     }
     let site = exchange.site.clone();
-    let query = Query { port, authority: request.authority, method: request.method, path: request.path };
+    let query = Query { port: turn.port, authority: request.authority, method: request.method, path: request.path };
     let decision = site.decide(query);
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;

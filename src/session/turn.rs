@@ -27,6 +27,8 @@ pub struct Turn<'a> {
     pub site: &'a Rc<Arc<Site>>,
     /// Index of the worker.
     pub worker: usize,
+    /// The port that the client connected to.
+    pub port: u16,
     /// The session came through the admin port.
     pub is_admin: bool,
     /// The process ends soon: new requests are refused if so configured.

@@ -198,7 +198,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             return;
         }
         let is_admin = entrance.is_admin;
-        let session = self.with_turn(&entrance, |turn| Session::new(peer, entrance.port, serial, turn));
+        let session = self.with_turn(&entrance, |turn| Session::new(peer, serial, turn));
         let link = Link::new(socket, true);
         self.clients.insert(Client {
             link,
@@ -377,6 +377,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             now: *now,
             site,
             worker: *worker,
+            port: client.entrance.port,
             is_admin: client.entrance.is_admin,
             is_draining: *is_draining,
             is_leaving: *is_draining || client.entrance.door.is_closed(),
@@ -400,6 +401,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             now: self.now,
             site: &self.site,
             worker: self.worker,
+            port: entrance.port,
             is_admin: entrance.is_admin,
             is_draining: self.is_draining,
             is_leaving: self.is_draining || entrance.door.is_closed(),

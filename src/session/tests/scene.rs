@@ -52,6 +52,7 @@ macro_rules! turn {
             now: $scene.now,
             site: &$scene.site,
             worker: 0,
+            port: 8080,
             is_admin: false,
             is_draining: $scene.is_draining,
             is_leaving: $scene.is_draining,
@@ -95,12 +96,12 @@ impl Scene {
         let now = Now { micros: 1_000_000, wall_ms: 0 };
         let session = Session::new(
             ([10, 0, 0, 1], 1000).into(),
-            8080,
             1,
             &Turn {
                 now,
                 site: &site,
                 worker: 0,
+                port: 8080,
                 is_admin: false,
                 is_draining: false,
                 is_leaving: false,
