@@ -62,11 +62,8 @@ impl Descriptors {
 
     /// Counts both ends of a pipe in, while descriptors are plenty: it saves time, and must cost nobody a connection.
     pub fn admit_pipe(&self) -> bool {
-        let admitted = self.upstreams.fetch_add(2, SeqCst) + 2 + self.clients.load(SeqCst) <= self.available / 2;
-        if !admitted {
-            self.pipe_left();
-        }
-        admitted
+        let most = (self.available / 2).saturating_sub(self.clients.load(SeqCst));
+        self.upstreams.fetch_update(SeqCst, SeqCst, |taken| (taken + 2 <= most).then_some(taken + 2)).is_ok()
     }
 
     /// A pipe is closed.

@@ -19,8 +19,8 @@ impl Pipe {
     /// An empty one.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-        // Where the system does not give so much, it takes more rounds.
-        let _ = fcntl_setpipe_size(&writer, PIPE_BYTES);
+        // A small one, which is what a user beyond the quota gets, costs more calls than it saves copies.
+        fcntl_setpipe_size(&writer, PIPE_BYTES)?;
         Ok(Self { reader, writer })
     }
 

@@ -8,12 +8,16 @@ use crate::http::write;
 use crate::observe::reason::Reason;
 use crate::upstream::pool::Pick;
 
+/// How often a request that is held looks whether places are still scarce.
+const HOLD_MS: u64 = 500;
+
 impl Session {
     /// Asks the pool, once an attempt.
     pub(super) fn connect(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         let limit = exchange.site.config.limits.max_conns_per_upstream;
         exchange.is_held = self.can_hold(&exchange) && exchange.pool().is_scarce(limit);
         if exchange.is_held {
+            self.phase = turn.now.millis() + HOLD_MS;
             return State::ConnectingUpstream(exchange);
         }
         match exchange.pool().pick(turn.worker, limit) {

@@ -103,6 +103,8 @@ impl Session {
         while head.blank_lines < MAX_BLANK_LINES && !head.scan.has_first_line() && self.up.raw_mut().starts_with(b"\r\n") {
             head.blank_lines += 1;
             self.up.skip(2);
+            // Half of the line may have been searched already.
+            head.scan = HeadScan::default();
         }
         if self.up.raw() == 0 {
             return State::ReadingHead(head);

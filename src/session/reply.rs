@@ -233,7 +233,12 @@ impl Session {
 
     /// A wait of an exchange is over.
     pub(super) fn on_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
-        let Some(due) = x.waits.due(self.phase, turn.now.millis()) else { return back(x) };
+        let now = turn.now.millis();
+        if x.is_held && x.waits.due(0, now).is_none() {
+            return self.connect(x, turn);
+        }
+        let phase = if x.is_held { 0 } else { self.phase };
+        let Some(due) = x.waits.due(phase, now) else { return back(x) };
         match due {
             Due::Phase if x.is_queued => self.fail_full(x, turn),
             Due::Phase if x.attempt.has_upstream => self.fail_upstream(x, Reason::ConnectionTimeout, turn),

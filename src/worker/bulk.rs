@@ -10,7 +10,7 @@ pub(super) const SCRATCH_BYTES: usize = 256 * 1024;
 /// A pipe is worth its system calls from here on: it must be made, and its ends closed.
 pub(super) const LONG_RUN: u64 = 1024 * 1024;
 /// Pipes of a worker at once; what has none goes through the scratch.
-const MAX_PIPES: usize = 64;
+const MAX_PIPES: usize = 16;
 
 /// A pipe that carries the long run of one direction of an exchange.
 pub(super) struct Laid<S: Socket> {
@@ -42,10 +42,19 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
+    /// Whether an urgent byte lies among those that come in this direction: no splice goes past one.
+    fn is_urgent(&self, key: usize, direction: Direction) -> bool {
+        let client = &self.clients[key];
+        match direction {
+            Direction::Up => client.link.ready.urgent,
+            Direction::Down => client.upstream.and_then(|key| self.upstreams[key].link.as_ref()).is_some_and(|link| link.ready.urgent),
+        }
+    }
+
     /// A run of a body goes past its ring, straight to the other socket: through a pipe where it is long, or the scratch.
     pub(super) fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
         let run = self.clients[key].session.opaque(direction);
-        let pipe = if is_long(run, self.long_run) { self.lay_pipe(key, direction) } else { None };
+        let mut pipe = if is_long(run, self.long_run) && !self.is_urgent(key, direction) { self.lay_pipe(key, direction) } else { None };
         let Self { clients, upstreams, scratch, pipes, .. } = self;
         let Client { link: client, upstream, .. } = &mut clients[key];
         let Some(upstream_link) = upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
@@ -54,9 +63,14 @@ impl<N: Net, J: Journal> Core<N, J> {
             Direction::Down => (upstream_link, Event::UpstreamGone, Event::UpstreamFin),
         };
         let most = usize::try_from(run).unwrap_or(usize::MAX);
-        let transfer = match pipe {
-            Some(at) => source.pour_in(&mut pipes[at].pipe, most.min(PIPE_BYTES)),
-            None => source.read(&mut scratch[..most.min(SCRATCH_BYTES)]),
+        let poured = pipe.map(|at| source.pour_in(&mut pipes[at].pipe, most.min(PIPE_BYTES)));
+        let transfer = match poured {
+            // A splice says so at an urgent byte too: a read knows whether it is the end.
+            Some(Transfer::Fin) | None => {
+                pipe = None;
+                source.read(&mut scratch[..most.min(SCRATCH_BYTES)])
+            }
+            Some(transfer) => transfer,
         };
         let read = match transfer {
             Transfer::Bytes(n) => n,

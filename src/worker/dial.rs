@@ -209,6 +209,8 @@ impl<N: Net, J: Journal> Core<N, J> {
                         // This address gets the time left divided by the addresses left; the last has the session's deadline.
                         let now = self.now.millis();
                         self.upstream_wheel.set(key as u32, now + deadline.saturating_sub(now) / (left + 1));
+                    } else {
+                        self.upstream_wheel.cancel(key as u32);
                     }
                     return Ok(());
                 }

@@ -92,3 +92,21 @@ fn a_message_may_end_exactly_where_a_buffer_does() {
     }
     assert_eq!(origin.connections(), 1);
 }
+
+/// An urgent byte is none of the body; what lies behind it is.
+#[test]
+fn a_long_body_goes_on_past_an_urgent_byte() {
+    const HALF: usize = 2 << 20;
+    let origin = Origin::each(|conn, _| {
+        conn.send(format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", 2 * HALF));
+        let half = vec![b'x'; HALF];
+        conn.wire().write(&half).unwrap();
+        socket2::SockRef::from(&conn.wire().stream).send_out_of_band(b"!").unwrap();
+        conn.wire().write(&half).unwrap();
+    });
+    let proxy = Config::to(&origin).start();
+    for _ in 0..5 {
+        let answer = proxy.get("/").expect(200);
+        assert!(answer.body.len() == 2 * HALF && answer.body.iter().all(|&b| b == b'x'), "{} bytes", answer.body.len());
+    }
+}

@@ -196,3 +196,33 @@ fn silent_senders_leave_places_to_others() {
         client.response().expect(200);
     }
 }
+
+/// Who sends a part and waits for the answer to it gets that once the others are done.
+#[test]
+fn a_held_request_goes_on_when_places_are_free_again() {
+    let gate = Gate::default();
+    let origin = Origin::start({
+        let gate = gate.clone();
+        move |conn| {
+            while let Ok(head) = conn.wire().head() {
+                if head.start.starts_with("GET") {
+                    gate.pass();
+                    conn.answer("got");
+                } else {
+                    // An answer to the head alone.
+                    return conn.answer("early");
+                }
+            }
+        }
+    });
+    let proxy = Config::to(&origin).set("limits.max_conns_per_upstream", 2).start();
+    let mut first = proxy.client();
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_until("it has a place", || proxy.metric("proxy_upstream_connections", &["state=\"active\""]) >= 1.0);
+    let mut second = proxy.client();
+    second.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
+    wait_until("it was read", || proxy.metric("proxy_requests_total", &[]) >= 2.0);
+    gate.release(1);
+    first.response().expect(200);
+    assert_eq!(second.response().expect(200).text(), "early");
+}

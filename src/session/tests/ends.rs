@@ -151,3 +151,10 @@ fn the_end_of_grace_cuts() {
     scene.event(Event::Cut);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec![]));
 }
+
+#[test]
+fn a_blank_line_in_two_pieces_hides_nothing() {
+    let mut scene = Scene::new();
+    scene.client("\r").client("\n\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 400 "));
+}
