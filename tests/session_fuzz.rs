@@ -8,7 +8,7 @@
 mod hostile;
 
 mod sim {
-    pub mod pipe;
+    pub mod socket;
     // The simulation looks at more of a connection than is asked for here.
     #[allow(dead_code)]
     pub mod wire;

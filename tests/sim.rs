@@ -11,9 +11,9 @@ mod sim {
     pub mod checks;
     pub mod client;
     pub mod ledger;
+    pub mod net;
     pub mod origin;
     pub mod parse;
-    pub mod pipe;
     pub mod socket;
     pub mod weather;
     pub mod wire;

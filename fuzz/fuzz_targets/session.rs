@@ -9,7 +9,7 @@ mod hostile;
 
 #[path = "../../tests/sim"]
 mod sim {
-    pub mod pipe;
+    pub mod socket;
     // The simulation looks at more of a connection than is asked for here.
     #[allow(dead_code)]
     pub mod wire;

@@ -177,8 +177,8 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
 
 /// `Via` with [`NAME`], the trace id, and the empty line.
 fn end_head(out: &mut Vec<u8>, minor: u8, trace_id: &[u8]) {
-    let via = if minor == 0 { b"Via: 1.0 tidegate\r\nX-Trace-ID: " } else { b"Via: 1.1 tidegate\r\nX-Trace-ID: " };
-    put(out, [via, trace_id, b"\r\n\r\n"]);
+    let version = if minor == 0 { b"Via: 1.0 " } else { b"Via: 1.1 " };
+    put(out, [version, NAME.as_bytes(), b"\r\nX-Trace-ID: ", trace_id, b"\r\n\r\n"]);
 }
 
 /// Digits as they would be written: without leading zeros.

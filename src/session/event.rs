@@ -12,6 +12,16 @@ pub enum Direction {
     Down,
 }
 
+impl Direction {
+    /// The other one.
+    pub fn turned(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+}
+
 /// What the shell tells the session. Bytes themselves lie in the rings.
 #[derive(Debug)]
 pub enum Event {

@@ -1,9 +1,11 @@
 //! Runs of a body that need no look: past the ring, from socket to socket.
 
-use super::core::{Client, Core, Net};
-use crate::net::link::{Socket, Transfer};
+use super::core::{Client, Core, Net, Upstream};
+use crate::net::link::{Link, Socket, Transfer};
 use crate::net::pipe::PIPE_BYTES;
 use crate::session::{Direction, Event, Journal, Session};
+use slab::Slab;
+use std::io::IoSlice;
 
 /// The large buffer that bodies go through: few large copies cost a third of many small ones.
 pub(super) const SCRATCH_BYTES: usize = 256 * 1024;
@@ -32,29 +34,40 @@ pub(super) fn is_long(run: u64, long: u64) -> bool {
     run >= long && run != u64::MAX
 }
 
+/// The side that bytes of this direction go to.
+fn target<'a, S: Socket>(
+    client: &'a mut Link<S>,
+    upstream: Option<usize>,
+    upstreams: &'a mut Slab<Upstream<S>>,
+    direction: Direction,
+) -> Option<&'a mut Link<S>> {
+    match direction {
+        Direction::Up => upstreams[upstream?].link.as_mut(),
+        Direction::Down => Some(client),
+    }
+}
+
 impl<N: Net, J: Journal> Core<N, J> {
     /// Whether the socket that takes bytes of this direction has room.
     pub(super) fn is_writable(&self, key: usize, direction: Direction) -> bool {
-        let client = &self.clients[key];
-        match direction {
-            Direction::Up => client.upstream.and_then(|key| self.upstreams[key].link.as_ref()).is_some_and(|link| link.ready.writable),
-            Direction::Down => client.link.ready.writable,
-        }
+        self.link_of(key, direction.turned()).is_some_and(|link| link.ready.writable)
     }
 
-    /// Whether an urgent byte lies among those that come in this direction: no splice goes past one.
-    fn is_urgent(&self, key: usize, direction: Direction) -> bool {
+    /// The side that bytes of this direction come from.
+    fn link_of(&self, key: usize, direction: Direction) -> Option<&Link<N::Socket>> {
         let client = &self.clients[key];
         match direction {
-            Direction::Up => client.link.ready.urgent,
-            Direction::Down => client.upstream.and_then(|key| self.upstreams[key].link.as_ref()).is_some_and(|link| link.ready.urgent),
+            Direction::Up => Some(&client.link),
+            Direction::Down => self.upstreams[client.upstream?].link.as_ref(),
         }
     }
 
     /// A run of a body goes past its ring, straight to the other socket: through a pipe where it is long, or the scratch.
     pub(super) fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
         let run = self.clients[key].session.opaque(direction);
-        let mut pipe = if is_long(run, self.long_run) && !self.is_urgent(key, direction) { self.lay_pipe(key, direction) } else { None };
+        // No splice goes past an urgent byte.
+        let is_urgent = self.link_of(key, direction).is_some_and(|link| link.ready.urgent);
+        let mut pipe = if is_long(run, self.long_run) && !is_urgent { self.lay_pipe(key, direction) } else { None };
         let Self { clients, upstreams, scratch, pipes, .. } = self;
         let Client { link: client, upstream, .. } = &mut clients[key];
         let Some(upstream_link) = upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
@@ -101,55 +114,46 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Sends what lies in the scratch; what is left over is kept by the session.
     fn pass_on(&mut self, key: usize, direction: Direction, read: usize) {
-        let Some(Client { link: client, session, upstream, .. }) = self.clients.get_mut(key) else { return };
-        let target = match direction {
-            Direction::Up => upstream.and_then(|key| self.upstreams[key].link.as_mut()),
-            Direction::Down => Some(client),
-        };
-        let Some(target) = target.filter(|_| session.exchange().is_some()) else { return };
-        let bytes = &self.scratch[..read];
-        let (event, sent) = match target.send(&[std::io::IoSlice::new(bytes)]) {
-            Transfer::Bytes(n) => (Event::Passed(direction, n), n),
-            Transfer::Blocked => (Event::Passed(direction, 0), 0),
-            Transfer::Fin | Transfer::Failed if direction == Direction::Down => (Event::ClientGone, 0),
-            Transfer::Fin | Transfer::Failed => {
-                target.ready.readable = true;
-                (Event::UpstreamBroken, 0)
-            }
-        };
+        let Self { clients, upstreams, scratch, .. } = self;
+        let Some(client) = clients.get_mut(key).filter(|client| client.session.exchange().is_some()) else { return };
+        let Some(target) = target(&mut client.link, client.upstream, upstreams, direction) else { return };
+        let transfer = target.send(&[IoSlice::new(&scratch[..read])]);
+        let sent = if let Transfer::Bytes(n) = transfer { n } else { 0 };
         if sent < read {
-            session.spill(direction, &self.scratch[sent..read]);
+            client.session.spill(direction, &scratch[sent..read]);
         }
-        if direction == Direction::Down && !self.clients[key].entrance.is_admin {
-            self.stats.bytes_sent.add(sent as u64);
-        }
-        self.deliver(key, event);
+        self.on_passed(key, direction, transfer);
     }
 
     /// Sends what lies in a pipe; what is left over stays there, and is the next that goes out.
     pub(super) fn pour_out(&mut self, key: usize, direction: Direction) -> usize {
         let Self { clients, upstreams, pipes, .. } = self;
-        let Some(Client { link: client, session, upstream, .. }) = clients.get_mut(key) else { return 0 };
-        let target = match direction {
-            Direction::Up => upstream.and_then(|key| upstreams[key].link.as_mut()),
-            Direction::Down => Some(client),
-        };
+        let Some(client) = clients.get_mut(key) else { return 0 };
+        let target = target(&mut client.link, client.upstream, upstreams, direction).filter(|target| target.ready.writable);
         let laid = pipes.iter_mut().find(|laid| laid.is_for(key, direction));
-        let (Some(laid), Some(target)) = (laid, target.filter(|target| target.ready.writable)) else { return 0 };
-        let (event, n) = match target.pour_out(&mut laid.pipe, session.past(direction)) {
-            Transfer::Bytes(n) => {
-                laid.held -= n;
-                (Event::Passed(direction, n), n)
-            }
-            Transfer::Blocked => return 0,
-            Transfer::Fin | Transfer::Failed if direction == Direction::Down => (Event::ClientGone, 1),
-            Transfer::Fin | Transfer::Failed => {
-                target.ready.readable = true;
+        let (Some(laid), Some(target)) = (laid, target) else { return 0 };
+        let transfer = target.pour_out(&mut laid.pipe, client.session.past(direction));
+        if let Transfer::Bytes(n) = transfer {
+            laid.held -= n;
+        }
+        self.on_passed(key, direction, transfer)
+    }
+
+    /// Tells the session how a send of opaque bytes went; says how far that brought it.
+    fn on_passed(&mut self, key: usize, direction: Direction, transfer: Transfer) -> usize {
+        let (event, n) = match (transfer, direction) {
+            (Transfer::Bytes(n), _) => (Event::Passed(direction, n), n),
+            (Transfer::Blocked, _) => return 0,
+            (Transfer::Fin | Transfer::Failed, Direction::Down) => (Event::ClientGone, 1),
+            (Transfer::Fin | Transfer::Failed, Direction::Up) => {
+                // What it still says, or that it says nothing more, decides.
+                let upstream = self.clients[key].upstream;
+                upstream.and_then(|key| self.upstreams[key].link.as_mut()).into_iter().for_each(|link| link.ready.readable = true);
                 (Event::UpstreamBroken, 1)
             }
         };
-        if let (Event::Passed(Direction::Down, n), false) = (&event, self.clients[key].entrance.is_admin) {
-            self.stats.bytes_sent.add(*n as u64);
+        if let Event::Passed(Direction::Down, n) = event {
+            self.stats.bytes_sent.add(n as u64);
         }
         self.deliver(key, event);
         n

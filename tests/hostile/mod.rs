@@ -19,12 +19,12 @@ mod answers;
 mod canon;
 mod dice;
 mod judge;
+mod net;
 mod peer;
 mod pieces;
 mod requests;
 mod scene;
 mod script;
-mod socket;
 mod streams;
 mod strict;
 

@@ -1,8 +1,9 @@
 //! The production worker between peers on wires in memory, moved to rest after each operation, on a virtual clock.
 
+use super::net::{Journal, Net};
 use super::peer::Peer;
 use super::script::{Act, CLIENTS, Op, Road, Script, Setting, Who};
-use super::socket::{Journal, Net, Socket, Taken};
+use crate::sim::socket::{SimSocket, Taken, writer};
 use crate::sim::wire::Wires;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -19,7 +20,6 @@ use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::net::token::Source;
 use tidegate::observe::stats::WorkerStats;
-use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
 use tidegate::site::Site;
 use tidegate::worker::Entrance;
 use tidegate::worker::core::Core;
@@ -55,18 +55,6 @@ struct Deaf;
 
 impl Wake for Deaf {
     fn wake(&self) {}
-}
-
-/// The panel wants a log writer, which is a thread: one for all scenes.
-fn writer() -> Arc<Writer> {
-    static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
-    let settings = Settings {
-        access: None,
-        format: tidegate::observe::access::Format::Text,
-        errors: Target::StandardError,
-        rotate: Rotate { max_bytes: 1 << 20, keep: 1 },
-    };
-    WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
 }
 
 fn config(setting: Setting) -> Config {
@@ -190,7 +178,7 @@ impl Scene {
         let id = self.wires.borrow_mut().open(0, None, None);
         self.clients.push(Peer::new(id));
         self.slots[index] = Some(self.clients.len() - 1);
-        let socket = Socket { wires: self.wires.clone(), id, taken: None };
+        let socket = SimSocket { wires: self.wires.clone(), id, taken: None };
         let (peer, entrance) = (SocketAddr::from(([10, 9, 8, 7], 1000)), Entrance { door: self.door.clone(), port: 8080, is_admin: false });
         assert!(self.door.try_enter() && self.core.shared.descriptors.admit_client(0));
         self.core.begin_turn(Now { micros: self.micros, wall_ms: 1_700_000_000_000 });

@@ -13,9 +13,10 @@ fn forty_in_flight_are_all_answered() {
         client.send_get(&format!("/{i}"));
     }
     wait_until("all are in flight", || origin.requests().len() == 40);
+    let idle = proxy.client();
     proxy.signal("TERM");
     wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
-    std::thread::sleep(Duration::from_millis(1500)); // longer than anything idle is kept
+    wait_until("nothing idle is kept any more", || idle.has_news());
     gate.release(40);
     for (i, client) in clients.iter_mut().enumerate() {
         let answer = client.response().expect(200);

@@ -206,7 +206,7 @@ fn idle_connections_let_the_workers_sleep() {
     for client in &mut clients {
         client.get("/").expect(200);
     }
-    std::thread::sleep(Duration::from_millis(300)); // for the last log line to be written
+    wait_until("each is logged", || proxy.log_lines().len() == 200);
     let before = proxy.sleeps();
     std::thread::sleep(Duration::from_secs(3));
     let after = proxy.sleeps();

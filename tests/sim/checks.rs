@@ -141,7 +141,7 @@ impl World {
         let sum = |pick: &dyn Fn(&tidegate::observe::stats::WorkerStats) -> u64| {
             self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>()
         };
-        let count = |pick: &dyn Fn(&super::socket::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
+        let count = |pick: &dyn Fn(&super::net::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
         let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));
         assert_eq!(requests - refused, count(&|line| line.is_parsed), "requests counted, and logged");
         assert_eq!(refused, count(&|line| !line.is_parsed && !matches!(line.status, 408 | 499)), "refusals counted, and logged");

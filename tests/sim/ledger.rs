@@ -1,7 +1,7 @@
 //! What was planned and what happened, request by request: every request has a number (its nonce), which stands in its
 //! target and keys the bytes of both bodies, so that a byte of one exchange in another is found.
 
-use super::socket::Line;
+use super::net::Line;
 use super::wire::Id;
 use std::collections::BTreeMap;
 use std::fmt;

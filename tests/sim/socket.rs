@@ -1,23 +1,23 @@
-//! The proxy's end of the wires: its sockets, its network, its journal.
+//! The proxy's end of the wires, and what else it is given by every world: a pipe, a log writer.
 
-use super::ledger::Books;
-use super::pipe::SimPipe;
-use super::wire::{Fate, Id, Wires};
+use super::wire::{Id, Wires};
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 use tidegate::net::link::Socket;
-use tidegate::net::token::Source;
-use tidegate::observe::access::{Record, RequestLine};
-use tidegate::session::Journal;
-use tidegate::worker::core::Net;
+use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
 
 /// A socket that the proxy holds.
 pub struct SimSocket {
     pub wires: Rc<RefCell<Wires>>,
     pub id: Id,
+    /// Where what the network takes of the proxy is noted.
+    pub taken: Option<Taken>,
 }
+
+/// What the network took of the proxy, whether it ever came to the other end or not.
+pub type Taken = Rc<RefCell<Vec<u8>>>;
 
 impl Socket for SimSocket {
     type Pipe = SimPipe;
@@ -35,7 +35,14 @@ impl Socket for SimSocket {
     }
 
     fn write(&mut self, from: &[IoSlice]) -> io::Result<usize> {
-        self.wires.borrow_mut().write(self.id, from)
+        let n = self.wires.borrow_mut().write(self.id, from)?;
+        if let Some(taken) = &self.taken {
+            let taken = &mut taken.borrow_mut();
+            let end = taken.len() + n;
+            from.iter().for_each(|slice| taken.extend_from_slice(slice));
+            taken.truncate(end);
+        }
+        Ok(n)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
@@ -60,86 +67,34 @@ impl Drop for SimSocket {
     }
 }
 
-/// How connects go, in percent; the rest is accepted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Roads {
-    pub refused: u8,
-    pub ignored: u8,
-    /// `connect` fails at once.
-    pub unreachable: u8,
-    /// No descriptor, whatever the budget says.
-    pub starved: u8,
-}
+/// A pipe of so little room that one move seldom takes all.
+#[derive(Default)]
+pub struct SimPipe(Vec<u8>);
 
-/// The network of one worker.
-pub struct SimNet {
-    pub wires: Rc<RefCell<Wires>>,
-    pub books: Rc<RefCell<Books>>,
-    pub worker: usize,
-    pub roads: Roads,
-    pub limit: usize,
-}
-
-impl Net for SimNet {
-    type Socket = SimSocket;
-
-    fn pipe(&mut self) -> io::Result<SimPipe> {
-        Ok(SimPipe::default())
+impl SimPipe {
+    pub fn fill(&mut self, most: usize, read: impl FnOnce(&mut [IoSliceMut]) -> io::Result<usize>) -> io::Result<usize> {
+        assert!(self.0.is_empty(), "filled although something lies in it");
+        self.0.resize(most.min(20_000), 0);
+        let read = read(&mut [IoSliceMut::new(&mut self.0)]);
+        self.0.truncate(*read.as_ref().unwrap_or(&0));
+        read
     }
 
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<SimSocket> {
-        let mut wires = self.wires.borrow_mut();
-        // Servers are told apart by the third byte of their addresses.
-        let SocketAddr::V4(v4) = address else { panic!("an address that nobody has: {address}") };
-        let server = usize::from(v4.ip().octets()[2]);
-        let is_decoy = v4.ip().octets()[3] == 2;
-        let roll = wires.rng.u8(0..100);
-        let Roads { refused, ignored, unreachable, starved } = self.roads;
-        let fate = match roll {
-            r if is_decoy => [Fate::Refused, Fate::Ignored][usize::from(r % 2)],
-            r if r < refused => Fate::Refused,
-            r if r < refused + ignored => Fate::Ignored,
-            r if r < refused + ignored + unreachable => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
-            r if r < refused + ignored + unreachable + starved => return Err(io::Error::from_raw_os_error(libc::EMFILE)),
-            _ => Fate::Accepted,
-        };
-        let id = wires.open(self.worker, Some(server), Some(fate));
-        wires.register(id, source);
-        let open = wires.conns.iter().filter(|conn| conn.server == Some(server) && !conn.is_dropped).count();
-        assert!(open <= self.limit, "{open} connections to server {server}, the limit is {}", self.limit);
-        if wires.trace {
-            println!("    wire {id} {source:?}: dialled {address}, will be {fate:?}");
-        }
-        self.books.borrow_mut().dialled.push(id);
-        Ok(SimSocket { wires: self.wires.clone(), id })
+    pub fn empty(&mut self, most: usize, write: impl FnOnce(&[IoSlice]) -> io::Result<usize>) -> io::Result<usize> {
+        let written = write(&[IoSlice::new(&self.0[..most])])?;
+        self.0.drain(..written);
+        Ok(written)
     }
 }
 
-/// A line of the access log.
-#[derive(Clone, Debug)]
-pub struct Line {
-    /// Of a request that was parsed, the number in its target.
-    pub nonce: Option<u64>,
-    pub is_parsed: bool,
-    pub status: u16,
-    pub error: Option<String>,
-    pub bytes_out: u64,
-}
-
-/// Keeps every line.
-pub struct SimJournal(pub Rc<RefCell<Books>>);
-
-impl Journal for SimJournal {
-    fn is_on(&self) -> bool {
-        true
-    }
-
-    fn line(&mut self, record: &Record) {
-        let (is_parsed, nonce) = match record.request {
-            RequestLine::Parsed { target, .. } => (true, super::ledger::nonce_of(&String::from_utf8_lossy(target))),
-            RequestLine::Raw(_) => (false, None),
-        };
-        let (status, error) = (record.status, record.error.map(str::to_owned));
-        self.0.borrow_mut().lines.push(Line { nonce, is_parsed, status, error, bytes_out: record.bytes_out });
-    }
+/// The panel wants a log writer, which is a thread: one for all worlds.
+pub fn writer() -> Arc<Writer> {
+    static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
+    let settings = Settings {
+        access: None,
+        format: tidegate::observe::access::Format::Text,
+        errors: Target::StandardError,
+        rotate: Rotate { max_bytes: 1 << 20, keep: 1 },
+    };
+    WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
 }

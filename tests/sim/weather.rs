@@ -2,8 +2,8 @@
 
 use super::client::{Client, Quit};
 use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Plan, Route, Spec, When, pattern};
+use super::net::Roads;
 use super::origin::Leave;
-use super::socket::Roads;
 use tidegate::config::model::{Action, Config, Matcher, NewRequests, Upstream};
 use tidegate::config::{Sources, load};
 

@@ -4,8 +4,9 @@ mod turn;
 
 use super::client::Client;
 use super::ledger::Books;
+use super::net::{SimJournal, SimNet};
 use super::origin::Origin;
-use super::socket::{SimJournal, SimNet};
+use super::socket::writer;
 use super::weather::Weather;
 use super::wire::{Id, Wires};
 use std::cell::RefCell;
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
@@ -21,7 +22,6 @@ use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::observe::stats::WorkerStats;
-use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
 use tidegate::site::Site;
 use tidegate::worker::core::Core;
 use tidegate::worker::shared::{Mail, RenderJob, Shared};
@@ -80,18 +80,6 @@ enum Step {
     Client(usize),
     Origin(usize),
     Arrive,
-}
-
-/// The panel wants a log writer, which is a thread: one for all worlds.
-fn writer() -> Arc<Writer> {
-    static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
-    let settings = Settings {
-        access: None,
-        format: tidegate::observe::access::Format::Text,
-        errors: Target::StandardError,
-        rotate: Rotate { max_bytes: 1 << 20, keep: 1 },
-    };
-    WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
 }
 
 impl World {

@@ -112,7 +112,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, door: &Arc<Door>, worker:
         }
         seat.backlog.pop_front();
         came = true;
-        let socket = SimSocket { wires: wires.clone(), id };
+        let socket = SimSocket { wires: wires.clone(), id, taken: None };
         let peer = SocketAddr::from(([10, 9, 8, 7], 1000 + id as u16));
         let entrance = Entrance { door: door.clone(), port: 8080, is_admin: false };
         seat.core.admit(socket, peer, entrance, |net, socket, source| {

@@ -1,0 +1,97 @@
+//! The network of the simulation, and its journal.
+
+use super::ledger::Books;
+use super::socket::{SimPipe, SimSocket};
+use super::wire::{Fate, Wires};
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tidegate::net::token::Source;
+use tidegate::observe::access::{Record, RequestLine};
+use tidegate::session::Journal;
+use tidegate::worker::core::Net;
+
+/// How connects go, in percent; the rest is accepted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Roads {
+    pub refused: u8,
+    pub ignored: u8,
+    /// `connect` fails at once.
+    pub unreachable: u8,
+    /// No descriptor, whatever the budget says.
+    pub starved: u8,
+}
+
+/// The network of one worker.
+pub struct SimNet {
+    pub wires: Rc<RefCell<Wires>>,
+    pub books: Rc<RefCell<Books>>,
+    pub worker: usize,
+    pub roads: Roads,
+    pub limit: usize,
+}
+
+impl Net for SimNet {
+    type Socket = SimSocket;
+
+    fn pipe(&mut self) -> io::Result<SimPipe> {
+        Ok(SimPipe::default())
+    }
+
+    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<SimSocket> {
+        let mut wires = self.wires.borrow_mut();
+        // Servers are told apart by the third byte of their addresses.
+        let SocketAddr::V4(v4) = address else { panic!("an address that nobody has: {address}") };
+        let server = usize::from(v4.ip().octets()[2]);
+        let is_decoy = v4.ip().octets()[3] == 2;
+        let roll = wires.rng.u8(0..100);
+        let Roads { refused, ignored, unreachable, starved } = self.roads;
+        let fate = match roll {
+            r if is_decoy => [Fate::Refused, Fate::Ignored][usize::from(r % 2)],
+            r if r < refused => Fate::Refused,
+            r if r < refused + ignored => Fate::Ignored,
+            r if r < refused + ignored + unreachable => return Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
+            r if r < refused + ignored + unreachable + starved => return Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            _ => Fate::Accepted,
+        };
+        let id = wires.open(self.worker, Some(server), Some(fate));
+        wires.register(id, source);
+        let open = wires.conns.iter().filter(|conn| conn.server == Some(server) && !conn.is_dropped).count();
+        assert!(open <= self.limit, "{open} connections to server {server}, the limit is {}", self.limit);
+        if wires.trace {
+            println!("    wire {id} {source:?}: dialled {address}, will be {fate:?}");
+        }
+        self.books.borrow_mut().dialled.push(id);
+        Ok(SimSocket { wires: self.wires.clone(), id, taken: None })
+    }
+}
+
+/// A line of the access log.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Of a request that was parsed, the number in its target.
+    pub nonce: Option<u64>,
+    pub is_parsed: bool,
+    pub status: u16,
+    pub error: Option<String>,
+    pub bytes_out: u64,
+}
+
+/// Keeps every line.
+pub struct SimJournal(pub Rc<RefCell<Books>>);
+
+impl Journal for SimJournal {
+    fn is_on(&self) -> bool {
+        true
+    }
+
+    fn line(&mut self, record: &Record) {
+        let (is_parsed, nonce) = match record.request {
+            RequestLine::Parsed { target, .. } => (true, super::ledger::nonce_of(&String::from_utf8_lossy(target))),
+            RequestLine::Raw(_) => (false, None),
+        };
+        let (status, error) = (record.status, record.error.map(str::to_owned));
+        self.0.borrow_mut().lines.push(Line { nonce, is_parsed, status, error, bytes_out: record.bytes_out });
+    }
+}
