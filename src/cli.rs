@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::model::{Action, Matcher, Route};
+use crate::config::model::{Action, Matcher, Retry, Route};
 use crate::config::{self, Loaded, Problems, Sources};
 
 /// What the command line asks for.
@@ -218,6 +218,8 @@ fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
         matcher: Matcher { port: Some(listener.address.port()).filter(|port| *port != 0), ..Matcher::default() },
         action: Action::Echo { name: echo.name.clone().unwrap_or_else(|| written.clone()) },
         timeouts: config.timeouts.clone(),
+        retry: Retry::default(),
+        rate_limit: None,
         max_body_size: 0,
     });
     let mut routes: Vec<Route> = routes.collect();

@@ -51,7 +51,7 @@ impl Site {
             let survives = |old: &&Arc<Pool>| {
                 old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(|(old, new)| Arc::ptr_eq(old, new))
             };
-            pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool.name.clone(), servers))));
+            pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers))));
         }
         Self { config, pools }
     }

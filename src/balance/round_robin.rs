@@ -1,40 +1,48 @@
 //! One after the other, exact for the whole process: the position is one number that all workers share.
 
-use super::Balancer;
+use super::{Ask, Balancer, View};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The position.
-#[derive(Debug, Default)]
-pub struct RoundRobin(AtomicUsize);
+#[derive(Debug)]
+pub struct RoundRobin {
+    position: AtomicUsize,
+    /// Those with a weight.
+    order: Box<[u32]>,
+}
+
+impl RoundRobin {
+    /// Over the upstreams that have a weight.
+    pub fn new(weights: &[u32]) -> Self {
+        let order = (0..weights.len() as u32).filter(|&index| weights[index as usize] > 0).collect();
+        Self { position: AtomicUsize::new(0), order }
+    }
+}
 
 impl Balancer for RoundRobin {
-    fn pick(&self, count: usize, take: &mut dyn FnMut(usize) -> bool) -> Option<usize> {
-        if count == 0 {
-            return None;
-        }
-        let start = self.0.fetch_add(1, Relaxed) % count;
-        (start..count).chain(0..start).find(|&index| take(index))
+    fn pick<V: View>(&self, _: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
+        // Who is passed over uses its turn up: those after it get no more of them than the others.
+        let turns = self.order.iter().map(|_| self.order[self.position.fetch_add(1, Relaxed) % self.order.len()]);
+        // Other workers take turns too: ours may all have been the same one's.
+        turns.chain(self.order.iter().copied()).map(|index| index as usize).find(|&index| take(index))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::tests::picks;
 
     #[test]
     fn every_upstream_gets_its_turn() {
-        let balancer = RoundRobin::default();
-        let picks: Vec<_> = (0..7).filter_map(|_| balancer.pick(3, &mut |_| true)).collect();
-        assert_eq!(picks, [0, 1, 2, 0, 1, 2, 0]);
+        assert_eq!(picks(&RoundRobin::new(&[1, 1, 0, 1]), 7, |_| true), [0, 1, 3, 0, 1, 3, 0].map(Some));
     }
 
     #[test]
-    fn only_what_is_taken_is_picked() {
-        let balancer = RoundRobin::default();
-        for _ in 0..5 {
-            assert_eq!(balancer.pick(3, &mut |index| index == 1), Some(1));
-        }
-        assert_eq!(balancer.pick(3, &mut |_| false), None);
-        assert_eq!(balancer.pick(0, &mut |_| true), None);
+    fn the_turn_of_who_is_passed_over_is_nobodys() {
+        let balancer = RoundRobin::new(&[1, 1, 1]);
+        assert_eq!(picks(&balancer, 4, |index| index != 1), [0, 2, 0, 2].map(Some));
+        assert_eq!(picks(&balancer, 1, |_| false), [None]);
+        assert_eq!(picks(&RoundRobin::new(&[0]), 1, |_| true), [None]);
     }
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::address;
+use super::guards;
 use super::model::{
     AccessFormat, Balance, Config, Limits, Listener, Logging, NewRequests, Pool, Rotate, Shutdown, Target, Timeouts, Upstream,
 };
@@ -26,13 +27,16 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
         report.error(node, format!("{admin} is one of the addresses in listen, give it another port"));
     }
     let pools = pools(root, &timeouts, report);
-    let routes = routes::mean(root, &pools, &listeners, report);
+    let rate_limit = guards::rate_limit(&[Some(root)], report);
+    let routes = routes::mean(root, &pools, &listeners, rate_limit.as_ref(), report);
     let nothing = Node::new(Value::Null, super::tree::Place::Nowhere, super::tree::Path::default());
     let section = |name| root.get(name).unwrap_or(&nothing);
     let config = Config {
         workers: workers(root),
         pid_file: path(root, "pid_file"),
         limits: limits(section("limits")),
+        resolve_ms: int(root, "resolve_ms"),
+        rate_limit,
         trusted_proxies: trusted_proxies(section("headers")),
         logging: logging(section("logging")),
         shutdown: Shutdown {
@@ -51,7 +55,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
     if config.pools[0].upstreams.is_empty() && config.routes.is_empty() {
         report.warn(root, "neither upstreams nor routes: every request is answered 404");
     }
-    health_check(root.get("health_check"), report);
+    guards::check_health_check(root.get("health_check"), report);
     config
 }
 
@@ -82,18 +86,6 @@ pub fn int<T: TryFrom<i128> + Default>(section: &Node, key: &str) -> T {
 /// The text under `key`, or "".
 pub fn text<'a>(section: &'a Node, key: &str) -> &'a str {
     section.get(key).and_then(Node::text).unwrap_or_default()
-}
-
-/// `expected_status` is a range: `[200, 399]`.
-pub fn health_check(section: Option<&Node>, report: &mut Report) {
-    let Some(range) = section.and_then(|section| section.get("expected_status")).filter(|range| !range.is_invalid()) else { return };
-    let good = match range.items() {
-        [first, last] => first.is_invalid() || last.is_invalid() || first.int::<u16>() <= last.int(),
-        _ => false,
-    };
-    if !good {
-        report.error(range, "expected the first and the last good status, such as [200, 399]");
-    }
 }
 
 fn path(section: &Node, key: &str) -> Option<PathBuf> {
@@ -144,7 +136,11 @@ fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<Pool> {
         name: "default".into(),
         upstreams: upstreams(root.get("upstreams"), report),
         balance: inherited.clone(),
+        slow_start_ms: int(root, "slow_start_ms"),
         timeouts: global.clone(),
+        retry: guards::retry(&[Some(root)]),
+        breaker: guards::breaker(&[Some(root)]),
+        health_check: guards::health_check(&[Some(root)]),
     }];
     for entry in root.get("pools").map(Node::entries).unwrap_or_default() {
         let pool = &entry.node;
@@ -156,12 +152,17 @@ fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<Pool> {
         if upstreams.is_empty() && !pool.is_invalid() && !pool.get("upstreams").is_some_and(Node::is_invalid) {
             report.warn_at(&entry.place, &pool.path, "has no upstreams: every request for it is answered 503");
         }
-        health_check(pool.get("health_check"), report);
+        guards::check_health_check(pool.get("health_check"), report);
+        let owners = [Some(root), Some(pool)];
         pools.push(Pool {
             name: entry.key.clone(),
             upstreams,
             balance: balance(pool.get("balance"), Some(&inherited)),
+            slow_start_ms: pool.get("slow_start_ms").and_then(Node::int).unwrap_or_else(|| int(root, "slow_start_ms")),
             timeouts: timeouts(&[root.get("timeouts"), pool.get("timeouts")]),
+            retry: guards::retry(&owners),
+            breaker: guards::breaker(&owners),
+            health_check: guards::health_check(&owners),
         });
     }
     pools
@@ -241,7 +242,8 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
     };
     let name = item.get("name").and_then(Node::text).map_or_else(|| address::join(&origin.host, origin.port), str::to_owned);
     let weight = item.get("weight").map_or(Some(1), Node::int)?;
-    Some(Upstream { name, host: origin.host, port: origin.port, tls: origin.tls, weight })
+    let is_checked = item.get("health_check_enabled").is_none_or(|node| matches!(node.value, Value::Bool(true)));
+    Some(Upstream { name, host: origin.host, port: origin.port, tls: origin.tls, weight, is_checked })
 }
 
 /// Addresses stand for themselves alone; the schema has checked that each is one or a CIDR.
@@ -255,6 +257,7 @@ fn limits(section: &Node) -> Limits {
     Limits {
         max_client_conns: int(section, "max_client_conns"),
         max_conns_per_upstream: int(section, "max_conns_per_upstream"),
+        max_conns_per_client: int(section, "max_conns_per_client"),
         max_request_line: int(section, "max_request_line"),
         max_header_size: int(section, "max_header_size"),
         max_headers: int(section, "max_headers"),

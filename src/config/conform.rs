@@ -4,7 +4,7 @@
 
 use super::hints;
 use super::report::Report;
-use super::schema::{Key, Kind, Rule, State, Word};
+use super::schema::{Key, Kind, Rule, State};
 use super::suggest;
 use super::tree::{Entry, Node, Path, Place, Shown, Value};
 
@@ -117,19 +117,14 @@ fn list_of(item: &'static Kind, name: &str, node: Node, report: &mut Report) -> 
     Node::new(Value::List(items), place, path)
 }
 
-fn choice(kind: &Kind, words: &'static [Word], any_case: bool, name: &str, node: Node, report: &mut Report) -> Node {
+fn choice(kind: &Kind, words: &'static [&'static str], any_case: bool, name: &str, node: Node, report: &mut Report) -> Node {
     let Value::Text(text) = &node.value else { return mismatch(kind, name, node, report) };
-    let found = words.iter().find(|word| word.name == text || (any_case && word.name.eq_ignore_ascii_case(text)));
-    if let Some(word) = found {
-        if word.state == State::NoEffectYet {
-            report.warn(&node, format!("{} has no effect yet, {} is used", word.name, words[0].name));
-        }
-        return node.with(Value::Text(word.name.to_owned()));
+    if let Some(word) = words.iter().find(|word| *word == text || (any_case && word.eq_ignore_ascii_case(text))) {
+        return node.with(Value::Text((*word).to_owned()));
     }
-    let names: Vec<&str> = words.iter().map(|word| word.name).collect();
-    let meant = suggest::closest(text, names.iter().copied()).map(|word| format!(", did you mean {word}?")).unwrap_or_default();
+    let meant = suggest::closest(text, words.iter().copied()).map(|word| format!(", did you mean {word}?")).unwrap_or_default();
     let stop = if meant.is_empty() { "," } else { "" };
-    let message = format!("unknown value \"{}\"{meant}{stop} allowed: {}", Shown(text), names.join(", "));
+    let message = format!("unknown value \"{}\"{meant}{stop} allowed: {}", Shown(text), words.join(", "));
     refuse(&node, report, message)
 }
 

@@ -2,7 +2,7 @@
 //! is built yet. Unknown keys, ranges, warnings, `check --print` and the README's reference all follow from it.
 
 use super::address;
-use super::schema::{Key, Kind, Rule, key, word};
+use super::schema::{Key, Kind, Rule, key};
 use super::tree::Shown;
 
 const DAY_MS: i64 = 86_400_000;
@@ -13,6 +13,10 @@ const SOME_MS: Kind = Kind::Int { min: 1, max: DAY_MS };
 /// Counts of things that are held in memory or the kernel.
 const COUNT: Kind = Kind::Int { min: 1, max: 1_000_000_000 };
 const COUNT_OR_0: Kind = Kind::Int { min: 0, max: 1_000_000_000 };
+/// Failures, successes and trials of one upstream: a circuit keeps each in 16 bits.
+const MAX_IN_A_ROW: i64 = 65_535;
+const IN_A_ROW: Kind = Kind::Int { min: 1, max: MAX_IN_A_ROW };
+const PER_SECOND: Kind = Kind::Int { min: 1, max: 10_000_000 };
 /// What one connection may hold in memory for a head; 16 MiB.
 const HEAD: Kind = Kind::Int { min: 1, max: 16_777_216 };
 /// 1 PiB: more than anybody means, and exact in every number format.
@@ -40,7 +44,7 @@ pub static ROOT: &[Key] = &[
     key("upstreams", UPSTREAMS, "The servers of the pool named `default`.").also("backends").default("[]"),
     BALANCE.default("round_robin"),
     SLOW_START.default("0"),
-    key("resolve_ms", MS, "Host names are looked up again this often; 0 = never.").default("30000").no_effect_yet(),
+    key("resolve_ms", MS, "Host names are looked up again this often; 0 = never.").default("30000"),
     key("timeouts", Kind::Section(TIMEOUTS), "How long is waited for what."),
     key("limits", Kind::Section(LIMITS), "How much is taken."),
     key("logging", Kind::Section(LOGGING), "The logs."),
@@ -80,28 +84,18 @@ static UPSTREAM: &[Key] = &[
     key("url", Kind::Text(Rule { what: "a URL", check: |text| address::url(text).map(drop) }), "`http://host:port`, instead of both."),
     key("name", Kind::Text(NAME), "What logs and metrics call it: unique in its pool, host:port by default.").also("id"),
     key("weight", Kind::Int { min: 0, max: 1000 }, "Its share; 0 = no new requests.").default("1"),
-    key("health_check_enabled", Kind::Bool, "Whether `health_check` looks at it.").default("true").no_effect_yet(),
+    key("health_check_enabled", Kind::Bool, "Whether `health_check` looks at it.").default("true"),
 ];
 
 const BALANCE: Key = key("balance", Kind::SectionOr { section: BALANCE_SECTION, other: &BALANCE_WORD }, "How an upstream is chosen.");
-static BALANCE_WORD: Kind = Kind::Choice {
-    words: &[
-        word("round_robin"),
-        word("random").no_effect_yet(),
-        word("weighted").no_effect_yet(),
-        word("least_connections").no_effect_yet(),
-        word("consistent_hash").no_effect_yet(),
-        word("adaptive").no_effect_yet(),
-    ],
-    any_case: false,
-};
+static BALANCE_WORD: Kind =
+    Kind::Choice { words: &["round_robin", "random", "weighted", "least_connections", "consistent_hash", "adaptive"], any_case: false };
 static BALANCE_SECTION: &[Key] = &[key(
     "consistent_hash",
     Kind::Section(&[key("header", Kind::Text(FIELD), "By this field instead of the client's address.")]),
     "By hash.",
-)
-.no_effect_yet()];
-const SLOW_START: Key = key("slow_start_ms", MS, "An upstream that comes back is ramped up over this time; 0 = at once.").no_effect_yet();
+)];
+const SLOW_START: Key = key("slow_start_ms", MS, "An upstream that comes back is ramped up over this time; 0 = at once.");
 
 static TIMEOUTS: &[Key] = &[
     key("connect_ms", MS, "TCP connect to the upstream, all its addresses together: 504.").default("1000"),
@@ -121,7 +115,7 @@ static TIMEOUTS: &[Key] = &[
 static LIMITS: &[Key] = &[
     key("max_client_conns", COUNT, "Open client connections of each listen address.").default("1000"),
     key("max_conns_per_upstream", COUNT, "Open connections to one upstream, idle ones too.").default("100"),
-    key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0").no_effect_yet(),
+    key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0"),
     key("max_request_line", HEAD, "Request line: 414.").default("4096"),
     key("max_header_size", HEAD, "One field line: 431.").default("8192"),
     key("max_headers", Kind::Int { min: 1, max: 1024 }, "Field lines: 431.").default("100"),
@@ -138,19 +132,18 @@ static LOGGING: &[Key] = &[
         .default("\"-\"")
         .nullable(),
     key("error_log", FILE, "Diagnostics; `-` = standard error; with `dir` set the default is error.log.").default("\"-\""),
-    key("access_format", Kind::Choice { words: &[word("text"), word("combined"), word("json")], any_case: false }, "Of the access log.")
-        .default("text"),
+    key("access_format", Kind::Choice { words: &["text", "combined", "json"], any_case: false }, "Of the access log.").default("text"),
     key("dir", FILE, "Directory of relative paths, made if missing.").off(),
     key("rotate", Kind::Section(ROTATE), "Of log files."),
 ];
-static LEVELS: &[super::schema::Word] = &[word("error"), word("warn"), word("warning"), word("info"), word("debug"), word("trace")];
+static LEVELS: &[&str] = &["error", "warn", "warning", "info", "debug", "trace"];
 static ROTATE: &[Key] = &[
     key("max_bytes", BYTES, "A file this large becomes access.log.1.").default("104857600"),
     key("keep", Kind::Int { min: 1, max: 1000 }, "Old files kept.").default("5"),
 ];
 
-const RETRY: Key = key("retry", Kind::Section(RETRIES), "Second tries.").no_effect_yet();
-static RETRIES: &[Key] = &[
+const RETRY: Key = key("retry", Kind::Section(RETRIES), "Second tries.");
+pub static RETRIES: &[Key] = &[
     key("max_retries", Kind::Int { min: 0, max: 100 }, "Attempts after the first; 0 = none.").default("2"),
     key("backoff_ms", MS, "Upper bound of the first wait, doubled each time; 0 = no wait.").default("25"),
     key("max_backoff_ms", SOME_MS, "Upper bound of every wait.").default("1000"),
@@ -158,36 +151,36 @@ static RETRIES: &[Key] = &[
     key("statuses", Kind::List(&STATUS), "Upstream statuses worth another try.").default("[]"),
 ];
 
-const CIRCUIT_BREAKER: Key = key("circuit_breaker", Kind::Section(BREAKER), "Passive health, one per upstream.").no_effect_yet();
-static BREAKER: &[Key] = &[
-    key("failure_threshold", COUNT_OR_0, "Consecutive failures until it opens; 0 = no breaker.").default("3"),
-    key("success_threshold", COUNT, "Successes until it closes.").default("2"),
+const CIRCUIT_BREAKER: Key = key("circuit_breaker", Kind::Section(BREAKER), "Passive health, one per upstream.");
+pub static BREAKER: &[Key] = &[
+    key("failure_threshold", Kind::Int { min: 0, max: MAX_IN_A_ROW }, "Consecutive failures until it opens; 0 = no breaker.").default("3"),
+    key("success_threshold", IN_A_ROW, "Successes until it closes.").default("2"),
     key("timeout_ms", SOME_MS, "Open until half-open.").default("20000"),
-    key("half_open_requests", COUNT, "Trial requests at a time.").default("1"),
+    key("half_open_requests", IN_A_ROW, "Trial requests at a time.").default("1"),
     key("failure_statuses", Kind::List(&STATUS), "Statuses that count as failures.").default("[502, 503, 504]"),
 ];
 
-const HEALTH_CHECK: Key = key("health_check", Kind::Section(CHECK), "Active health.").nullable().no_effect_yet();
-static CHECK: &[Key] = &[
+const HEALTH_CHECK: Key = key("health_check", Kind::Section(CHECK), "Active health.").nullable();
+pub static CHECK: &[Key] = &[
     key("path", URL_PATH, "What is asked for.").default("/health"),
     key("interval_ms", SOME_MS, "Between checks.").default("5000"),
     key("timeout_ms", SOME_MS, "Of one check.").default("1000"),
-    key("failure_threshold", COUNT, "Failures until it is down.").default("3"),
-    key("success_threshold", COUNT, "Successes until it is up.").default("2"),
+    key("failure_threshold", IN_A_ROW, "Failures until it is down.").default("3"),
+    key("success_threshold", IN_A_ROW, "Successes until it is up.").default("2"),
     key("expected_status", Kind::List(&STATUS), "First and last good status.").default("[200, 399]"),
 ];
 
-const RATE_LIMIT: Key = key("rate_limit", Kind::Section(RATE), "Requests over it get 429.").nullable().no_effect_yet();
-static RATE: &[Key] = &[
-    key("algorithm", Kind::Choice { words: &[word("token_bucket"), word("sliding_window")], any_case: false }, "How it is counted.")
+const RATE_LIMIT: Key = key("rate_limit", Kind::Section(RATE), "Requests over it get 429.").nullable();
+pub static RATE: &[Key] = &[
+    key("algorithm", Kind::Choice { words: &["token_bucket", "sliding_window"], any_case: false }, "How it is counted.")
         .default("token_bucket"),
-    key("requests_per_second", COUNT, "Of the whole process."),
-    key("burst", COUNT, "At once; twice the rate by default."),
+    key("requests_per_second", PER_SECOND, "Of the whole process."),
+    key("burst", PER_SECOND, "At once; twice the rate by default."),
     key("per_client", Kind::Section(PER_CLIENT), "Of each client.").off(),
     key("dry_run", Kind::Bool, "Count what would be refused, refuse nothing.").default("false"),
 ];
-static PER_CLIENT: &[Key] =
-    &[key("requests_per_second", COUNT, "Of one client."), key("burst", COUNT, "At once; twice the rate by default.")];
+pub static PER_CLIENT: &[Key] =
+    &[key("requests_per_second", PER_SECOND, "Of one client."), key("burst", PER_SECOND, "At once; twice the rate by default.")];
 
 const CACHE: Key = key("cache", Kind::Section(CACHED), "A shared cache, RFC 9111.").nullable().no_effect_yet();
 static CACHED: &[Key] = &[
@@ -215,8 +208,7 @@ static TLS_OUT: &[Key] = &[
 
 static SHUTDOWN: &[Key] = &[
     key("grace_ms", MS, "What is unfinished then is cut; 0 = at once.").default("30000"),
-    key("new_requests", Kind::Choice { words: &[word("reject"), word("refuse")], any_case: false }, "503, or listeners close.")
-        .default("reject"),
+    key("new_requests", Kind::Choice { words: &["reject", "refuse"], any_case: false }, "503, or listeners close.").default("reject"),
 ];
 
 /// A pool's own sections lie over the global ones, key by key.

@@ -16,6 +16,7 @@ mod conform;
 mod diff;
 mod env;
 mod file;
+mod guards;
 mod hints;
 pub mod invariants;
 mod keys;

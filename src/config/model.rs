@@ -24,6 +24,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// The global ones.
     pub limits: Limits,
+    /// Names are looked up again this often; 0 = never.
+    pub resolve_ms: u32,
+    /// For requests of routes without one of their own.
+    pub rate_limit: Option<RateLimit>,
     /// Whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.
     pub trusted_proxies: Vec<IpNet>,
     /// Logs.
@@ -48,8 +52,16 @@ pub struct Pool {
     pub upstreams: Vec<Upstream>,
     /// How one is chosen.
     pub balance: Balance,
+    /// An upstream that comes back is ramped up over this time; 0 = at once.
+    pub slow_start_ms: u32,
     /// Global timeouts with this pool's own laid over them, key by key.
     pub timeouts: Timeouts,
+    /// Likewise.
+    pub retry: Retry,
+    /// Likewise.
+    pub breaker: Breaker,
+    /// Likewise; `None` is off.
+    pub health_check: Option<HealthCheck>,
 }
 
 /// One server of a pool.
@@ -65,6 +77,8 @@ pub struct Upstream {
     pub tls: bool,
     /// 0 to 1000; 0 = no new requests.
     pub weight: u32,
+    /// Whether the pool's `health_check` looks at it.
+    pub is_checked: bool,
 }
 
 /// Balancing algorithms.
@@ -93,6 +107,10 @@ pub struct Route {
     pub action: Action,
     /// Global, then the pool's, then the route's, key by key.
     pub timeouts: Timeouts,
+    /// Likewise.
+    pub retry: Retry,
+    /// Likewise; `None` is off.
+    pub rate_limit: Option<RateLimit>,
     /// 0 = no limit.
     pub max_body_size: u64,
 }
@@ -155,12 +173,124 @@ pub struct Timeouts {
     pub tunnel_idle_ms: u32,
 }
 
+/// Further attempts of a request; by default none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts after the first; 0 = none.
+    pub max_retries: u32,
+    /// Upper bound of the first wait, doubled each time; 0 = no wait.
+    pub backoff_ms: u32,
+    /// Upper bound of every wait.
+    pub max_backoff_ms: u32,
+    /// Share of a pool's requests that may be retries.
+    pub budget_percent: u32,
+    /// Worth another try.
+    pub statuses: Statuses,
+}
+
+/// Passive health: one circuit for each upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failures in a row until it opens; 0 = no breaker.
+    pub failure_threshold: u32,
+    /// Successes until it closes.
+    pub success_threshold: u32,
+    /// Open until half-open.
+    pub timeout_ms: u32,
+    /// Trial requests at a time.
+    pub half_open_requests: u32,
+    /// Count as failures.
+    pub failure_statuses: Statuses,
+}
+
+/// Active health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked for, with GET.
+    pub path: String,
+    /// Between two checks of one upstream.
+    pub interval_ms: u32,
+    /// Of one check, connect included.
+    pub timeout_ms: u32,
+    /// Failures in a row until it is down.
+    pub failure_threshold: u32,
+    /// Successes in a row until it is up.
+    pub success_threshold: u32,
+    /// First and last good status.
+    pub expected_status: (u16, u16),
+}
+
+/// How many requests are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How they are counted.
+    pub algorithm: RateAlgorithm,
+    /// Of all clients together.
+    pub global: Option<Rate>,
+    /// Of each client.
+    pub per_client: Option<Rate>,
+    /// What is over it is counted, and let through.
+    pub dry_run: bool,
+    /// Whether this section says something about `global` itself, or inherits it, and with it what was counted so far.
+    pub owns_global: bool,
+    /// The same of `per_client`.
+    pub owns_per_client: bool,
+}
+
+/// `rate_limit.algorithm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RateAlgorithm {
+    TokenBucket,
+    SlidingWindow,
+}
+
+/// So many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run, or in any second.
+    pub requests_per_second: u32,
+    /// At once, of a token bucket.
+    pub burst: u32,
+}
+
+/// A set of statuses, 100 to 599.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statuses([u64; 8]);
+
+impl Statuses {
+    const FIRST: u16 = 100;
+    const END: u16 = 600;
+
+    /// Whether it is in the set.
+    pub fn contains(&self, status: u16) -> bool {
+        let index = usize::from(status.wrapping_sub(Self::FIRST));
+        self.0.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 1)
+    }
+}
+
+impl FromIterator<u16> for Statuses {
+    /// What is no status is passed over.
+    fn from_iter<I: IntoIterator<Item = u16>>(statuses: I) -> Self {
+        let mut set = Self::default();
+        for status in statuses.into_iter().filter(|status| *status < Self::END) {
+            let index = usize::from(status.wrapping_sub(Self::FIRST));
+            if let Some(word) = set.0.get_mut(index / 64) {
+                *word |= 1 << (index % 64);
+            }
+        }
+        set
+    }
+}
+
 /// See the contract, section 2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Limits {
     pub max_client_conns: usize,
     pub max_conns_per_upstream: usize,
+    /// 0 = no limit.
+    pub max_conns_per_client: usize,
     pub max_request_line: usize,
     pub max_header_size: usize,
     pub max_headers: usize,

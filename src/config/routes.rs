@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::check::{health_check, int, text, timeouts};
-use super::model::{Action, Listener, Matcher, Pool, Route};
+use super::check::{int, text, timeouts};
+use super::guards;
+use super::model::{Action, Listener, Matcher, Pool, RateLimit, Route};
 use super::report::Report;
 use super::suggest;
 use super::tree::{Node, Shown};
@@ -12,11 +13,12 @@ use super::tree::{Node, Shown};
 const ACTIONS: [&str; 5] = ["proxy", "static_files", "echo", "respond", "redirect"];
 
 /// The list under `routes`.
-pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], report: &mut Report) -> Vec<Route> {
+pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
     let written = root.get("pools").map(Node::entries).unwrap_or_default();
     let mut reader = Reader {
         root,
         pools,
+        rate,
         index: pools.iter().enumerate().map(|(index, pool)| (pool.name.as_str(), index)).collect(),
         written: written.iter().map(|entry| (entry.key.as_str(), &entry.node)).collect(),
         ports: listeners.iter().map(|listener| listener.address.port()).collect(),
@@ -40,6 +42,8 @@ pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], report: &mut Re
 struct Reader<'a> {
     root: &'a Node,
     pools: &'a [Pool],
+    /// That of the process.
+    rate: Option<&'a RateLimit>,
     /// Of `pools`, by name.
     index: HashMap<&'a str, usize>,
     /// The sections under `pools`, by name.
@@ -51,7 +55,6 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn route(&mut self, node: &Node) -> Option<Route> {
         let name = node.get("name").and_then(Node::text).map_or_else(|| node.path.to_string(), str::to_owned);
-        health_check(node.get("health_check"), self.report);
         let matcher = node.get("match").map(|matcher| self.matcher(matcher)).unwrap_or_default();
         let given: Vec<(&str, &Node)> = ACTIONS.iter().filter_map(|action| Some((*action, node.get(action)?))).collect();
         let mut actions: Vec<Option<Action>> = given.iter().map(|(kind, action)| self.action(kind, action, &name)).collect();
@@ -71,7 +74,21 @@ impl Reader<'_> {
         let layers = [self.root.get("timeouts"), pool.and_then(|pool| pool.get("timeouts")), node.get("timeouts")];
         let own_limit = node.get("limits").and_then(|limits| limits.get("max_body_size"));
         let limit = own_limit.or_else(|| self.root.get("limits")?.get("max_body_size"));
-        Some(Route { name, matcher, action, timeouts: timeouts(&layers), max_body_size: limit.and_then(Node::int).unwrap_or_default() })
+        let owners = [Some(self.root), pool.copied(), Some(node)];
+        // A route's rate is its own as far as it says something about it; whether a pool lies between makes no difference.
+        let rate_limit = match node.written("rate_limit") {
+            Some(_) => guards::rate_limit(&[Some(self.root), Some(node)], self.report),
+            None => self.rate.cloned(),
+        };
+        Some(Route {
+            name,
+            matcher,
+            action,
+            timeouts: timeouts(&layers),
+            retry: guards::retry(&owners),
+            rate_limit,
+            max_body_size: limit.and_then(Node::int).unwrap_or_default(),
+        })
     }
 
     fn action(&mut self, kind: &str, node: &Node, route: &str) -> Option<Action> {

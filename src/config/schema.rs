@@ -44,7 +44,7 @@ pub enum Kind {
     },
     Text(Rule),
     Choice {
-        words: &'static [Word],
+        words: &'static [&'static str],
         any_case: bool,
     },
     List(&'static Kind),
@@ -78,26 +78,9 @@ impl fmt::Debug for Rule {
     }
 }
 
-/// One word of a choice.
-#[derive(Debug)]
-pub struct Word {
-    pub name: &'static str,
-    pub state: State,
-}
-
 /// A key without a default.
 pub const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
     Key { name, also: "", kind, default: "", nullable: false, state: State::Built, doc }
-}
-
-pub const fn word(name: &'static str) -> Word {
-    Word { name, state: State::Built }
-}
-
-impl Word {
-    pub const fn no_effect_yet(self) -> Self {
-        Self { name: self.name, state: State::NoEffectYet }
-    }
 }
 
 impl Key {
@@ -147,8 +130,7 @@ impl Kind {
             Self::AutoOrInt { min, max } => format!("auto, or an integer from {min} to {max}"),
             Self::Text(rule) => rule.what.into(),
             Self::Choice { words, .. } => {
-                let names: Vec<&str> = words.iter().map(|word| word.name).collect();
-                format!("one of {}", names.join(", "))
+                format!("one of {}", words.join(", "))
             }
             Self::List(item) => format!("a list, each item {}", item.expected()),
             Self::OneOrList(item) => format!("{}, or a list of such", item.expected()),

@@ -170,6 +170,15 @@ impl Node {
         (!matches!(found.node.value, Value::Null)).then_some(&found.node)
     }
 
+    /// What stands under `key`, null included.
+    pub fn written(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+    }
+
+    pub fn is_null(&self) -> bool {
+        matches!(self.value, Value::Null)
+    }
+
     /// Whether `key` is there at all, null included.
     pub fn has(&self, key: &str) -> bool {
         self.entries().iter().any(|entry| entry.key == key)

@@ -20,7 +20,7 @@ impl Session {
             self.phase = turn.now.millis() + HOLD_MS;
             return State::ConnectingUpstream(exchange);
         }
-        match exchange.pool().pick(turn.worker, limit) {
+        match exchange.pool().pick(turn.worker, limit, turn.rng, 0) {
             Pick::Idle(server) => self.attempt(exchange, server, true, turn),
             Pick::Place(server) => self.attempt(exchange, server, false, turn),
             Pick::Full => self.queue(exchange, turn),

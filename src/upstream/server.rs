@@ -62,7 +62,7 @@ impl Server {
 
     /// Whether a configuration means this server: then it lives on, with all its state.
     pub fn is(&self, config: &Upstream) -> bool {
-        let Upstream { name, host, port, tls, weight: _ } = &self.config;
+        let Upstream { name, host, port, tls, weight: _, is_checked: _ } = &self.config;
         (name, host, port, tls) == (&config.name, &config.host, &config.port, &config.tls)
     }
 

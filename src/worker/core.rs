@@ -123,7 +123,7 @@ pub struct Core<N: Net, J: Journal> {
     /// The next one last.
     effects: Vec<Effect>,
     new_effects: Vec<Effect>,
-    rng: fastrand::Rng,
+    pub(super) rng: fastrand::Rng,
     date: DateCache,
     serial: u64,
     /// Until then a drain waits for requests on connections that exist (milliseconds).

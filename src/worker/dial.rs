@@ -416,7 +416,7 @@ impl<N: Net, J: Journal> Core<N, J> {
     fn hand_on(&mut self, pool: &Arc<Pool>) {
         let limit = self.site.config.limits.max_conns_per_upstream;
         while (self.shared.descriptors.has_free() || self.idle.any().is_some())
-            && let Some((ticket, server)) = pool.admit_first(limit)
+            && let Some((ticket, server)) = pool.admit_first(limit, &mut self.rng)
         {
             if ticket.worker == self.worker {
                 self.admitted.push_back(Admission { pool: pool.clone(), server, ticket, reuse: None });

@@ -14,7 +14,7 @@ use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
-use tidegate::config::model::{Action, Config, Matcher, Route, Upstream};
+use tidegate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use tidegate::config::{Sources, load};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
@@ -73,7 +73,8 @@ fn config(setting: Setting) -> Config {
     (timeouts.client_request_line_ms, timeouts.client_header_ms, timeouts.client_body_ms) = (1000, 1500, 1500);
     (timeouts.client_write_ms, timeouts.client_keepalive_ms, timeouts.upstream_keepalive_ms) = (2000, 5000, 2000);
     let name = |index: usize| format!("origin-{index}");
-    let upstream = |index| Upstream { name: name(index), host: format!("{}.test", name(index)), port: 80, tls: false, weight: 1 };
+    let upstream =
+        |index| Upstream { name: name(index), host: format!("{}.test", name(index)), port: 80, tls: false, weight: 1, is_checked: true };
     config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
     config.pools[0].timeouts = config.timeouts.clone();
     let actions = [
@@ -86,6 +87,8 @@ fn config(setting: Setting) -> Config {
         matcher: Matcher { path_prefix: Some(prefix.into()), ..Matcher::default() },
         action,
         timeouts: config.timeouts.clone(),
+        retry: Retry::default(),
+        rate_limit: None,
         max_body_size: setting.max_body_size,
     };
     config.routes = actions.into_iter().map(route).collect();

@@ -4,7 +4,7 @@ use super::client::{Client, Quit};
 use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Plan, Route, Spec, When, pattern};
 use super::net::Roads;
 use super::origin::Leave;
-use tidegate::config::model::{Action, Config, Matcher, NewRequests, Upstream};
+use tidegate::config::model::{Action, Config, Matcher, NewRequests, Retry, Upstream};
 use tidegate::config::{Sources, load};
 
 /// The general conditions of a world.
@@ -111,6 +111,7 @@ impl Weather {
             port: 80,
             tls: false,
             weight: 1,
+            is_checked: true,
         };
         config.pools[0].upstreams = (0..self.servers).map(upstream).collect();
         config.pools[0].timeouts = config.timeouts.clone();
@@ -126,6 +127,8 @@ impl Weather {
                 matcher: Matcher { path_prefix: Some(prefix.into()), ..Matcher::default() },
                 action,
                 timeouts: config.timeouts.clone(),
+                retry: Retry::default(),
+                rate_limit: None,
                 max_body_size: MAX_BODY as u64,
             })
             .collect();

@@ -2,6 +2,7 @@
 
 mod broken;
 mod good;
+mod guards;
 mod precedence;
 
 use super::{Loaded, Problems, Sources, load};

@@ -2,7 +2,7 @@
 
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
-use crate::config::model::{Action, Config, Matcher, Route, Upstream};
+use crate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use crate::config::{Sources, load};
 use crate::http::date::DateCache;
 use crate::observe::access::Record;
@@ -76,12 +76,15 @@ impl Scene {
     /// With a configuration of its own.
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
-        config.pools[0].upstreams = vec![Upstream { name: "origin".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight: 1 }];
+        config.pools[0].upstreams =
+            vec![Upstream { name: "origin".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight: 1, is_checked: true }];
         let route = |prefix: &str, action| Route {
             name: prefix.into(),
             matcher: Matcher { path_prefix: Some(prefix.into()), ..Matcher::default() },
             action,
             timeouts: config.timeouts.clone(),
+            retry: Retry::default(),
+            rate_limit: None,
             max_body_size: config.limits.max_body_size,
         };
         config.routes = vec![

@@ -1,0 +1,91 @@
+//! Retries, circuits, health checks and rates: layer over layer, and what is refused.
+
+use super::{Setup, good_and_stable};
+use crate::config::model::{Balance, Rate, RateAlgorithm, Statuses};
+
+#[test]
+fn the_defaults_of_the_contract() {
+    let config = good_and_stable("upstreams: [{url: 'http://a'}]\n").config;
+    let pool = &config.pools[0];
+    let (retry, breaker) = (&pool.retry, &pool.breaker);
+    assert_eq!((retry.max_retries, retry.backoff_ms, retry.max_backoff_ms, retry.budget_percent), (2, 25, 1000, 20));
+    assert_eq!(retry.statuses, Statuses::default());
+    assert_eq!((breaker.failure_threshold, breaker.success_threshold, breaker.timeout_ms, breaker.half_open_requests), (3, 2, 20_000, 1));
+    assert_eq!(breaker.failure_statuses, [502, 503, 504].into_iter().collect());
+    assert_eq!((&pool.health_check, &config.rate_limit, &pool.balance, pool.slow_start_ms), (&None, &None, &Balance::RoundRobin, 0));
+    assert_eq!((config.resolve_ms, config.limits.max_conns_per_client), (30_000, 0));
+}
+
+#[test]
+fn each_layer_lies_over_those_before_it() {
+    let text = "retry: {max_retries: 5, statuses: [502]}\nhealth_check: {interval_ms: 7}\nslow_start_ms: 3\n\
+                circuit_breaker: {failure_threshold: 9}\nbalance: random\n\
+                pools:\n  a:\n    upstreams: [{url: 'http://a', health_check_enabled: false}]\n    retry: {backoff_ms: 1}\n    health_check: {path: /up}\n    \
+                circuit_breaker: {failure_statuses: [500]}\n    balance: {consistent_hash: {header: X-User}}\n  \
+                b: {upstreams: [{url: 'http://a'}], health_check: null, slow_start_ms: 0}\n\
+                routes: [{proxy: a, retry: {max_retries: 0}}]\n";
+    let config = good_and_stable(text).config;
+    let [default, a, b] = &config.pools[..] else { panic!("{:?}", config.pools) };
+    assert_eq!((default.retry.max_retries, a.retry.max_retries, a.retry.backoff_ms, config.routes[0].retry.max_retries), (5, 5, 1, 0));
+    assert!(config.routes[0].retry.statuses.contains(502) && config.routes[0].retry.backoff_ms == 1);
+    assert_eq!(a.health_check.as_ref().map(|check| (check.path.as_str(), check.interval_ms, check.timeout_ms)), Some(("/up", 7, 1000)));
+    assert_eq!((default.health_check.as_ref().map(|check| check.path.as_str()), &b.health_check), (Some("/health"), &None));
+    assert_eq!(
+        (a.breaker.failure_threshold, a.breaker.failure_statuses.contains(502), a.breaker.failure_statuses.contains(500)),
+        (9, false, true)
+    );
+    assert_eq!((default.slow_start_ms, a.slow_start_ms, b.slow_start_ms), (3, 3, 0));
+    assert_eq!((&a.balance, &b.balance), (&Balance::ConsistentHash { header: Some("X-User".into()) }, &Balance::Random));
+    assert_eq!((a.upstreams[0].is_checked, b.upstreams[0].is_checked), (false, true));
+}
+
+#[test]
+fn a_route_owns_the_rate_that_it_speaks_of() {
+    let text = "rate_limit: {requests_per_second: 100, per_client: {requests_per_second: 10, burst: 11}, dry_run: true}\n\
+                routes:\n- {match: {path: /a}, echo: {}, rate_limit: {per_client: {requests_per_second: 5}}}\n\
+                - {match: {path: /b}, echo: {}, rate_limit: null}\n- {match: {path: /c}, echo: {}, rate_limit: {algorithm: sliding_window}}\n- echo: {}\n";
+    let config = good_and_stable(text).config;
+    let of = |route: usize| config.routes[route].rate_limit.as_ref();
+    let a = of(0).unwrap();
+    assert_eq!(a.global, Some(Rate { requests_per_second: 100, burst: 200 }));
+    assert_eq!(a.per_client, Some(Rate { requests_per_second: 5, burst: 11 }));
+    assert_eq!((a.owns_global, a.owns_per_client, a.dry_run), (false, true, true));
+    assert_eq!(of(1), None);
+    assert_eq!(
+        of(2).map(|rate| (rate.algorithm, rate.owns_global, rate.owns_per_client)),
+        Some((RateAlgorithm::SlidingWindow, true, true))
+    );
+    assert_eq!(of(3), config.rate_limit.as_ref());
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for (text, wanted) in [
+        ("rate_limit: {burst: 5}", "1:21: rate_limit.burst: a burst of what? give requests_per_second"),
+        ("rate_limit: {per_client: {burst: 5}}", "1:34: rate_limit.per_client.burst: a burst of what?"),
+        ("health_check: {expected_status: [300, 200]}", "1:16: health_check.expected_status: expected the first and the last"),
+        ("circuit_breaker: {failure_threshold: 70000}", "1:38: circuit_breaker.failure_threshold: "),
+        ("retry: {statuses: [99]}", "1:20: retry.statuses[0]: "),
+    ] {
+        let problems = Setup::new().with(&format!("{text}\nupstreams: [{{url: 'http://a'}}]\n")).problems();
+        assert!(problems.contains(wanted), "{text}: {problems}");
+    }
+}
+
+#[test]
+fn a_rate_without_a_number_limits_nothing() {
+    for (text, wanted) in
+        [("{}", "c.yaml:1:1: rate_limit: limits nothing"), ("{per_client: {}}", "c.yaml:1:14: rate_limit.per_client: limits nothing")]
+    {
+        let loaded = good_and_stable(&format!("rate_limit: {text}\nupstreams: [{{url: 'http://a'}}]\n"));
+        assert!(loaded.warnings.len() == 1 && loaded.warnings[0].starts_with(wanted), "{:?}", loaded.warnings);
+        assert!(loaded.config.rate_limit.is_some_and(|rate| rate.global.is_none() && rate.per_client.is_none()));
+    }
+}
+
+#[test]
+fn a_set_of_statuses() {
+    let set: Statuses = [100, 502, 599, 99, 600, 65_535].into_iter().collect();
+    let members: Vec<u16> = (0..=u16::MAX).filter(|status| set.contains(*status)).collect();
+    assert_eq!(members, [100, 502, 599]);
+}
