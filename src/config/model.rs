@@ -259,6 +259,8 @@ pub struct Rate {
 pub struct Statuses([u64; 8]);
 
 impl Statuses {
+    /// The empty set.
+    pub const NONE: Self = Self([0; 8]);
     const FIRST: u16 = 100;
     const END: u16 = 600;
 

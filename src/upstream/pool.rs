@@ -1,9 +1,11 @@
 //! A pool: upstreams that share requests, and the one line of requests that wait for a place at any of them.
 
-use super::server::Server;
+use super::server::{Fault, Server};
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
+use crate::guard::breaker::{Change, Permit, State, Verdict};
 use crate::guard::gate::{Line, Ticket};
+use crate::guard::retry::Budget;
 use std::sync::Arc;
 
 /// See the module.
@@ -15,16 +17,64 @@ pub struct Pool {
     pub servers: Vec<Arc<Server>>,
     /// Requests that wait.
     pub line: Line,
+    /// What its requests may spend on retries; a reload leaves it.
+    pub budget: Arc<Budget>,
+    policy: Policy,
     balance: Balance,
+}
+
+/// What a pool goes by.
+#[derive(Debug, PartialEq)]
+struct Policy {
+    balance: model::Balance,
+    weights: Vec<u32>,
+    slow_start_ms: u32,
+    breaker: model::Breaker,
+}
+
+impl Policy {
+    fn of(config: &model::Pool) -> Self {
+        Self {
+            balance: config.balance.clone(),
+            weights: config.upstreams.iter().map(|upstream| upstream.weight).collect(),
+            slow_start_ms: config.slow_start_ms,
+            breaker: config.breaker.clone(),
+        }
+    }
+}
+
+/// Who looks for an upstream.
+pub struct Seeker<'a> {
+    /// Index of its worker.
+    pub worker: usize,
+    /// Connections that each server may have.
+    pub limit: usize,
+    /// Milliseconds.
+    pub now: u64,
+    /// Chance.
+    pub rng: &'a mut fastrand::Rng,
+    /// What `balance: consistent_hash` goes by.
+    pub key: u64,
+    /// Servers that have failed this request already: only if there is no other.
+    pub tried: &'a [usize],
+}
+
+/// A server that a request was given. Each is settled once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Index in the pool.
+    pub server: usize,
+    /// This worker has an idle connection to it; otherwise a place was taken: dial.
+    pub reuse: bool,
+    /// Of its circuit.
+    pub permit: Permit,
 }
 
 /// What a request got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
-    /// This worker has an idle connection to that server.
-    Idle(usize),
-    /// A place at that server was taken: dial.
-    Place(usize),
+    /// A server.
+    Granted(Grant),
     /// Every usable server is full, or others wait already: stand in line.
     Full,
     /// No server has an address.
@@ -35,28 +85,124 @@ pub enum Pick {
 
 impl Pool {
     /// A pool of these servers.
-    pub fn new(config: &model::Pool, servers: Vec<Arc<Server>>) -> Self {
-        Self { name: config.name.clone(), servers, line: Line::default(), balance: Balance::new(&config.balance, &config.upstreams) }
+    pub fn new(config: &model::Pool, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
+        let balance = Balance::new(&config.balance, &config.upstreams);
+        Self { name: config.name.clone(), servers, line: Line::default(), budget, policy: Policy::of(config), balance }
     }
 
-    /// Asked once an attempt: a server for a request of `worker`, at most `limit` connections to each.
-    pub fn pick(&self, worker: usize, limit: usize, rng: &mut fastrand::Rng, key: u64) -> Pick {
+    /// Whether this is what the configuration means.
+    pub fn is(&self, config: &model::Pool) -> bool {
+        self.name == config.name && self.policy == Policy::of(config)
+    }
+
+    /// Asked once an attempt.
+    pub fn pick(&self, seeker: Seeker) -> Pick {
         if !self.line.is_empty() {
             return Pick::Full;
         }
-        let mut reuse = false;
-        let picked = self.balance.pick(&mut Ask { view: self, rng, key }, |index| {
-            let server = &self.servers[index];
-            reuse = server.is_usable() && server.cells[worker].idle.value() > 0;
-            reuse || (server.is_usable() && server.places.try_enter(limit))
-        });
-        match picked {
-            Some(index) if reuse => Pick::Idle(index),
-            Some(index) => Pick::Place(index),
-            None if self.servers.iter().any(|server| server.is_usable()) => Pick::Full,
+        let now = seeker.now;
+        match self.grant(seeker, true) {
+            Some(grant) => Pick::Granted(grant),
+            None if self.is_up(now) => Pick::Full,
             None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Pick::Unresolved,
             None => Pick::Unavailable,
         }
+    }
+
+    /// Those that have failed the request, and those that are being ramped up, are passed over while there are others.
+    fn grant(&self, seeker: Seeker, may_reuse: bool) -> Option<Grant> {
+        let Seeker { worker, limit, now, rng, key, tried } = seeker;
+        let slow_start_ms = self.policy.slow_start_ms;
+        let chance = if slow_start_ms > 0 { rng.u64(..1 << 32) } else { 0 };
+        let (mut granted, mut passed_over) = (None, false);
+        let mut ask = Ask { view: &Moment { pool: self, now }, rng, key };
+        self.balance.pick(&mut ask, |index| {
+            if tried.contains(&index) || (slow_start_ms > 0 && self.servers[index].share(now, slow_start_ms) <= chance) {
+                passed_over = true;
+                return false;
+            }
+            granted = self.enter(index, worker, limit, now, may_reuse);
+            granted.is_some()
+        });
+        if passed_over && granted.is_none() {
+            self.balance.pick(&mut ask, |index| {
+                granted = self.enter(index, worker, limit, now, may_reuse);
+                granted.is_some()
+            });
+        }
+        granted
+    }
+
+    fn enter(&self, index: usize, worker: usize, limit: usize, now: u64, may_reuse: bool) -> Option<Grant> {
+        let server = &self.servers[index];
+        if !server.is_usable() {
+            return None;
+        }
+        let permit = self.admit(index, now)?;
+        let reuse = may_reuse && server.cells[worker].idle.value() > 0;
+        if reuse || server.places.try_enter(limit) {
+            return Some(Grant { server: index, reuse, permit });
+        }
+        server.circuit.settle(permit, Verdict::Unknown, &self.policy.breaker, now);
+        None
+    }
+
+    /// Lets an attempt through its server's circuit, if that lets it.
+    pub fn admit(&self, index: usize, now: u64) -> Option<Permit> {
+        self.wake(index, now);
+        self.servers[index].circuit.admit(&self.policy.breaker)
+    }
+
+    /// A circuit whose time is over becomes half-open.
+    pub fn wake(&self, index: usize, now: u64) {
+        let server = &self.servers[index];
+        if let Some(Change { from, to }) = server.circuit.wake(now) {
+            let (name, pool) = (&server.config.name, &self.name);
+            log::info!("upstream {name} of pool {pool}: circuit {} -> {}: circuit_breaker.timeout_ms is over", from.name(), to.name());
+        }
+    }
+
+    /// An attempt has ended without a fault of its server. Says what became of the circuit, if it changed.
+    pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) {
+        let server = &self.servers[index];
+        if verdict == Verdict::Success {
+            server.note_success();
+        }
+        if let Some(Change { from, to }) = server.circuit.settle(permit, verdict, &self.policy.breaker, now) {
+            server.came_back(now);
+            let (name, pool, enough) = (&server.config.name, &self.name, self.policy.breaker.success_threshold);
+            log::info!("upstream {name} of pool {pool}: circuit {} -> {}: {enough} trial requests succeeded", from.name(), to.name());
+        }
+    }
+
+    /// An attempt has failed by its server's fault. Returns when the circuit that this opened becomes half-open (milliseconds).
+    pub fn blame(&self, index: usize, permit: Permit, fault: Fault, now: u64) -> Option<u64> {
+        let server = &self.servers[index];
+        server.note_failure(fault);
+        let Change { from, to } = server.circuit.settle(permit, Verdict::Failure, &self.policy.breaker, now)?;
+        let (name, pool, failures) = (&server.config.name, &self.name, server.failures_in_a_row());
+        log::warn!("upstream {name} of pool {pool}: circuit {} -> {}: {fault}, {failures} failures in a row", from.name(), to.name());
+        server.circuit.opens_until()
+    }
+
+    /// Whether the breaker counts that status as a failure.
+    pub fn is_fault(&self, status: u16) -> bool {
+        self.policy.breaker.failure_statuses.contains(status)
+    }
+
+    /// Whether there is a server that takes requests, be it full now.
+    pub fn is_up(&self, now: u64) -> bool {
+        (0..self.servers.len()).any(|index| {
+            self.wake(index, now);
+            self.servers[index].is_usable() && self.servers[index].circuit.would_admit(&self.policy.breaker)
+        })
+    }
+
+    /// Seconds until one of the servers may take requests again: of a pool that is down.
+    pub fn retry_after(&self, now: u64) -> u32 {
+        let circuits = self.servers.iter().filter(|server| server.is_usable()).map(|server| &server.circuit);
+        let soonest = circuits.map(|circuit| circuit.opens_until().map_or(0, |until| until.saturating_sub(now))).min();
+        soonest.unwrap_or_default().div_ceil(1000).max(1) as u32
     }
 
     /// Whether half of the places at every usable server are busy.
@@ -67,14 +213,8 @@ impl Pool {
     }
 
     /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
-    pub fn admit_first(&self, limit: usize, rng: &mut fastrand::Rng) -> Option<(Ticket, usize)> {
-        self.line.call(|_| {
-            let key = rng.u64(..);
-            self.balance.pick(&mut Ask { view: self, rng, key }, |index| {
-                let server = &self.servers[index];
-                server.is_usable() && server.places.try_enter(limit)
-            })
-        })
+    pub fn admit_first(&self, seeker: Seeker) -> Option<(Ticket, Grant)> {
+        self.line.call(|_| self.grant(seeker, false))
     }
 
     /// Another worker that has an idle connection to one of the servers: closing it makes a place.
@@ -86,13 +226,19 @@ impl Pool {
     }
 }
 
-impl View for Pool {
+/// The pool as it is now.
+struct Moment<'a> {
+    pool: &'a Pool,
+    now: u64,
+}
+
+impl View for Moment<'_> {
     fn load(&self, index: usize) -> u64 {
-        self.servers[index].cells.iter().map(|cell| cell.active.value()).sum()
+        self.pool.servers[index].cells.iter().map(|cell| cell.active.value()).sum()
     }
 
     fn latency(&self, _: usize) -> u64 {
-        0
+        self.now * 0
     }
 }
 

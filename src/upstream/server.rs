@@ -1,10 +1,13 @@
 //! One upstream server: what all workers share of it.
 
 use crate::config::model::Upstream;
+use crate::guard::breaker::Circuit;
 use crate::guard::gate::Gate;
+use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
@@ -20,11 +23,55 @@ pub struct Server {
     pub slot: usize,
     /// One block of counters a worker.
     pub cells: Box<[UpstreamStats]>,
+    /// Whether requests are let through to it.
+    pub circuit: Circuit,
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
     weight: AtomicU32,
     retired: AtomicBool,
+    failures_in_a_row: AtomicU32,
+    /// A [`Fault`] in its number.
+    last_fault: AtomicU32,
+    /// When it came back (milliseconds); 0 = it was never away.
+    back_at: AtomicU64,
+}
+
+/// What an upstream did wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There was no answer, or none that could be used.
+    Reason(Reason),
+    /// It answered with a status of `circuit_breaker.failure_statuses`.
+    Status(u16),
+}
+
+impl Fault {
+    const STATUS: u32 = 1 << 16;
+
+    /// Not 0.
+    fn number(self) -> u32 {
+        match self {
+            Self::Reason(reason) => reason as u32 + 1,
+            Self::Status(status) => Self::STATUS | u32::from(status),
+        }
+    }
+
+    fn of(number: u32) -> Option<Self> {
+        if number & Self::STATUS != 0 {
+            return Some(Self::Status(number as u16));
+        }
+        Reason::ALL.get((number as usize).checked_sub(1)?).copied().map(Self::Reason)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reason(reason) => f.write_str(reason.name()),
+            Self::Status(status) => write!(f, "status {status}"),
+        }
+    }
 }
 
 impl Server {
@@ -42,6 +89,10 @@ impl Server {
             resolved: AtomicBool::new(false),
             weight: AtomicU32::new(config.weight),
             retired: AtomicBool::new(false),
+            circuit: Circuit::default(),
+            failures_in_a_row: AtomicU32::new(0),
+            last_fault: AtomicU32::new(0),
+            back_at: AtomicU64::new(0),
             config,
         };
         if let Ok(ip) = server.config.host.parse() {
@@ -58,6 +109,43 @@ impl Server {
     /// Whether it may be given new requests.
     pub fn is_usable(&self) -> bool {
         self.is_resolved() && self.weight.load(Relaxed) > 0
+    }
+
+    /// It served a request.
+    pub fn note_success(&self) {
+        // A store only where it changes something: the line is shared by all workers.
+        if self.failures_in_a_row.load(Relaxed) != 0 {
+            self.failures_in_a_row.store(0, Relaxed);
+        }
+    }
+
+    /// It failed a request.
+    pub fn note_failure(&self, fault: Fault) {
+        self.failures_in_a_row.fetch_add(1, Relaxed);
+        self.last_fault.store(fault.number(), Relaxed);
+    }
+
+    /// Requests that it failed since it served one.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures_in_a_row.load(Relaxed)
+    }
+
+    /// What it did wrong last.
+    pub fn last_fault(&self) -> Option<Fault> {
+        Fault::of(self.last_fault.load(Relaxed))
+    }
+
+    /// It takes requests again (milliseconds): `slow_start_ms` begins.
+    pub fn came_back(&self, now: u64) {
+        self.back_at.store(now.max(1), Relaxed);
+    }
+
+    /// Its share of what it would get, in parts of 2^32, `slow_start_ms` after it came back being all.
+    pub fn share(&self, now: u64, slow_start_ms: u32) -> u64 {
+        const ALL: u64 = 1 << 32;
+        let back_at = self.back_at.load(Relaxed);
+        let elapsed = now.saturating_sub(back_at);
+        if back_at == 0 || elapsed >= u64::from(slow_start_ms) { ALL } else { elapsed * ALL / u64::from(slow_start_ms) }
     }
 
     /// Whether a configuration means this server: then it lives on, with all its state.

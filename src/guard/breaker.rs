@@ -1,0 +1,211 @@
+//! A circuit for each upstream, shared by all workers: passive health. Closed while the upstream serves, open after failures in
+//! a row, half-open for a few trial requests after a while.
+//!
+//! ```text
+//!     closed -- failure_threshold failures in a row --> open -- timeout_ms --> half-open
+//!       ^                                                ^                      |     |
+//!       `------------- success_threshold successes ------|----------------------'     |
+//!                                                        `-------- a failure ---------'
+//! ```
+//!
+//! All of it is one word, so that a change is one atomic step. Its epoch tells what belongs to an earlier state: an attempt that
+//! began before the circuit opened says nothing about the trial.
+
+use crate::config::model::Breaker;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+/// What a circuit does with requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Lets them through.
+    Closed,
+    /// Lets some through at a time, as trials.
+    HalfOpen,
+    /// Lets none through.
+    Open,
+}
+
+impl State {
+    /// As logs and pages call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// What an attempt is let through with, and what its outcome is told by. Given back exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    epoch: u32,
+    /// It holds a trial's place.
+    trial: bool,
+}
+
+/// How an attempt went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The upstream served it.
+    Success,
+    /// It failed by the upstream's fault.
+    Failure,
+    /// It ended for reasons that say nothing about the upstream.
+    Unknown,
+}
+
+/// A circuit went from one state to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Before.
+    pub from: State,
+    /// Now.
+    pub to: State,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Circuit {
+    word: AtomicU64,
+    /// When an open circuit becomes half-open (milliseconds).
+    until: AtomicU64,
+}
+
+/// The word in its parts.
+#[derive(Clone, Copy)]
+struct Word {
+    state: State,
+    epoch: u32,
+    /// Failures in a row while closed, successes while half-open.
+    count: u16,
+    /// Trials that run.
+    trials: u16,
+}
+
+impl Word {
+    const EPOCHS: u32 = 1 << 30;
+
+    fn of(bits: u64) -> Self {
+        let state = match bits >> 62 {
+            0 => State::Closed,
+            1 => State::HalfOpen,
+            _ => State::Open,
+        };
+        Self { state, epoch: (bits >> 32) as u32 % Self::EPOCHS, count: (bits >> 16) as u16, trials: bits as u16 }
+    }
+
+    fn bits(self) -> u64 {
+        (self.state as u64) << 62 | u64::from(self.epoch) << 32 | u64::from(self.count) << 16 | u64::from(self.trials)
+    }
+
+    /// Another state begins.
+    fn turned(self, state: State) -> Self {
+        Self { state, epoch: (self.epoch + 1) % Self::EPOCHS, count: 0, trials: 0 }
+    }
+}
+
+impl Circuit {
+    /// As it is now.
+    pub fn state(&self) -> State {
+        Word::of(self.word.load(SeqCst)).state
+    }
+
+    /// When it becomes half-open, if it is open (milliseconds).
+    pub fn opens_until(&self) -> Option<u64> {
+        (self.state() == State::Open).then(|| self.until.load(SeqCst))
+    }
+
+    /// Whether a request would be let through now.
+    pub fn would_admit(&self, config: &Breaker) -> bool {
+        let word = Word::of(self.word.load(SeqCst));
+        config.failure_threshold == 0
+            || match word.state {
+                State::Closed => true,
+                State::HalfOpen => u32::from(word.trials) < config.half_open_requests,
+                State::Open => false,
+            }
+    }
+
+    /// Lets an attempt through, or not. An open circuit whose time is over has to be told so first, with [`Circuit::wake`].
+    pub fn admit(&self, config: &Breaker) -> Option<Permit> {
+        loop {
+            let bits = self.word.load(SeqCst);
+            let word = Word::of(bits);
+            if word.state == State::Closed || config.failure_threshold == 0 {
+                return Some(Permit { epoch: word.epoch, trial: false });
+            }
+            if word.state == State::Open || u32::from(word.trials) >= config.half_open_requests {
+                return None;
+            }
+            if self.swap(bits, Word { trials: word.trials + 1, ..word }) {
+                return Some(Permit { epoch: word.epoch, trial: true });
+            }
+        }
+    }
+
+    /// An open circuit becomes half-open once its time is over.
+    pub fn wake(&self, now: u64) -> Option<Change> {
+        let bits = self.word.load(SeqCst);
+        let word = Word::of(bits);
+        if word.state != State::Open || now < self.until.load(SeqCst) || !self.swap(bits, word.turned(State::HalfOpen)) {
+            return None;
+        }
+        Some(Change { from: State::Open, to: State::HalfOpen })
+    }
+
+    /// The trial has shown enough to let another begin; its verdict is still to come.
+    pub fn end_trial(&self, permit: &mut Permit) {
+        if std::mem::take(&mut permit.trial) {
+            self.update(permit.epoch, |word| Some(Word { trials: word.trials.saturating_sub(1), ..word }));
+        }
+    }
+
+    /// The attempt is over.
+    pub fn settle(&self, mut permit: Permit, verdict: Verdict, config: &Breaker, now: u64) -> Option<Change> {
+        self.end_trial(&mut permit);
+        match verdict {
+            Verdict::Unknown => None,
+            Verdict::Success => self.update(permit.epoch, |word| match word.state {
+                State::Closed if word.count == 0 => None,
+                State::Closed => Some(Word { count: 0, ..word }),
+                _ if u32::from(word.count) + 1 >= config.success_threshold => Some(word.turned(State::Closed)),
+                _ => Some(Word { count: word.count + 1, ..word }),
+            }),
+            Verdict::Failure => {
+                let opens = |word: Word| word.state == State::HalfOpen || u32::from(word.count) + 1 >= config.failure_threshold;
+                self.update(permit.epoch, |word| {
+                    if config.failure_threshold == 0 {
+                        None
+                    } else if opens(word) {
+                        // Before anybody can see that it is open.
+                        self.until.store(now + u64::from(config.timeout_ms), SeqCst);
+                        Some(word.turned(State::Open))
+                    } else {
+                        Some(Word { count: word.count.saturating_add(1), ..word })
+                    }
+                })
+            }
+        }
+    }
+
+    /// Changes the word if it is still of that epoch.
+    fn update(&self, epoch: u32, change: impl Fn(Word) -> Option<Word>) -> Option<Change> {
+        loop {
+            let bits = self.word.load(SeqCst);
+            let word = Word::of(bits);
+            let next = if word.epoch == epoch && word.state != State::Open { change(word)? } else { return None };
+            if self.swap(bits, next) {
+                return (word.state != next.state).then_some(Change { from: word.state, to: next.state });
+            }
+        }
+    }
+
+    fn swap(&self, bits: u64, next: Word) -> bool {
+        self.word.compare_exchange(bits, next.bits(), SeqCst, SeqCst).is_ok()
+    }
+}
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;
