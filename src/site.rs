@@ -1,7 +1,8 @@
 //! The site: a configuration together with what runs by it. Immutable; a reload makes a new one, and every exchange ends on
 //! the one it began with.
 
-use crate::config::model::{Action, Config, Timeouts, Upstream};
+use crate::config::model::{Action, Config, Route, Timeouts, Upstream};
+use crate::guard::retry::Budget;
 use crate::route;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
@@ -22,6 +23,8 @@ pub struct Site {
 pub struct Decision<'a> {
     /// `None`: there is nothing here.
     pub action: Option<&'a Action>,
+    /// Index of the route, if one takes the request.
+    pub route: Option<usize>,
     /// Those of the route, or of the pool, or the global ones.
     pub timeouts: &'a Timeouts,
     /// Bytes of content; 0 = no limit.
@@ -49,9 +52,11 @@ impl Site {
             };
             let servers: Vec<_> = pool.upstreams.iter().map(server).collect();
             let survives = |old: &&Arc<Pool>| {
-                old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(|(old, new)| Arc::ptr_eq(old, new))
+                let same = |(old, new): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(old, new);
+                old.is(pool) && old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(same)
             };
-            pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers))));
+            let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
+            pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget))));
         }
         Self { config, pools }
     }
@@ -70,12 +75,14 @@ impl Site {
     /// The first route that takes the request; without one the default pool, if it has upstreams.
     pub fn decide(&self, query: route::Query) -> Decision<'_> {
         let config = &self.config;
-        if let Some(route) = route::find(&config.routes, query).map(|index| &config.routes[index]) {
-            return Decision { action: Some(&route.action), timeouts: &route.timeouts, max_body_size: route.max_body_size };
+        if let Some(index) = route::find(&config.routes, query) {
+            let Route { action, timeouts, max_body_size, .. } = &config.routes[index];
+            return Decision { action: Some(action), route: Some(index), timeouts, max_body_size: *max_body_size };
         }
         let pool = config.pools.first().filter(|pool| !pool.upstreams.is_empty());
         Decision {
             action: pool.map(|_| &DEFAULT),
+            route: None,
             timeouts: pool.map_or(&config.timeouts, |pool| &pool.timeouts),
             max_body_size: config.limits.max_body_size,
         }

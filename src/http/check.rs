@@ -58,7 +58,7 @@ pub fn request_head(input: &[u8]) -> Verdict {
     let mut authority = request.authority;
     if authority.is_empty() {
         authority = b"192.0.2.2:80";
-        write::insert_host(&mut written, "192.0.2.2:80");
+        write::put_host(&mut written, "192.0.2.2:80");
     }
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
     let mut table = Table::default();

@@ -25,7 +25,7 @@ pub struct Forward<'a> {
     pub is_trusted: bool,
 }
 
-/// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left out: [`insert_host`].
+/// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left out: [`put_host`].
 pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let fields = request.fields;
     let line = fields.first_line();
@@ -115,11 +115,13 @@ fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     }
 }
 
-/// Gives a head written without one its `Host`: the upstream's own.
-pub fn insert_host(head: &mut Vec<u8>, authority: &str) {
-    let line_end = head.iter().position(|&b| b == b'\n').map_or(0, |lf| lf + 1);
+/// Gives a head written without one its `Host`: the upstream's own, in place of that of an attempt before.
+pub fn put_host(head: &mut Vec<u8>, authority: &str) {
+    let line_end = |from: usize| head[from..].iter().position(|&b| b == b'\n').map_or(from, |lf| from + lf + 1);
+    let start = line_end(0);
+    let end = if head[start..].starts_with(b"Host: ") { line_end(start) } else { start };
     let host = ["Host: ", authority, "\r\n"].concat();
-    head.splice(line_end..line_end, host.bytes());
+    head.splice(start..end, host.bytes());
 }
 
 /// What the proxy adds to a response that it forwards.
@@ -311,7 +313,8 @@ mod tests {
     #[test]
     fn a_request_without_host_gets_the_upstreams() {
         let mut head = forwarded("GET / HTTP/1.0\r\n\r\n").into_bytes();
-        insert_host(&mut head, "127.0.0.1:9001");
+        put_host(&mut head, "another:9002");
+        put_host(&mut head, "127.0.0.1:9001");
         assert!(head.starts_with(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:9001\r\nX-Forwarded-For"));
     }
 

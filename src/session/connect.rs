@@ -1,12 +1,13 @@
 //! From a request to a connection: pick an upstream, wait in line where all are full, and for the connect itself.
 
 use super::deadlines::after;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Pause};
 use super::failure::Failure;
 use super::{Effect, Session, State, Turn};
+use crate::guard::breaker::Verdict;
 use crate::http::write;
 use crate::observe::reason::Reason;
-use crate::upstream::pool::Pick;
+use crate::upstream::pool::{Grant, Pick, Seeker};
 
 /// How often a request that is held looks whether places are still scarce.
 const HOLD_MS: u64 = 500;
@@ -15,17 +16,19 @@ impl Session {
     /// Asks the pool, once an attempt.
     pub(super) fn connect(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         let limit = exchange.site.config.limits.max_conns_per_upstream;
-        exchange.is_held = self.can_hold(&exchange) && exchange.pool().is_scarce(limit);
-        if exchange.is_held {
-            self.phase = turn.now.millis() + HOLD_MS;
+        let now = turn.now.millis();
+        exchange.pause = None;
+        if self.can_hold(&exchange) && exchange.pool().is_scarce(limit) {
+            exchange.pause = Some(Pause::Held);
+            self.phase = now + HOLD_MS;
             return State::ConnectingUpstream(exchange);
         }
-        match exchange.pool().pick(turn.worker, limit, turn.rng, 0) {
-            Pick::Idle(server) => self.attempt(exchange, server, true, turn),
-            Pick::Place(server) => self.attempt(exchange, server, false, turn),
+        let Exchange { key, tried, .. } = &*exchange;
+        match exchange.pool().pick(Seeker { worker: turn.worker, limit, now, rng: turn.rng, key: *key, tried }) {
+            Pick::Granted(grant) => self.attempt(exchange, grant, turn),
             Pick::Full => self.queue(exchange, turn),
             Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),
-            Pick::Unavailable => self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now"), turn),
+            Pick::Unavailable => self.on_dismissed(exchange, turn),
         }
     }
 
@@ -44,12 +47,20 @@ impl Session {
         }
     }
 
-    fn attempt(&mut self, mut exchange: Box<Exchange>, server: usize, reuse: bool, turn: &mut Turn) -> State {
-        exchange.attempt.server = Some(server);
+    fn attempt(&mut self, mut exchange: Box<Exchange>, grant: Grant, turn: &mut Turn) -> State {
+        let Grant { server, reuse, permit } = grant;
+        (exchange.attempt.server, exchange.attempt.permit) = (Some(server), Some(permit));
         exchange.attempt.has_upstream = true;
         exchange.attempts += 1;
         exchange.attempt.taken = 0;
-        exchange.pool().servers[server].cells[turn.worker].requests.add(1);
+        let pool = exchange.pool();
+        let cell = &pool.servers[server].cells[turn.worker];
+        cell.requests.add(1);
+        if exchange.attempts > 1 {
+            cell.retries.add(1)
+        } else {
+            pool.budget.count_request(turn.worker, turn.now.millis())
+        }
         self.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Connect { server, reuse });
         State::ConnectingUpstream(exchange)
@@ -60,8 +71,12 @@ impl Session {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.attempt.has_upstream = false;
+            exchange.conclude(Verdict::Unknown, turn);
+            if let Some(cell) = exchange.server().map(|server| &server.cells[turn.worker]) {
+                cell.requests.sub(1);
+                cell.retries.sub((exchange.attempts > 1).into());
+            }
             exchange.attempts -= 1;
-            exchange.server().into_iter().for_each(|server| server.cells[turn.worker].requests.sub(1));
         }
         if exchange.timeouts.queue_ms == 0 {
             return self.fail_full(exchange, turn);
@@ -82,21 +97,24 @@ impl Session {
         self.fail(exchange, Failure::new(Reason::ConnectionLimitReached, detail), turn)
     }
 
-    pub(super) fn on_admitted(&mut self, mut exchange: Box<Exchange>, server: usize, reuse: bool, turn: &mut Turn) -> State {
-        if exchange.is_queued {
-            exchange.is_queued = false;
-            turn.stats.queued_requests.sub(1);
-        }
-        self.attempt(exchange, server, reuse, turn)
+    pub(super) fn on_admitted(&mut self, mut exchange: Box<Exchange>, grant: Grant, turn: &mut Turn) -> State {
+        exchange.leave_line(turn);
+        self.attempt(exchange, grant, turn)
+    }
+
+    /// No server of the pool takes requests.
+    pub(super) fn on_dismissed(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        exchange.leave_line(turn);
+        self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now"), turn)
     }
 
     pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {
         self.phase = 0;
         exchange.attempt.reused = reused;
         exchange.attempt.sent_at = turn.now.micros;
-        if std::mem::take(&mut exchange.asked.needs_host) {
+        if exchange.asked.needs_host {
             let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();
-            write::insert_host(&mut exchange.up.block, &authority);
+            write::put_host(&mut exchange.up.block, &authority);
         }
         State::StreamingBody(exchange)
     }
@@ -112,5 +130,14 @@ impl Session {
         self.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Reconnect);
         State::ConnectingUpstream(exchange)
+    }
+}
+
+impl Exchange {
+    /// It stands in line no more.
+    fn leave_line(&mut self, turn: &Turn) {
+        if std::mem::take(&mut self.is_queued) {
+            turn.stats.queued_requests.sub(1);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::admin::{Page, Rendered};
 use crate::observe::reason::Reason;
+use crate::upstream::pool::Grant;
 
 /// One way through the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +34,10 @@ pub enum Event {
     ClientGone,
     /// The client's socket took so many bytes of [`super::Session::client_output`].
     ClientTook(usize),
-    /// The line came to this session: a place at that server of its pool was taken for it.
-    Admitted {
-        /// Index in the pool.
-        server: usize,
-        /// An idle connection of this worker comes with the place.
-        reuse: bool,
-    },
+    /// The line came to this session: a place was taken for it, or an idle connection of this worker comes with it.
+    Admitted(Grant),
+    /// Nobody in the line is served any more: every server of the pool is down.
+    Dismissed,
     /// There is a connection to the upstream.
     UpstreamConnected {
         /// It has served before, so the upstream may just be closing it.

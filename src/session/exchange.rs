@@ -5,7 +5,8 @@ use super::deadlines::Waits;
 use super::half::Half;
 use super::turn::Turn;
 use crate::admin::Page;
-use crate::config::model::Timeouts;
+use crate::config::model::{Retry, Timeouts};
+use crate::guard::breaker::Permit;
 use crate::http::fields::is_token;
 use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
@@ -55,6 +56,8 @@ pub struct Exchange {
     pub maker: Maker,
     /// Index of the pool.
     pub pool: usize,
+    /// Index of the route.
+    pub route: Option<usize>,
     /// Client to upstream.
     pub up: Half,
     /// Upstream to client.
@@ -86,8 +89,12 @@ pub struct Exchange {
     pub replayable: bool,
     /// When it has waited long enough.
     pub waits: Waits,
-    /// It waits for its content before it asks for an upstream.
-    pub is_held: bool,
+    /// Why it asks for no upstream yet.
+    pub pause: Option<Pause>,
+    /// Servers that failed it, by their index in the pool.
+    pub tried: Vec<usize>,
+    /// What `balance: consistent_hash` goes by.
+    pub key: u64,
     /// It stands in line.
     pub is_queued: bool,
     /// End of the wait in line (milliseconds), 0 before the first.
@@ -96,6 +103,15 @@ pub struct Exchange {
     pub up_is_closed: bool,
     /// A tunnel's close was passed on to the client.
     pub down_is_closed: bool,
+}
+
+/// Why an exchange that has no upstream asks for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It waits for its content: places are scarce.
+    Held,
+    /// An attempt failed, and another is made in a moment.
+    Backoff,
 }
 
 /// What a request asks for beyond its target.
@@ -126,6 +142,8 @@ pub struct Asked {
 pub struct Attempt {
     /// Index of the server in its pool, once picked.
     pub server: Option<usize>,
+    /// Of the server's circuit, until the attempt is settled there.
+    pub permit: Option<Permit>,
     /// A connection is taken, or being made.
     pub has_upstream: bool,
     /// The connection had served before.
@@ -287,6 +305,7 @@ impl Exchange {
             site,
             maker: Maker::Fixed,
             pool: 0,
+            route: None,
             up: Half::default(),
             down: Half::default(),
             asked: Asked::default(),
@@ -303,7 +322,9 @@ impl Exchange {
             attempts: 0,
             replayable: true,
             waits: Waits::default(),
-            is_held: false,
+            pause: None,
+            tried: Vec::new(),
+            key: 0,
             is_queued: false,
             queue_due: 0,
             up_is_closed: false,
@@ -318,13 +339,15 @@ impl Exchange {
         }
         self.timeouts.clone_from(&site.config.timeouts);
         self.max_body_size = site.config.limits.max_body_size;
-        (self.maker, self.pool) = (Maker::Fixed, 0);
+        (self.maker, self.pool, self.route) = (Maker::Fixed, 0, None);
         (self.asked, self.attempt, self.outcome) = (Asked { minor: 1, ..Asked::default() }, Attempt::default(), Outcome::default());
         self.content.clear();
         (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
         self.note.clear();
         (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
-        (self.waits, self.is_held, self.is_queued, self.queue_due) = (Waits::default(), false, false, 0);
+        (self.waits, self.pause, self.is_queued, self.queue_due) = (Waits::default(), None, false, 0);
+        self.tried.clear();
+        self.key = 0;
         (self.up_is_closed, self.down_is_closed) = (false, false);
     }
 
@@ -359,6 +382,12 @@ impl Exchange {
     /// The pool, as the site of this exchange has it.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.site.pools[self.pool]
+    }
+
+    /// When it may be tried again, and how often.
+    pub fn retry(&self) -> &Retry {
+        let config = &self.site.config;
+        self.route.map_or(&config.pools[self.pool].retry, |route| &config.routes[route].retry)
     }
 
     /// The server, once picked.

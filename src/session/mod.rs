@@ -27,6 +27,7 @@ pub mod turn;
 mod connect;
 mod read_head;
 mod reply;
+mod retry;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ use crate::base::ring::Ring;
 use crate::guard::gate::Ticket;
 use crate::upstream::pool::Pool;
 use deadlines::Waits;
+use exchange::Pause;
 use read_head::ReadHead;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -53,7 +55,7 @@ use std::sync::Arc;
 enum State {
     /// Between requests, or within a head.
     ReadingHead(ReadHead),
-    /// Waiting for content where places are scarce, for a place, or for the connect itself.
+    /// Waiting for content where places are scarce, for a place, for another attempt, or for the connect itself.
     ConnectingUpstream(Box<Exchange>),
     /// Two halves that move independently, heads included.
     StreamingBody(Box<Exchange>),
@@ -127,9 +129,10 @@ impl Session {
             (ReadingHead(head), Drain) => self.on_head_drain(head, turn),
             (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
 
-            (ConnectingUpstream(x), ClientBytes) if x.is_held => self.on_held_bytes(x, turn),
+            (ConnectingUpstream(x), ClientBytes) if x.pause == Some(Pause::Held) => self.on_held_bytes(x, turn),
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
-            (ConnectingUpstream(x), Admitted { server, reuse }) => self.on_admitted(x, server, reuse, turn),
+            (ConnectingUpstream(x), Admitted(grant)) => self.on_admitted(x, grant, turn),
+            (ConnectingUpstream(x), Dismissed) => self.on_dismissed(x, turn),
             (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused, turn),
             (ConnectingUpstream(x), ConnectFailed(reason)) => self.fail_upstream(x, reason, turn),
             (ConnectingUpstream(x), NoDescriptor) => self.queue(x, turn),

@@ -271,6 +271,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
     let site = exchange.site.clone();
     let query = Query { port: turn.port, authority: request.authority, method: request.method, path: request.path };
     let decision = site.decide(query);
+    exchange.route = decision.route;
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
     if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {

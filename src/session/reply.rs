@@ -1,14 +1,15 @@
 //! Answers made here, and the end of every answer: what was promised to the client about its connection is kept.
 
 use super::deadlines::{Due, Waits, after};
-use super::exchange::{Asked, Exchange, Fate, Maker};
+use super::exchange::{Asked, Exchange, Fate, Maker, Pause};
 use super::failure::Failure;
 use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::admin::Rendered;
 use crate::answer::page::Page;
 use crate::answer::{Answer, echo};
+use crate::guard::breaker::Verdict;
 use crate::http::framing::{Body, Length, Recode};
-use crate::observe::reason::{Blame, Reason, TimeoutKind, UpstreamErrorKind};
+use crate::observe::reason::{Blame, Reason, TimeoutKind};
 
 /// How long the rest of a request is read and dropped after its answer.
 const LINGER_MS: u32 = 2000;
@@ -63,11 +64,16 @@ impl Session {
         self.after_reply(x, turn)
     }
 
-    /// The request fails: answered with the reason while nothing of an answer was sent, and cut after that.
-    pub(super) fn fail(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
+    /// The request fails, by no fault of an upstream.
+    pub(super) fn fail(&mut self, x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
+        x.count_timeout(failure.reason, turn);
+        self.refuse(x, failure, turn)
+    }
+
+    /// The failure is the answer while nothing of another was sent; after that what was sent is cut.
+    pub(super) fn refuse(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
         let Failure { reason, detail } = failure;
-        let upstream_is_late = reason != Reason::ResponseTimeout || self.waits_for_upstream(&x);
-        x.count_failure(reason, upstream_is_late, turn);
+        x.count_error(reason, turn);
         x.report(&detail, reason);
         self.let_go(&mut x, turn);
         (self.phase, x.waits) = (0, Waits::default());
@@ -116,7 +122,7 @@ impl Session {
         // Who has the whole answer, and leaves only the rest of the request undone, got what it came for.
         let is_served = x.outcome.is_whole && x.down.is_flushed(&self.down);
         if x.outcome.error.is_none() && !is_served {
-            x.count_failure(Reason::ClientAborted, false, turn);
+            x.count_error(Reason::ClientAborted, turn);
             x.outcome.error = Some(Reason::ClientAborted);
             x.outcome.status = Reason::ClientAborted.status();
         }
@@ -132,7 +138,7 @@ impl Session {
             return self.fail(x, Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), turn);
         }
         if x.outcome.error.is_none() {
-            x.count_failure(Reason::Draining, false, turn);
+            x.count_error(Reason::Draining, turn);
             x.outcome.error = Some(Reason::Draining);
         }
         x.settle(turn);
@@ -234,10 +240,11 @@ impl Session {
     /// A wait of an exchange is over.
     pub(super) fn on_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
         let now = turn.now.millis();
-        if x.is_held && x.waits.due(0, now).is_none() {
+        let is_early = x.pause == Some(Pause::Backoff) && self.phase > now;
+        if x.pause.is_some() && !is_early && x.waits.due(0, now).is_none() {
             return self.connect(x, turn);
         }
-        let phase = if x.is_held { 0 } else { self.phase };
+        let phase = if x.pause.is_some() { 0 } else { self.phase };
         let Some(due) = x.waits.due(phase, now) else { return back(x) };
         match due {
             Due::Phase if x.is_queued => self.fail_full(x, turn),
@@ -263,6 +270,7 @@ impl Session {
             turn.stats.queued_requests.sub(1);
             turn.effects.push(Effect::LeaveQueue);
         }
+        x.conclude(Verdict::Unknown, turn);
         if std::mem::take(&mut x.attempt.has_upstream) {
             turn.effects.push(Effect::Release { keep: false });
         }
@@ -289,22 +297,17 @@ impl Exchange {
         }
     }
 
-    /// The total time may run out while the client is slow: that is no fault of the upstream.
-    pub(super) fn count_failure(&self, reason: Reason, upstream_is_late: bool, turn: &Turn) {
-        if self.asked.is_admin {
-            return;
+    /// Counts an answer that is made, or cut, here.
+    pub(super) fn count_error(&self, reason: Reason, turn: &Turn) {
+        if !self.asked.is_admin {
+            turn.stats.errors[reason].add(1);
         }
-        turn.stats.errors[reason].add(1);
-        if let Some(kind) = reason.timeout() {
+    }
+
+    /// Counts the clock that ran out, if one did.
+    pub(super) fn count_timeout(&self, reason: Reason, turn: &Turn) {
+        if let Some(kind) = reason.timeout().filter(|_| !self.asked.is_admin) {
             turn.stats.timeouts[kind as usize].add(1);
-        }
-        if let (Some(server), Blame::Upstream, true) = (self.server(), reason.blame(), upstream_is_late) {
-            let kind = match reason {
-                Reason::ConnectionRefused => UpstreamErrorKind::ConnectionRefused,
-                _ if reason.timeout().is_some() => UpstreamErrorKind::Timeout,
-                _ => UpstreamErrorKind::Other,
-            };
-            server.cells[turn.worker].errors[kind as usize].add(1);
         }
     }
 

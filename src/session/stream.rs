@@ -5,6 +5,7 @@ use super::exchange::{Exchange, Fate};
 use super::failure::Failure;
 use super::read_head::request_limits;
 use super::{Effect, Session, State, Turn};
+use crate::guard::breaker::Verdict;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{SmallTable, Table};
 use crate::http::response::Response;
@@ -12,6 +13,7 @@ use crate::http::scan::HeadScan;
 use crate::http::write::{self, Reply};
 use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::Reason;
+use crate::upstream::server::Fault;
 
 /// Interim responses to one request; more is an upstream that never answers.
 const MAX_INTERIMS: u8 = 32;
@@ -53,7 +55,8 @@ impl Session {
         self.on_request_progress(&mut x, n, turn);
         // What cannot be sent twice need not be kept, nor what fills the ring: the body must go on.
         let is_full = self.up.room() == 0 && self.up.ready() == 0;
-        if !x.asked.is_idempotent || x.attempt.answered || is_full {
+        let has_passed = x.outcome.status != 0 || x.attempt.interims > 0;
+        if !x.asked.is_idempotent || has_passed || is_full {
             x.replayable &= x.asked.is_idempotent && self.up.kept() == 0;
             self.up.release();
         }
@@ -73,11 +76,7 @@ impl Session {
 
     pub(super) fn on_upstream_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.waits.read = 0;
-        if !x.attempt.answered {
-            x.attempt.answered = true;
-            x.replayable = false;
-            self.up.release();
-        }
+        x.attempt.answered = true;
         self.take_answer(x, turn)
     }
 
@@ -105,10 +104,10 @@ impl Session {
         let limits = response_limits(&x);
         while x.outcome.status == 0 {
             // Most heads come whole, and need no search for their end.
-            let taken = match x.attempt.scan.is_fresh().then(|| self.on_response_head(&mut x, None, turn)).flatten() {
-                Some(taken) => taken,
+            let passed = match x.attempt.scan.is_fresh().then(|| self.on_response_head(&mut x, None, turn)).flatten() {
+                Some(passed) => passed,
                 None => match x.attempt.scan.find_end(self.down.raw_mut(), &limits) {
-                    Ok(Some(length)) => self.on_response_head(&mut x, Some(length), turn).unwrap_or(Ok(())),
+                    Ok(Some(length)) => self.on_response_head(&mut x, Some(length), turn).unwrap_or(Ok(None)),
                     Ok(None) => {
                         if self.down.is_attached() && self.down.room() == 0 {
                             let small = self.down.move_to(vec![0; limits.total].into_boxed_slice());
@@ -119,8 +118,10 @@ impl Session {
                     Err(refusal) => Err(refusal),
                 },
             };
-            if let Err(refusal) = taken {
-                return self.fail_response(x, refusal, turn);
+            match passed {
+                Ok(None) => {}
+                Ok(Some(status)) => return self.drop_answer(x, status, turn),
+                Err(refusal) => return self.fail_response(x, refusal, turn),
             }
         }
         if x.outcome.status == 101 {
@@ -139,8 +140,9 @@ impl Session {
         if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
     }
 
-    /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
-    fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<(), Refusal>> {
+    /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search. The status is that
+    /// of an answer that is to be dropped for another attempt.
+    fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Option<u16>, Refusal>> {
         let bytes = &*self.down.raw_mut();
         let (mut small, mut large);
         let parsed = if let Some(length) = length {
@@ -150,13 +152,27 @@ impl Session {
             small = SmallTable::default();
             Response::find(bytes, x.asked.to_head, &response_limits(x), &mut small)?
         };
-        let taken = parsed.and_then(|response| take_head(x, &response, turn));
-        Some(taken.map(|length| self.down.skip(length)))
+        let response = match parsed {
+            Ok(response) => response,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        if x.wants_another(&response) && x.gets_another(response.status, turn) {
+            return Some(Ok(Some(response.status)));
+        }
+        let passed = take_head(x, &response, turn);
+        // From here on there is no other attempt.
+        x.replayable = false;
+        self.up.release();
+        Some(passed.map(|length| {
+            self.down.skip(length);
+            None
+        }))
     }
 
     /// The last byte of the answer is here. Everything is settled before the client can see that byte.
     fn on_answer_whole(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
+        x.conclude(Verdict::Success, turn);
         let request_is_out = x.up.is_complete() && !x.attempt.broken && x.up.is_flushed(&self.up);
         let is_exact = self.down.raw() == 0;
         self.down.drop_raw();
@@ -219,14 +235,9 @@ impl Session {
         State::StreamingBody(x)
     }
 
-    pub(super) fn fail_upstream(&mut self, x: Box<Exchange>, reason: Reason, turn: &mut Turn) -> State {
-        let failure = Failure::of_upstream(reason, x.server().map_or("the upstream", |server| &server.config.name));
-        self.fail(x, failure, turn)
-    }
-
     fn fail_response(&mut self, x: Box<Exchange>, refusal: Refusal, turn: &mut Turn) -> State {
         let failure = Failure::of_response(refusal, x.server().map_or("the upstream", |server| &server.config.name));
-        self.fail(x, failure, turn)
+        self.fail_attempt(x, failure, turn)
     }
 }
 
@@ -285,6 +296,11 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     let micros = turn.now.micros.saturating_sub(x.attempt.sent_at);
     x.attempt.upstream_micros = Some(micros);
     x.server().into_iter().for_each(|server| server.cells[turn.worker].duration.observe(micros));
+    if x.pool().is_fault(response.status) {
+        x.blame(Fault::Status(response.status), turn);
+    } else {
+        x.end_trial();
+    }
 }
 
 /// Writes a head for the client; returns how many bytes are sent before it.

@@ -7,6 +7,7 @@ mod waits;
 
 use super::{Effect, Ending, Event, State};
 use crate::observe::reason::Reason;
+use crate::upstream::pool::Grant;
 use scene::{GET, Scene, field};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -99,7 +100,8 @@ fn the_line_of_requests() {
     let mut scene = Scene::with(|config| config.limits.max_conns_per_upstream = 0);
     scene.client(GET);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Queue { starved: false }], 1));
-    scene.event(Event::Admitted { server: 0, reuse: true });
+    let permit = scene.site.pools[0].admit(0, 1000).unwrap();
+    scene.event(Event::Admitted(Grant { server: 0, reuse: true, permit }));
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Connect { server: 0, reuse: true }], 0));
     assert_eq!(scene.exchange().attempts, 1);
 }

@@ -5,6 +5,7 @@ use super::deadlines::{Waits, after};
 use super::event::Direction;
 use super::exchange::Exchange;
 use super::{Effect, Ending, Session, State, Turn, Why};
+use crate::guard::breaker::Verdict;
 use crate::http::HeadLimits;
 use crate::http::framing::{Body, Length, Recode};
 use crate::observe::reason::Reason;
@@ -16,6 +17,7 @@ impl Session {
     /// The upstream has switched: what came with either head goes first.
     pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
+        x.conclude(Verdict::Success, turn);
         x.outcome.is_whole = true;
         (self.phase, x.waits) = (0, Waits::default());
         x.up.body = Body::new(Length::UntilClose, Recode::Same);
@@ -89,7 +91,7 @@ impl Session {
     }
 
     pub(super) fn on_tunnel_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        x.count_failure(Reason::Draining, false, turn);
+        x.count_error(Reason::Draining, turn);
         x.outcome.error = Some(Reason::Draining);
         self.end_tunnel(x, Ending::Plain, turn)
     }

@@ -8,6 +8,7 @@ use crate::http::date::DateCache;
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::site::Site;
+use crate::upstream::pool::OpenCircuit;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub struct Turn<'a> {
     pub exchanges: &'a mut Vec<Box<Exchange>>,
     /// Storage for rings.
     pub buffers: &'a mut BufferPool,
+    /// Circuits that have opened, and become half-open in time.
+    pub open_circuits: &'a mut Vec<OpenCircuit>,
     /// What is to be done next, in order.
     pub effects: &'a mut Vec<Effect>,
 }

@@ -2,6 +2,7 @@
 //! for them, so that a slow client never looks like a slow upstream, nor the other way round.
 
 use super::deadlines::{Waits, keep_waiting};
+use super::exchange::Pause;
 use super::{Exchange, Session, State, Turn};
 
 impl Session {
@@ -13,7 +14,7 @@ impl Session {
                 (x, to_upstream)
             }
             State::Replying(x) => (x, false),
-            State::ConnectingUpstream(x) if x.is_held => (x, false),
+            State::ConnectingUpstream(x) if x.pause == Some(Pause::Held) => (x, false),
             // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
             State::ConnectingUpstream(x) => {
                 x.waits = Waits { total: x.waits.total, ..Waits::default() };

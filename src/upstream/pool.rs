@@ -3,7 +3,7 @@
 use super::server::{Fault, Server};
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
-use crate::guard::breaker::{Change, Permit, State, Verdict};
+use crate::guard::breaker::{Change, Permit, Verdict};
 use crate::guard::gate::{Line, Ticket};
 use crate::guard::retry::Budget;
 use std::sync::Arc;
@@ -81,6 +81,17 @@ pub enum Pick {
     Unresolved,
     /// No server takes requests.
     Unavailable,
+}
+
+/// A circuit that has opened.
+#[derive(Debug)]
+pub struct OpenCircuit {
+    /// Whose.
+    pub pool: Arc<Pool>,
+    /// Index in the pool.
+    pub server: usize,
+    /// When it becomes half-open (milliseconds).
+    pub until: u64,
 }
 
 impl Pool {
@@ -175,14 +186,14 @@ impl Pool {
         }
     }
 
-    /// An attempt has failed by its server's fault. Returns when the circuit that this opened becomes half-open (milliseconds).
-    pub fn blame(&self, index: usize, permit: Permit, fault: Fault, now: u64) -> Option<u64> {
+    /// An attempt has failed by its server's fault. Returns the circuit if that opened it: somebody has to wake it in time.
+    pub fn blame(self: &Arc<Self>, index: usize, permit: Permit, fault: Fault, now: u64) -> Option<OpenCircuit> {
         let server = &self.servers[index];
         server.note_failure(fault);
         let Change { from, to } = server.circuit.settle(permit, Verdict::Failure, &self.policy.breaker, now)?;
         let (name, pool, failures) = (&server.config.name, &self.name, server.failures_in_a_row());
         log::warn!("upstream {name} of pool {pool}: circuit {} -> {}: {fault}, {failures} failures in a row", from.name(), to.name());
-        server.circuit.opens_until()
+        Some(OpenCircuit { pool: self.clone(), server: index, until: server.circuit.opens_until()? })
     }
 
     /// Whether the breaker counts that status as a failure.
@@ -243,67 +254,5 @@ impl View for Moment<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, model::Upstream};
-
-    fn pool_of(upstreams: Vec<Upstream>) -> Pool {
-        let sources = config::Sources { alone: true, ..config::Sources::default() };
-        let config = model::Pool { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) };
-        let server = |(slot, config): (usize, &Upstream)| Arc::new(Server::new(config.clone(), slot, 2));
-        Pool::new(&config, config.upstreams.iter().enumerate().map(server).collect())
-    }
-
-    fn pool(weights: &[u32]) -> Pool {
-        let upstream = |(index, &weight): (usize, &u32)| Upstream {
-            name: index.to_string(),
-            host: "127.0.0.1".into(),
-            port: 1,
-            tls: false,
-            weight,
-            is_checked: true,
-        };
-        pool_of(weights.iter().enumerate().map(upstream).collect())
-    }
-
-    fn pick(pool: &Pool, worker: usize, limit: usize) -> Pick {
-        pool.pick(worker, limit, &mut fastrand::Rng::with_seed(1), 0)
-    }
-
-    #[test]
-    fn a_full_server_is_passed_over_and_a_full_pool_waits() {
-        let pool = pool(&[1, 1, 0]);
-        let picks: Vec<_> = (0..5).map(|_| pick(&pool, 0, 2)).collect();
-        assert_eq!(picks[..4].iter().filter(|pick| **pick == Pick::Place(0)).count(), 2);
-        assert_eq!(picks[..4].iter().filter(|pick| **pick == Pick::Place(1)).count(), 2);
-        assert_eq!(picks[4], Pick::Full);
-    }
-
-    #[test]
-    fn nobody_passes_those_who_wait() {
-        let pool = pool(&[1]);
-        let ticket = Ticket { worker: 1, key: 0, serial: 1 };
-        pool.line.join(ticket);
-        assert_eq!(pick(&pool, 0, 10), Pick::Full);
-        assert_eq!(pool.admit_first(10, &mut fastrand::Rng::with_seed(1)), Some((ticket, 0)));
-        assert_eq!(pick(&pool, 0, 10), Pick::Place(0));
-    }
-
-    #[test]
-    fn an_idle_connection_needs_no_place() {
-        let pool = pool(&[1]);
-        pool.servers[0].cells[0].idle.add(1);
-        assert_eq!((pick(&pool, 0, 0), pick(&pool, 1, 0)), (Pick::Idle(0), Pick::Full));
-        assert_eq!(pool.idle_elsewhere(1).map(|(worker, _)| worker), Some(0));
-        assert!(pool.idle_elsewhere(0).is_none());
-    }
-
-    #[test]
-    fn why_there_is_none() {
-        assert_eq!(pick(&pool(&[]), 0, 1), Pick::Unavailable);
-        assert_eq!(pick(&pool(&[0]), 0, 1), Pick::Unavailable);
-        let config = Upstream { name: "n".into(), host: "name.invalid".into(), port: 1, tls: false, weight: 1, is_checked: true };
-        let pool = pool_of(vec![config]);
-        assert_eq!(pick(&pool, 0, 1), Pick::Unresolved);
-    }
-}
+#[path = "pool_tests.rs"]
+mod tests;

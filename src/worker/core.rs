@@ -15,7 +15,7 @@ use crate::observe::stats::WorkerStats;
 use crate::session::{DRAIN_IDLE_MS, Effect, Event, Exchange, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::idle::Idle;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{OpenCircuit, Pool};
 use crate::upstream::server::Server;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -25,13 +25,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Timer keys below this are the worker's own.
-const OWN_TIMERS: u32 = 4;
+const OWN_TIMERS: u32 = 5;
 /// Fires when accepting is to be tried again although nobody woke us.
 pub const ACCEPT_TIMER: u32 = 0;
 /// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
 const IDLE_TIMER: u32 = 2;
 /// Fires when those who wait for a descriptor try again, although none was seen to get free.
 pub(super) const DIAL_TIMER: u32 = 3;
+/// Fires when an open circuit becomes half-open.
+pub(super) const CIRCUIT_TIMER: u32 = 4;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 
@@ -136,6 +138,8 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) closing_upstreams: Vec<usize>,
     /// Sessions of this worker whose turn has come.
     pub(super) admitted: VecDeque<super::dial::Admission>,
+    /// Circuits that opened here, and are woken here.
+    pub(super) open_circuits: Vec<OpenCircuit>,
 }
 
 impl<N: Net, J: Journal> Core<N, J> {
@@ -171,6 +175,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
+            open_circuits: Vec::new(),
         }
     }
 
@@ -249,6 +254,8 @@ impl<N: Net, J: Journal> Core<N, J> {
             let key = timer.saturating_sub(OWN_TIMERS) as usize;
             if timer == DIAL_TIMER {
                 self.on_descriptor_freed();
+            } else if timer == CIRCUIT_TIMER {
+                self.wake_circuits();
             } else if timer < OWN_TIMERS {
                 on_own(self, timer);
             } else if self.clients.contains(key) {
@@ -269,6 +276,9 @@ impl<N: Net, J: Journal> Core<N, J> {
             }
             self.admit_waiting();
         }
+        if !self.open_circuits.is_empty() {
+            self.wake_circuits();
+        }
     }
 
     /// When the next deadline may come (milliseconds).
@@ -284,8 +294,8 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// Letters from other threads; those that concern listeners are the caller's.
     pub fn on_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Admitted { pool, server, ticket } => {
-                self.admitted.push_back(super::dial::Admission { pool, server, ticket, reuse: None });
+            Mail::Admitted { pool, ticket, grant } => {
+                self.admitted.push_back(super::dial::Admission { pool, ticket, grant, reuse: None });
             }
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Rendered { ticket, page } => {
@@ -371,7 +381,7 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     fn handle(&mut self, key: usize, event: Event) {
         // A slot's session lends itself out for the call, so that the turn can borrow the rest of the worker.
-        let Self { clients, now, site, worker, is_draining, rng, date, stats, journal, exchanges, buffers, new_effects, .. } = self;
+        let Self { clients, now, site, worker, is_draining, rng, date, stats, journal, exchanges, buffers, .. } = self;
         let Some(client) = clients.get_mut(key) else { return };
         let mut turn = Turn {
             now: *now,
@@ -387,7 +397,8 @@ impl<N: Net, J: Journal> Core<N, J> {
             journal,
             exchanges,
             buffers,
-            effects: new_effects,
+            open_circuits: &mut self.open_circuits,
+            effects: &mut self.new_effects,
         };
         client.session.handle(event, &mut turn);
         // What an event asks for comes before what was asked for earlier and is not done yet: effects stay in order.
@@ -411,6 +422,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             journal: &mut self.journal,
             exchanges: &mut self.exchanges,
             buffers: &mut self.buffers,
+            open_circuits: &mut self.open_circuits,
             effects: &mut self.new_effects,
         })
     }

@@ -1,14 +1,15 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
-use super::core::{Core, DIAL_TIMER, Net, Upstream};
+use super::core::{CIRCUIT_TIMER, Core, DIAL_TIMER, Net, Upstream};
 use super::shared::{Mail, RenderJob};
+use crate::guard::breaker::Verdict;
 use crate::guard::gate::Ticket;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event, Journal};
 use crate::upstream::idle::Idle;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Grant, OpenCircuit, Pool, Seeker};
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -32,8 +33,9 @@ pub(super) struct Dialing {
 /// A session whose turn in the line has come.
 pub(super) struct Admission {
     pub(super) pool: Arc<Pool>,
-    pub(super) server: usize,
     pub(super) ticket: Ticket,
+    /// `None`: every server of the pool is down.
+    pub(super) grant: Option<Grant>,
     /// A connection that comes with the place.
     pub(super) reuse: Option<usize>,
 }
@@ -346,10 +348,13 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Gives a connection to the first in line. Another worker's needs the place, and cannot have the connection.
     fn offer(&mut self, key: usize) {
-        let (worker, Upstream { pool, server, .. }) = (self.worker, &self.upstreams[key]);
+        let (worker, now, Upstream { pool, server, .. }) = (self.worker, self.now.millis(), &self.upstreams[key]);
         let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
-        match pool.line.call(|ticket| index.filter(|_| ticket.worker == worker)) {
-            Some((ticket, server)) => self.admitted.push_back(Admission { pool: pool.clone(), server, ticket, reuse: Some(key) }),
+        let grant = |server| Some(Grant { server, reuse: true, permit: pool.admit(server, now)? });
+        match pool.line.call(|ticket| index.filter(|_| ticket.worker == worker && server.is_usable()).and_then(grant)) {
+            Some((ticket, grant)) => {
+                self.admitted.push_back(Admission { pool: pool.clone(), ticket, grant: Some(grant), reuse: Some(key) });
+            }
             None => self.close_upstream(key),
         }
     }
@@ -412,38 +417,67 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
-    /// Gives free places to those who wait, in their order.
+    /// Gives free places to those who wait, in their order; sends them away where every server is down.
     fn hand_on(&mut self, pool: &Arc<Pool>) {
-        let limit = self.site.config.limits.max_conns_per_upstream;
-        while (self.shared.descriptors.has_free() || self.idle.any().is_some())
-            && let Some((ticket, server)) = pool.admit_first(limit, &mut self.rng)
-        {
-            if ticket.worker == self.worker {
-                self.admitted.push_back(Admission { pool: pool.clone(), server, ticket, reuse: None });
-            } else {
-                self.shared.mailboxes[ticket.worker].post(Mail::Admitted { pool: pool.clone(), server, ticket });
-            }
+        let (worker, now, limit) = (self.worker, self.now.millis(), self.site.config.limits.max_conns_per_upstream);
+        while self.shared.descriptors.has_free() || self.idle.any().is_some() {
+            let key = self.rng.u64(..);
+            let seeker = Seeker { worker, limit, now, rng: &mut self.rng, key, tried: &[] };
+            let Some((ticket, grant)) = pool.admit_first(seeker) else { break };
+            self.call(pool, ticket, Some(grant));
+        }
+        while !pool.line.is_empty() && !pool.is_up(now) {
+            let Some((ticket, ())) = pool.line.call(|_| Some(())) else { break };
+            self.call(pool, ticket, None);
+        }
+    }
+
+    fn call(&mut self, pool: &Arc<Pool>, ticket: Ticket, grant: Option<Grant>) {
+        let pool = pool.clone();
+        if ticket.worker == self.worker {
+            self.admitted.push_back(Admission { pool, ticket, grant, reuse: None });
+        } else {
+            self.shared.mailboxes[ticket.worker].post(Mail::Admitted { pool, ticket, grant });
+        }
+    }
+
+    /// Circuits whose time is over become half-open, and those who wait are let through.
+    pub(super) fn wake_circuits(&mut self) {
+        let now = self.now.millis();
+        let woken: Vec<OpenCircuit> = self.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
+        woken.iter().for_each(|OpenCircuit { pool, server, .. }| pool.wake(*server, now));
+        if !woken.is_empty() {
+            self.on_descriptor_freed();
+        }
+        match self.open_circuits.iter().map(|circuit| circuit.until).min() {
+            Some(until) => self.wheel.set(CIRCUIT_TIMER, until),
+            None => self.wheel.cancel(CIRCUIT_TIMER),
         }
     }
 
     /// Tells the sessions whose turn has come. One that has stopped waiting hands its place on.
     pub(super) fn admit_waiting(&mut self) {
         for _ in 0..self.admitted.len() {
-            let Some(Admission { pool, server, ticket, reuse }) = self.admitted.pop_front() else { break };
+            let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };
             let client = self.clients.get_mut(ticket.key);
             let is_it = |(line, serial): &mut (Arc<Pool>, u64)| Arc::ptr_eq(line, &pool) && *serial == ticket.serial;
             let waits = client.is_some_and(|client| client.waits.take_if(is_it).is_some());
-            match (waits, reuse) {
-                (true, reserved) => {
-                    self.clients[ticket.key].upstream = reserved;
-                    self.deliver(ticket.key, Event::Admitted { server, reuse: reserved.is_some() });
-                    self.pump(ticket.key);
-                }
-                (false, Some(upstream)) => self.close_upstream(upstream),
-                (false, None) => {
-                    pool.servers[server].places.leave();
+            if waits {
+                self.clients[ticket.key].upstream = reuse;
+                self.deliver(ticket.key, grant.map_or(Event::Dismissed, Event::Admitted));
+                self.pump(ticket.key);
+                continue;
+            }
+            if let Some(Grant { server, permit, .. }) = grant {
+                pool.settle(server, permit, Verdict::Unknown, self.now.millis());
+            }
+            match (reuse, grant) {
+                (Some(upstream), _) => self.close_upstream(upstream),
+                (None, Some(grant)) => {
+                    pool.servers[grant.server].places.leave();
                     self.hand_on(&pool);
                 }
+                (None, None) => {}
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::guard::descriptors::Descriptors;
 use crate::guard::door::{Door, Paused};
 use crate::guard::gate::Ticket;
 use crate::site::Site;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Grant, Pool};
 use crate::upstream::server::Server;
 use mio::net::TcpListener;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use std::sync::mpsc::Sender;
 
 /// A letter to a worker.
 pub enum Mail {
-    /// The first in the pool's line is a session of yours: a place at that server is taken for it.
+    /// The first in the pool's line is a session of yours.
     Admitted {
         /// Whose line.
         pool: Arc<Pool>,
-        /// Index in the pool.
-        server: usize,
         /// Whose turn it is.
         ticket: Ticket,
+        /// The server where a place is taken for it; `None`: all of them are down.
+        grant: Option<Grant>,
     },
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),

@@ -9,6 +9,7 @@ use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
 use crate::site::Site;
+use crate::upstream::pool::OpenCircuit;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(super) struct Scene {
     date: DateCache,
     exchanges: Vec<Box<Exchange>>,
     buffers: BufferPool,
+    open_circuits: Vec<OpenCircuit>,
 }
 
 /// Lends everything but the session.
@@ -62,13 +64,14 @@ macro_rules! turn {
             journal: &mut $scene.lines,
             exchanges: &mut $scene.exchanges,
             buffers: &mut $scene.buffers,
+            open_circuits: &mut $scene.open_circuits,
             effects: &mut $scene.effects,
         }
     };
 }
 
 impl Scene {
-    /// With the defaults, one upstream, and `/respond` and `/echo` answered here.
+    /// With the defaults but no retries, one upstream, and `/respond` and `/echo` answered here.
     pub(super) fn new() -> Self {
         Self::with(|_| {})
     }
@@ -78,6 +81,7 @@ impl Scene {
         let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
         config.pools[0].upstreams =
             vec![Upstream { name: "origin".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight: 1, is_checked: true }];
+        config.pools[0].retry = Retry::default();
         let route = |prefix: &str, action| Route {
             name: prefix.into(),
             matcher: Matcher { path_prefix: Some(prefix.into()), ..Matcher::default() },
@@ -114,10 +118,24 @@ impl Scene {
                 journal: &mut lines,
                 exchanges: &mut Vec::new(),
                 buffers: &mut BufferPool::new(4096),
+                open_circuits: &mut Vec::new(),
                 effects: &mut Vec::new(),
             },
         );
-        Self { session, site, stats, is_draining: false, now, lines, effects: Vec::new(), rng, date, exchanges: Vec::new(), buffers }
+        Self {
+            session,
+            site,
+            stats,
+            is_draining: false,
+            now,
+            lines,
+            effects: Vec::new(),
+            rng,
+            date,
+            exchanges: Vec::new(),
+            buffers,
+            open_circuits: Vec::new(),
+        }
     }
 
     /// A request is under way on a fresh connection, and what could be sent of it is out.

@@ -1,0 +1,149 @@
+//! Who is picked, and why nobody is.
+
+use super::*;
+use crate::config::{self, model::Upstream};
+
+const THRESHOLD: u32 = 3;
+
+fn pool_of(upstreams: Vec<Upstream>) -> Arc<Pool> {
+    let sources = config::Sources { alone: true, ..config::Sources::default() };
+    let config = model::Pool { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) };
+    let server = |(slot, config): (usize, &Upstream)| Arc::new(Server::new(config.clone(), slot, 2));
+    let servers = config.upstreams.iter().enumerate().map(server).collect();
+    Arc::new(Pool::new(&config, servers, Arc::new(Budget::new(2))))
+}
+
+fn upstream(name: String, host: &str, weight: u32) -> Upstream {
+    Upstream { name, host: host.into(), port: 1, tls: false, weight, is_checked: true }
+}
+
+fn pool(weights: &[u32]) -> Arc<Pool> {
+    pool_of(weights.iter().enumerate().map(|(index, &weight)| upstream(index.to_string(), "127.0.0.1", weight)).collect())
+}
+
+/// A pick of one worker.
+struct Picker {
+    worker: usize,
+    limit: usize,
+    now: u64,
+    tried: Vec<usize>,
+    rng: fastrand::Rng,
+}
+
+impl Picker {
+    fn of(worker: usize, limit: usize) -> Self {
+        Self { worker, limit, now: 0, tried: Vec::new(), rng: fastrand::Rng::with_seed(1) }
+    }
+
+    fn seeker(&mut self) -> Seeker<'_> {
+        let Self { worker, limit, now, tried, rng } = self;
+        Seeker { worker: *worker, limit: *limit, now: *now, rng, key: 0, tried }
+    }
+
+    /// The server and whether an idle connection comes with it, or why there is none.
+    fn pick(&mut self, pool: &Pool) -> Result<(usize, bool), Pick> {
+        match pool.pick(self.seeker()) {
+            Pick::Granted(Grant { server, reuse, .. }) => Ok((server, reuse)),
+            none => Err(none),
+        }
+    }
+}
+
+/// The circuit of that server opens at `now`.
+fn fail(pool: &Arc<Pool>, server: usize, now: u64) -> Option<OpenCircuit> {
+    let fault = Fault::Status(503);
+    (0..THRESHOLD).filter_map(|_| pool.blame(server, pool.admit(server, now)?, fault, now)).next()
+}
+
+#[test]
+fn a_full_server_is_passed_over_and_a_full_pool_waits() {
+    let (pool, mut picker) = (pool(&[1, 1, 0]), Picker::of(0, 2));
+    let mut picks: Vec<_> = (0..4).map(|_| picker.pick(&pool).unwrap()).collect();
+    picks.sort_unstable();
+    assert_eq!(picks, [(0, false), (0, false), (1, false), (1, false)]);
+    assert_eq!(picker.pick(&pool), Err(Pick::Full));
+}
+
+#[test]
+fn nobody_passes_those_who_wait() {
+    let (pool, mut picker) = (pool(&[1]), Picker::of(0, 10));
+    let ticket = Ticket { worker: 1, key: 0, serial: 1 };
+    pool.line.join(ticket);
+    assert_eq!(picker.pick(&pool), Err(Pick::Full));
+    assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket, grant.server)), Some((ticket, 0)));
+    assert_eq!(picker.pick(&pool), Ok((0, false)));
+}
+
+#[test]
+fn an_idle_connection_needs_no_place() {
+    let pool = pool(&[1]);
+    pool.servers[0].cells[0].idle.add(1);
+    assert_eq!((Picker::of(0, 0).pick(&pool), Picker::of(1, 0).pick(&pool)), (Ok((0, true)), Err(Pick::Full)));
+    assert_eq!(pool.idle_elsewhere(1).map(|(worker, _)| worker), Some(0));
+    assert!(pool.idle_elsewhere(0).is_none());
+}
+
+#[test]
+fn why_there_is_none() {
+    let of = |pool: &Pool| Picker::of(0, 1).pick(pool);
+    assert_eq!((of(&pool(&[])), of(&pool(&[0]))), (Err(Pick::Unavailable), Err(Pick::Unavailable)));
+    assert_eq!(of(&pool_of(vec![upstream("n".into(), "name.invalid", 1)])), Err(Pick::Unresolved));
+}
+
+#[test]
+fn who_has_failed_the_request_is_picked_only_if_there_is_no_other() {
+    let (pool, mut picker) = (pool(&[1, 1, 1]), Picker::of(0, 100));
+    picker.tried = vec![0, 2];
+    assert!((0..9).all(|_| picker.pick(&pool) == Ok((1, false))));
+    picker.tried = vec![0, 1, 2];
+    assert!(picker.pick(&pool).is_ok());
+    let (pool, mut picker) = (self::pool(&[1, 1]), Picker::of(0, 1));
+    picker.tried = vec![0];
+    assert_eq!((picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Ok((0, false)), Err(Pick::Full)));
+}
+
+#[test]
+fn an_open_circuit_is_passed_over_until_its_time_is_over() {
+    let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 100));
+    let opened = fail(&pool, 0, 500).unwrap();
+    assert_eq!((opened.server, opened.until, pool.servers[0].failures_in_a_row()), (0, 20_500, THRESHOLD));
+    assert_eq!(pool.servers[0].last_fault().map(|fault| fault.to_string()), Some("status 503".into()));
+    picker.now = 20_499;
+    assert!((0..9).all(|_| picker.pick(&pool) == Ok((1, false))));
+    assert!(fail(&pool, 1, 600).is_some());
+    assert_eq!((picker.pick(&pool), pool.retry_after(600), pool.retry_after(20_499)), (Err(Pick::Unavailable), 20, 1));
+    picker.now = 20_500;
+    // One trial at a time.
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((0, false)), Err(Pick::Unavailable)));
+}
+
+#[test]
+fn who_finds_no_place_takes_no_trial_from_others() {
+    let (pool, mut picker) = (pool(&[1]), Picker::of(0, 0));
+    assert!(fail(&pool, 0, 0).is_some());
+    picker.now = 20_000;
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Err(Pick::Full), Err(Pick::Full)));
+    picker.limit = 1;
+    assert_eq!(picker.pick(&pool), Ok((0, false)));
+}
+
+#[test]
+fn who_comes_back_is_ramped_up_to_its_share() {
+    let servers = vec![upstream("a".into(), "127.0.0.1", 1), upstream("b".into(), "127.0.0.1", 1)];
+    let mut pool = Arc::into_inner(pool_of(servers)).unwrap();
+    pool.policy.slow_start_ms = 1000;
+    pool.servers[0].came_back(10_000);
+    let mut picker = Picker::of(0, usize::MAX);
+    let mut share = |now| {
+        picker.now = now;
+        (0..4000).filter(|_| picker.pick(&pool) == Ok((0, false))).count()
+    };
+    assert_eq!(share(10_000), 0);
+    let half = share(10_500);
+    assert!((1200..1470).contains(&half), "{half} of 4000: half a share beside a whole one");
+    assert!((1900..2100).contains(&share(11_000)));
+    let alone =
+        Arc::into_inner(self::pool(&[1])).map(|pool| Pool { policy: Policy { slow_start_ms: 1000, ..pool.policy }, ..pool }).unwrap();
+    alone.servers[0].came_back(5);
+    assert_eq!(Picker { now: 5, ..Picker::of(0, 10) }.pick(&alone), Ok((0, false)));
+}
