@@ -26,7 +26,13 @@ impl Session {
         let reason = failure.reason;
         x.count_timeout(reason, turn);
         x.count_upstream_error(reason, turn);
-        x.blame(Fault::Reason(reason), turn);
+        // An upstream may close an idle connection, and may do so while a request comes in.
+        let is_stale = reason == Reason::ConnectionTerminated && x.attempt.reused && !x.attempt.answered;
+        if is_stale {
+            x.conclude(Verdict::Unknown, turn)
+        } else {
+            x.blame(Fault::Reason(reason), turn)
+        }
         if !x.may_repeat(reason) || !x.may_try_again(turn) {
             return self.refuse(x, failure, turn);
         }
@@ -91,10 +97,11 @@ impl Exchange {
         self.may_try_again(turn)
     }
 
-    /// Whether there is an attempt left, and the pool can afford it.
+    /// Whether there is an attempt left, and time for it, and the pool can afford it.
     fn may_try_again(&self, turn: &Turn) -> bool {
         let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
-        self.attempts <= retry.max_retries && pool.is_up(now) && pool.budget.take(retry.budget_percent, now)
+        let has_time = self.waits.total == 0 || self.waits.total > now;
+        self.attempts <= retry.max_retries && has_time && pool.is_up(now) && pool.budget.take(retry.budget_percent, now)
     }
 
     /// The attempt failed by its server's fault. A request counts once against a server, however often it was tried there.

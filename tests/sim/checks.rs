@@ -52,7 +52,9 @@ impl World {
         let exchanges = || clients.iter().filter_map(|(key, client)| Some((key, client.session.exchange()?)));
         // Who was held until its content was there joined later than it began.
         let joined = |x: &Exchange| (x.queue_due - u64::from(x.timeouts.queue_ms) + 1) * 1000;
-        let waiting: Vec<(usize, u64)> = exchanges().filter(|(_, x)| x.is_queued).map(|(key, x)| (key, joined(x))).collect();
+        // Who is tried again joins anew, at the end.
+        let waiting: Vec<(usize, u64)> =
+            exchanges().filter(|(_, x)| x.is_queued && x.attempts == 0).map(|(key, x)| (key, joined(x))).collect();
         if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min() {
             let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
             assert!(passed.is_none(), "client {:?} was served before one that came first: {waiting:?}", passed.map(|(key, _)| key));
@@ -103,6 +105,8 @@ impl World {
         for (nonce, entry) in &books.entries {
             let lines: Vec<_> = books.lines.iter().filter(|line| line.nonce == Some(*nonce)).collect();
             assert!(lines.len() <= 1, "{nonce} was logged {} times", lines.len());
+            let most = 1 + books.max_retries;
+            assert!(lines.iter().all(|line| line.attempts <= most), "{nonce} was tried more than {most} times: {lines:?}");
             let Some((status, made_here, length)) = entry.answered else { continue };
             let is_unreadable = matches!(entry.spec.flaw, Some(Flaw::Head(_) | Flaw::Noise(_)));
             if is_unreadable {

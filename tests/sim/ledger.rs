@@ -89,6 +89,8 @@ pub enum Fault {
     Extra,
     /// Another answer's head.
     Malformed(&'static str),
+    /// 503 in place of its status.
+    Busy,
 }
 
 /// One answer, as the origin means it.
@@ -102,6 +104,8 @@ pub struct Plan {
     pub content: Rc<[u8]>,
     pub closes: bool,
     pub fault: Fault,
+    /// Attempts that the fault befalls; those after it are served.
+    pub bad_times: u32,
     /// Before that byte of the answer the origin waits so many milliseconds.
     pub stall: Option<(usize, u64)>,
     /// After so many bytes of the request's content it reads nothing for so many milliseconds.
@@ -137,6 +141,10 @@ pub struct Books {
     pub lines: Vec<Line>,
     /// Connections that the proxy began and the world has not looked at.
     pub dialled: Vec<Id>,
+    /// As configured.
+    pub max_retries: u32,
+    /// Attempts that are planned to fail.
+    pub planned_faults: u32,
     /// Milliseconds that all actors together have stalled.
     pub stalled: u64,
 }
@@ -169,9 +177,9 @@ impl fmt::Debug for Spec {
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { when, interims, status, minor, frame, content, closes, fault, stall, pause } = self;
+        let Self { when, interims, status, minor, frame, content, closes, fault, bad_times, stall, pause } = self;
         let length = content.len();
-        write!(f, "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} {stall:?} {pause:?}")
+        write!(f, "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} x{bad_times} {stall:?} {pause:?}")
     }
 }
 
@@ -261,6 +269,11 @@ impl Spec {
 }
 
 impl Plan {
+    /// The status that an origin would answer with now.
+    pub fn status(&self) -> u16 {
+        if self.fault == Fault::Busy { 503 } else { self.status }
+    }
+
     /// Length of the answer's content as the client is to see it.
     pub fn length(&self, method: &str) -> usize {
         if method == "HEAD" || self.frame == Frame::Bare { 0 } else { self.content.len() }
@@ -276,7 +289,7 @@ impl Plan {
             out.extend_from_slice(head.as_bytes());
             return out;
         }
-        let mut head = format!("HTTP/1.{} {} Fine\r\nX-Nonce: {nonce}\r\nServer: sim\r\n", self.minor, self.status);
+        let mut head = format!("HTTP/1.{} {} Fine\r\nX-Nonce: {nonce}\r\nServer: sim\r\n", self.minor, self.status());
         match self.frame {
             Frame::Known => head += &format!("Content-Length: {}\r\n", self.content.len()),
             Frame::Chunked => head += "Transfer-Encoding: chunked\r\n",

@@ -76,6 +76,7 @@ pub struct Line {
     pub status: u16,
     pub error: Option<String>,
     pub bytes_out: u64,
+    pub attempts: u32,
 }
 
 /// Keeps every line.
@@ -92,6 +93,6 @@ impl Journal for SimJournal {
             RequestLine::Raw(_) => (false, None),
         };
         let (status, error) = (record.status, record.error.map(str::to_owned));
-        self.0.borrow_mut().lines.push(Line { nonce, is_parsed, status, error, bytes_out: record.bytes_out });
+        self.0.borrow_mut().lines.push(Line { nonce, is_parsed, status, error, bytes_out: record.bytes_out, attempts: record.attempts });
     }
 }

@@ -175,7 +175,12 @@ impl Origin {
         assert_eq!(method, entry.spec.method);
         entry.seen += 1;
         assert!(entry.seen == 1 || entry.spec.is_idempotent(), "{nonce} came twice");
-        assert!(entry.seen <= 2, "{nonce} came three times");
+        // One stale connection an attempt is replaced, and that counts nowhere.
+        let most = 2 * (1 + books.max_retries);
+        assert!(entry.seen <= most, "{nonce} came {} times", entry.seen);
+        if entry.seen > entry.plan.bad_times {
+            entry.plan.fault = Fault::None;
+        }
         let host = head.field("Host").unwrap_or_else(|| panic!("no Host: {head:?}"));
         assert!(host == "sim.test" || (entry.spec.minor == 0 && host.starts_with("origin-")), "{host}");
         assert_eq!(head.field("X-Forwarded-For"), Some("10.9.8.7"), "{head:?}");
@@ -269,7 +274,7 @@ impl Origin {
                 // A body until close that ends early is whole all the same.
                 let head = self.out.windows(4).rposition(|w| w == b"\r\n\r\n").map_or(usize::MAX, |end| end + 4);
                 if plan.frame == Frame::UntilClose && at >= self.out.len() - plan.length(method).min(self.out.len()) && head != usize::MAX {
-                    entry.finished = Some((plan.status, at - (self.out.len() - plan.length(method))));
+                    entry.finished = Some((plan.status(), at - (self.out.len() - plan.length(method))));
                 }
                 return wires.peer_close(self.id);
             }
@@ -278,7 +283,7 @@ impl Origin {
         self.out_at += wires.peer_send(self.id, &self.out[self.out_at..end]);
         if self.out_at == self.out.len() {
             if !matches!(plan.fault, Fault::Malformed(_)) {
-                entry.finished = Some((plan.status, plan.length(method)));
+                entry.finished = Some((plan.status(), plan.length(method)));
                 entry.interims_sent += plan.interims.len() as u32;
             }
             if plan.fault == Fault::Extra {

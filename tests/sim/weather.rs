@@ -4,7 +4,7 @@ use super::client::{Client, Quit};
 use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Plan, Route, Spec, When, pattern};
 use super::net::Roads;
 use super::origin::Leave;
-use tidegate::config::model::{Action, Config, Matcher, NewRequests, Retry, Upstream};
+use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Retry, Upstream};
 use tidegate::config::{Sources, load};
 
 /// The general conditions of a world.
@@ -31,6 +31,10 @@ pub struct Weather {
     pub leaves_idle: bool,
     /// Each server has a first address that refuses.
     pub has_decoys: bool,
+    /// Attempts after the first.
+    pub max_retries: u32,
+    /// Failures in a row that open a circuit; 0 = none does.
+    pub failure_threshold: u32,
     /// Steps after which the process drains.
     pub drain_at: Option<u64>,
 }
@@ -64,6 +68,8 @@ impl Weather {
             roads: Roads { refused: wild(rng, 30), ignored: wild(rng, 20), unreachable: wild(rng, 10), starved: wild(rng, 10) },
             leaves_idle: rng.u8(0..3) == 0,
             has_decoys: rng.u8(0..6) == 0,
+            max_retries: rng.u32(0..=2),
+            failure_threshold: [0, 0, 0, 1, 2, 3][rng.usize(0..6)],
             drain_at: (!is_calm && rng.u8(0..5) == 0).then(|| rng.u64(0..3000)),
         }
     }
@@ -115,6 +121,24 @@ impl Weather {
         };
         config.pools[0].upstreams = (0..self.servers).map(upstream).collect();
         config.pools[0].timeouts = config.timeouts.clone();
+        config.pools[0].retry = Retry {
+            max_retries: self.max_retries,
+            backoff_ms: [0, 10][rng.usize(0..2)],
+            max_backoff_ms: 20,
+            budget_percent: 20,
+            statuses: [503].into_iter().collect(),
+        };
+        config.pools[0].breaker.failure_threshold = self.failure_threshold;
+        config.pools[0].breaker.timeout_ms = rng.u32(1..3000);
+        config.pools[0].balance = [
+            Balance::RoundRobin,
+            Balance::Random,
+            Balance::Weighted,
+            Balance::LeastConnections,
+            Balance::ConsistentHash { header: None },
+            Balance::Adaptive,
+        ][rng.usize(0..6)]
+        .clone();
         let actions = [
             ("/echo", Action::Echo { name: "sim".into() }),
             ("/respond", Action::Respond { status: 200, body: "fixed".into() }),
@@ -236,8 +260,19 @@ impl Weather {
         }
         // A HEAD's answer until close has no length, and no end but its head's.
         let minor = if frame == Frame::Chunked || !interims.is_empty() { 1 } else { u8::from(rng.u8(0..5) != 0) };
-        let mut plan =
-            Plan { when, interims, status, minor, frame, content, closes: rng.u8(0..8) == 0, fault: Fault::None, stall: None, pause: None };
+        let mut plan = Plan {
+            when,
+            interims,
+            status,
+            minor,
+            frame,
+            content,
+            closes: rng.u8(0..8) == 0,
+            fault: Fault::None,
+            bad_times: 1,
+            stall: None,
+            pause: None,
+        };
         if !plan.interims.is_empty() && spec.expects {
             // 100 (Continue) is worth something only before the content.
             plan.when = When::AtHead;
@@ -250,6 +285,7 @@ impl Weather {
         }
         if !self.is_calm && rng.u8(0..5) == 0 {
             plan.fault = self.fault(spec, &plan, rng);
+            plan.bad_times = [1, 1, 2, u32::MAX][rng.usize(0..4)];
             if plan.fault == Fault::Leave {
                 plan.when = When::AtEnd;
             }
@@ -270,15 +306,38 @@ impl Weather {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
         ];
-        match rng.u8(0..9) {
-            0 | 1 => Fault::ResetAt(rng.usize(0..answer)),
-            2 | 3 => Fault::FinAt(rng.usize(0..answer)),
+        let within_answer = |rng: &mut fastrand::Rng| if rng.u8(0..3) == 0 { 0 } else { rng.usize(0..answer) };
+        match rng.u8(0..10) {
+            0 | 1 => Fault::ResetAt(within_answer(rng)),
+            2 | 3 => Fault::FinAt(within_answer(rng)),
             4 => Fault::ResetWithin(rng.usize(0..=spec.content.len())),
             5 => Fault::Leave,
             6 => Fault::Silent,
             7 => [Fault::Deaf(rng.usize(0..=spec.content.len())), Fault::Extra][usize::from(plan.frame != Frame::UntilClose && rng.bool())],
+            8 if plan.frame != Frame::Bare => Fault::Busy,
             _ => Fault::Malformed(heads[rng.usize(0..heads.len())]),
         }
+    }
+
+    /// Whether another attempt makes good what befalls the request: its fault shows before the first byte of an answer, or by
+    /// its status, and all of it can be sent again.
+    fn is_cured(&self, spec: &Spec, plan: &Plan, books: &mut Books) -> bool {
+        /// Well below what the budget allows in any case.
+        const MAX_FAULTS: u32 = 12;
+        books.planned_faults += u32::from(plan.fault != Fault::None);
+        let is_early = match plan.fault {
+            Fault::ResetAt(0) | Fault::FinAt(0) | Fault::Leave | Fault::ResetWithin(_) => true,
+            Fault::Busy => plan.interims.is_empty() && spec.framing == Framing::Bare,
+            _ => false,
+        };
+        is_early
+            && plan.when == When::AtEnd
+            && plan.interims.is_empty()
+            && plan.bad_times <= self.max_retries
+            && self.failure_threshold == 0
+            && books.planned_faults <= MAX_FAULTS
+            && spec.is_idempotent()
+            && spec.framing == Framing::Bare
     }
 
     /// A client with its requests, which are entered into the books.
@@ -296,7 +355,10 @@ impl Weather {
             let is_forbidden = is_over || (spec.flaw == Some(Flaw::Oversize) && spec.framing == Framing::Known);
             // An idle connection that is just being closed can be replaced only for what may be sent twice.
             let is_safe = !self.leaves_idle || (self.is_calm && spec.is_idempotent() && spec.framing == Framing::Bare);
-            let is_good = is_polite && plan.fault == Fault::None && spec.flaw.is_none() && !is_over;
+            let is_served = plan.fault == Fault::None || self.is_cured(&spec, &plan, books);
+            // What another request's fault opens, this one may find open.
+            let is_let_through = self.is_calm || self.failure_threshold == 0;
+            let is_good = is_polite && is_served && is_let_through && spec.flaw.is_none() && !is_over;
             // What befalls one request may end the connection, and those after it.
             was_good &= self.is_calm || (is_good && self.is_fair() && plan.stall.is_none() && plan.pause.is_none());
             let is_sure = is_good && is_safe && was_good;

@@ -121,7 +121,7 @@ impl World {
             renderer,
         });
         let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
-        let books = Rc::new(RefCell::new(Books::default()));
+        let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
             let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit: weather.places };
             let journal = SimJournal(books.clone());
