@@ -111,6 +111,11 @@ impl Circuit {
         Word::of(self.word.load(SeqCst)).state
     }
 
+    /// Trial requests that run.
+    pub fn trials(&self) -> u16 {
+        Word::of(self.word.load(SeqCst)).trials
+    }
+
     /// When it becomes half-open, if it is open (milliseconds).
     pub fn opens_until(&self) -> Option<u64> {
         (self.state() == State::Open).then(|| self.until.load(SeqCst))

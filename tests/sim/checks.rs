@@ -73,6 +73,7 @@ impl World {
         }
         for (pool, server) in self.site.servers() {
             assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
+            assert_eq!(server.circuit.trials(), 0, "trials of {}", server.config.name);
             assert!(pool.line.is_empty(), "somebody stands in line");
             assert!(server.cells.iter().all(|cell| cell.active.value() == 0 && cell.idle.value() == 0));
         }

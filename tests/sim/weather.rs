@@ -12,6 +12,8 @@ use tidegate::config::{Sources, load};
 pub struct Weather {
     /// Everybody is polite, nothing fails, and time passes only while actors wait: every request must succeed.
     pub is_calm: bool,
+    /// Nothing fails but attempts at origins, and everybody is polite: what another attempt makes good must succeed.
+    pub is_mild: bool,
     pub workers: usize,
     pub servers: usize,
     /// In calm weather: clients may be three times as slow as origins, or the other way round.
@@ -44,33 +46,36 @@ const MAX_BODY: usize = 400_000;
 
 impl Weather {
     pub fn draw(rng: &mut fastrand::Rng) -> Self {
-        let is_calm = rng.u8(0..5) < 2;
-        let is_scarce = rng.u8(0..3) == 0;
+        let kind = rng.u8(0..10);
+        let (is_calm, is_mild) = (kind < 4, kind == 4 || kind == 5);
+        let is_wild = !is_calm && !is_mild;
+        let is_scarce = !is_mild && rng.u8(0..3) == 0;
         // Few are so large that one turn does not move all of a body.
         let is_huge = rng.u8(0..40) == 0;
         let max_content = if is_huge { 3_000_000 } else { [300, 5_000, 40_000, 300_000][rng.usize(0..4)] };
         let mtu = [1, 60, 1460, 16_000, 64_000][rng.usize(0..5)].max(if is_huge { 300_000 } else { max_content / 300 });
         let max_buffer = [500, 4_000, 20_000, 200_000][rng.usize(0..4)].max(if is_huge { 1_000_000 } else { max_content / 100 });
-        let wild = |rng: &mut fastrand::Rng, percent: u8| if !is_calm && rng.bool() { rng.u8(0..percent) } else { 0 };
+        let wild = |rng: &mut fastrand::Rng, percent: u8| if is_wild && rng.bool() { rng.u8(0..percent) } else { 0 };
         Self {
             is_calm,
+            is_mild,
             workers: rng.usize(1..=2),
             servers: rng.usize(1..=3),
             are_clients_slow: rng.bool(),
-            jumps: !is_calm && rng.bool(),
+            jumps: is_wild && rng.bool(),
             mtu,
             max_buffer,
             max_content,
             clients: if is_huge { 1 } else { rng.usize(1..=8) },
             places: if is_scarce { rng.usize(1..=3) } else { 100 },
-            doors: if rng.u8(0..5) == 0 { rng.usize(1..=3) } else { 100 },
-            descriptors: if rng.u8(0..5) == 0 { rng.usize(2..=8) } else { 1000 },
+            doors: if !is_mild && rng.u8(0..5) == 0 { rng.usize(1..=3) } else { 100 },
+            descriptors: if !is_mild && rng.u8(0..5) == 0 { rng.usize(2..=8) } else { 1000 },
             roads: Roads { refused: wild(rng, 30), ignored: wild(rng, 20), unreachable: wild(rng, 10), starved: wild(rng, 10) },
-            leaves_idle: rng.u8(0..3) == 0,
-            has_decoys: rng.u8(0..6) == 0,
-            max_retries: rng.u32(0..=2),
-            failure_threshold: [0, 0, 0, 1, 2, 3][rng.usize(0..6)],
-            drain_at: (!is_calm && rng.u8(0..5) == 0).then(|| rng.u64(0..3000)),
+            leaves_idle: !is_mild && rng.u8(0..3) == 0,
+            has_decoys: !is_mild && rng.u8(0..6) == 0,
+            max_retries: rng.u32(u32::from(is_mild)..=2),
+            failure_threshold: if is_mild { 0 } else { rng.u32(0..=3) },
+            drain_at: (is_wild && rng.u8(0..5) == 0).then(|| rng.u64(0..3000)),
         }
     }
 
@@ -172,7 +177,7 @@ impl Weather {
     /// How long an actor stalls, and at which byte.
     fn stall(&self, most: usize, longest: u64, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
         let longest = if self.is_calm { longest } else { 3000 };
-        rng.bool().then(|| (rng.usize(0..=most), rng.u64(longest / 2..=longest)))
+        (!self.is_mild && rng.bool()).then(|| (rng.usize(0..=most), rng.u64(longest / 2..=longest)))
     }
 
     fn spec(&self, nonce: u64, rng: &mut fastrand::Rng) -> Spec {
@@ -193,7 +198,7 @@ impl Weather {
         };
         let expects = minor == 1 && !content.is_empty() && rng.u8(0..4) == 0;
         let mut spec = Spec { nonce, method, minor, framing, content, expects, closes: rng.u8(0..10) == 0, route, flaw: None };
-        if !self.is_calm && rng.u8(0..15) == 0 {
+        if !self.is_calm && !self.is_mild && rng.u8(0..15) == 0 {
             self.spoil(&mut spec, rng);
         }
         spec
@@ -255,7 +260,7 @@ impl Weather {
         };
         let mut interims: Vec<u16> = (0..rng.usize(0..3)).map(|_| 103).filter(|_| rng.u8(0..4) == 0).collect();
         // Without it nobody can tell a slow client from a slow origin.
-        if spec.expects && (self.are_clients_slow || rng.u8(0..4) != 0) {
+        if spec.expects && (self.are_clients_slow || self.is_mild || rng.u8(0..4) != 0) {
             interims.push(100);
         }
         // A HEAD's answer until close has no length, and no end but its head's.
@@ -306,7 +311,7 @@ impl Weather {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
         ];
-        let within_answer = |rng: &mut fastrand::Rng| if rng.u8(0..3) == 0 { 0 } else { rng.usize(0..answer) };
+        let within_answer = |rng: &mut fastrand::Rng| if self.is_mild || rng.u8(0..3) == 0 { 0 } else { rng.usize(0..answer) };
         match rng.u8(0..10) {
             0 | 1 => Fault::ResetAt(within_answer(rng)),
             2 | 3 => Fault::FinAt(within_answer(rng)),
@@ -344,7 +349,7 @@ impl Weather {
     pub fn client(&self, id: usize, next_nonce: &mut u64, books: &mut Books, rng: &mut fastrand::Rng) -> Client {
         let mut nonces = Vec::new();
         let (mut is_over, mut was_good) = (false, true);
-        let is_polite = self.is_calm || rng.u8(0..3) != 0;
+        let is_polite = self.is_calm || self.is_mild || rng.u8(0..3) != 0;
         let mut total = 0;
         for _ in 0..rng.usize(1..=6) {
             let nonce = *next_nonce;
