@@ -3,17 +3,24 @@
 //! ```text
 //!     round_robin         one after the other; by weight, where weights differ
 //!     weighted            likewise, and by weight always
+//!     random              by chance and weight
+//!     adaptive            of two drawn by weight, the one that promises to answer sooner
 //! ```
 //!
 //! A pick allocates nothing, and locks nothing but the order of turns that are weighted.
 
+mod adaptive;
 mod ewma;
+mod lots;
+mod random;
 mod round_robin;
 #[cfg(test)]
 mod tests;
 mod weighted;
 
+pub use adaptive::Adaptive;
 pub use ewma::PeakEwma;
+pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
@@ -48,7 +55,9 @@ pub trait Balancer {
 #[allow(missing_docs)]
 pub enum Balance {
     RoundRobin(RoundRobin),
+    Random(Random),
     Weighted(Weighted),
+    Adaptive(Adaptive),
 }
 
 impl Balance {
@@ -61,6 +70,8 @@ impl Balance {
         let first = used.next();
         match config {
             model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights)),
+            model::Balance::Random => Self::Random(Random::new(&weights)),
+            model::Balance::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
             // The others follow.
             _ => Self::Weighted(Weighted::new(&weights)),
         }
@@ -71,7 +82,9 @@ impl Balancer for Balance {
     fn pick<V: View>(&self, ask: &mut Ask<V>, take: impl FnMut(usize) -> bool) -> Option<usize> {
         match self {
             Self::RoundRobin(balancer) => balancer.pick(ask, take),
+            Self::Random(balancer) => balancer.pick(ask, take),
             Self::Weighted(balancer) => balancer.pick(ask, take),
+            Self::Adaptive(balancer) => balancer.pick(ask, take),
         }
     }
 }
