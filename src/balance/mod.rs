@@ -4,6 +4,7 @@
 //!     round_robin         one after the other; by weight, where weights differ
 //!     weighted            likewise, and by weight always
 //!     random              by chance and weight
+//!     least_connections   fewest requests in flight for the weight
 //!     adaptive            of two drawn by weight, the one that promises to answer sooner
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod adaptive;
 mod ewma;
+mod least_connections;
 mod lots;
 mod random;
 mod round_robin;
@@ -20,6 +22,7 @@ mod weighted;
 
 pub use adaptive::Adaptive;
 pub use ewma::PeakEwma;
+pub use least_connections::LeastConnections;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
@@ -57,6 +60,7 @@ pub enum Balance {
     RoundRobin(RoundRobin),
     Random(Random),
     Weighted(Weighted),
+    LeastConnections(LeastConnections),
     Adaptive(Adaptive),
 }
 
@@ -71,6 +75,7 @@ impl Balance {
         match config {
             model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights)),
             model::Balance::Random => Self::Random(Random::new(&weights)),
+            model::Balance::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
             model::Balance::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
             // The others follow.
             _ => Self::Weighted(Weighted::new(&weights)),
@@ -84,6 +89,7 @@ impl Balancer for Balance {
             Self::RoundRobin(balancer) => balancer.pick(ask, take),
             Self::Random(balancer) => balancer.pick(ask, take),
             Self::Weighted(balancer) => balancer.pick(ask, take),
+            Self::LeastConnections(balancer) => balancer.pick(ask, take),
             Self::Adaptive(balancer) => balancer.pick(ask, take),
         }
     }
