@@ -5,12 +5,14 @@
 //!     weighted            likewise, and by weight always
 //!     random              by chance and weight
 //!     least_connections   fewest requests in flight for the weight
+//!     consistent_hash     by key: the client's address or a field
 //!     adaptive            of two drawn by weight, the one that promises to answer sooner
 //! ```
 //!
 //! A pick allocates nothing, and locks nothing but the order of turns that are weighted.
 
 mod adaptive;
+mod consistent_hash;
 mod ewma;
 mod least_connections;
 mod lots;
@@ -21,6 +23,7 @@ mod tests;
 mod weighted;
 
 pub use adaptive::Adaptive;
+pub use consistent_hash::{ConsistentHash, hash};
 pub use ewma::PeakEwma;
 pub use least_connections::LeastConnections;
 pub use random::Random;
@@ -43,7 +46,7 @@ pub struct Ask<'a, V> {
     pub view: &'a V,
     /// Chance.
     pub rng: &'a mut fastrand::Rng,
-    /// What a hash goes by: all of its bits count.
+    /// What [`Balance::ConsistentHash`] goes by: a [`hash()`], all of whose bits count.
     pub key: u64,
 }
 
@@ -61,6 +64,7 @@ pub enum Balance {
     Random(Random),
     Weighted(Weighted),
     LeastConnections(LeastConnections),
+    ConsistentHash(ConsistentHash),
     Adaptive(Adaptive),
 }
 
@@ -74,11 +78,11 @@ impl Balance {
         let first = used.next();
         match config {
             model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights)),
+            model::Balance::RoundRobin | model::Balance::Weighted => Self::Weighted(Weighted::new(&weights)),
             model::Balance::Random => Self::Random(Random::new(&weights)),
             model::Balance::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
+            model::Balance::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(upstreams)),
             model::Balance::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
-            // The others follow.
-            _ => Self::Weighted(Weighted::new(&weights)),
         }
     }
 }
@@ -90,6 +94,7 @@ impl Balancer for Balance {
             Self::Random(balancer) => balancer.pick(ask, take),
             Self::Weighted(balancer) => balancer.pick(ask, take),
             Self::LeastConnections(balancer) => balancer.pick(ask, take),
+            Self::ConsistentHash(balancer) => balancer.pick(ask, take),
             Self::Adaptive(balancer) => balancer.pick(ask, take),
         }
     }

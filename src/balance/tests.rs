@@ -96,3 +96,93 @@ pub fn upstreams(weights: &[u32]) -> Vec<Upstream> {
     };
     weights.iter().enumerate().map(upstream).collect()
 }
+
+const ALL: [model::Balance; 6] = [
+    model::Balance::RoundRobin,
+    model::Balance::Random,
+    model::Balance::Weighted,
+    model::Balance::LeastConnections,
+    model::Balance::ConsistentHash { header: None },
+    model::Balance::Adaptive,
+];
+
+#[test]
+fn a_configuration_gets_what_it_names() {
+    let name = |config: &model::Balance, weights: &[u32]| {
+        let text = format!("{:?}", Balance::new(config, &upstreams(weights)));
+        text.split('(').next().unwrap().to_owned()
+    };
+    let names = ALL.each_ref().map(|config| name(config, &[2, 0, 2]));
+    assert_eq!(names, ["RoundRobin", "Random", "Weighted", "LeastConnections", "ConsistentHash", "Adaptive"]);
+    assert_eq!(name(&model::Balance::RoundRobin, &[2, 1]), "Weighted");
+}
+
+/// Any pool, any loads, any upstreams that refuse.
+#[test]
+fn only_who_takes_is_picked_and_all_are_asked_before_none_is() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for round in 0..3000 {
+        let config = &ALL[round % ALL.len()];
+        let count = if round % 100 < 6 { rng.usize(40..200) } else { rng.usize(..12) };
+        let heaviest = [1, 3, 1000][rng.usize(..3)];
+        let weights: Vec<u32> = (0..count).map(|_| if rng.u8(..4) == 0 { 0 } else { rng.u32(1..=heaviest) }).collect();
+        let most = [1, 4, u64::MAX][rng.usize(..3)];
+        let known = Known {
+            loads: (0..count).map(|_| rng.u64(..most)).collect(),
+            latencies: (0..count).map(|_| rng.u64(..100_000) * rng.u64(..2)).collect(),
+        };
+        let balancer = Balance::new(config, &upstreams(&weights));
+        for _ in 0..10 {
+            let chance = [0, 1, 5, 10][rng.usize(..4)];
+            let up: Vec<bool> = (0..count).map(|_| rng.u8(..10) < chance).collect();
+            let (mut asked, mut taken, key) = (BTreeSet::new(), 0, rng.u64(..));
+            let picked = balancer.pick(&mut Ask { view: &known, rng: &mut rng, key }, |index| {
+                assert!(weights[index] > 0, "{config:?} offers {index} of {weights:?}");
+                asked.insert(index);
+                taken += usize::from(up[index]);
+                up[index]
+            });
+            let weighted = (0..count).filter(|&index| weights[index] > 0);
+            match picked {
+                Some(index) => assert!(up[index] && asked.contains(&index) && taken == 1, "{config:?}"),
+                None => assert!(taken == 0 && asked == weighted.collect(), "{config:?} asks {asked:?} of {weights:?}"),
+            }
+        }
+    }
+}
+
+/// Exactly where there are turns, within 5 percent where there is chance, within 20 where there is a hash.
+#[test]
+fn shares_are_those_of_the_weights_whatever_the_algorithm() {
+    for config in &ALL {
+        let tolerance = match config {
+            model::Balance::RoundRobin | model::Balance::Weighted => 0.0,
+            model::Balance::ConsistentHash { .. } => 0.2,
+            _ => 0.05,
+        };
+        for weights in [&[1, 1, 1, 1][..], &[5, 1, 2], &[100, 300, 0, 200]] {
+            let balancer = Balance::new(config, &upstreams(weights));
+            let expected: Vec<f64> = weights.iter().copied().map(f64::from).collect();
+            assert_shares(&shares(&balancer, weights.len(), 24_000, |_| true), &expected, tolerance);
+        }
+    }
+}
+
+/// Workers share one order: their totals are as exact as one worker's.
+#[test]
+fn turns_are_exact_over_threads() {
+    for (config, weights) in
+        [(model::Balance::RoundRobin, [1, 1, 1]), (model::Balance::RoundRobin, [5, 1, 2]), (model::Balance::Weighted, [5, 1, 2])]
+    {
+        let balancer = Balance::new(&config, &upstreams(&weights));
+        let mut totals = [0; 3];
+        std::thread::scope(|scope| {
+            let threads = [(); 4].map(|_| scope.spawn(|| shares(&balancer, 3, 6_000, |_| true)));
+            for thread in threads {
+                totals.iter_mut().zip(thread.join().unwrap()).for_each(|(total, share)| *total += share);
+            }
+        });
+        let sum = weights.iter().sum::<u32>() as usize;
+        assert_eq!(totals, weights.map(|weight| 24_000 * weight as usize / sum), "{config:?}");
+    }
+}
