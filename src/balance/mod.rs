@@ -1,8 +1,34 @@
 //! Which upstream of a pool is asked next. One trait, one file per algorithm; what is usable is the pool's business.
+//!
+//! ```text
+//!     round_robin         one after the other; by weight, where weights differ
+//!     weighted            likewise, and by weight always
+//!     random              by chance and weight
+//!     least_connections   fewest requests in flight for the weight
+//!     consistent_hash     by key: the client's address or a field
+//!     adaptive            of two drawn by weight, the one that promises to answer sooner
+//! ```
+//!
+//! A pick allocates nothing, and locks nothing but the order of turns that are weighted.
 
+mod adaptive;
+mod consistent_hash;
+mod ewma;
+mod least_connections;
+mod lots;
+mod random;
 mod round_robin;
+#[cfg(test)]
+mod tests;
+mod weighted;
 
+pub use adaptive::Adaptive;
+pub use consistent_hash::{ConsistentHash, hash};
+pub use ewma::PeakEwma;
+pub use least_connections::LeastConnections;
+pub use random::Random;
 pub use round_robin::RoundRobin;
+pub use weighted::Weighted;
 
 use crate::config::model::{self, Upstream};
 
@@ -10,7 +36,7 @@ use crate::config::model::{self, Upstream};
 pub trait View {
     /// Requests in flight there, of the whole process.
     fn load(&self, index: usize) -> u64;
-    /// How long it takes to answer (microseconds), as [`Balance::Adaptive`] wants it.
+    /// How long it takes to answer (microseconds), as [`Balance::Adaptive`] wants it: [`PeakEwma`]; 0 = not known.
     fn latency(&self, index: usize) -> u64;
 }
 
@@ -20,7 +46,7 @@ pub struct Ask<'a, V> {
     pub view: &'a V,
     /// Chance.
     pub rng: &'a mut fastrand::Rng,
-    /// What [`Balance::ConsistentHash`] goes by.
+    /// What [`Balance::ConsistentHash`] goes by: a [`hash()`], all of whose bits count.
     pub key: u64,
 }
 
@@ -32,18 +58,31 @@ pub trait Balancer {
 
 /// The algorithms that can be configured.
 #[derive(Debug)]
+#[allow(missing_docs)]
 pub enum Balance {
-    /// One after the other.
     RoundRobin(RoundRobin),
+    Random(Random),
+    Weighted(Weighted),
+    LeastConnections(LeastConnections),
+    ConsistentHash(ConsistentHash),
+    Adaptive(Adaptive),
 }
 
 impl Balance {
     /// For the upstreams of a pool, in its order; what has no weight is never offered.
+    ///
+    /// `round_robin` honours weights, as it does elsewhere: where they differ it is [`Balance::Weighted`].
     pub fn new(config: &model::Balance, upstreams: &[Upstream]) -> Self {
         let weights: Vec<u32> = upstreams.iter().map(|upstream| upstream.weight).collect();
+        let mut used = weights.iter().filter(|&&weight| weight > 0);
+        let first = used.next();
         match config {
-            // The others follow.
-            _ => Self::RoundRobin(RoundRobin::new(&weights)),
+            model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights)),
+            model::Balance::RoundRobin | model::Balance::Weighted => Self::Weighted(Weighted::new(&weights)),
+            model::Balance::Random => Self::Random(Random::new(&weights)),
+            model::Balance::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
+            model::Balance::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(upstreams)),
+            model::Balance::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
         }
     }
 }
@@ -52,30 +91,11 @@ impl Balancer for Balance {
     fn pick<V: View>(&self, ask: &mut Ask<V>, take: impl FnMut(usize) -> bool) -> Option<usize> {
         match self {
             Self::RoundRobin(balancer) => balancer.pick(ask, take),
+            Self::Random(balancer) => balancer.pick(ask, take),
+            Self::Weighted(balancer) => balancer.pick(ask, take),
+            Self::LeastConnections(balancer) => balancer.pick(ask, take),
+            Self::ConsistentHash(balancer) => balancer.pick(ask, take),
+            Self::Adaptive(balancer) => balancer.pick(ask, take),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Nothing is known of anybody.
-    pub struct Blank;
-
-    impl View for Blank {
-        fn load(&self, _: usize) -> u64 {
-            0
-        }
-
-        fn latency(&self, _: usize) -> u64 {
-            0
-        }
-    }
-
-    /// What a balancer picks, one after the other.
-    pub fn picks(balancer: &impl Balancer, times: usize, take: impl Fn(usize) -> bool) -> Vec<Option<usize>> {
-        let mut rng = fastrand::Rng::with_seed(1);
-        (0..times).map(|key| balancer.pick(&mut Ask { view: &Blank, rng: &mut rng, key: key as u64 }, &take)).collect()
     }
 }

@@ -1,4 +1,5 @@
 //! One after the other, exact for the whole process: the position is one number that all workers share.
+//! For upstreams of one weight; where weights differ, [`Weighted`](super::Weighted) goes round.
 
 use super::{Ask, Balancer, View};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -1,0 +1,131 @@
+//! Smooth weighted round robin: exact shares, each spread over its round as evenly as it can be.
+//!
+//! Each upstream has its turns on one line of time, evenly spaced: as many in a round as its weight says. Equals share a spacing, so
+//! they begin one after the other. Weights 5, 1 and 2 (`A B C`) make the order that nginx makes of them:
+//!
+//! ```text
+//!     A   .10     .30   .50     .70     .90
+//!     B                   .50
+//!     C      .25               .75
+//!         A   C   A     A B     A C     A          never two of a light one in a row
+//! ```
+//!
+//! A heap knows whose turn is next, so that a pool of a thousand costs little more than one of ten. Turns that pass while an upstream
+//! is refused are void: the others' turns do not move, and it has no arrears when it is back.
+
+use super::{Ask, Balancer, View};
+use std::cmp::{Ordering, Reverse};
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::{Mutex, PoisonError};
+
+/// See the module. All workers share one line of time.
+#[derive(Debug)]
+pub struct Weighted(Mutex<Line>);
+
+#[derive(Debug)]
+struct Line {
+    next: BinaryHeap<Reverse<Turn>>,
+    /// Refused by the pick that goes on; empty otherwise.
+    refused: Vec<Turn>,
+}
+
+/// The next turn of an upstream, at `time / rate` of a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Turn {
+    time: u64,
+    rate: u64,
+    /// From turn to turn: twice the number of equals, so that each can begin in the middle of its own part.
+    step: u64,
+    index: usize,
+}
+
+impl Weighted {
+    /// Over the upstreams that have a weight.
+    pub fn new(weights: &[u32]) -> Self {
+        let (mut steps, mut times) = (BTreeMap::new(), BTreeMap::new());
+        weights.iter().for_each(|&weight| *steps.entry(weight).or_insert(0) += 2);
+        let turn = |(index, &weight): (usize, &u32)| {
+            let (step, time) = (steps[&weight], times.entry(weight).or_insert(1));
+            *time += 2;
+            Turn { time: *time - 2, rate: step * u64::from(weight), step, index }
+        };
+        let weighted = weights.iter().enumerate().filter(|&(_, &weight)| weight > 0);
+        let next: BinaryHeap<_> = weighted.map(turn).map(Reverse).collect();
+        let refused = Vec::with_capacity(next.len());
+        Self(Mutex::new(Line { next, refused }))
+    }
+}
+
+impl Balancer for Weighted {
+    fn pick<V: View>(&self, _: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
+        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Line { next, refused } = &mut *line;
+        let mut taken = None;
+        while let Some(mut first) = next.peek_mut() {
+            if take(first.0.index) {
+                taken = Some(first.0);
+                first.0.time += first.0.step;
+                break;
+            }
+            refused.push(PeekMut::pop(first).0);
+        }
+        // Who was refused goes on with its first turn after the one taken; where none was taken, nothing has happened.
+        next.extend(refused.drain(..).map(|turn| Reverse(taken.map_or(turn, |taken| turn.after(&taken)))));
+        taken.map(|turn| turn.index)
+    }
+}
+
+impl Turn {
+    /// The first turn of this upstream that is later than `other`; it is not later itself.
+    fn after(self, other: &Turn) -> Self {
+        let now = (u128::from(other.time) * u128::from(self.rate) / u128::from(other.rate)) as u64;
+        Self { time: self.time + (now.saturating_sub(self.time) / self.step + 1) * self.step, ..self }
+    }
+}
+
+impl Ord for Turn {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let product = |time: u64, rate: u64| u128::from(time) * u128::from(rate);
+        product(self.time, other.rate).cmp(&product(other.time, self.rate)).then(self.index.cmp(&other.index))
+    }
+}
+
+impl PartialOrd for Turn {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balance::tests::{picks, shares};
+
+    #[test]
+    fn shares_are_exact_and_spread() {
+        let balancer = Weighted::new(&[5, 1, 2]);
+        let order: Vec<usize> = picks(&balancer, 160, |_| true).into_iter().flatten().collect();
+        assert_eq!(order[..8], [0, 2, 0, 0, 1, 0, 2, 0]);
+        assert_eq!([0, 1, 2].map(|index| order.iter().filter(|&&picked| picked == index).count()), [100, 20, 40]);
+        assert!(order.windows(2).all(|pair| pair[0] == 0 || pair[0] != pair[1]), "{order:?}");
+    }
+
+    #[test]
+    fn equals_take_turns_between_those_of_a_heavy_one() {
+        assert_eq!(picks(&Weighted::new(&[3, 1, 0, 1, 1]), 6, |_| true), [0, 1, 0, 3, 0, 4].map(Some));
+        assert_eq!(picks(&Weighted::new(&[7, 7, 7]), 6, |_| true), [0, 1, 2, 0, 1, 2].map(Some));
+    }
+
+    #[test]
+    fn who_is_left_shares_exactly_and_who_comes_back_has_no_arrears() {
+        let balancer = Weighted::new(&[1000, 1, 2]);
+        assert_eq!(shares(&balancer, 3, 3000, |index| index != 0), [0, 1000, 2000]);
+        assert_eq!(picks(&balancer, 5, |_| false), [None; 5]);
+        assert_eq!(shares(&balancer, 3, 1003, |_| true), [1000, 1, 2]);
+        let balancer = Weighted::new(&[1, 1, 2]);
+        assert_eq!(shares(&balancer, 3, 3000, |index| index != 0), [0, 1000, 2000]);
+        let back: Vec<_> = picks(&balancer, 4, |_| true);
+        assert_eq!(back.iter().filter(|&&index| index == Some(0)).count(), 1);
+    }
+}
