@@ -4,8 +4,9 @@ use super::deadlines::after;
 use super::exchange::{Exchange, Fate, Maker};
 use super::failure::Failure;
 use super::{Ending, Session, State, Turn, Why};
+use crate::balance;
 use crate::base::ring::Ring;
-use crate::config::model::{Action, Limits, NewRequests, Timeouts};
+use crate::config::model::{Action, Balance, Limits, NewRequests, Timeouts};
 use crate::http::fields::Field;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{SmallTable, Table};
@@ -16,7 +17,7 @@ use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::Reason;
 use crate::route::Query;
 use crate::{admin, answer::echo};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Empty lines that may come before a request (RFC 9112 2.2).
 const MAX_BLANK_LINES: u8 = 2;
@@ -286,6 +287,10 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
             }
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
+            exchange.key = match &site.config.pools[*pool].balance {
+                Balance::ConsistentHash { header } => key(header.as_deref(), request, client),
+                _ => 0,
+            };
             exchange.asked.needs_host = request.authority.is_empty();
             exchange.asked.wants_upgrade = request.upgrade.is_some();
             let forward = Forward { client: client.ip(), scheme: "http", trace_id: exchange.trace_id.as_bytes(), is_trusted };
@@ -306,4 +311,14 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
         None => return refuse(Reason::DestinationNotFound, "no route takes this request"),
     }
     Ok(())
+}
+
+/// What `balance: consistent_hash` goes by: the named field, or the client's address where there is none.
+fn key(header: Option<&str>, request: &Request, client: SocketAddr) -> u64 {
+    let named = header.and_then(|name| request.fields.iter().find(|line| line.name().eq_ignore_ascii_case(name.as_bytes())));
+    match (named, client.ip().to_canonical()) {
+        (Some(line), _) => balance::hash(line.value()),
+        (None, IpAddr::V4(ip)) => balance::hash(&ip.octets()),
+        (None, IpAddr::V6(ip)) => balance::hash(&ip.octets()),
+    }
 }

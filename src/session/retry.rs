@@ -108,6 +108,9 @@ impl Exchange {
     pub(super) fn blame(&mut self, fault: Fault, turn: &mut Turn) {
         let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
         let (pool, now) = (self.pool(), turn.now.millis());
+        if self.attempt.upstream_micros.is_none() && self.attempt.sent_at > 0 {
+            pool.observe(server, turn.now.micros.saturating_sub(self.attempt.sent_at), now);
+        }
         if self.tried.contains(&server) {
             pool.settle(server, permit, Verdict::Unknown, now);
         } else {

@@ -295,7 +295,11 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     x.down.body = Body::new(response.length, recode);
     let micros = turn.now.micros.saturating_sub(x.attempt.sent_at);
     x.attempt.upstream_micros = Some(micros);
-    x.server().into_iter().for_each(|server| server.cells[turn.worker].duration.observe(micros));
+    if let Some(server) = x.attempt.server {
+        let pool = x.pool();
+        pool.servers[server].cells[turn.worker].duration.observe(micros);
+        pool.observe(server, micros, turn.now.millis());
+    }
     if x.pool().is_fault(response.status) {
         x.blame(Fault::Status(response.status), turn);
     } else {

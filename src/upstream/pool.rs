@@ -196,6 +196,13 @@ impl Pool {
         Some(OpenCircuit { pool: self.clone(), server: index, until: server.circuit.opens_until()? })
     }
 
+    /// A server has answered, or has let a request wait in vain, for so long; only a balance that goes by it writes it down.
+    pub fn observe(&self, index: usize, micros: u64, now: u64) {
+        if matches!(self.balance, Balance::Adaptive(_)) {
+            self.servers[index].latency.observe(now, micros);
+        }
+    }
+
     /// Whether the breaker counts that status as a failure.
     pub fn is_fault(&self, status: u16) -> bool {
         self.policy.breaker.failure_statuses.contains(status)
@@ -248,8 +255,8 @@ impl View for Moment<'_> {
         self.pool.servers[index].cells.iter().map(|cell| cell.active.value()).sum()
     }
 
-    fn latency(&self, _: usize) -> u64 {
-        self.now * 0
+    fn latency(&self, index: usize) -> u64 {
+        self.pool.servers[index].latency.value(self.now)
     }
 }
 

@@ -1,5 +1,6 @@
 //! One upstream server: what all workers share of it.
 
+use crate::balance::PeakEwma;
 use crate::config::model::Upstream;
 use crate::guard::breaker::Circuit;
 use crate::guard::gate::Gate;
@@ -25,6 +26,8 @@ pub struct Server {
     pub cells: Box<[UpstreamStats]>,
     /// Whether requests are let through to it.
     pub circuit: Circuit,
+    /// How long it takes to answer, where the pool's balance asks.
+    pub latency: PeakEwma,
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
@@ -90,6 +93,7 @@ impl Server {
             weight: AtomicU32::new(config.weight),
             retired: AtomicBool::new(false),
             circuit: Circuit::default(),
+            latency: PeakEwma::default(),
             failures_in_a_row: AtomicU32::new(0),
             last_fault: AtomicU32::new(0),
             back_at: AtomicU64::new(0),
