@@ -159,14 +159,22 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Dials with a place that was taken.
     fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
-        let (addresses, first) = server.addresses();
+        let (addresses, first) = server.addresses_in_turn();
         let deadline = if connect_ms == 0 { 0 } else { self.now.millis() + u64::from(connect_ms) };
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline };
         let cell = &server.cells[self.worker];
         cell.active.add(1);
-        let upstream =
-            Upstream { link: None, pool, server, owner: Some(key), dialing: Some(dialing), keepalive_ms, idle_until: 0, is_closing: false };
-        let upstream = self.upstreams.insert(upstream);
+        let upstream = self.upstreams.insert(Upstream {
+            link: None,
+            pool,
+            server,
+            owner: Some(key),
+            dialing: Some(dialing),
+            address: None,
+            keepalive_ms,
+            idle_until: 0,
+            is_closing: false,
+        });
         self.clients[key].upstream = Some(upstream);
         match self.dial_next(upstream) {
             Ok(()) => None,
@@ -205,6 +213,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             match self.open(address, key) {
                 Ok(socket) => {
                     self.upstreams[key].link = Some(Link::new(socket, false));
+                    self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
                         // This address gets the time left divided by the addresses left; the last has the session's deadline.
                         let now = self.now.millis();

@@ -6,6 +6,7 @@ pub mod shared;
 mod accept;
 mod bulk;
 mod dial;
+mod moved;
 mod pump;
 
 use crate::base::clock::Clock;
