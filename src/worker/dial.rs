@@ -29,6 +29,13 @@ pub(super) struct Dialing {
     deadline: u64,
 }
 
+impl Dialing {
+    /// Whether these are the addresses that it tries.
+    pub(super) fn is_to(&self, addresses: &Arc<[SocketAddr]>) -> bool {
+        Arc::ptr_eq(&self.addresses, addresses)
+    }
+}
+
 /// A session whose turn in the line has come.
 pub(super) struct Admission {
     pub(super) pool: Arc<Pool>,

@@ -11,8 +11,11 @@ impl<N: Net, J: Journal> Core<N, J> {
         let addresses = server.addresses();
         for (_, upstream) in &mut self.upstreams {
             let is_its = Arc::ptr_eq(&upstream.server, server);
-            // One that is being made may yet go on to an address of before.
-            let is_there = upstream.dialing.is_none() && upstream.address.is_some_and(|address| addresses.contains(&address));
+            let is_there = match &upstream.dialing {
+                // It may yet go on to an address that is gone.
+                Some(dialing) => dialing.is_to(&addresses),
+                None => upstream.address.is_some_and(|address| addresses.contains(&address)),
+            };
             if is_its && !is_there {
                 upstream.keepalive_ms = 0;
             }
