@@ -228,3 +228,22 @@ fn never_again_is_kept_and_costs_no_thread() {
     }
     assert_eq!(proxy.asked("www.test"), 1);
 }
+
+#[test]
+fn who_waits_in_line_goes_where_a_name_begins_to_lead() {
+    let gate = Gate::default();
+    let (full, late) = (Origin::gated(&gate), Origin::named("late"));
+    let upstreams = json!([{"host": "127.0.0.1", "port": full.port()}, {"host": "late.test", "port": late.port()}]);
+    let config = to_names(&[]).set("upstreams", upstreams).set("limits.max_conns_per_upstream", 1);
+    let config = config.set("timeouts.queue_ms", 60_000).set("timeouts.total_ms", 0).set("timeouts.read_ms", 0);
+    let proxy = config.launch().names("").start();
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    first.send_get("/first");
+    wait_until("the one place is taken", || full.requests().len() == 1);
+    second.send_get("/second");
+    wait_until("the second waits", || proxy.metric("proxy_queued_requests", &[]) == 1.0);
+    proxy.set_names("late.test 127.0.0.1\n");
+    assert_eq!(second.response().expect(200).text(), "late");
+    gate.release(1);
+    assert_eq!(first.response().expect(200).text(), "GET /first");
+}
