@@ -26,6 +26,7 @@ mod plays {
     mod logs;
     mod mistaken_heads;
     mod mistakes;
+    mod names;
     mod pages;
     mod processes;
     mod reload;

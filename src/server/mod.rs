@@ -16,7 +16,8 @@ use crate::observe;
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::site::Site;
-use crate::upstream::resolve;
+use crate::upstream::resolve::{self, Resolver};
+use crate::upstream::server::Server;
 use crate::worker::shared::{Mail, RenderJob, Shared};
 use crate::worker::{Seat, Worker};
 use listeners::Listeners;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// How long a start waits for names to be looked up.
+/// How long a start or a reload waits for new names to be looked up.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the end waits for a log target that hangs.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
@@ -65,9 +66,6 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         started: Instant::now(),
     });
     let (renderer, jobs) = channel();
-    let site = Arc::new(Site::new(config, workers, None));
-    resolve::resolve_all(site.servers().map(|(_, server)| server.clone()), LOOK_UP_PATIENCE);
-    warn_of_limits(&site, limit);
     let shared = Arc::new(Shared {
         mailboxes,
         descriptors: Descriptors::new(limit, sys::open_descriptors()),
@@ -76,6 +74,10 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         running: AtomicUsize::new(workers),
         renderer,
     });
+    let site = Arc::new(Site::new(config, workers, None));
+    warn_of_limits(&site, limit);
+    let resolver = resolver(&shared);
+    resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
     spawn("renderer", {
         let shared = Arc::clone(&shared);
         move || render(&jobs, &shared)
@@ -83,7 +85,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let ready = format!("ready listen={} metrics={metrics} workers={workers} pid={}", listeners.names(), std::process::id());
     let (call, calls) = channel();
     let (sources, effective) = (loaded.sources, loaded.effective);
-    let reloader = Reloader { sources, effective, site: site.clone(), listeners, shared: shared.clone(), writer: writer.clone() };
+    let reloader = Reloader { sources, effective, site: site.clone(), listeners, resolver, shared: shared.clone(), writer: writer.clone() };
     spawn("reloader", move || reloader.run(&calls))?;
     let signals = signals::listen(shared.clone(), writer.clone(), call)?;
 
@@ -110,6 +112,13 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
 
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<std::thread::JoinHandle<T>> {
     std::thread::Builder::new().name(name.into()).spawn(run)
+}
+
+/// Looks names up; the workers are told what comes of it.
+fn resolver(shared: &Arc<Shared>) -> Resolver {
+    let shared = Arc::clone(shared);
+    let tell = move |server: &Arc<Server>| shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Addresses(server.clone())));
+    Resolver::new(Box::new(resolve::look_up), Box::new(tell))
 }
 
 /// The helper thread: pages of the admin port, which may take long.

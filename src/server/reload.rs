@@ -7,7 +7,7 @@ use crate::config::{self, Effective, Loaded, Sources};
 use crate::observe;
 use crate::observe::writer::Writer;
 use crate::site::Site;
-use crate::upstream::resolve;
+use crate::upstream::resolve::Resolver;
 use crate::worker::shared::{Mail, NewSite, Shared};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -26,6 +26,8 @@ pub(super) struct Reloader {
     pub(super) site: Arc<Site>,
     /// As it runs now.
     pub(super) listeners: Listeners,
+    /// Looks names up.
+    pub(super) resolver: Resolver,
     /// The workers.
     pub(super) shared: Arc<Shared>,
     /// The logs.
@@ -63,7 +65,7 @@ impl Reloader {
         observe::log::set_level(config.logging.level);
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         let site = Arc::new(Site::new(config, self.shared.mailboxes.len(), Some(&self.site)));
-        resolve::resolve_all(site.servers().map(|(_, server)| server.clone()), LOOK_UP_PATIENCE);
+        self.resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
         self.site.retire(&site);
         let (sockets, closed) = self.listeners.commit(listeners, site.config.limits.max_client_conns);
         for (mailbox, opened) in self.shared.mailboxes.iter().zip(sockets) {

@@ -3,4 +3,5 @@
 pub mod idle;
 pub mod pool;
 pub mod resolve;
+pub mod schedule;
 pub mod server;

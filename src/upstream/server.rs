@@ -7,9 +7,9 @@ use crate::guard::gate::Gate;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
 #[derive(Debug)]
@@ -173,18 +173,43 @@ impl Server {
         self.retired.load(Relaxed)
     }
 
-    /// Takes the answer of a look-up; an empty one changes nothing.
-    pub fn set_addresses(&self, addresses: &[SocketAddr]) {
-        if !addresses.is_empty() {
-            *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses.into();
-            self.resolved.store(true, Relaxed);
+    /// The name that leads to it; `None` if it was given as an address.
+    pub fn host_name(&self) -> Option<&str> {
+        let host = &self.config.host;
+        host.parse::<IpAddr>().is_err().then_some(host)
+    }
+
+    /// Takes the answer of a look-up. Returns the former addresses if these are others, whatever their order; an empty answer
+    /// changes nothing.
+    pub fn set_addresses(&self, addresses: &[SocketAddr]) -> Option<Arc<[SocketAddr]>> {
+        let mut current = self.lock();
+        if addresses.is_empty() || sorted(&current) == sorted(addresses) {
+            return None;
         }
+        let former = std::mem::replace(&mut *current, addresses.into());
+        self.resolved.store(true, Relaxed);
+        Some(former)
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+        self.lock().clone()
     }
 
     /// Its addresses, and with which of them the next connection begins: each begins with the next.
-    pub fn addresses(&self) -> (Arc<[SocketAddr]>, usize) {
-        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    pub fn addresses_in_turn(&self) -> (Arc<[SocketAddr]>, usize) {
+        let addresses = self.addresses();
         let first = self.next_address.fetch_add(1, Relaxed) % addresses.len().max(1);
         (addresses, first)
     }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<[SocketAddr]>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    sorted
 }

@@ -84,6 +84,9 @@ pub struct Upstream<S> {
     pub(super) owner: Option<usize>,
     /// Addresses that are still to be tried, while it is being made.
     pub(super) dialing: Option<super::dial::Dialing>,
+    /// Where it leads.
+    pub(super) address: Option<std::net::SocketAddr>,
+    /// 0: the exchange that has it is its last.
     pub(super) keepalive_ms: u32,
     /// Until then it may idle (milliseconds). The timer may be set for earlier: it is left alone while the connection is busy.
     pub(super) idle_until: u64,
@@ -137,7 +140,7 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) closing_clients: Vec<usize>,
     pub(super) closing_upstreams: Vec<usize>,
     /// Sessions of this worker whose turn has come.
-    pub(super) admitted: VecDeque<super::dial::Admission>,
+    pub(super) admitted: VecDeque<super::line::Admission>,
     /// Circuits that opened here, and are woken here.
     pub(super) open_circuits: Vec<OpenCircuit>,
 }
@@ -295,9 +298,10 @@ impl<N: Net, J: Journal> Core<N, J> {
     pub fn on_mail(&mut self, mail: Mail) {
         match mail {
             Mail::Admitted { pool, ticket, grant } => {
-                self.admitted.push_back(super::dial::Admission { pool, ticket, grant, reuse: None });
+                self.admitted.push_back(super::line::Admission { pool, ticket, grant, reuse: None });
             }
             Mail::Reclaim(server) => self.close_coldest(&server),
+            Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {
                 if self.clients.get(ticket.key).is_some_and(|client| client.session.is_serial(ticket.serial)) {
                     self.deliver(ticket.key, Event::Rendered(page));
@@ -335,14 +339,14 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         self.exchanges.clear();
         self.buffers.resize(self.site.config.limits.buffer_size);
-        self.close_idle(Server::is_retired);
+        self.close_idle(|upstream| upstream.server.is_retired());
         // A limit may have been raised, a server may have come.
         self.on_descriptor_freed();
     }
 
-    /// Closes the idle connections to servers that `goes` names.
-    fn close_idle(&mut self, goes: impl Fn(&Server) -> bool) {
-        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && goes(&upstream.server);
+    /// Closes the idle connections that `goes` names.
+    pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Socket>) -> bool) {
+        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && goes(upstream);
         let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.close_upstream(key));
     }

@@ -1,19 +1,16 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
-use super::core::{CIRCUIT_TIMER, Core, DIAL_TIMER, Net, Upstream};
-use super::shared::{Mail, RenderJob};
-use crate::guard::breaker::Verdict;
-use crate::guard::gate::Ticket;
+use super::core::{Core, DIAL_TIMER, Net, Upstream};
+use super::shared::RenderJob;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event, Journal};
 use crate::upstream::idle::Idle;
-use crate::upstream::pool::{Grant, OpenCircuit, Pool, Seeker};
+use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
@@ -30,14 +27,11 @@ pub(super) struct Dialing {
     deadline: u64,
 }
 
-/// A session whose turn in the line has come.
-pub(super) struct Admission {
-    pub(super) pool: Arc<Pool>,
-    pub(super) ticket: Ticket,
-    /// `None`: every server of the pool is down.
-    pub(super) grant: Option<Grant>,
-    /// A connection that comes with the place.
-    pub(super) reuse: Option<usize>,
+impl Dialing {
+    /// Whether these are the addresses that it tries.
+    pub(super) fn is_to(&self, addresses: &Arc<[SocketAddr]>) -> bool {
+        Arc::ptr_eq(&self.addresses, addresses)
+    }
 }
 
 /// Why there is no connection.
@@ -100,21 +94,6 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
-    /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker.
-    fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
-        // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
-        fence(SeqCst);
-        let own = pool.servers.iter().find(|server| server.cells[self.worker].idle.value() > 0);
-        if let Some(server) = own.cloned() {
-            return self.close_coldest(&server);
-        }
-        let site = Rc::clone(&self.site);
-        let others = site.pools.iter().filter(|_| starved);
-        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| pool.idle_elsewhere(self.worker)) {
-            self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
-        }
-    }
-
     fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
         if reuse && self.reuse(key, server) {
             return Some(Event::UpstreamConnected { reused: true });
@@ -161,14 +140,22 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Dials with a place that was taken.
     fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
-        let (addresses, first) = server.addresses();
+        let (addresses, first) = server.addresses_in_turn();
         let deadline = if connect_ms == 0 { 0 } else { self.now.millis() + u64::from(connect_ms) };
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline };
         let cell = &server.cells[self.worker];
         cell.active.add(1);
-        let upstream =
-            Upstream { link: None, pool, server, owner: Some(key), dialing: Some(dialing), keepalive_ms, idle_until: 0, is_closing: false };
-        let upstream = self.upstreams.insert(upstream);
+        let upstream = self.upstreams.insert(Upstream {
+            link: None,
+            pool,
+            server,
+            owner: Some(key),
+            dialing: Some(dialing),
+            address: None,
+            keepalive_ms,
+            idle_until: 0,
+            is_closing: false,
+        });
         self.clients[key].upstream = Some(upstream);
         match self.dial_next(upstream) {
             Ok(()) => None,
@@ -207,6 +194,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             match self.open(address, key) {
                 Ok(socket) => {
                     self.upstreams[key].link = Some(Link::new(socket, false));
+                    self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
                         // This address gets the time left divided by the addresses left; the last has the session's deadline.
                         let now = self.now.millis();
@@ -346,19 +334,6 @@ impl<N: Net, J: Journal> Core<N, J> {
         may_stay && !is_wanted && self.is_quiet(key)
     }
 
-    /// Gives a connection to the first in line. Another worker's needs the place, and cannot have the connection.
-    fn offer(&mut self, key: usize) {
-        let (worker, now, Upstream { pool, server, .. }) = (self.worker, self.now.millis(), &self.upstreams[key]);
-        let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
-        let grant = |server| Some(Grant { server, reuse: true, permit: pool.admit(server, now)? });
-        match pool.line.call(|ticket| index.filter(|_| ticket.worker == worker && server.is_usable()).and_then(grant)) {
-            Some((ticket, grant)) => {
-                self.admitted.push_back(Admission { pool: pool.clone(), ticket, grant: Some(grant), reuse: Some(key) });
-            }
-            None => self.close_upstream(key),
-        }
-    }
-
     /// Whether nothing came on a connection that nothing is expected on.
     fn is_quiet(&mut self, key: usize) -> bool {
         let Some(link) = &mut self.upstreams[key].link else { return false };
@@ -401,85 +376,6 @@ impl<N: Net, J: Journal> Core<N, J> {
         server.places.leave();
         self.hand_on(&pool);
         self.on_descriptor_freed();
-    }
-
-    /// A descriptor is free: whoever stopped for want of one may go on.
-    pub(super) fn on_descriptor_freed(&mut self) {
-        self.shared.resume(&self.shared.starved);
-        let site = Rc::clone(&self.site);
-        for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
-            self.hand_on(pool);
-        }
-        let former = std::mem::take(&mut self.former);
-        for pool in former.into_iter().filter(|pool| !pool.line.is_empty()) {
-            self.hand_on(&pool);
-            self.former.push(pool);
-        }
-    }
-
-    /// Gives free places to those who wait, in their order; sends them away where every server is down.
-    fn hand_on(&mut self, pool: &Arc<Pool>) {
-        let (worker, now, limit) = (self.worker, self.now.millis(), self.site.config.limits.max_conns_per_upstream);
-        while self.shared.descriptors.has_free() || self.idle.any().is_some() {
-            let key = self.rng.u64(..);
-            let seeker = Seeker { worker, limit, now, rng: &mut self.rng, key, tried: &[] };
-            let Some((ticket, grant)) = pool.admit_first(seeker) else { break };
-            self.call(pool, ticket, Some(grant));
-        }
-        while !pool.line.is_empty() && !pool.is_up(now) {
-            let Some((ticket, ())) = pool.line.call(|_| Some(())) else { break };
-            self.call(pool, ticket, None);
-        }
-    }
-
-    fn call(&mut self, pool: &Arc<Pool>, ticket: Ticket, grant: Option<Grant>) {
-        let pool = pool.clone();
-        if ticket.worker == self.worker {
-            self.admitted.push_back(Admission { pool, ticket, grant, reuse: None });
-        } else {
-            self.shared.mailboxes[ticket.worker].post(Mail::Admitted { pool, ticket, grant });
-        }
-    }
-
-    /// Circuits whose time is over become half-open, and those who wait are let through.
-    pub(super) fn wake_circuits(&mut self) {
-        let now = self.now.millis();
-        let woken: Vec<OpenCircuit> = self.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
-        woken.iter().for_each(|OpenCircuit { pool, server, .. }| pool.wake(*server, now));
-        if !woken.is_empty() {
-            self.on_descriptor_freed();
-        }
-        match self.open_circuits.iter().map(|circuit| circuit.until).min() {
-            Some(until) => self.wheel.set(CIRCUIT_TIMER, until),
-            None => self.wheel.cancel(CIRCUIT_TIMER),
-        }
-    }
-
-    /// Tells the sessions whose turn has come. One that has stopped waiting hands its place on.
-    pub(super) fn admit_waiting(&mut self) {
-        for _ in 0..self.admitted.len() {
-            let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };
-            let client = self.clients.get_mut(ticket.key);
-            let is_it = |(line, serial): &mut (Arc<Pool>, u64)| Arc::ptr_eq(line, &pool) && *serial == ticket.serial;
-            let waits = client.is_some_and(|client| client.waits.take_if(is_it).is_some());
-            if waits {
-                self.clients[ticket.key].upstream = reuse;
-                self.deliver(ticket.key, grant.map_or(Event::Dismissed, Event::Admitted));
-                self.pump(ticket.key);
-                continue;
-            }
-            if let Some(Grant { server, permit, .. }) = grant {
-                pool.settle(server, permit, Verdict::Unknown, self.now.millis());
-            }
-            match (reuse, grant) {
-                (Some(upstream), _) => self.close_upstream(upstream),
-                (None, Some(grant)) => {
-                    pool.servers[grant.server].places.leave();
-                    self.hand_on(&pool);
-                }
-                (None, None) => {}
-            }
-        }
     }
 }
 

@@ -6,6 +6,8 @@ pub mod shared;
 mod accept;
 mod bulk;
 mod dial;
+mod line;
+mod moved;
 mod pump;
 
 use crate::base::clock::Clock;

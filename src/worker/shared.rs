@@ -27,6 +27,8 @@ pub enum Mail {
     },
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),
+    /// The addresses of this server have changed.
+    Addresses(Arc<Server>),
     /// Try to accept again, or to end.
     Resume,
     /// A new configuration.

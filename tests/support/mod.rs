@@ -6,6 +6,7 @@ pub mod exposition;
 pub mod launch;
 pub mod lines;
 pub mod load;
+pub mod names;
 pub mod origin;
 pub mod proxy;
 pub mod sockets;

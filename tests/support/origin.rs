@@ -55,7 +55,10 @@ pub struct Origin {
 
 impl Origin {
     pub fn start(script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Origin::over(TcpListener::bind("127.0.0.1:0").unwrap(), script)
+    }
+
+    pub fn over(listener: TcpListener, script: impl Fn(&mut Conn) + Send + Sync + 'static) -> Origin {
         let addr = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let stage = shared.clone();

@@ -1,0 +1,221 @@
+use super::*;
+use crate::config::model::Upstream;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// No patience at all: what comes later counts.
+const NONE: Duration = Duration::ZERO;
+/// What never runs out in a test that passes.
+const LONG: Duration = Duration::from_secs(20);
+
+enum Answer {
+    /// 10.0.0.N.
+    Hosts(&'static [u8]),
+    Fails,
+    /// Until there is another answer.
+    Hangs,
+}
+
+/// A resolver's other end: what it will answer, and what it was asked.
+#[derive(Default)]
+struct Stage {
+    answers: Mutex<BTreeMap<&'static str, Answer>>,
+    change: Condvar,
+    asked: Mutex<Vec<String>>,
+    told: AtomicUsize,
+    hanging: AtomicUsize,
+    most_hanging: AtomicUsize,
+}
+
+impl Stage {
+    fn resolver(self: &Arc<Self>) -> Resolver {
+        let (stage, told) = (self.clone(), self.clone());
+        let count = move |_: &Arc<Server>| {
+            told.told.fetch_add(1, SeqCst);
+        };
+        Resolver::new(Box::new(move |name| stage.look_up(name)), Box::new(count))
+    }
+
+    fn put(&self, name: &'static str, answer: Answer) {
+        self.answers.lock().unwrap().insert(name, answer);
+        self.change.notify_all();
+    }
+
+    fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+        self.asked.lock().unwrap().push(name.to_owned());
+        let hangs = |answers: &mut BTreeMap<&str, Answer>| matches!(answers.get(name), Some(Answer::Hangs));
+        let mut answers = self.answers.lock().unwrap();
+        if hangs(&mut answers) {
+            self.most_hanging.fetch_max(self.hanging.fetch_add(1, SeqCst) + 1, SeqCst);
+            answers = self.change.wait_while(answers, hangs).unwrap();
+            self.hanging.fetch_sub(1, SeqCst);
+        }
+        match answers.get(name) {
+            Some(Answer::Hosts(hosts)) => Ok(hosts.iter().map(|&host| SocketAddr::from(([10, 0, 0, host], 0))).collect()),
+            _ => Err(io::Error::other("no such name")),
+        }
+    }
+
+    fn asked(&self, name: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| *asked == name).count()
+    }
+}
+
+fn server(host: &str, port: u16) -> Arc<Server> {
+    let name = format!("{host}:{port}");
+    Arc::new(Server::new(Upstream { name, host: host.into(), port, tls: false, weight: 1, is_checked: true }, 0, 1))
+}
+
+fn shown(server: &Server) -> String {
+    server.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn all_addresses_are_known_when_the_wait_is_over_and_a_literal_costs_no_thread() {
+    let stage = Arc::new(Stage::default());
+    stage.put("a", Answer::Hosts(&[1, 2, 1]));
+    let resolver = stage.resolver();
+    let literals = [server("127.0.0.1", 80), server("::1", 80)];
+    resolver.set(literals.iter(), 1, LONG);
+    assert_eq!((resolver.threads(), shown(&literals[1]).as_str()), (0, "[::1]:80"));
+    let named = [server("a", 80), server("a", 81), server("lost", 80)];
+    resolver.set(literals.iter().chain(&named), 0, LONG);
+    assert_eq!((shown(&named[0]), shown(&named[1])), ("10.0.0.1:80 10.0.0.2:80".into(), "10.0.0.1:81 10.0.0.2:81".into()));
+    assert!(!named[2].is_resolved());
+    assert_eq!((stage.asked("a"), stage.asked("127.0.0.1"), stage.asked("::1")), (1, 0, 0));
+    resolver.set([].iter(), 0, LONG);
+    wait_until("no thread is left", || resolver.threads() == 0);
+}
+
+#[test]
+fn an_answer_that_was_found_once_is_not_asked_for_again_if_so_configured() {
+    let stage = Arc::new(Stage::default());
+    stage.put("a", Answer::Hosts(&[1]));
+    let resolver = stage.resolver();
+    resolver.set([server("a", 80)].iter(), 0, LONG);
+    wait_until("no thread is left", || resolver.threads() == 0);
+    // The name is known: a server that comes has its addresses at once.
+    stage.put("a", Answer::Hangs);
+    let late = server("a", 81);
+    resolver.set([late.clone()].iter(), 0, NONE);
+    assert_eq!((shown(&late).as_str(), stage.asked("a")), ("10.0.0.1:81", 1));
+}
+
+#[test]
+fn a_new_answer_replaces_the_old_one_and_another_order_is_none() {
+    let stage = Arc::new(Stage::default());
+    stage.put("a", Answer::Hosts(&[1, 2]));
+    let resolver = stage.resolver();
+    let server = server("a", 80);
+    resolver.set([server.clone()].iter(), 1, LONG);
+    assert_eq!(stage.told.load(SeqCst), 1);
+    stage.put("a", Answer::Hosts(&[2, 1]));
+    let asked = stage.asked("a");
+    wait_until("it was asked often", || stage.asked("a") > asked + 5);
+    assert_eq!((shown(&server).as_str(), stage.told.load(SeqCst)), ("10.0.0.1:80 10.0.0.2:80", 1));
+    let (_, turn) = server.addresses_in_turn();
+    stage.put("a", Answer::Hosts(&[4, 3]));
+    wait_until("the new one is in use", || shown(&server) == "10.0.0.4:80 10.0.0.3:80");
+    assert_eq!(server.addresses_in_turn().1, (turn + 1) % 2, "the turn goes on");
+    wait_until("it is told", || stage.told.load(SeqCst) == 2);
+}
+
+#[test]
+fn the_last_good_answer_stays() {
+    let stage = Arc::new(Stage::default());
+    stage.put("a", Answer::Hosts(&[1]));
+    let resolver = stage.resolver();
+    let server = server("a", 80);
+    resolver.set([server.clone()].iter(), 1, LONG);
+    for answer in [Answer::Fails, Answer::Hosts(&[])] {
+        stage.put("a", answer);
+        let asked = stage.asked("a");
+        wait_until("it has failed often", || stage.asked("a") > asked + 5);
+        assert_eq!((server.is_resolved(), shown(&server).as_str()), (true, "10.0.0.1:80"));
+    }
+    stage.put("a", Answer::Hosts(&[2]));
+    wait_until("it is well again", || shown(&server) == "10.0.0.2:80");
+}
+
+#[test]
+fn a_name_that_resolves_later_is_used_then() {
+    let stage = Arc::new(Stage::default());
+    let resolver = stage.resolver();
+    let server = server("a", 80);
+    resolver.set([server.clone()].iter(), 1, LONG);
+    assert!(!server.is_resolved());
+    stage.put("a", Answer::Hosts(&[1]));
+    wait_until("it is resolved", || server.is_resolved());
+    assert_eq!(shown(&server), "10.0.0.1:80");
+}
+
+#[test]
+fn a_resolver_that_hangs_stops_nobody_else_and_piles_nothing_up() {
+    const DEAD: [&str; 20] = [
+        "d01", "d02", "d03", "d04", "d05", "d06", "d07", "d08", "d09", "d10", "d11", "d12", "d13", "d14", "d15", "d16", "d17", "d18",
+        "d19", "d20",
+    ];
+    let stage = Arc::new(Stage::default());
+    stage.put("good", Answer::Hosts(&[1]));
+    let resolver = stage.resolver();
+    let good = server("good", 80);
+    resolver.set([good.clone()].iter(), 1, LONG);
+    DEAD.iter().for_each(|&name| stage.put(name, Answer::Hangs));
+    let dead: Vec<_> = DEAD.iter().map(|name| server(name, 80)).collect();
+    let all = || dead.iter().chain([&good]);
+    resolver.set(all(), 1, Duration::from_millis(20));
+    wait_until("many hang", || stage.hanging.load(SeqCst) == MAX_SUSPECTS);
+    // Reloads meanwhile wait for nothing: there is no new name.
+    (0..10).for_each(|_| resolver.set(all(), 1, LONG));
+    let asked = stage.asked("good");
+    wait_until("the good one is asked on", || stage.asked("good") > asked + 10);
+    stage.put("good", Answer::Hosts(&[2]));
+    wait_until("and its answer counts", || shown(&good) == "10.0.0.2:80");
+    assert!(DEAD.iter().all(|name| stage.asked(name) <= 1) && stage.most_hanging.load(SeqCst) == MAX_SUSPECTS);
+    assert!(resolver.threads() <= MAX_THREADS);
+    DEAD.iter().for_each(|&name| stage.put(name, Answer::Hosts(&[9])));
+    wait_until("all are resolved", || dead.iter().all(|server| server.is_resolved()));
+    resolver.set([].iter(), 1, NONE);
+    wait_until("no thread is left", || resolver.threads() == 0);
+}
+
+#[test]
+fn names_of_servers_that_are_gone_are_not_looked_up() {
+    let stage = Arc::new(Stage::default());
+    ["gone", "stays", "hangs"].iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
+    let resolver = stage.resolver();
+    let (stays, hangs) = (server("stays", 80), server("hangs", 80));
+    resolver.set([server("gone", 80), stays.clone(), hangs.clone()].iter(), 1, LONG);
+    stage.put("hangs", Answer::Hangs);
+    wait_until("it hangs", || stage.hanging.load(SeqCst) > 0);
+    resolver.set([stays.clone()].iter(), 1, LONG);
+    // What was under way may still end; who comes back later joins it.
+    let asked = stage.asked("hangs");
+    resolver.set([stays, hangs.clone()].iter(), 1, NONE);
+    let (gone, stays) = (stage.asked("gone"), stage.asked("stays"));
+    wait_until("the other one is asked often", || stage.asked("stays") > stays + 20);
+    assert!(stage.asked("gone") <= gone + 1 && stage.asked("hangs") == asked);
+    stage.put("hangs", Answer::Hosts(&[7]));
+    wait_until("its answer counts", || shown(&hangs) == "10.0.0.7:80");
+}
+
+#[test]
+fn between_two_look_ups_one_thread_waits() {
+    let stage = Arc::new(Stage::default());
+    let resolver = stage.resolver();
+    let servers: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| server(name, 80)).into();
+    servers.iter().for_each(|server| assert!(!server.is_resolved()));
+    ["a", "b", "c", "d", "e"].iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
+    resolver.set(servers.iter(), 86_400_000, LONG);
+    assert!(servers.iter().all(|server| server.is_resolved()));
+    wait_until("one is left", || resolver.threads() == 1);
+    assert_eq!(stage.asked.lock().unwrap().len(), 5);
+}
