@@ -1,5 +1,8 @@
 //! Limits that hold for the whole process.
 
+pub mod client;
+pub mod connections;
 pub mod descriptors;
 pub mod door;
 pub mod gate;
+pub mod rate;
