@@ -28,6 +28,7 @@ mod plays {
     mod mistakes;
     mod pages;
     mod processes;
+    mod rate;
     mod reload;
     mod reload_listeners;
     mod reload_settings;

@@ -67,7 +67,7 @@ mod tests {
         assert_eq!([1, 1, 2].map(|n| connections.enter(client(n))), [1, 2, 1]);
         connections.leave(client(1));
         assert_eq!(connections.enter(client(1)), 2);
-        [1, 1, 2].map(|n| connections.leave(client(n)));
+        [1, 1, 2].into_iter().for_each(|n| connections.leave(client(n)));
         assert!(connections.is_empty());
         connections.leave(client(3));
         assert_eq!(connections.enter(client(3)), 1);

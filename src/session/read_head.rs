@@ -6,17 +6,19 @@ use super::failure::Failure;
 use super::{Ending, Session, State, Turn, Why};
 use crate::base::ring::Ring;
 use crate::config::model::{Action, Limits, NewRequests, Timeouts};
+use crate::guard::rate::Limiter;
 use crate::http::fields::Field;
+use crate::http::forwarded::client_address;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{SmallTable, Table};
 use crate::http::request::Request;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
 use crate::http::{HeadLimits, Refusal};
-use crate::observe::reason::Reason;
+use crate::observe::reason::{RateScope, Reason};
 use crate::route::Query;
 use crate::{admin, answer::echo};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Empty lines that may come before a request (RFC 9112 2.2).
 const MAX_BLANK_LINES: u8 = 2;
@@ -173,6 +175,11 @@ impl Session {
         self.abort(exchange, turn)
     }
 
+    pub(super) fn on_over_limit(&mut self, turn: &mut Turn) -> State {
+        let detail = "this client has as many connections open as limits.max_conns_per_client allows";
+        self.refuse_head(Failure::new(Reason::ClientConnectionLimit, detail), turn)
+    }
+
     fn count_refused_head(&mut self, turn: &Turn) {
         if !turn.is_admin {
             turn.stats.requests.add(1);
@@ -244,8 +251,8 @@ impl Session {
 fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
-    let ip = client.ip().to_canonical();
-    let is_trusted = turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let trusts = |ip: IpAddr| turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let is_trusted = trusts(client.ip().to_canonical());
     if is_trusted {
         request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
     }
@@ -273,6 +280,9 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
     let decision = site.decide(query);
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
+    if let Some(limiter) = decision.limiter {
+        limit_rate(limiter, exchange, turn, || client_address(client.ip(), request.fields, trusts))?;
+    }
     if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
         return Err(Failure::of_request(Refusal::BodyTooLarge));
     }
@@ -305,4 +315,19 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
         None => return refuse(Reason::DestinationNotFound, "no route takes this request"),
     }
     Ok(())
+}
+
+/// Whether the request may come now.
+fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: impl FnOnce() -> IpAddr) -> Result<(), Failure> {
+    let Err(excess) = limiter.take(turn.now.micros, client) else { return Ok(()) };
+    turn.stats.rate_limited[excess.scope as usize].add(1);
+    let detail = match excess.scope {
+        RateScope::Client => "this client sends more requests than rate_limit.per_client allows",
+        RateScope::Global => "more requests come than rate_limit allows",
+    };
+    if limiter.is_dry_run {
+        log::debug!("rate_limit.dry_run, let through: {detail} trace_id={}", exchange.trace_id());
+        return Ok(());
+    }
+    Err(Failure::new(Reason::RateLimited, detail).retry_after(excess.retry_after()))
 }

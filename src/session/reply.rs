@@ -65,7 +65,7 @@ impl Session {
 
     /// The request fails: answered with the reason while nothing of an answer was sent, and cut after that.
     pub(super) fn fail(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
-        let Failure { reason, detail } = failure;
+        let Failure { reason, detail, retry_after } = failure;
         let upstream_is_late = reason != Reason::ResponseTimeout || self.waits_for_upstream(&x);
         x.count_failure(reason, upstream_is_late, turn);
         x.report(&detail, reason);
@@ -102,7 +102,7 @@ impl Session {
         let json = x.asked.wants_json;
         x.write_answer(turn, |out, frame| {
             let before = out.len();
-            Page { reason, detail: &detail, json }.write(out, frame);
+            Page { reason, detail: &detail, json, retry_after }.write(out, frame);
             if frame.to_head { 0 } else { content_length(&out[before..]) }
         });
         x.outcome.status = reason.status();

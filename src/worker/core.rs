@@ -6,6 +6,7 @@ use super::shared::{Mail, Shared};
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::base::wheel::Wheel;
+use crate::guard::client::ClientId;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
 use crate::http::date::DateCache;
@@ -66,6 +67,8 @@ pub struct Client<S> {
     /// The line that it stands in, and its serial number there.
     pub(super) waits: Option<(Arc<Pool>, u64)>,
     pub(super) entrance: Entrance,
+    /// As whose connection it is counted, if it is.
+    counted: Option<ClientId>,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
     /// As it was counted last.
@@ -198,6 +201,9 @@ impl<N: Net, J: Journal> Core<N, J> {
             return;
         }
         let is_admin = entrance.is_admin;
+        let most = self.site.config.limits.max_conns_per_client;
+        let counted = (most > 0 && !is_admin).then(|| ClientId::of(peer.ip()));
+        let is_over = counted.is_some_and(|client| self.shared.connections.enter(client) > most);
         let session = self.with_turn(&entrance, |turn| Session::new(peer, serial, turn));
         let link = Link::new(socket, true);
         self.clients.insert(Client {
@@ -206,12 +212,17 @@ impl<N: Net, J: Journal> Core<N, J> {
             upstream: None,
             waits: None,
             entrance,
+            counted,
             is_queued: false,
             is_closing: false,
             is_resting: false,
         });
         if !is_admin {
             self.stats.client_connections.add(1);
+        }
+        if is_over {
+            self.deliver(key, Event::OverLimit);
+            self.enqueue(key);
         }
         self.arm(key);
     }
@@ -460,8 +471,9 @@ impl<N: Net, J: Journal> Core<N, J> {
         if client.session.ending() == Some(crate::session::Ending::Reset) {
             client.link.socket.reset_on_close();
         }
-        let Client { entrance, link, .. } = client;
+        let Client { entrance, link, counted, .. } = client;
         drop(link);
+        counted.into_iter().for_each(|client| self.shared.connections.leave(client));
         if !entrance.is_admin {
             self.stats.client_connections.sub(1);
         }

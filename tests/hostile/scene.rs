@@ -16,6 +16,7 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use tidegate::config::{Sources, load};
+use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::net::token::Source;
@@ -114,6 +115,7 @@ impl Scene {
             mailboxes: vec![Mailbox::new(Box::new(Deaf))],
             running: AtomicUsize::new(1),
             descriptors: Descriptors::new(1000, 0),
+            connections: Connections::default(),
             starved: Paused::new(1),
             panel: Arc::new(panel),
             renderer,

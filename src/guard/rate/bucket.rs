@@ -72,6 +72,11 @@ impl Meter for Bucket {
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
+    /// Whether one more may come now, or in how many microseconds.
+    pub fn wait(&self, pace: &Pace, now: u64) -> Result<(), u64> {
+        Bucket { full_at: self.0.load(Relaxed) }.with_one(pace, now).map(drop)
+    }
+
     /// Takes one, or tells how many microseconds to wait.
     pub fn take(&self, pace: &Pace, now: u64) -> Result<(), u64> {
         let mut full_at = self.0.load(Relaxed);
@@ -157,9 +162,9 @@ mod tests {
     #[test]
     fn threads_share_it() {
         let (bucket, pace) = (SharedBucket::default(), pace(1, 1000));
-        let taken = std::sync::atomic::AtomicU64::new(0);
-        let take = || (0..2000).filter(|_| bucket.take(&pace, 1).is_ok()).for_each(|_| drop(taken.fetch_add(1, Relaxed)));
-        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(take))));
-        assert_eq!(taken.load(Relaxed), 1000);
+        let take = || (0..2000).filter(|_| bucket.take(&pace, 1).is_ok()).count();
+        let taken: usize =
+            std::thread::scope(|scope| [(); 4].map(|()| scope.spawn(take)).map(|thread| thread.join().unwrap()).iter().sum());
+        assert_eq!(taken, 1000);
     }
 }

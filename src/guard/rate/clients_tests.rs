@@ -72,7 +72,7 @@ fn a_million_addresses_move_nobody_out_in_his_favour() {
         now += 2;
         let _ = clients.ask(n, now);
         if n % 3 == 0 {
-            (0..5).for_each(|_| drop(clients.ask(n, now)));
+            while clients.ask(n, now).is_ok() {}
         }
         if n % 100 == 0 {
             taken += u64::from(clients.ask(victim, now).is_ok());

@@ -73,7 +73,8 @@ impl Limiter {
             PerClient::Windows(clients) => clients.take(client, now, global),
         };
         outcome.map_err(|denied| match denied {
-            Denied::Client(wait) => excess(RateScope::Client)(wait),
+            // When the client's time has come, that of all must have come too.
+            Denied::Client(wait) => excess(RateScope::Client)(wait.max(self.global.as_ref().map_or(0, |global| global.wait(now)))),
             Denied::Further(wait) => excess(RateScope::Global)(wait),
         })
     }
@@ -104,6 +105,15 @@ impl Global {
                 Ok(())
             }
         }
+    }
+
+    /// How long until one more may come.
+    fn wait(&self, now: u64) -> u64 {
+        let outcome = match self {
+            Self::Bucket(pace, bucket) => bucket.wait(pace, now),
+            Self::Window(most, window) => window.lock().unwrap_or_else(PoisonError::into_inner).wait(most, now),
+        };
+        outcome.err().unwrap_or(0)
     }
 }
 

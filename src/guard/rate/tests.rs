@@ -43,6 +43,17 @@ fn a_refusal_uses_up_nothing_of_the_other_scope() {
 }
 
 #[test]
+fn who_waits_for_both_waits_long_enough() {
+    for algorithm in ALGORITHMS {
+        let limiter = limiter(&RateLimit { algorithm, ..limit(rate(1, 1), rate(10, 1)) });
+        assert_eq!(ask(&limiter, 1, SECOND), Ok(()));
+        let excess = ask(&limiter, 1, SECOND + 50_000).unwrap_err();
+        assert_eq!(excess.wait, 950_000);
+        assert_eq!(ask(&limiter, 1, SECOND + 50_000 + excess.wait), Ok(()));
+    }
+}
+
+#[test]
 fn the_client_is_only_asked_for_where_it_matters() {
     let limiter = limiter(&limit(rate(1, 1), None));
     assert_eq!(limiter.take(0, || unreachable!()), Ok(()));
