@@ -65,6 +65,8 @@ fn config(setting: Setting) -> Config {
     let limits = &mut config.limits;
     (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
     (limits.max_conns_per_upstream, limits.upstream_idle_conns) = (setting.places, setting.idle);
+    // Counted, and never reached.
+    limits.max_conns_per_client = 1000;
     if setting.has_narrow_limits {
         (limits.max_request_line, limits.max_header_size, limits.max_headers, limits.max_total_headers) = (300, 500, 12, 1500);
     }
@@ -312,6 +314,7 @@ impl Scene {
         }
         let descriptors = format!("{:?}", core.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert!(core.shared.connections.is_empty(), "a client is counted that has gone");
         assert!(format!("{:?}", self.door).contains("places: Gate(0)"), "a place at the door is left");
     }
 }
