@@ -1,3 +1,5 @@
+//! Both scopes together, and what sections share and reloads keep.
+
 use super::*;
 use std::net::Ipv4Addr;
 
