@@ -29,6 +29,7 @@ mod plays {
     mod names;
     mod pages;
     mod processes;
+    mod rate;
     mod reload;
     mod reload_listeners;
     mod reload_settings;

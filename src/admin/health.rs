@@ -14,7 +14,7 @@ pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
         (false, 0) => "unhealthy",
         _ => "degraded",
     };
-    let features = json!({"circuit_breaker": false, "rate_limiting": false, "health_checks": false, "cache": false});
+    let features = json!({"circuit_breaker": false, "rate_limiting": site.limits_rates(), "health_checks": false, "cache": false});
     let content = json!({
         "status": status,
         "uptime_seconds": panel.started.elapsed().as_secs(),

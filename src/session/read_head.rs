@@ -7,14 +7,16 @@ use super::{Ending, Session, State, Turn, Why};
 use crate::balance;
 use crate::base::ring::Ring;
 use crate::config::model::{Action, Balance, Limits, NewRequests, Timeouts};
+use crate::guard::rate::Limiter;
 use crate::http::fields::Field;
+use crate::http::forwarded::client_address;
 use crate::http::framing::{Body, Length, Recode};
-use crate::http::head::{SmallTable, Table};
+use crate::http::head::{Line, SmallTable, Table};
 use crate::http::request::Request;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
 use crate::http::{HeadLimits, Refusal};
-use crate::observe::reason::Reason;
+use crate::observe::reason::{RateScope, Reason};
 use crate::route::Query;
 use crate::{admin, answer::echo};
 use std::net::{IpAddr, SocketAddr};
@@ -174,6 +176,11 @@ impl Session {
         self.abort(exchange, turn)
     }
 
+    pub(super) fn on_over_limit(&mut self, turn: &mut Turn) -> State {
+        let detail = "this client has as many connections open as limits.max_conns_per_client allows";
+        self.refuse_head(Failure::new(Reason::ClientConnectionLimit, detail), turn)
+    }
+
     fn count_refused_head(&mut self, turn: &Turn) {
         if !turn.is_admin {
             turn.stats.requests.add(1);
@@ -245,8 +252,8 @@ impl Session {
 fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
-    let ip = client.ip().to_canonical();
-    let is_trusted = turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let trusts = |ip: IpAddr| turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let is_trusted = trusts(client.ip().to_canonical());
     if is_trusted {
         request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
     }
@@ -275,6 +282,10 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
     exchange.route = decision.route;
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
+    let address = || client_address(client.ip(), request.fields, trusts);
+    if let Some(limiter) = decision.limiter {
+        limit_rate(limiter, exchange, turn, address)?;
+    }
     if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
         return Err(Failure::of_request(Refusal::BodyTooLarge));
     }
@@ -288,7 +299,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
             exchange.key = match &site.config.pools[*pool].balance {
-                Balance::ConsistentHash { header } => key(header.as_deref(), request, client),
+                Balance::ConsistentHash { header } => key(header.as_deref(), request, address),
                 _ => 0,
             };
             exchange.asked.needs_host = request.authority.is_empty();
@@ -314,11 +325,28 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
 }
 
 /// What `balance: consistent_hash` goes by: the named field, or the client's address where there is none.
-fn key(header: Option<&str>, request: &Request, client: SocketAddr) -> u64 {
-    let named = header.and_then(|name| request.fields.iter().find(|line| line.name().eq_ignore_ascii_case(name.as_bytes())));
-    match (named, client.ip().to_canonical()) {
-        (Some(line), _) => balance::hash(line.value()),
-        (None, IpAddr::V4(ip)) => balance::hash(&ip.octets()),
-        (None, IpAddr::V6(ip)) => balance::hash(&ip.octets()),
+fn key(header: Option<&str>, request: &Request, client: impl FnOnce() -> IpAddr) -> u64 {
+    let is_it = |line: &Line| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
+    match request.fields.iter().find(is_it) {
+        Some(line) => balance::hash(line.value()),
+        None => match client().to_canonical() {
+            IpAddr::V4(ip) => balance::hash(&ip.octets()),
+            IpAddr::V6(ip) => balance::hash(&ip.octets()),
+        },
     }
+}
+
+/// Whether the request may come now.
+fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: impl FnOnce() -> IpAddr) -> Result<(), Failure> {
+    let Err(excess) = limiter.take(turn.now.micros, client) else { return Ok(()) };
+    turn.stats.rate_limited[excess.scope as usize].add(1);
+    let detail = match excess.scope {
+        RateScope::Client => "this client sends more requests than rate_limit.per_client allows",
+        RateScope::Global => "more requests come than rate_limit allows",
+    };
+    if limiter.is_dry_run {
+        log::debug!("rate_limit.dry_run, let through: {detail} trace_id={}", exchange.trace_id());
+        return Ok(());
+    }
+    Err(Failure::new(Reason::RateLimited, detail).retry_after(excess.retry_after()))
 }

@@ -6,6 +6,7 @@ use super::shared::{Mail, Shared};
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::base::wheel::Wheel;
+use crate::guard::client::ClientId;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
 use crate::http::date::DateCache;
@@ -68,6 +69,8 @@ pub struct Client<S> {
     /// The line that it stands in, and its serial number there.
     pub(super) waits: Option<(Arc<Pool>, u64)>,
     pub(super) entrance: Entrance,
+    /// As whose connection it is counted, if it is.
+    pub(super) counted: Option<ClientId>,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
     /// As it was counted last.
@@ -130,7 +133,7 @@ pub struct Core<N: Net, J: Journal> {
     new_effects: Vec<Effect>,
     pub(super) rng: fastrand::Rng,
     date: DateCache,
-    serial: u64,
+    pub(super) serial: u64,
     /// Until then a drain waits for requests on connections that exist (milliseconds).
     asks_until: u64,
     /// Pools of earlier sites whose line may not be empty yet.
@@ -185,43 +188,6 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// A turn begins: everything in it happens at this time.
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
-    }
-
-    /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place at the door and its
-    /// descriptor are taken already.
-    pub fn admit(
-        &mut self,
-        mut socket: N::Socket,
-        peer: SocketAddr,
-        entrance: Entrance,
-        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
-    ) {
-        self.serial += 1;
-        let serial = self.serial;
-        let key = self.clients.vacant_key();
-        if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
-            log::error!("a connection from {peer} cannot be polled: {error}");
-            drop(socket);
-            self.leave(&entrance);
-            return;
-        }
-        let is_admin = entrance.is_admin;
-        let session = self.with_turn(&entrance, |turn| Session::new(peer, serial, turn));
-        let link = Link::new(socket, true);
-        self.clients.insert(Client {
-            link,
-            session,
-            upstream: None,
-            waits: None,
-            entrance,
-            is_queued: false,
-            is_closing: false,
-            is_resting: false,
-        });
-        if !is_admin {
-            self.stats.client_connections.add(1);
-        }
-        self.arm(key);
     }
 
     /// An edge for a client.
@@ -411,7 +377,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
-    fn with_turn<T>(&mut self, entrance: &Entrance, make: impl FnOnce(&Turn) -> T) -> T {
+    pub(super) fn with_turn<T>(&mut self, entrance: &Entrance, make: impl FnOnce(&Turn) -> T) -> T {
         make(&Turn {
             now: self.now,
             site: &self.site,
@@ -456,40 +422,6 @@ impl<N: Net, J: Journal> Core<N, J> {
             client.is_closing = true;
             self.closing_clients.push(key);
         }
-    }
-
-    fn free_client(&mut self, key: usize) {
-        self.wheel.cancel(client_timer(key));
-        self.leave_line(key);
-        if let Some(upstream) = self.clients[key].upstream.take() {
-            self.release(upstream, false);
-        }
-        self.take_up_pipes(key, |_, _| true);
-        let mut client = self.clients.remove(key);
-        if client.is_resting {
-            self.stats.resting_clients.sub(1);
-        }
-        for ring in [&mut client.session.up, &mut client.session.down] {
-            ring.clear();
-            self.buffers.give_back(ring.detach());
-        }
-        if client.session.ending() == Some(crate::session::Ending::Reset) {
-            client.link.socket.reset_on_close();
-        }
-        let Client { entrance, link, .. } = client;
-        drop(link);
-        if !entrance.is_admin {
-            self.stats.client_connections.sub(1);
-        }
-        self.leave(&entrance);
-    }
-
-    /// A client's socket is closed: its place and its descriptor are free.
-    pub(super) fn leave(&mut self, entrance: &Entrance) {
-        entrance.door.leave();
-        self.shared.resume(&entrance.door.paused);
-        self.shared.descriptors.client_left();
-        self.on_descriptor_freed();
     }
 
     /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.

@@ -5,6 +5,7 @@ pub mod shared;
 
 mod accept;
 mod bulk;
+mod clients;
 mod dial;
 mod line;
 mod moved;

@@ -16,6 +16,7 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use tidegate::config::{Sources, load};
+use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::net::token::Source;
@@ -64,6 +65,8 @@ fn config(setting: Setting) -> Config {
     let limits = &mut config.limits;
     (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
     (limits.max_conns_per_upstream, limits.upstream_idle_conns) = (setting.places, setting.idle);
+    // Counted, and never reached.
+    limits.max_conns_per_client = 1000;
     if setting.has_narrow_limits {
         (limits.max_request_line, limits.max_header_size, limits.max_headers, limits.max_total_headers) = (300, 500, 12, 1500);
     }
@@ -114,6 +117,7 @@ impl Scene {
             mailboxes: vec![Mailbox::new(Box::new(Deaf))],
             running: AtomicUsize::new(1),
             descriptors: Descriptors::new(1000, 0),
+            connections: Connections::default(),
             starved: Paused::new(1),
             panel: Arc::new(panel),
             renderer,
@@ -310,6 +314,7 @@ impl Scene {
         }
         let descriptors = format!("{:?}", core.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert!(core.shared.connections.is_empty(), "a client is counted that has gone");
         assert!(format!("{:?}", self.door).contains("places: Gate(0)"), "a place at the door is left");
     }
 }

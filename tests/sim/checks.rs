@@ -79,6 +79,7 @@ impl World {
         }
         let descriptors = format!("{:?}", self.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert!(self.shared.connections.is_empty(), "a client is counted that has gone");
         let door = format!("{:?}", self.door);
         assert!(door.contains("places: Gate(0)"), "{door}");
         self.check_books();

@@ -19,6 +19,7 @@ use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
+use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::observe::stats::WorkerStats;
@@ -109,6 +110,7 @@ impl World {
             running: AtomicUsize::new(workers),
             // What is kept in reserve comes on top.
             descriptors: Descriptors::new(weather.descriptors + 16, 0),
+            connections: Connections::default(),
             starved: Paused::new(workers),
             panel: Arc::new(Panel {
                 stats,
