@@ -28,6 +28,9 @@ const MAX_TIMES_HERE: u32 = 10;
 /// An idle connection is closed so long after a drain began: a request that crosses the news is still answered.
 pub const DRAIN_IDLE_MS: u64 = 500;
 
+/// A request whose head was read, and whether it may go on.
+type Opened = (Box<Exchange>, Result<(), Failure>);
+
 /// A head that comes, or is waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ReadHead {
@@ -200,44 +203,64 @@ impl Session {
 
     /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
     fn on_head(&mut self, length: Option<usize>, limits: &HeadLimits, turn: &mut Turn) -> Option<State> {
+        let mut table = turn.table.take().unwrap_or_default();
+        let read = self.read(length, limits, &mut table, turn);
+        *turn.table = Some(table);
+        Some(match read? {
+            Ok((exchange, opened)) => self.on_request(exchange, opened, turn),
+            Err(refusal) => {
+                self.count_refused_head(turn);
+                self.refuse_head(Failure::of_request(refusal), turn)
+            }
+        })
+    }
+
+    /// Reads the head, which is gone from the ring then, and decides who answers.
+    fn read(
+        &mut self,
+        length: Option<usize>,
+        limits: &HeadLimits,
+        table: &mut SmallTable,
+        turn: &mut Turn,
+    ) -> Option<Result<Opened, Refusal>> {
         let bytes = &*self.up.raw_mut();
-        let (mut small, mut large);
+        let mut large;
         let parsed = if let Some(length) = length {
             large = Table::default();
             Request::parse(&bytes[..length], &mut large)
         } else {
-            small = SmallTable::default();
-            Request::find(bytes, limits, &mut small)?
+            Request::find(bytes, limits, table)?
         };
-        let request = match parsed {
+        let request = match &parsed {
             Ok(request) => request,
-            Err(refusal) => {
-                self.count_refused_head(turn);
-                return Some(self.refuse_head(Failure::of_request(refusal), turn));
-            }
+            Err(refusal) => return Some(Err(*refusal)),
         };
+        let mut exchange = Exchange::begin(turn);
+        let opened = open(&mut exchange, request, self.client, turn);
+        let length = request.fields.head().len();
+        self.up.skip(length);
+        Some(Ok((exchange, opened)))
+    }
+
+    fn on_request(&mut self, mut exchange: Box<Exchange>, opened: Result<(), Failure>, turn: &mut Turn) -> State {
         if !turn.is_admin {
             turn.stats.requests.add(1);
         }
-        let mut exchange = Exchange::begin(turn);
-        let opened = open(&mut exchange, &request, self.client, turn);
-        let length = request.fields.head().len();
-        self.up.skip(length);
         self.shrink(turn);
         self.phase = 0;
         exchange.waits.total = after(turn.now.millis(), exchange.timeouts.total_ms);
         // A body that came with the head is looked at first: if it is whole, the connection outlives a refusal.
         let scanned = self.scan_body(&mut exchange);
         if let Err(failure) = opened {
-            return Some(self.fail(exchange, failure, turn));
+            return self.fail(exchange, failure, turn);
         }
         if let Err(refusal) = scanned {
-            return Some(self.fail(exchange, Failure::of_request(refusal), turn));
+            return self.fail(exchange, Failure::of_request(refusal), turn);
         }
-        Some(match exchange.maker {
+        match exchange.maker {
             Maker::Upstream => self.connect(exchange, turn),
             _ => self.reply_once_read(exchange, turn),
-        })
+        }
     }
 
     /// The large ring of a large head goes as soon as what follows fits an ordinary one.

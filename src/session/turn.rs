@@ -5,6 +5,7 @@ use super::exchange::Exchange;
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::http::date::DateCache;
+use crate::http::head::SmallTable;
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::site::Site;
@@ -50,6 +51,8 @@ pub struct Turn<'a> {
     pub buffers: &'a mut BufferPool,
     /// Circuits that have opened, and become half-open in time.
     pub open_circuits: &'a mut Vec<OpenCircuit>,
+    /// Storage for the lines of a head, while it is read.
+    pub table: &'a mut Option<Box<SmallTable>>,
     /// What is to be done next, in order.
     pub effects: &'a mut Vec<Effect>,
 }

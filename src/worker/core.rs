@@ -10,6 +10,7 @@ use crate::guard::client::ClientId;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
 use crate::http::date::DateCache;
+use crate::http::head::SmallTable;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
 use crate::observe::stats::WorkerStats;
@@ -130,6 +131,7 @@ pub struct Core<N: Net, J: Journal> {
     exchanges: Vec<Box<Exchange>>,
     /// The next one last.
     effects: Vec<Effect>,
+    table: Option<Box<SmallTable>>,
     new_effects: Vec<Effect>,
     pub(super) rng: fastrand::Rng,
     date: DateCache,
@@ -171,6 +173,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             long_run: LONG_RUN,
             exchanges: Vec::new(),
             effects: Vec::new(),
+            table: None,
             new_effects: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             date: DateCache::default(),
@@ -339,13 +342,11 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Gives the session an event and performs what it asks for, at once and in order; what comes of that is an event again.
     pub(super) fn deliver(&mut self, key: usize, event: Event) {
-        let mut next = Some(event);
-        loop {
-            if let Some(event) = next.take() {
+        self.handle(key, event);
+        while let Some(effect) = self.effects.pop() {
+            if let Some(event) = self.perform(key, effect) {
                 self.handle(key, event);
             }
-            let Some(effect) = self.effects.pop() else { break };
-            next = self.perform(key, effect);
         }
     }
 
@@ -368,6 +369,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             exchanges,
             buffers,
             open_circuits: &mut self.open_circuits,
+            table: &mut self.table,
             effects: &mut self.new_effects,
         };
         client.session.handle(event, &mut turn);
@@ -393,6 +395,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             exchanges: &mut self.exchanges,
             buffers: &mut self.buffers,
             open_circuits: &mut self.open_circuits,
+            table: &mut self.table,
             effects: &mut self.new_effects,
         })
     }

@@ -5,6 +5,7 @@ use crate::base::pool::BufferPool;
 use crate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use crate::config::{Sources, load};
 use crate::http::date::DateCache;
+use crate::http::head::SmallTable;
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
@@ -45,6 +46,7 @@ pub(super) struct Scene {
     exchanges: Vec<Box<Exchange>>,
     buffers: BufferPool,
     open_circuits: Vec<OpenCircuit>,
+    table: Option<Box<SmallTable>>,
 }
 
 /// Lends everything but the session.
@@ -65,6 +67,7 @@ macro_rules! turn {
             exchanges: &mut $scene.exchanges,
             buffers: &mut $scene.buffers,
             open_circuits: &mut $scene.open_circuits,
+            table: &mut $scene.table,
             effects: &mut $scene.effects,
         }
     };
@@ -119,6 +122,7 @@ impl Scene {
                 exchanges: &mut Vec::new(),
                 buffers: &mut BufferPool::new(4096),
                 open_circuits: &mut Vec::new(),
+                table: &mut None,
                 effects: &mut Vec::new(),
             },
         );
@@ -135,6 +139,7 @@ impl Scene {
             exchanges: Vec::new(),
             buffers,
             open_circuits: Vec::new(),
+            table: None,
         }
     }
 
