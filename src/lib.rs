@@ -22,7 +22,7 @@
 //!     answer  admin                 replies made here  |  the admin port's pages
 //!     site                          a configuration with what runs by it
 //!     upstream                      pools and servers
-//!     route  balance  guard         policy: pure, asked once an attempt
+//!     route  balance  guard  health policy: pure, asked once an attempt
 //!     http   config   observe       HTTP/1 grammar and framing | configuration | metrics and logs
 //!     base                          ring, timer wheel, buffers, clock, mail between threads: knows no HTTP
 //! ```
@@ -56,6 +56,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod guard;
+pub mod health;
 pub mod http;
 pub mod net;
 pub mod observe;

@@ -10,6 +10,7 @@ mod plays {
     mod balance;
     mod broken_origin;
     mod check;
+    mod checks;
     mod cli;
     mod clock;
     mod demo;

@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 
 pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
     let total = site.servers().count();
-    let healthy = site.servers().filter(|(_, server)| server.is_resolved()).count();
+    let healthy = site.servers().filter(|(_, server)| server.is_healthy()).count();
     let status = match (panel.is_draining(), healthy) {
         (true, _) => "draining",
         _ if healthy == total => "healthy",
         (false, 0) => "unhealthy",
         _ => "degraded",
     };
-    let features = json!({"circuit_breaker": false, "rate_limiting": false, "health_checks": false, "cache": false});
+    let is_checking = site.config.pools.iter().any(|pool| pool.health_check.is_some());
+    let features = json!({"circuit_breaker": false, "rate_limiting": false, "health_checks": is_checking, "cache": false});
     let content = json!({
         "status": status,
         "uptime_seconds": panel.started.elapsed().as_secs(),
@@ -33,15 +34,15 @@ pub(super) fn backends(site: &Site) -> Rendered {
                 "pool": pool.name,
                 "name": server.config.name,
                 "address": server.authority,
-                "healthy": server.is_resolved(),
-                "health_check": "off",
+                "healthy": server.is_healthy(),
+                "health_check": server.health.state().name(),
                 "circuit": "closed",
                 "resolved": server.is_resolved(),
                 "consecutive_failures": 0,
                 "active_connections": sum(&server.cells, |cell| cell.active.value()),
                 "idle_connections": sum(&server.cells, |cell| cell.idle.value()),
                 "requests_total": sum(&server.cells, |cell| cell.requests.value()),
-                "last_error": null,
+                "last_error": server.health.last_error(),
             })
         })
         .collect();

@@ -83,7 +83,7 @@ impl Panel {
                 pool: &pool.name,
                 name: &server.config.name,
                 cells: &server.cells,
-                usable: server.is_resolved(),
+                usable: server.is_healthy(),
                 circuit: 0,
             })
             .collect();

@@ -2,9 +2,10 @@
 
 use crate::config::model::Upstream;
 use crate::guard::gate::Gate;
+use crate::health::state::Health;
 use crate::observe::stats::UpstreamStats;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
@@ -20,6 +21,9 @@ pub struct Server {
     pub slot: usize,
     /// One block of counters a worker.
     pub cells: Box<[UpstreamStats]>,
+    /// What its checks say.
+    pub health: Health,
+    back_at: AtomicU64,
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
@@ -37,6 +41,8 @@ impl Server {
             places: Gate::default(),
             slot,
             cells: (0..workers).map(|_| UpstreamStats::default()).collect(),
+            health: Health::default(),
+            back_at: AtomicU64::new(0),
             addresses: Mutex::new(Arc::new([])),
             next_address: AtomicUsize::new(0),
             resolved: AtomicBool::new(false),
@@ -57,7 +63,22 @@ impl Server {
 
     /// Whether it may be given new requests.
     pub fn is_usable(&self) -> bool {
-        self.is_resolved() && self.weight.load(Relaxed) > 0
+        self.is_healthy() && self.weight.load(Relaxed) > 0
+    }
+
+    /// Whether it could answer, whatever its weight: what the pages and `backend_health` show.
+    pub fn is_healthy(&self) -> bool {
+        self.is_resolved() && !self.health.is_failing()
+    }
+
+    /// It was down, and takes requests again from now on (milliseconds of the process's clock).
+    pub fn came_back(&self, now_ms: u64) {
+        self.back_at.store(now_ms, Relaxed);
+    }
+
+    /// When it last came back; 0 = it was never down.
+    pub fn back_at(&self) -> u64 {
+        self.back_at.load(Relaxed)
     }
 
     /// Whether a configuration means this server: then it lives on, with all its state.
@@ -94,5 +115,10 @@ impl Server {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let first = self.next_address.fetch_add(1, Relaxed) % addresses.len().max(1);
         (addresses, first)
+    }
+    /// One of its addresses: those of a name take turns by the number of the `turn`.
+    pub fn address(&self, turn: usize) -> Option<SocketAddr> {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.get(turn % addresses.len().max(1)).copied()
     }
 }

@@ -401,6 +401,11 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// A descriptor is free: whoever stopped for want of one may go on.
     pub(super) fn on_descriptor_freed(&mut self) {
         self.shared.resume(&self.shared.starved);
+        self.hand_on_all();
+    }
+
+    /// Gives free places to those who wait in any line.
+    pub(super) fn hand_on_all(&mut self) {
         let site = Rc::clone(&self.site);
         for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(pool);
