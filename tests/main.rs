@@ -11,6 +11,7 @@ mod plays {
     mod broken_origin;
     mod check;
     mod checks;
+    mod checks_end;
     mod cli;
     mod clock;
     mod demo;

@@ -122,3 +122,34 @@ impl Server {
         addresses.get(turn % addresses.len().max(1)).copied()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::check::Verdict;
+
+    #[test]
+    fn who_fails_its_checks_is_not_used_and_who_has_no_weight_is_still_healthy() {
+        let config = |weight| Upstream { name: "a".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight, is_checked: true };
+        let server = Server::new(config(1), 0, 1);
+        let is = || (server.is_usable(), server.is_healthy());
+        assert_eq!(is(), (true, true));
+        server.health.set_checked(true);
+        assert_eq!(is(), (true, true));
+        server.health.set_verdict(Verdict::Failing);
+        assert_eq!(is(), (false, false));
+        server.health.set_verdict(Verdict::Passing);
+        server.update(&config(0));
+        assert_eq!(is(), (false, true));
+    }
+
+    #[test]
+    fn addresses_by_their_number() {
+        let config = Upstream { name: "a".into(), host: "name.invalid".into(), port: 1, tls: false, weight: 1, is_checked: true };
+        let server = Server::new(config, 0, 1);
+        assert_eq!(server.address(5), None);
+        let addresses = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 1)));
+        server.set_addresses(&addresses);
+        assert_eq!([0, 1, 2].map(|turn| server.address(turn)), [Some(addresses[0]), Some(addresses[1]), Some(addresses[0])]);
+    }
+}

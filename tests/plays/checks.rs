@@ -1,67 +1,9 @@
 //! Active health checks: who fails them gets no requests, who passes them again does, and nobody else notices.
 
+use crate::support::patient::{Patient, checked, checks, health, often, page, wait_for};
 use crate::support::proxy::{split_sample, sum};
 use crate::support::*;
 use serde_json::{Value, json};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
-
-/// An origin whose answers to checks a play decides.
-struct Patient {
-    origin: Origin,
-    status: Arc<AtomicU16>,
-}
-
-impl Patient {
-    /// Answers requests with its name, and checks with 200 for now.
-    fn named(name: &'static str) -> Patient {
-        let status = Arc::new(AtomicU16::new(200));
-        let said = status.clone();
-        let origin = Origin::each(move |conn, request| match request.target.as_str() {
-            "/health" => conn.send(format!("HTTP/1.1 {} Said\r\nContent-Length: 3\r\n\r\nso.", said.load(SeqCst))),
-            _ => conn.answer(name),
-        });
-        Patient { origin, status }
-    }
-
-    fn says(&self, status: u16) {
-        self.status.store(status, SeqCst);
-    }
-
-    fn checks(&self) -> usize {
-        checks(&self.origin)
-    }
-}
-
-/// Checks that came.
-fn checks(origin: &Origin) -> usize {
-    origin.requests().iter().filter(|request| request.target == "/health").count()
-}
-
-/// Often, and with patience: only a play about timeouts has a short one.
-fn often() -> Value {
-    json!({"interval_ms": 20, "timeout_ms": 15_000, "failure_threshold": 2, "success_threshold": 3})
-}
-
-fn checked(origins: &[&Origin]) -> Config {
-    Config::to_all(origins.iter().map(|origin| origin.addr())).set("health_check", often())
-}
-
-/// Of an upstream, by its place in the configuration.
-fn page(proxy: &Proxy, index: usize) -> Value {
-    let page: Value = serde_json::from_slice(&get(proxy.admin(), "/backends/health").expect(200).body).expect("JSON");
-    page["backends"][index].clone()
-}
-
-#[track_caller]
-fn wait_for(proxy: &Proxy, index: usize, state: &str) {
-    wait_until(&format!("upstream {index} is {state}"), || page(proxy, index)["health_check"] == state);
-}
-
-fn health(proxy: &Proxy) -> (u16, Value) {
-    let answer = get(proxy.admin(), "/health");
-    (answer.status, serde_json::from_slice::<Value>(&answer.body).expect("JSON"))
-}
 
 #[test]
 fn who_fails_its_checks_leaves_and_returns_unnoticed() {
@@ -275,73 +217,4 @@ fn a_request_that_waits_goes_to_who_returns() {
     assert_eq!(second.response().expect(200).text(), "b");
     gate.release(1);
     assert_eq!(first.response().expect(200).text(), "a");
-}
-
-#[test]
-fn a_reload_begins_and_ends_checks() {
-    let patient = Patient::named("a");
-    let plain = Config::to(&patient.origin);
-    let config = checked(&[&patient.origin]);
-    let proxy = plain.clone().set("workers", 2).start();
-    assert_eq!(page(&proxy, 0)["health_check"], "off");
-    assert_eq!(health(&proxy).1["features"]["health_checks"], false);
-    patient.says(500);
-    proxy.reload(&config.clone().set("workers", 2));
-    wait_for(&proxy, 0, "failing");
-    // What changes about its checks does not change what is thought of it.
-    proxy.reload(&config.clone().set("workers", 2).set("health_check.failure_threshold", 65_535));
-    assert_eq!(page(&proxy, 0)["health_check"], "failing");
-    assert_eq!(proxy.get("/").status, 503);
-    proxy.reload(&plain.clone().set("workers", 2));
-    wait_for(&proxy, 0, "off");
-    let before = patient.checks();
-    for _ in 0..20 {
-        assert_eq!(proxy.get("/").expect(200).text(), "a");
-    }
-    proxy.reload(&plain.clone().set("workers", 2).set("timeouts.read_ms", 14_000));
-    assert!(patient.checks() <= before + 1, "it is not checked any more");
-    assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
-    proxy.reload(&config.set("workers", 2));
-    wait_for(&proxy, 0, "failing");
-}
-
-#[test]
-fn a_reload_takes_the_checks_of_upstreams_that_come_and_go() {
-    let (a, b, c) = (Patient::named("a"), Patient::named("b"), Patient::named("c"));
-    [&b, &c].iter().for_each(|patient| patient.says(500));
-    let proxy = checked(&[&a.origin, &b.origin]).start();
-    wait_for(&proxy, 1, "failing");
-    let (checked_a, connections_b) = (a.checks(), b.origin.connections());
-    proxy.reload(&checked(&[&a.origin, &c.origin]));
-    assert_eq!(page(&proxy, 0)["health_check"], "passing");
-    wait_for(&proxy, 1, "failing");
-    wait_until("who stays is checked on", || a.checks() > checked_a + 3);
-    assert!(b.origin.connections() <= connections_b + 2, "who is gone is not checked any more");
-    assert_eq!(proxy.get("/").expect(200).text(), "a");
-}
-
-#[test]
-fn a_drain_ends_the_checks() {
-    let gate = Gate::default();
-    let held = gate.clone();
-    let origin = Origin::each(move |conn, request| {
-        if request.target != "/health" {
-            held.pass();
-        }
-        conn.answer("here");
-    });
-    let mut proxy = checked(&[&origin]).start();
-    let mut client = proxy.client();
-    client.send_get("/");
-    wait_until("it is in flight", || origin.requests().iter().any(|request| request.target == "/"));
-    proxy.signal("TERM");
-    wait_until("it drains", || health(&proxy).1["status"] == "draining");
-    let before = checks(&origin);
-    for _ in 0..100 {
-        health(&proxy);
-    }
-    assert!(checks(&origin) <= before + 1, "{before} checks, then {}", checks(&origin));
-    gate.release(1);
-    client.response().expect(200);
-    assert_eq!(proxy.wait_exit(), 0);
 }

@@ -7,6 +7,7 @@ pub mod launch;
 pub mod lines;
 pub mod load;
 pub mod origin;
+pub mod patient;
 pub mod proxy;
 pub mod sockets;
 pub mod wire;

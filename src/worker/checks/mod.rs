@@ -4,28 +4,29 @@
 //! An upstream has one check at a time, and a check one connection. It waits for its next turn, connects, sends, reads until there
 //! is an outcome, rests until the upstream has said the rest, and is closed.
 
+mod round;
+
 use super::core::Net;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
 use crate::health::check::{Check, Verdict};
-use crate::health::probe::{Fault, Probe, request};
+use crate::health::probe::Fault;
 use crate::health::state::State;
 use crate::http::HeadLimits;
-use crate::net::link::{Edge, Link, Socket, Transfer};
+use crate::net::link::{Edge, Socket};
 use crate::net::token::Source;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
+use round::{Phase, Round, fault};
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io;
 use std::sync::Arc;
 
 /// First checks come within this time, or the interval if that is shorter: soon, and not all at once.
 const FIRST_MS: u64 = 1000;
 /// The rest of an answer is waited for so long: a close in the middle of it would trouble the upstream.
 const REST_MS: u64 = 250;
-/// Bytes read at once.
-const PIECE: usize = 4096;
 
 /// See the module.
 pub(super) struct Checks<S> {
@@ -51,23 +52,6 @@ struct Target<S> {
     /// When the next check may begin (milliseconds).
     due: u64,
     round: Option<Round<S>>,
-}
-
-/// One check under way.
-struct Round<S> {
-    link: Link<S>,
-    phase: Phase,
-    request: Vec<u8>,
-    sent: usize,
-    probe: Probe,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Connecting,
-    Talking,
-    /// There is an outcome.
-    Resting,
 }
 
 impl<S: Socket> Checks<S> {
@@ -177,13 +161,7 @@ impl<S: Socket> Checks<S> {
         match net.dial(address, Source::Check(slot)) {
             Ok(socket) => {
                 self.is_starved = false;
-                target.round = Some(Round {
-                    link: Link::new(socket, false),
-                    phase: Phase::Connecting,
-                    request: request(&target.config.path, &target.server.authority),
-                    sent: 0,
-                    probe: Probe::new(target.config.expected_status, self.limits),
-                });
+                target.round = Some(Round::new(socket, &target.server, &target.config, self.limits));
                 self.wheel.set(slot as u32, now + u64::from(target.config.timeout_ms));
             }
             Err(error) if is_local(&error) => {
@@ -226,69 +204,10 @@ impl<S: Socket> Checks<S> {
     }
 }
 
-impl<S: Socket> Round<S> {
-    /// Sends and reads as far as it goes; the outcome, once there is one.
-    fn talk(&mut self, edge: Edge) -> Option<Result<u16, Fault>> {
-        if self.phase == Phase::Connecting {
-            let failed = edge.gone || edge.read_closed;
-            if let Some(error) = failed.then(|| self.link.socket.take_error()).flatten() {
-                return Some(Err(fault(&error)));
-            }
-            if !edge.writable && !failed {
-                return None;
-            }
-            self.phase = Phase::Talking;
-        }
-        while self.sent < self.request.len() && self.link.ready.writable {
-            match self.link.send(&[IoSlice::new(&self.request[self.sent..])]) {
-                Transfer::Bytes(n) => self.sent += n,
-                Transfer::Blocked => {}
-                // What the upstream said before that can still be read.
-                Transfer::Fin | Transfer::Failed => break,
-            }
-        }
-        let mut piece = [0; PIECE];
-        while self.link.ready.readable {
-            let outcome = match self.link.read(&mut piece) {
-                Transfer::Bytes(n) => self.probe.take(&piece[..n]),
-                Transfer::Blocked => None,
-                Transfer::Fin => Some(Err(self.probe.on_end())),
-                Transfer::Failed => Some(Err(Fault::Reset)),
-            };
-            if outcome.is_some() {
-                return outcome;
-            }
-        }
-        None
-    }
-
-    /// Drops what comes after the outcome; whether there is more to wait for.
-    fn rest(&mut self) -> bool {
-        let mut piece = [0; PIECE];
-        let mut waits = self.probe.skip(0);
-        while waits && self.link.ready.readable {
-            waits = match self.link.read(&mut piece) {
-                Transfer::Bytes(n) => self.probe.skip(n),
-                Transfer::Blocked => true,
-                Transfer::Fin | Transfer::Failed => false,
-            };
-        }
-        waits
-    }
-}
-
 /// As configured, and up to a tenth more or less, so that the checks of many upstreams, or proxies, do not fall into step.
 fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
     let (interval, tenth) = (u64::from(config.interval_ms), u64::from(config.interval_ms) / 10);
     interval - tenth + rng.u64(0..=2 * tenth)
-}
-
-/// Of a connect that failed.
-fn fault(error: &io::Error) -> Fault {
-    match error.kind() {
-        ErrorKind::ConnectionRefused => Fault::Refused,
-        _ => Fault::Unreachable(error.to_string()),
-    }
 }
 
 /// Whether an error says something about this machine, and nothing about the upstream.
@@ -296,3 +215,6 @@ fn is_local(error: &io::Error) -> bool {
     let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC, libc::EADDRNOTAVAIL];
     error.raw_os_error().is_some_and(|code| short.contains(&code))
 }
+
+#[cfg(test)]
+mod tests;
