@@ -1,7 +1,7 @@
 //! The site: a configuration together with what runs by it. Immutable; a reload makes a new one, and every exchange ends on
 //! the one it began with.
 
-use crate::config::model::{Action, Config, RateLimit, Route, Timeouts, Upstream};
+use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, Upstream};
 use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
@@ -58,6 +58,11 @@ impl Site {
                 Arc::new(Server::new(upstream.clone(), slot, workers))
             };
             let servers: Vec<_> = pool.upstreams.iter().map(server).collect();
+            let is_checked = |upstream: &Upstream| upstream.is_checked && pool.health_check.is_some();
+            servers.iter().zip(&pool.upstreams).for_each(|(server, upstream)| server.health.set_checked(is_checked(upstream)));
+            if pool.breaker.failure_threshold == 0 {
+                servers.iter().for_each(|server| server.circuit.reset());
+            }
             let survives = |old: &&Arc<Pool>| {
                 let same = |(old, new): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(old, new);
                 old.is(pool) && old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(same)
@@ -83,6 +88,14 @@ impl Site {
     /// All servers of all pools.
     pub fn servers(&self) -> impl Iterator<Item = (&Arc<Pool>, &Arc<Server>)> {
         self.pools.iter().flat_map(|pool| pool.servers.iter().map(move |server| (pool, server)))
+    }
+
+    /// The servers that are checked, and how.
+    pub fn checks(&self) -> impl Iterator<Item = (&Arc<Pool>, &Arc<Server>, &HealthCheck)> {
+        self.pools.iter().zip(&self.config.pools).flat_map(|(pool, config)| {
+            let servers = pool.servers.iter().zip(&config.upstreams).filter(|(_, upstream)| upstream.is_checked);
+            config.health_check.iter().flat_map(move |check| servers.clone().map(move |(server, _)| (pool, server, check)))
+        })
     }
 
     /// The first route that takes the request; without one the default pool, if it has upstreams.

@@ -10,6 +10,8 @@ mod plays {
     mod balance;
     mod broken_origin;
     mod check;
+    mod checks;
+    mod checks_end;
     mod cli;
     mod clock;
     mod demo;

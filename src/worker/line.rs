@@ -52,6 +52,11 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// A descriptor is free: whoever stopped for want of one may go on.
     pub(super) fn on_descriptor_freed(&mut self) {
         self.shared.resume(&self.shared.starved);
+        self.hand_on_all();
+    }
+
+    /// Gives free places to those who wait in any line, and sends them away where every server is down.
+    pub(super) fn hand_on_all(&mut self) {
         let site = Rc::clone(&self.site);
         for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(pool);
@@ -93,7 +98,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let woken: Vec<OpenCircuit> = self.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
         woken.iter().for_each(|OpenCircuit { pool, server, .. }| pool.wake(*server, now));
         if !woken.is_empty() {
-            self.on_descriptor_freed();
+            self.hand_on_all();
         }
         match self.open_circuits.iter().map(|circuit| circuit.until).min() {
             Some(until) => self.wheel.set(CIRCUIT_TIMER, until),

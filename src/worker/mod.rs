@@ -5,6 +5,7 @@ pub mod shared;
 
 mod accept;
 mod bulk;
+mod checks;
 mod clients;
 mod dial;
 mod line;
@@ -22,6 +23,7 @@ use crate::observe::writer::AccessLog;
 use crate::session::Journal;
 use crate::site::Site;
 use accept::Listener;
+use checks::Checks;
 pub use core::Entrance;
 use core::{ACCEPT_TIMER, Core, GRACE_TIMER, Net};
 use mio::net::{TcpListener, TcpStream};
@@ -110,6 +112,8 @@ pub struct Worker {
     clock: Clock,
     core: Core<Kernel, AccessLog>,
     listeners: Slab<Listener>,
+    /// Of the process: those of other workers have nothing to do.
+    checks: Checks<TcpStream>,
     signals: Option<(Signals, OnSignal)>,
     letters: Vec<Mail>,
     /// The time to finish is over.
@@ -125,6 +129,7 @@ impl Worker {
             poll,
             clock,
             listeners: Slab::new(),
+            checks: Checks::new(fastrand::u64(..)),
             signals: None,
             letters: Vec::new(),
             is_over: false,
@@ -134,6 +139,7 @@ impl Worker {
             this.poll.registry().register(signals, Source::Signals.token(), Interest::READABLE)?;
         }
         this.signals = signals;
+        this.check_site();
         Ok(this)
     }
 
@@ -168,7 +174,7 @@ impl Worker {
         if self.core.is_behind() || self.listeners.iter().any(|(_, listener)| listener.is_ready()) {
             return Some(Duration::ZERO);
         }
-        let wake = self.core.next_wake()?;
+        let wake = [self.core.next_wake(), self.checks.next_wake()].into_iter().flatten().min()?;
         // Up to the millisecond after the deadline: a wake-up before it would find nothing due.
         Some(Duration::from_micros((wake * 1000).saturating_sub(self.clock.read().micros)))
     }
@@ -181,6 +187,7 @@ impl Worker {
                 Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
+                Source::Check(slot) => self.checks.on_edge(slot, Edge::from(event), self.core.now.millis()),
             }
         }
     }
@@ -219,6 +226,7 @@ impl Worker {
         if new_requests == NewRequests::Refuse {
             self.close(|entrance| !entrance.is_admin);
         }
+        self.checks.stop();
         self.core.on_mail(Mail::Drain);
     }
 
@@ -230,7 +238,15 @@ impl Worker {
             }
         }
         self.core.take_site(new.site);
+        self.check_site();
         self.close(|entrance| new.closed.iter().any(|door| Arc::ptr_eq(door, &entrance.door)));
+    }
+
+    /// One worker checks for all.
+    fn check_site(&mut self) {
+        if self.core.worker == 0 && !self.core.is_draining {
+            self.checks.take_site(&self.core.site, self.clock.read().millis());
+        }
     }
 
     fn expire(&mut self) {
@@ -246,6 +262,10 @@ impl Worker {
         });
         if retry {
             self.resume();
+        }
+        self.checks.expire(&mut self.core.net, self.core.now.millis());
+        if self.checks.take_news() {
+            self.core.hand_on_all();
         }
     }
 

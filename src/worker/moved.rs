@@ -22,6 +22,6 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         self.close_idle(|upstream| upstream.keepalive_ms == 0);
         // Those who wait in line may go there, if it is the first time that it leads anywhere.
-        self.on_descriptor_freed();
+        self.hand_on_all();
     }
 }
