@@ -24,7 +24,7 @@ impl Session {
             return State::ConnectingUpstream(exchange);
         }
         let Exchange { key, tried, .. } = &*exchange;
-        match exchange.pool().pick(Seeker { worker: turn.worker, limit, now, rng: turn.rng, key: *key, tried }) {
+        match exchange.pool().pick(Seeker { worker: turn.worker, limit, now, rng: &mut turn.rng, key: *key, tried }) {
             Pick::Granted(grant) => self.attempt(exchange, grant, turn),
             Pick::Full => self.queue(exchange, turn),
             Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),

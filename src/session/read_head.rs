@@ -205,7 +205,7 @@ impl Session {
     fn on_head(&mut self, length: Option<usize>, limits: &HeadLimits, turn: &mut Turn) -> Option<State> {
         let mut table = turn.table.take().unwrap_or_default();
         let read = self.read(length, limits, &mut table, turn);
-        *turn.table = Some(table);
+        turn.table = Some(table);
         Some(match read? {
             Ok((exchange, opened)) => self.on_request(exchange, opened, turn),
             Err(refusal) => {

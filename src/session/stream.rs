@@ -145,7 +145,7 @@ impl Session {
     fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Option<u16>, Refusal>> {
         let mut table = turn.table.take().unwrap_or_default();
         let passed = self.pass_response_head(x, length, &mut table, turn);
-        *turn.table = Some(table);
+        turn.table = Some(table);
         passed
     }
 

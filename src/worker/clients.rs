@@ -1,14 +1,14 @@
 //! A client's connection comes and goes: its slot, and the places that it takes meanwhile.
 
-use super::core::{Client, Core, Entrance, Net, client_timer};
+use super::core::{Client, Core, Entrance, Net, client_timer, enter};
 use crate::guard::client::ClientId;
 use crate::net::link::{Link, Socket};
 use crate::net::token::Source;
-use crate::session::{Ending, Event, Journal, Session};
+use crate::session::{Ending, Event, Session};
 use std::io;
 use std::net::SocketAddr;
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place at the door and its
     /// descriptor are taken already.
     pub fn admit(
@@ -28,10 +28,11 @@ impl<N: Net, J: Journal> Core<N, J> {
             return;
         }
         let is_admin = entrance.is_admin;
-        let most = self.site.config.limits.max_conns_per_client;
+        let most = self.turn.site.config.limits.max_conns_per_client;
         let counted = (most > 0 && !is_admin).then(|| ClientId::of(peer.ip()));
         let is_over = counted.is_some_and(|client| self.shared.connections.enter(client) > most);
-        let session = self.with_turn(&entrance, |turn| Session::new(peer, serial, turn));
+        enter(&mut self.turn, &entrance);
+        let session = Session::new(peer, serial, &self.turn);
         let link = Link::new(socket, true);
         self.clients.insert(Client {
             link,
@@ -45,7 +46,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             is_resting: false,
         });
         if !is_admin {
-            self.stats.client_connections.add(1);
+            self.turn.stats.client_connections.add(1);
         }
         if is_over {
             self.deliver(key, Event::OverLimit);
@@ -63,11 +64,11 @@ impl<N: Net, J: Journal> Core<N, J> {
         self.take_up_pipes(key, |_, _| true);
         let mut client = self.clients.remove(key);
         if client.is_resting {
-            self.stats.resting_clients.sub(1);
+            self.turn.stats.resting_clients.sub(1);
         }
         for ring in [&mut client.session.up, &mut client.session.down] {
             ring.clear();
-            self.buffers.give_back(ring.detach());
+            self.turn.buffers.give_back(ring.detach());
         }
         if client.session.ending() == Some(Ending::Reset) {
             client.link.socket.reset_on_close();
@@ -76,7 +77,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         drop(link);
         counted.into_iter().for_each(|client| self.shared.connections.leave(client));
         if !entrance.is_admin {
-            self.stats.client_connections.sub(1);
+            self.turn.stats.client_connections.sub(1);
         }
         self.leave(&entrance);
     }

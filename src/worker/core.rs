@@ -4,20 +4,16 @@
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::shared::{Mail, Shared};
 use crate::base::clock::Now;
-use crate::base::pool::BufferPool;
 use crate::base::wheel::Wheel;
 use crate::guard::client::ClientId;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
-use crate::http::date::DateCache;
-use crate::http::head::SmallTable;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
-use crate::observe::stats::WorkerStats;
-use crate::session::{DRAIN_IDLE_MS, Effect, Event, Exchange, Journal, Session, Turn};
+use crate::session::{DRAIN_IDLE_MS, Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::idle::Idle;
-use crate::upstream::pool::{OpenCircuit, Pool};
+use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -98,22 +94,13 @@ pub struct Upstream<S> {
 }
 
 /// See the module.
-pub struct Core<N: Net, J: Journal> {
-    /// Index of this worker.
-    pub worker: usize,
+pub struct Core<N: Net> {
     /// The network.
     pub net: N,
-    /// The access log.
-    pub journal: J,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
-    /// For requests that begin now.
-    pub site: Rc<Arc<Site>>,
-    /// This worker's counters.
-    pub stats: Arc<WorkerStats>,
-    /// The process ends soon.
-    pub is_draining: bool,
-    pub(super) now: Now,
+    /// What it lends to its sessions.
+    pub turn: Turn,
     /// Open client connections.
     pub clients: Slab<Client<N::Socket>>,
     /// Open upstream connections.
@@ -123,18 +110,12 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) wheel: Wheel,
     /// Timers of upstream connections, by their keys.
     pub(super) upstream_wheel: Wheel,
-    pub(super) buffers: BufferPool,
     pub(super) scratch: Box<[u8]>,
     pub(super) pipes: Vec<Laid<N::Socket>>,
     /// Runs of a body from this length on go through a pipe (bytes).
     pub long_run: u64,
-    exchanges: Vec<Box<Exchange>>,
     /// The next one last.
     effects: Vec<Effect>,
-    table: Option<Box<SmallTable>>,
-    new_effects: Vec<Effect>,
-    pub(super) rng: fastrand::Rng,
-    date: DateCache,
     pub(super) serial: u64,
     /// Until then a drain waits for requests on connections that exist (milliseconds).
     asks_until: u64,
@@ -146,23 +127,16 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) closing_upstreams: Vec<usize>,
     /// Sessions of this worker whose turn has come.
     pub(super) admitted: VecDeque<super::line::Admission>,
-    /// Circuits that opened here, and are woken here.
-    pub(super) open_circuits: Vec<OpenCircuit>,
 }
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// A worker without connections.
-    pub fn new(worker: usize, net: N, journal: J, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
+    pub fn new(worker: usize, net: N, journal: Box<dyn Journal>, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
+        let stats = shared.panel.stats[worker].clone();
         Self {
-            stats: shared.panel.stats[worker].clone(),
-            buffers: BufferPool::new(site.config.limits.buffer_size),
-            worker,
+            turn: Turn::new(worker, site, stats, journal, seed),
             net,
-            journal,
             shared,
-            site,
-            is_draining: false,
-            now: Now::default(),
             clients: Slab::new(),
             upstreams: Slab::new(),
             idle: Idle::default(),
@@ -171,12 +145,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pipes: Vec::new(),
             long_run: LONG_RUN,
-            exchanges: Vec::new(),
             effects: Vec::new(),
-            table: None,
-            new_effects: Vec::new(),
-            rng: fastrand::Rng::with_seed(seed),
-            date: DateCache::default(),
             serial: 0,
             asks_until: 0,
             former: Vec::new(),
@@ -184,13 +153,12 @@ impl<N: Net, J: Journal> Core<N, J> {
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
-            open_circuits: Vec::new(),
         }
     }
 
     /// A turn begins: everything in it happens at this time.
     pub fn begin_turn(&mut self, now: Now) {
-        self.now = now;
+        self.turn.now = now;
     }
 
     /// An edge for a client.
@@ -216,7 +184,7 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Deadlines that have come. Returns the worker's own timers among them.
     pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, u32)) {
-        let now = self.now.millis();
+        let now = self.turn.now.millis();
         self.upstream_wheel.advance(now);
         while let Some(key) = self.upstream_wheel.pop_due() {
             self.on_upstream_deadline(key as usize);
@@ -248,7 +216,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             }
             self.admit_waiting();
         }
-        if !self.open_circuits.is_empty() {
+        if !self.turn.open_circuits.is_empty() {
             self.wake_circuits();
         }
     }
@@ -278,15 +246,15 @@ impl<N: Net, J: Journal> Core<N, J> {
                 }
             }
             Mail::Drain => {
-                self.is_draining = true;
-                self.asks_until = self.now.millis() + DRAIN_IDLE_MS;
+                self.turn.is_draining = true;
+                self.asks_until = self.turn.now.millis() + DRAIN_IDLE_MS;
                 self.wheel.set(IDLE_TIMER, self.asks_until);
                 // Their places are worth more to those who still have requests.
                 self.close_idle(|_| true);
                 self.tell_all(|| Event::Drain);
             }
             Mail::Cut => {
-                self.is_draining = true;
+                self.turn.is_draining = true;
                 // The first makes answers of those that have none yet, the second gives up what is not taken even then.
                 self.tell_all(|| Event::Cut);
                 self.tell_all(|| Event::Cut);
@@ -298,16 +266,16 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Goes over to a new configuration. Exchanges in flight end on the one they began with.
     pub(super) fn take_site(&mut self, site: Arc<Site>) {
-        let old = std::mem::replace(&mut self.site, Rc::new(site));
-        self.former.extend(old.pools.iter().filter(|pool| !self.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
+        let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
+        self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
         for (_, upstream) in &mut self.upstreams {
             let has_it = |pool: &&Arc<Pool>| pool.servers.iter().any(|server| Arc::ptr_eq(server, &upstream.server));
-            if let Some(pool) = self.site.pools.iter().find(has_it) {
+            if let Some(pool) = self.turn.site.pools.iter().find(has_it) {
                 upstream.pool = pool.clone();
             }
         }
-        self.exchanges.clear();
-        self.buffers.resize(self.site.config.limits.buffer_size);
+        self.turn.exchanges.clear();
+        self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server.is_retired());
         // A limit may have been raised, a server may have come.
         self.on_descriptor_freed();
@@ -325,7 +293,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let is_owed = |client: &Client<N::Socket>| {
             client.session.is_finishing()
                 || client.session.is_within_head()
-                || (self.now.millis() < self.asks_until && client.session.is_asking())
+                || (self.turn.now.millis() < self.asks_until && client.session.is_asking())
         };
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }
@@ -351,53 +319,14 @@ impl<N: Net, J: Journal> Core<N, J> {
     }
 
     fn handle(&mut self, key: usize, event: Event) {
-        // A slot's session lends itself out for the call, so that the turn can borrow the rest of the worker.
-        let Self { clients, now, site, worker, is_draining, rng, date, stats, journal, exchanges, buffers, .. } = self;
-        let Some(client) = clients.get_mut(key) else { return };
-        let mut turn = Turn {
-            now: *now,
-            site,
-            worker: *worker,
-            port: client.entrance.port,
-            is_admin: client.entrance.is_admin,
-            is_draining: *is_draining,
-            is_leaving: *is_draining || client.entrance.door.is_closed(),
-            rng,
-            date,
-            stats,
-            journal,
-            exchanges,
-            buffers,
-            open_circuits: &mut self.open_circuits,
-            table: &mut self.table,
-            effects: &mut self.new_effects,
-        };
-        client.session.handle(event, &mut turn);
+        let Self { clients, turn, effects, .. } = self;
+        let Some(Client { session, entrance, .. }) = clients.get_mut(key) else { return };
+        enter(turn, entrance);
+        session.handle(event, turn);
         // What an event asks for comes before what was asked for earlier and is not done yet: effects stay in order.
-        while let Some(effect) = self.new_effects.pop() {
-            self.effects.push(effect);
+        while let Some(effect) = turn.effects.pop() {
+            effects.push(effect);
         }
-    }
-
-    pub(super) fn with_turn<T>(&mut self, entrance: &Entrance, make: impl FnOnce(&Turn) -> T) -> T {
-        make(&Turn {
-            now: self.now,
-            site: &self.site,
-            worker: self.worker,
-            port: entrance.port,
-            is_admin: entrance.is_admin,
-            is_draining: self.is_draining,
-            is_leaving: self.is_draining || entrance.door.is_closed(),
-            rng: &mut self.rng,
-            date: &mut self.date,
-            stats: &self.stats,
-            journal: &mut self.journal,
-            exchanges: &mut self.exchanges,
-            buffers: &mut self.buffers,
-            open_circuits: &mut self.open_circuits,
-            table: &mut self.table,
-            effects: &mut self.new_effects,
-        })
     }
 
     pub(super) fn enqueue(&mut self, key: usize) {
@@ -412,7 +341,7 @@ impl<N: Net, J: Journal> Core<N, J> {
     pub(super) fn arm(&mut self, key: usize) {
         let timer = client_timer(key);
         let Some(due) = self.clients[key].session.next_deadline() else { return self.wheel.cancel(timer) };
-        let slack = due.saturating_sub(self.now.millis()) / 4;
+        let slack = due.saturating_sub(self.turn.now.millis()) / 4;
         let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
         if !is_near {
             self.wheel.set(timer, due);
@@ -430,16 +359,22 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.
     pub(super) fn leave_line(&mut self, key: usize) {
         if let Some((pool, serial)) = self.clients[key].waits.take() {
-            pool.line.leave(Ticket { worker: self.worker, key, serial });
+            pool.line.leave(Ticket { worker: self.turn.worker, key, serial });
         }
     }
 
     pub(super) fn ticket(&self, key: usize) -> Ticket {
-        self.clients[key].session.ticket(self.worker, key)
+        self.clients[key].session.ticket(self.turn.worker, key)
     }
 }
 
 /// The wheel's key of a client's timer.
 pub(super) fn client_timer(key: usize) -> u32 {
     OWN_TIMERS + key as u32
+}
+
+/// What differs from client to client.
+pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
+    (turn.port, turn.is_admin) = (entrance.port, entrance.is_admin);
+    turn.is_leaving = turn.is_draining || entrance.door.is_closed();
 }

@@ -73,6 +73,10 @@ impl Journal for AccessLog {
     fn line(&mut self, record: &Record) {
         AccessLog::line(self, record);
     }
+
+    fn hand_over(&mut self) {
+        AccessLog::hand_over(self);
+    }
 }
 
 impl Wake for mio::Waker {
@@ -110,7 +114,7 @@ pub struct Seat {
 pub struct Worker {
     poll: Poll,
     clock: Clock,
-    core: Core<Kernel, AccessLog>,
+    core: Core<Kernel>,
     listeners: Slab<Listener>,
     /// Of the process: those of other workers have nothing to do.
     checks: Checks<TcpStream>,
@@ -125,7 +129,7 @@ impl Worker {
     pub fn new(seat: Seat) -> io::Result<Self> {
         let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
         let mut this = Self {
-            core: Core::new(worker, Kernel(poll.registry().try_clone()?), journal, shared, Rc::new(site), fastrand::u64(..)),
+            core: Core::new(worker, Kernel(poll.registry().try_clone()?), Box::new(journal), shared, Rc::new(site), fastrand::u64(..)),
             poll,
             clock,
             listeners: Slab::new(),
@@ -158,12 +162,12 @@ impl Worker {
             self.core.pump_ready();
             self.expire();
             self.core.end_turn();
-            self.core.journal.hand_over();
+            self.core.turn.journal.hand_over();
         }
         // A place that was given to a session of ours that has ended is another worker's.
         self.take_mail();
         self.core.end_turn();
-        self.core.journal.hand_over();
+        self.core.turn.journal.hand_over();
         self.core.shared.running.fetch_sub(1, SeqCst);
         self.core.shared.mailboxes[0].post(Mail::Resume);
         Ok(())
@@ -187,7 +191,7 @@ impl Worker {
                 Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
-                Source::Check(slot) => self.checks.on_edge(slot, Edge::from(event), self.core.now.millis()),
+                Source::Check(slot) => self.checks.on_edge(slot, Edge::from(event), self.core.turn.now.millis()),
             }
         }
     }
@@ -199,7 +203,7 @@ impl Worker {
     }
 
     fn take_mail(&mut self) {
-        let mailbox = &self.core.shared.mailboxes[self.core.worker];
+        let mailbox = &self.core.shared.mailboxes[self.core.turn.worker];
         if !mailbox.is_full() {
             return;
         }
@@ -221,7 +225,7 @@ impl Worker {
     }
 
     fn drain(&mut self) {
-        let Shutdown { grace_ms, new_requests } = self.core.site.config.shutdown;
+        let Shutdown { grace_ms, new_requests } = self.core.turn.site.config.shutdown;
         self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
         if new_requests == NewRequests::Refuse {
             self.close(|entrance| !entrance.is_admin);
@@ -244,8 +248,8 @@ impl Worker {
 
     /// One worker checks for all.
     fn check_site(&mut self) {
-        if self.core.worker == 0 && !self.core.is_draining {
-            self.checks.take_site(&self.core.site, self.clock.read().millis());
+        if self.core.turn.worker == 0 && !self.core.turn.is_draining {
+            self.checks.take_site(&self.core.turn.site, self.clock.read().millis());
         }
     }
 
@@ -263,7 +267,7 @@ impl Worker {
         if retry {
             self.resume();
         }
-        self.checks.expire(&mut self.core.net, self.core.now.millis());
+        self.checks.expire(&mut self.core.net, self.core.turn.now.millis());
         if self.checks.take_news() {
             self.core.hand_on_all();
         }
@@ -275,10 +279,10 @@ impl Worker {
         if self.is_over {
             return true;
         }
-        if !self.core.is_draining || !self.core.is_finished() {
+        if !self.core.turn.is_draining || !self.core.is_finished() {
             return false;
         }
-        if self.core.worker == 0 && self.core.shared.running.load(SeqCst) > 1 {
+        if self.core.turn.worker == 0 && self.core.shared.running.load(SeqCst) > 1 {
             return false;
         }
         let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();

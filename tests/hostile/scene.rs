@@ -35,7 +35,7 @@ const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
 
 /// See the module.
 pub struct Scene {
-    pub core: Core<Net, Journal>,
+    pub core: Core<Net>,
     pub site: Arc<Site>,
     pub wires: Rc<RefCell<Wires>>,
     pub clients: Vec<Peer>,
@@ -127,7 +127,7 @@ impl Scene {
         let (wires, road, dialled) = (Rc::new(RefCell::new(wires)), Rc::new(Cell::new(Road::Open)), Rc::default());
         let net = Net { wires: wires.clone(), road: road.clone(), dialled: Rc::clone(&dialled) };
         Self {
-            core: Core::new(0, net, Journal, shared, Rc::new(site.clone()), setting.seed),
+            core: Core::new(0, net, Box::new(Journal), shared, Rc::new(site.clone()), setting.seed),
             site,
             wires,
             clients: Vec::new(),
@@ -294,8 +294,8 @@ impl Scene {
             let is_timely = session.next_deadline().is_none_or(|due| due > self.micros / 1000);
             assert!(is_timely || is_back, "a deadline has passed: {session:?}");
         }
-        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
-        assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
+        assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
         let in_use: u64 = self.site.servers().map(|(_, server)| server.cells[0].active.value() + server.cells[0].idle.value()).sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         let most = limits.max_conns_per_upstream;
@@ -307,7 +307,7 @@ impl Scene {
         assert!(core.clients.is_empty(), "sessions are left, and nothing is due");
         assert!(core.upstreams.is_empty(), "upstream connections are left");
         assert!(!core.is_behind());
-        assert_eq!((core.stats.client_connections.value(), core.stats.resting_clients.value()), (0, 0));
+        assert_eq!((core.turn.stats.client_connections.value(), core.turn.stats.resting_clients.value()), (0, 0));
         for (pool, server) in self.site.servers() {
             assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
             assert!(pool.line.is_empty(), "somebody stands in line");

@@ -165,13 +165,13 @@ fn a_half_close_within_the_request_is_an_error() {
 #[test]
 fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
     let mut scene = Scene::streaming(GET);
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Drain).upstream(OK);
     let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 200 ") && field(&answer, "Connection") == Some("close"));
     assert_eq!(scene.effects(), [Effect::Release { keep: true }, Effect::HalfClose]);
     let mut scene = Scene::new();
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Drain).client(GET);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.lines(), ["503 draining"]);
@@ -180,7 +180,7 @@ fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
 #[test]
 fn a_drain_half_closes_who_is_idle() {
     let mut scene = Scene::new();
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Drain).wait(499);
     assert_eq!(scene.effects(), []);
     scene.wait(1);
@@ -192,7 +192,7 @@ fn a_drain_half_closes_who_is_idle() {
 #[test]
 fn the_end_of_grace_cuts() {
     let mut scene = Scene::streaming(GET);
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Cut);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.lines(), ["503 draining"]);
