@@ -9,14 +9,14 @@ use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
 use crate::site::Site;
 use std::io::IoSlice;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// The request of most scenes.
 pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// Lines as `status error`.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<String>>>);
+struct Lines(Sender<String>);
 
 impl Journal for Lines {
     fn is_on(&self) -> bool {
@@ -24,7 +24,7 @@ impl Journal for Lines {
     }
 
     fn line(&mut self, record: &Record) {
-        self.0.lock().unwrap().push(format!("{} {}", record.status, record.error.unwrap_or("-")));
+        self.0.send(format!("{} {}", record.status, record.error.unwrap_or("-"))).unwrap();
     }
 }
 
@@ -34,7 +34,8 @@ pub(super) struct Scene {
     pub(super) turn: Turn,
     pub(super) site: Rc<Arc<Site>>,
     pub(super) stats: Arc<WorkerStats>,
-    lines: Lines,
+    logged: Receiver<String>,
+    lines: Vec<String>,
 }
 
 impl Scene {
@@ -64,11 +65,11 @@ impl Scene {
         ];
         change(&mut config);
         let site = Rc::new(Arc::new(Site::new(config, 1, None)));
-        let (stats, lines) = (Arc::new(WorkerStats::default()), Lines::default());
-        let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(lines.clone()), 1);
+        let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
+        let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);
         (turn.now, turn.port) = (Now { micros: 1_000_000, wall_ms: 0 }, 8080);
         let session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &turn);
-        Self { session, turn, site, stats, lines }
+        Self { session, turn, site, stats, logged, lines: Vec::new() }
     }
 
     /// The process begins to end.
@@ -163,8 +164,9 @@ impl Scene {
     }
 
     /// The access log so far.
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.lines.0.lock().unwrap().clone()
+    pub(super) fn lines(&mut self) -> Vec<String> {
+        self.lines.extend(self.logged.try_iter());
+        self.lines.clone()
     }
 
     pub(super) fn exchange(&self) -> &Exchange {
