@@ -80,6 +80,7 @@ fn config(setting: Setting) -> Config {
         |index| Upstream { name: name(index), host: format!("{}.test", name(index)), port: 80, tls: false, weight: 1, is_checked: true };
     config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
     config.pools[0].timeouts = config.timeouts.clone();
+    config.pools[0].retry.statuses = [503].into_iter().collect();
     let actions = [
         ("/echo", Action::Echo { name: "scene".into() }),
         ("/respond", Action::Respond { status: 200, body: "fixed".into() }),
