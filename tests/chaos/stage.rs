@@ -41,7 +41,7 @@ impl Stage {
     /// Upstreams of these moods, and a proxy with its defaults, but for times that a test can wait for.
     pub fn set(scene: &'static str, run: Run, moods: [Mood; 4], change: impl FnOnce(Config) -> Config) -> Stage {
         let book = Arc::new(Book::default());
-        let upstreams = (0..4).zip(moods).map(|(number, mood)| Upstream::new(run.seed * 4 + number, mood, &book));
+        let upstreams = (0..4).zip(moods).map(|(number, mood)| Upstream::new(run.seed.wrapping_mul(4) + number, mood, &book));
         let upstreams: Vec<Upstream> = upstreams.collect();
         let config = Config(json!({
             "listen": "127.0.0.1:0",
@@ -107,8 +107,10 @@ impl Stage {
         drop(proxy);
         upstreams.iter().for_each(Upstream::settle);
         let seen = book.seen.lock().unwrap();
-        let twice = seen.iter().filter(|(what, times)| what.starts_with("POST ") && times.len() > 1).count();
-        goals.push(Goal { is_met: twice == 0, what: format!("no POST is seen twice: {twice} were") });
+        let again: Vec<&str> =
+            seen.iter().filter(|(what, times)| what.starts_with("POST ") && times.len() > 1).map(|(what, _)| &**what).collect();
+        let twice = again.len();
+        goals.push(Goal { is_met: twice == 0, what: format!("no POST is seen twice: {twice} were {}", again[..twice.min(5)].join(", ")) });
         let mut report = Report { scene, done, retries, twice, goals, said: Vec::new() };
         if !report.is_good() {
             let failed = report.done.iter().filter(|done| done.is_idempotent()).filter_map(|done| done.failure.as_ref()?.trace_id.as_ref());
