@@ -120,7 +120,7 @@ fn down(run: Run) -> Report {
         drop(seen);
         let (is, may) = closest_to_budget(&mut retries, done).unwrap_or_default();
         let what = format!("{} retries of {} requests", thousands(retries.len()), thousands(done.len()));
-        let what = format!("retries in any 10 s are at most {PERCENT} % or {ALWAYS}: {what}, at most {is} of {may}");
+        let what = format!("retries in any 10 s are at most {PERCENT} % or {ALWAYS}: {what}; where they were closest to it, {is} of {may}");
         stage.goal(!retries.is_empty() && is <= may, what);
     })
 }

@@ -107,10 +107,11 @@ impl Stage {
         drop(proxy);
         upstreams.iter().for_each(Upstream::settle);
         let seen = book.seen.lock().unwrap();
-        let again: Vec<&str> =
-            seen.iter().filter(|(what, times)| what.starts_with("POST ") && times.len() > 1).map(|(what, _)| &**what).collect();
+        let again = seen.iter().filter(|(what, times)| what.starts_with("POST ") && times.len() > 1);
+        let again: Vec<&str> = again.map(|(what, _)| what.as_str()).collect();
         let twice = again.len();
-        goals.push(Goal { is_met: twice == 0, what: format!("no POST is seen twice: {twice} were {}", again[..twice.min(5)].join(", ")) });
+        let list = again.iter().take(5).map(|what| format!(", {what}")).collect::<String>();
+        goals.push(Goal { is_met: twice == 0, what: format!("no POST is seen twice: {twice} were{list}") });
         let mut report = Report { scene, done, retries, twice, goals, said: Vec::new() };
         if !report.is_good() {
             let failed = report.done.iter().filter(|done| done.is_idempotent()).filter_map(|done| done.failure.as_ref()?.trace_id.as_ref());
