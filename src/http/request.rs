@@ -222,6 +222,11 @@ struct Accept {
 
 impl Accept {
     fn read(&mut self, value: &[u8]) {
+        // What most clients say.
+        if value == b"*/*" {
+            self.text = true;
+            return;
+        }
         for range in text::list(value) {
             if self.text {
                 return;

@@ -5,7 +5,8 @@
 
 use super::pipe::Pipe;
 use crate::base::ring::Ring;
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use rustix::net::SendFlags;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 
 /// A stream socket that does not block.
@@ -39,17 +40,18 @@ impl Socket for mio::net::TcpStream {
         pipe.empty(&*self, most)
     }
 
+    // The system is called without the C library between, whose calls are also points where a thread may be cancelled.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         match into {
-            [one] => Read::read(self, one),
-            several => self.read_vectored(several),
+            [one] => Ok(rustix::io::read(&*self, &mut **one)?),
+            several => Ok(rustix::io::readv(&*self, several)?),
         }
     }
 
     fn write(&mut self, from: &[IoSlice]) -> io::Result<usize> {
         match from {
-            [one] => Write::write(self, one),
-            several => self.write_vectored(several),
+            [one] => Ok(rustix::net::send(&*self, one, SendFlags::NOSIGNAL)?),
+            several => Ok(rustix::io::writev(&*self, several)?),
         }
     }
 
