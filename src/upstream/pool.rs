@@ -210,10 +210,14 @@ impl Pool {
 
     /// Whether there is a server that takes requests, be it full now.
     pub fn is_up(&self, now: u64) -> bool {
-        (0..self.servers.len()).any(|index| {
+        self.servers.iter().enumerate().any(|(index, server)| {
             self.wake(index, now);
-            self.servers[index].is_usable() && self.servers[index].circuit.would_admit(&self.policy.breaker)
+            self.takes_requests(server)
         })
+    }
+
+    fn takes_requests(&self, server: &Server) -> bool {
+        server.is_usable() && server.circuit.would_admit(&self.policy.breaker)
     }
 
     /// Seconds until one of the servers may take requests again: of a pool that is down.
@@ -223,10 +227,10 @@ impl Pool {
         soonest.unwrap_or_default().div_ceil(1000).max(1) as u32
     }
 
-    /// Whether half of the places at every usable server are busy.
+    /// Whether half of the places at every server that takes requests are busy.
     pub fn is_scarce(&self, limit: usize) -> bool {
         let busy = |server: &Arc<Server>| server.cells.iter().map(|cell| cell.active.value()).sum::<u64>() as usize;
-        let mut usable = self.servers.iter().filter(|server| server.is_usable()).peekable();
+        let mut usable = self.servers.iter().filter(|server| self.takes_requests(server)).peekable();
         usable.peek().is_some() && usable.all(|server| 2 * busy(server) >= limit)
     }
 
@@ -237,7 +241,7 @@ impl Pool {
 
     /// Another worker that has an idle connection to one of the servers: closing it makes a place.
     pub fn idle_elsewhere(&self, worker: usize) -> Option<(usize, &Arc<Server>)> {
-        self.servers.iter().filter(|server| server.is_usable()).find_map(|server| {
+        self.servers.iter().filter(|server| self.takes_requests(server)).find_map(|server| {
             let other = (0..server.cells.len()).find(|&other| other != worker && server.cells[other].idle.value() > 0)?;
             Some((other, server))
         })

@@ -118,6 +118,20 @@ fn an_open_circuit_is_passed_over_until_its_time_is_over() {
 }
 
 #[test]
+fn places_are_scarce_only_where_requests_are_taken() {
+    let pool = pool(&[1, 1]);
+    pool.servers[0].cells[0].active.add(5);
+    assert!(!pool.is_scarce(10), "the other has room");
+    pool.servers[1].cells[0].active.add(5);
+    assert!(pool.is_scarce(10));
+    pool.servers[1].cells[0].active.sub(5);
+    assert!(fail(&pool, 1, 0).is_some());
+    assert!(pool.is_scarce(10), "the other is out");
+    assert!(fail(&pool, 0, 0).is_some());
+    assert!(!pool.is_scarce(10), "nobody waits for those who take nothing");
+}
+
+#[test]
 fn who_finds_no_place_takes_no_trial_from_others() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 0));
     assert!(fail(&pool, 0, 0).is_some());
