@@ -32,6 +32,8 @@ mod plays {
     mod reload;
     mod reload_listeners;
     mod reload_settings;
+    mod retry;
+    mod retry_limits;
     mod reuse;
     mod routes;
     mod sizes;
