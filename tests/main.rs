@@ -8,6 +8,8 @@ mod plays {
     mod admin;
     mod backpressure;
     mod balance;
+    mod breaker;
+    mod breaker_trials;
     mod broken_origin;
     mod check;
     mod cli;
