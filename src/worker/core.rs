@@ -141,6 +141,8 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) closing_upstreams: Vec<usize>,
     /// Sessions of this worker whose turn has come.
     pub(super) admitted: VecDeque<super::line::Admission>,
+    /// Circuits that have just opened here.
+    opened: Vec<OpenCircuit>,
     /// Circuits that opened here, and are woken here.
     pub(super) open_circuits: Vec<OpenCircuit>,
 }
@@ -178,6 +180,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
+            opened: Vec::new(),
             open_circuits: Vec::new(),
         }
     }
@@ -270,18 +273,22 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// The turn ends: closes what is to be closed, hands places on.
     pub fn end_turn(&mut self) {
-        while !self.closing_clients.is_empty() || !self.closing_upstreams.is_empty() || !self.admitted.is_empty() {
+        while self.is_to_tidy() {
             while let Some(key) = self.closing_clients.pop() {
                 self.free_client(key);
             }
             while let Some(key) = self.closing_upstreams.pop() {
                 self.free_upstream(key);
             }
+            while let Some(circuit) = self.opened.pop() {
+                self.on_circuit_opened(circuit);
+            }
             self.admit_waiting();
         }
-        if !self.open_circuits.is_empty() {
-            self.wake_circuits();
-        }
+    }
+
+    fn is_to_tidy(&self) -> bool {
+        !(self.closing_clients.is_empty() && self.closing_upstreams.is_empty() && self.admitted.is_empty() && self.opened.is_empty())
     }
 
     /// When the next deadline may come (milliseconds).
@@ -401,7 +408,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             journal,
             exchanges,
             buffers,
-            open_circuits: &mut self.open_circuits,
+            open_circuits: &mut self.opened,
             effects: &mut self.new_effects,
         };
         client.session.handle(event, &mut turn);
@@ -426,7 +433,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             journal: &mut self.journal,
             exchanges: &mut self.exchanges,
             buffers: &mut self.buffers,
-            open_circuits: &mut self.open_circuits,
+            open_circuits: &mut self.opened,
             effects: &mut self.new_effects,
         })
     }

@@ -87,6 +87,13 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
+    /// Those who wait learn at once where there is nobody left to wait for: the answer that opened it may take its time.
+    pub(super) fn on_circuit_opened(&mut self, circuit: OpenCircuit) {
+        self.hand_on(&circuit.pool);
+        self.open_circuits.push(circuit);
+        self.wake_circuits();
+    }
+
     /// Circuits whose time is over become half-open, and those who wait are let through.
     pub(super) fn wake_circuits(&mut self) {
         let now = self.now.millis();
