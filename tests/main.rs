@@ -8,6 +8,7 @@ mod plays {
     mod admin;
     mod backpressure;
     mod balance;
+    mod balancing;
     mod breaker;
     mod breaker_trials;
     mod broken_origin;

@@ -5,7 +5,6 @@ use crate::support::*;
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
 
 /// An origin that is sick until it is told otherwise: it ends each connection unanswered.
 struct Patient {
