@@ -30,6 +30,7 @@ mod plays {
     mod mistaken_heads;
     mod mistakes;
     mod names;
+    mod outage;
     mod pages;
     mod processes;
     mod reload;
