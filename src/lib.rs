@@ -2,8 +2,9 @@
 //!
 //! One worker thread is one `mio::Poll` and one loop. A worker owns a slab of client sessions and a slab of upstream
 //! connections; its listeners, its waker, the signal pipe and the admin listener are ordinary tokens of the same loop. N workers
-//! bind sockets of their own to one port (SO_REUSEPORT), and so can several processes. Workers share an immutable [`site::Site`]
-//! and a little state made of atomics; nothing else.
+//! bind sockets of their own to one port (SO_REUSEPORT), and so can several processes. The first worker also has the signals, the
+//! admin port and the health checks of all upstreams. Workers share an immutable [`site::Site`] and a little state made of atomics;
+//! nothing else.
 //!
 //! The heart is a session that touches no socket: [`session::Session::handle`] takes an event, moves its state, and leaves
 //! effects behind; bytes lie in bounded rings, one for each direction. Around it a thin shell, [`worker`], fills rings from
@@ -22,7 +23,7 @@
 //!     answer  admin                 replies made here  |  the admin port's pages
 //!     site                          a configuration with what runs by it
 //!     upstream                      pools and servers
-//!     route  balance  guard         policy: pure, asked once an attempt
+//!     route  balance  guard  health policy: pure, asked once an attempt
 //!     http   config   observe       HTTP/1 grammar and framing | configuration | metrics and logs
 //!     base                          ring, timer wheel, buffers, clock, mail between threads: knows no HTTP
 //! ```
@@ -56,6 +57,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod guard;
+pub mod health;
 pub mod http;
 pub mod net;
 pub mod observe;

@@ -1,12 +1,13 @@
 //! The site: a configuration together with what runs by it. Immutable; a reload makes a new one, and every exchange ends on
 //! the one it began with.
 
-use crate::config::model::{Action, Config, Route, Timeouts, Upstream};
+use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, Upstream};
+use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// See the module.
@@ -16,6 +17,10 @@ pub struct Site {
     pub config: Config,
     /// Parallel to `config.pools`.
     pub pools: Vec<Arc<Pool>>,
+    /// Of requests that no route takes.
+    limiter: Option<Limiter>,
+    /// Parallel to `config.routes`.
+    limiters: Vec<Option<Limiter>>,
 }
 
 /// What is to be done with a request, and under which limits.
@@ -29,14 +34,16 @@ pub struct Decision<'a> {
     pub timeouts: &'a Timeouts,
     /// Bytes of content; 0 = no limit.
     pub max_body_size: u64,
+    /// Whether it may come now.
+    pub limiter: Option<&'a Limiter>,
 }
 
 /// Where a request without a route goes, if there is an upstream.
 const DEFAULT: Action = Action::Proxy { pool: 0 };
 
 impl Site {
-    /// Makes the pools of a configuration. Of the previous site, what did not change lives on: pools with their line, servers
-    /// with their state.
+    /// Makes the pools of a configuration, and what limits its requests. Of the previous site, what did not change lives on:
+    /// pools with their line, servers with their state, limits with what they have counted.
     pub fn new(config: Config, workers: usize, previous: Option<&Self>) -> Self {
         let mut taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
         let mut pools = Vec::with_capacity(config.pools.len());
@@ -51,6 +58,11 @@ impl Site {
                 Arc::new(Server::new(upstream.clone(), slot, workers))
             };
             let servers: Vec<_> = pool.upstreams.iter().map(server).collect();
+            let is_checked = |upstream: &Upstream| upstream.is_checked && pool.health_check.is_some();
+            servers.iter().zip(&pool.upstreams).for_each(|(server, upstream)| server.health.set_checked(is_checked(upstream)));
+            if pool.breaker.failure_threshold == 0 {
+                servers.iter().for_each(|server| server.circuit.reset());
+            }
             let survives = |old: &&Arc<Pool>| {
                 let same = |(old, new): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(old, new);
                 old.is(pool) && old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(same)
@@ -58,7 +70,13 @@ impl Site {
             let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
             pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget))));
         }
-        Self { config, pools }
+        let (limiter, limiters) = limiters(&config, previous);
+        Self { config, pools, limiter, limiters }
+    }
+
+    /// Whether requests are limited anywhere.
+    pub fn limits_rates(&self) -> bool {
+        self.limiter.is_some() || self.limiters.iter().any(Option::is_some)
     }
 
     /// Retires the servers that the next site does not have.
@@ -72,12 +90,21 @@ impl Site {
         self.pools.iter().flat_map(|pool| pool.servers.iter().map(move |server| (pool, server)))
     }
 
+    /// The servers that are checked, and how.
+    pub fn checks(&self) -> impl Iterator<Item = (&Arc<Pool>, &Arc<Server>, &HealthCheck)> {
+        self.pools.iter().zip(&self.config.pools).flat_map(|(pool, config)| {
+            let servers = pool.servers.iter().zip(&config.upstreams).filter(|(_, upstream)| upstream.is_checked);
+            config.health_check.iter().flat_map(move |check| servers.clone().map(move |(server, _)| (pool, server, check)))
+        })
+    }
+
     /// The first route that takes the request; without one the default pool, if it has upstreams.
     pub fn decide(&self, query: route::Query) -> Decision<'_> {
         let config = &self.config;
         if let Some(index) = route::find(&config.routes, query) {
             let Route { action, timeouts, max_body_size, .. } = &config.routes[index];
-            return Decision { action: Some(action), route: Some(index), timeouts, max_body_size: *max_body_size };
+            let limiter = self.limiters[index].as_ref();
+            return Decision { action: Some(action), route: Some(index), timeouts, max_body_size: *max_body_size, limiter };
         }
         let pool = config.pools.first().filter(|pool| !pool.upstreams.is_empty());
         Decision {
@@ -85,6 +112,28 @@ impl Site {
             route: None,
             timeouts: pool.map_or(&config.timeouts, |pool| &pool.timeouts),
             max_body_size: config.limits.max_body_size,
+            limiter: self.limiter.as_ref(),
         }
     }
+}
+
+/// The process's, and each route's. A route is known again by its name.
+fn limiters(config: &Config, previous: Option<&Site>) -> (Option<Limiter>, Vec<Option<Limiter>>) {
+    fn with<'a>(limit: &'a Option<RateLimit>, limiter: &'a Option<Limiter>) -> Option<(&'a RateLimit, &'a Limiter)> {
+        limit.as_ref().zip(limiter.as_ref())
+    }
+    let old = previous.and_then(|site| with(&site.config.rate_limit, &site.limiter));
+    let all = config.rate_limit.as_ref().map(|limit| Limiter::new(limit, None, old));
+    let mut known: BTreeMap<&str, VecDeque<_>> = BTreeMap::new();
+    for (route, limiter) in previous.iter().flat_map(|site| site.config.routes.iter().zip(&site.limiters)) {
+        known.entry(&route.name).or_default().push_back((&route.rate_limit, limiter));
+    }
+    let of = |route: &Route| {
+        // Of several with one name each is one of them, in their order.
+        let old = known.get_mut(route.name.as_str()).and_then(VecDeque::pop_front);
+        let old = old.and_then(|(limit, limiter)| with(limit, limiter));
+        Some(Limiter::new(route.rate_limit.as_ref()?, all.as_ref(), old))
+    };
+    let routes = config.routes.iter().map(of).collect();
+    (all, routes)
 }

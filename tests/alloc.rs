@@ -1,4 +1,4 @@
-//! A keep-alive request in steady state allocates nothing on the worker's thread, access log included.
+//! A keep-alive request in steady state allocates nothing on the worker's thread, access log and rate limits included.
 //!
 //! The server runs inside this test, so that its allocator can be counted, thread by thread.
 
@@ -94,7 +94,9 @@ fn a_request_in_steady_state_allocates_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("tidegate.yaml");
     let text = format!(
-        "{{listen: '127.0.0.1:{port}', metrics_listen: null, workers: 1, upstreams: [{{host: 127.0.0.1, port: {}}}], logging: {{access_log: /dev/null}}}}",
+        "{{listen: '127.0.0.1:{port}', metrics_listen: null, workers: 1, upstreams: [{{host: 127.0.0.1, port: {}}}], logging: {{access_log: /dev/null}}, \
+         headers: {{trusted_proxies: [127.0.0.1]}}, limits: {{max_conns_per_client: 100}}, \
+         rate_limit: {{algorithm: sliding_window, requests_per_second: 1000000, per_client: {{requests_per_second: 1000000}}}}}}",
         origin()
     );
     std::fs::write(&config, text).unwrap();
@@ -111,7 +113,7 @@ fn a_request_in_steady_state_allocates_nothing() {
             Err(_) => thread::yield_now(),
         }
     }
-    let request = b"POST /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nContent-Length: 3\r\n\r\nabc";
+    let request = b"POST /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 3\r\n\r\nabc";
     let mut round = |times: usize| (0..times).for_each(|_| clients.iter_mut().for_each(|client| exchange(client, request)));
     round(200);
     let counter = &COUNTS[worker_thread().expect("a thread named worker-0") % COUNTS.len()];

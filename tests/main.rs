@@ -13,6 +13,8 @@ mod plays {
     mod breaker_trials;
     mod broken_origin;
     mod check;
+    mod checks;
+    mod checks_end;
     mod cli;
     mod clock;
     mod demo;
@@ -33,6 +35,7 @@ mod plays {
     mod outage;
     mod pages;
     mod processes;
+    mod rate;
     mod reload;
     mod reload_listeners;
     mod reload_settings;

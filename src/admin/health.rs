@@ -3,18 +3,25 @@
 use super::{Panel, Rendered};
 use crate::observe::stats::UpstreamStats;
 use crate::site::Site;
+use crate::upstream::server::Server;
 use serde_json::{Value, json};
 
 pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
     let total = site.servers().count();
-    let healthy = site.servers().filter(|(_, server)| server.is_resolved()).count();
+    let healthy = site.servers().filter(|(_, server)| server.is_healthy()).count();
     let status = match (panel.is_draining(), healthy) {
         (true, _) => "draining",
         _ if healthy == total => "healthy",
         (false, 0) => "unhealthy",
         _ => "degraded",
     };
-    let features = json!({"circuit_breaker": false, "rate_limiting": false, "health_checks": false, "cache": false});
+    let pools = &site.config.pools;
+    let features = json!({
+        "circuit_breaker": pools.iter().any(|pool| pool.breaker.failure_threshold > 0),
+        "rate_limiting": site.limits_rates(),
+        "health_checks": pools.iter().any(|pool| pool.health_check.is_some()),
+        "cache": false,
+    });
     let content = json!({
         "status": status,
         "uptime_seconds": panel.started.elapsed().as_secs(),
@@ -33,19 +40,26 @@ pub(super) fn backends(site: &Site) -> Rendered {
                 "pool": pool.name,
                 "name": server.config.name,
                 "address": server.authority,
-                "healthy": server.is_resolved(),
-                "health_check": "off",
-                "circuit": "closed",
+                "healthy": server.is_healthy(),
+                "health_check": server.health.state().name(),
+                "circuit": server.circuit.state().name(),
                 "resolved": server.is_resolved(),
-                "consecutive_failures": 0,
+                "consecutive_failures": server.failures_in_a_row(),
                 "active_connections": sum(&server.cells, |cell| cell.active.value()),
                 "idle_connections": sum(&server.cells, |cell| cell.idle.value()),
                 "requests_total": sum(&server.cells, |cell| cell.requests.value()),
-                "last_error": null,
+                "last_error": last_error(server),
             })
         })
         .collect();
     rendered(200, &json!({"backends": backends}))
+}
+
+/// What its checks say while they keep it out, else what it did to a request last.
+fn last_error(server: &Server) -> Option<String> {
+    let of_check = || server.health.last_error();
+    let of_request = || server.last_fault().map(|fault| fault.to_string());
+    if server.health.is_failing() { of_check() } else { of_request().or_else(of_check) }
 }
 
 fn rendered(status: u16, content: &Value) -> Rendered {

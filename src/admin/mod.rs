@@ -83,8 +83,8 @@ impl Panel {
                 pool: &pool.name,
                 name: &server.config.name,
                 cells: &server.cells,
-                usable: server.is_resolved(),
-                circuit: 0,
+                usable: server.is_healthy(),
+                circuit: server.circuit.state() as u8,
             })
             .collect();
         let sources = exposition::Sources {

@@ -13,9 +13,11 @@ pub struct Page<'a> {
     pub detail: &'a str,
     /// The client accepts JSON and no text.
     pub json: bool,
+    /// Seconds after which another try makes sense, where that is known.
+    pub retry_after: Option<u32>,
 }
 
-/// Seconds after which another try makes sense, of a 503.
+/// What a 503 or 429 says where nothing is known.
 const RETRY_AFTER: u32 = 1;
 
 impl Page<'_> {
@@ -23,8 +25,8 @@ impl Page<'_> {
     pub fn write(&self, out: &mut Vec<u8>, frame: Answer) {
         let (status, name) = (self.reason.status(), self.reason.name());
         let mut fields = format!("Proxy-Status: {NAME}; error={name}\r\n");
-        if status == 503 || status == 429 {
-            fields.push_str(&format!("Retry-After: {RETRY_AFTER}\r\n"));
+        if let Some(seconds) = self.retry_after.or((status == 503 || status == 429).then_some(RETRY_AFTER)) {
+            fields.push_str(&format!("Retry-After: {seconds}\r\n"));
         }
         if self.reason == Reason::MethodNotAllowed {
             fields.push_str("Allow: GET, HEAD\r\n");
@@ -46,7 +48,7 @@ mod tests {
     #[test]
     fn says_why_in_text_and_in_json() {
         let frame = Answer { status: 0, content_type: "", minor: 1, persists: false, to_head: false, date: b"now", trace_id: "t" };
-        let page = Page { reason: Reason::ConnectionRefused, detail: "a:1 refused the connection", json: false };
+        let page = Page { reason: Reason::ConnectionRefused, detail: "a:1 refused the connection", json: false, retry_after: None };
         let mut out = Vec::new();
         page.write(&mut out, frame);
         let text = String::from_utf8(out).unwrap();
@@ -57,5 +59,19 @@ mod tests {
         let mut out = Vec::new();
         Page { json: true, ..page }.write(&mut out, Answer { to_head: true, ..frame });
         assert!(String::from_utf8(out).unwrap().contains("application/json"));
+    }
+
+    #[test]
+    fn says_when_to_try_again() {
+        let frame = Answer { status: 0, content_type: "", minor: 1, persists: true, to_head: false, date: b"now", trace_id: "t" };
+        let said = |reason, retry_after| {
+            let mut out = Vec::new();
+            Page { reason, detail: "", json: false, retry_after }.write(&mut out, frame);
+            let text = String::from_utf8(out).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("Retry-After: ")).map(str::to_owned)
+        };
+        assert_eq!(said(Reason::RateLimited, Some(30)).as_deref(), Some("30"));
+        assert_eq!(said(Reason::Draining, None).as_deref(), Some("1"));
+        assert_eq!(said(Reason::ConnectionRefused, None), None);
     }
 }

@@ -105,7 +105,11 @@ impl Ring {
     /// The raw bytes in one piece, turned first if they wrap.
     pub fn raw_mut(&mut self) -> &mut [u8] {
         let (skip, n) = ((self.kept + self.ready) as usize, self.raw());
-        if self.at as usize + skip < self.capacity() && self.at as usize + self.len() > self.capacity() {
+        let start = self.at as usize + skip;
+        if start + n <= self.capacity() {
+            return &mut self.storage[start..start + n];
+        }
+        if start < self.capacity() {
             self.storage.rotate_left(self.at as usize);
             self.at = 0;
         }

@@ -25,7 +25,7 @@ pub fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// The members of a comma-separated list, trimmed; empty ones are left out (RFC 9110 5.6.1.2).
-pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(trim).filter(|member| !member.is_empty())
 }
 

@@ -111,6 +111,14 @@ impl Circuit {
         Word::of(self.word.load(SeqCst)).state
     }
 
+    /// There is no breaker any more: whatever it was, it is closed.
+    pub fn reset(&self) {
+        let _ = self.word.fetch_update(SeqCst, SeqCst, |bits| {
+            let word = Word::of(bits);
+            (word.state != State::Closed).then(|| word.turned(State::Closed).bits())
+        });
+    }
+
     /// Trial requests that run.
     pub fn trials(&self) -> u16 {
         Word::of(self.word.load(SeqCst)).trials

@@ -1,7 +1,10 @@
 //! Limits that hold for the whole process.
 
 pub mod breaker;
+pub mod client;
+pub mod connections;
 pub mod descriptors;
 pub mod door;
 pub mod gate;
+pub mod rate;
 pub mod retry;

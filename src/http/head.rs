@@ -69,7 +69,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// In their order.
-    pub fn iter(&self) -> impl Iterator<Item = Line<'a>> + use<'t, 'a> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Line<'a>> + use<'t, 'a> {
         let Self { head, spans } = *self;
         spans.iter().map(move |&span| Line { head, span })
     }
@@ -80,7 +80,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// Those of that class.
-    pub fn of(&self, class: Field) -> impl Iterator<Item = Line<'a>> {
+    pub fn of(&self, class: Field) -> impl DoubleEndedIterator<Item = Line<'a>> {
         self.iter().filter(move |line| line.class() == class)
     }
 

@@ -6,6 +6,7 @@ pub mod check;
 pub mod chunked;
 pub mod date;
 pub mod fields;
+pub mod forwarded;
 pub mod framing;
 pub mod head;
 mod quick;

@@ -228,17 +228,32 @@ fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: 
     out.extend_from_slice(&head[run]);
 }
 
+/// Every octet with dots after it, and how many digits it has.
+static OCTETS: [([u8; 4], u8); 256] = {
+    let (mut table, mut octet) = ([([b'.'; 4], 0); 256], 0);
+    while octet < 256 {
+        let count = 1 + (octet > 9) as usize + (octet > 99) as usize;
+        let (mut rest, mut at) = (octet, count);
+        while at > 0 {
+            at -= 1;
+            table[octet].0[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        table[octet].1 = count as u8;
+        octet += 1;
+    }
+    table
+};
+
 fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            let (mut text, mut len) = ([b'.'; 16], 0);
+            let (mut text, mut len) = ([0; 16], 0);
             for octet in ip.octets() {
-                for (needed, digit) in [(octet > 99, octet / 100), (octet > 9, octet / 10 % 10), (true, octet % 10)] {
-                    text[len] = b'0' + digit;
-                    len += usize::from(needed);
-                }
-                text[len] = b'.';
-                len += 1;
+                let (digits, count) = OCTETS[usize::from(octet)];
+                // What is written beyond its dot the next one writes over.
+                text[len..len + 4].copy_from_slice(&digits);
+                len += usize::from(count) + 1;
             }
             out.extend_from_slice(&text[..len - 1]);
         }
@@ -308,6 +323,17 @@ mod tests {
     fn options_are_passed_on_so_often_and_no_more() {
         assert!(forwarded("OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n").contains("\r\nMax-Forwards: 2\r\n"));
         assert!(forwarded("GET / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 3\r\n\r\n").contains("\r\nMax-Forwards: 3\r\n"));
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_displayed() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for octet in 0..=255 {
+            let ip = IpAddr::from([octet, rng.u8(..), rng.u8(..), octet]);
+            let mut text = Vec::new();
+            push_ip(&mut text, ip);
+            assert_eq!(String::from_utf8(text).unwrap(), ip.to_string());
+        }
     }
 
     #[test]

@@ -15,9 +15,11 @@ pub enum Source {
     Client(usize),
     /// An upstream connection, by its slot.
     Upstream(usize),
+    /// A connection of a health check, by its slot (worker 0).
+    Check(usize),
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 
 impl Source {
     /// As a token.
@@ -28,6 +30,7 @@ impl Source {
             Self::Listener(number) => number * KINDS + 1,
             Self::Client(key) => key * KINDS + 2,
             Self::Upstream(key) => key * KINDS + 3,
+            Self::Check(key) => key * KINDS + 4,
         })
     }
 
@@ -39,7 +42,8 @@ impl Source {
             0 => Self::Signals,
             1 => Self::Listener(index),
             2 => Self::Client(index),
-            _ => Self::Upstream(index),
+            3 => Self::Upstream(index),
+            _ => Self::Check(index),
         }
     }
 }
@@ -50,7 +54,8 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        for source in [Source::Waker, Source::Signals, Source::Listener(3), Source::Client(0), Source::Upstream(9)] {
+        let own = [Source::Waker, Source::Signals, Source::Listener(3)];
+        for source in own.into_iter().chain([Source::Client(0), Source::Upstream(9), Source::Check(0), Source::Check(7)]) {
             assert_eq!(Source::of(source.token()), source);
         }
     }

@@ -4,7 +4,7 @@
 //! Every label value that is one of a closed set is there from the start, with 0, so that a rate over it has a beginning. Counts
 //! are `u64` in the cells and `f64` in the format: exact up to 2^53, nine petabytes.
 
-use super::reason::{Reason, TimeoutKind, UpstreamErrorKind};
+use super::reason::{RateScope, Reason, TimeoutKind, UpstreamErrorKind};
 use super::stats::{BOUNDS_MICROS, Counter, Histogram, UpstreamStats, WorkerStats};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
@@ -104,6 +104,11 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
         "proxy_errors_total",
         "Answers made or cut by the proxy itself, and clients that left, by reason.",
         Reason::ALL.iter().map(|&reason| (vec![label("reason", reason.name())], total(all, |worker| &worker.errors[reason]))),
+    ));
+    families.push(counter(
+        "rate_limit_rejected_total",
+        "Requests over a rate limit, by whose it was; those that dry_run let through too.",
+        numbered("scope", RateScope::NAMES).map(|(scope, label)| (vec![label], total(all, |worker| &worker.rate_limited[scope]))),
     ));
     families.push(gauge(
         "proxy_client_connections",

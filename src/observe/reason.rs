@@ -42,6 +42,19 @@ impl UpstreamErrorKind {
     pub const NAMES: [&'static str; 3] = ["timeout", "connection_refused", "other"];
 }
 
+/// Which limit of requests was reached: the `scope` of `rate_limit_rejected_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum RateScope {
+    Client,
+    Global,
+}
+
+impl RateScope {
+    /// The label values, in the order of the variants.
+    pub const NAMES: [&'static str; 2] = ["client", "global"];
+}
+
 macro_rules! reasons {
     ($($variant:ident, $name:literal, $status:literal, $blame:ident, $timeout:expr;)*) => {
         /// A reason of the contract's table (section 6).

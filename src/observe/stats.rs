@@ -1,7 +1,7 @@
 //! Counters with one writer each: a worker's thread adds with a relaxed load and store (no locked instruction), a scrape sums
 //! over the workers. Each worker's block is padded, so that no two of them share a cache line.
 
-use super::reason::{Reason, TimeoutKind, UpstreamErrorKind};
+use super::reason::{RateScope, Reason, TimeoutKind, UpstreamErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A number that only ever one thread writes and any may read.
@@ -84,6 +84,8 @@ pub struct WorkerStats {
     pub timeouts: [Counter; TimeoutKind::NAMES.len()],
     /// Answers made or cut here, by reason.
     pub errors: ErrorCounters,
+    /// Requests over a limit, also where that is only tried out; indexed by `RateScope as usize`.
+    pub rate_limited: [Counter; RateScope::NAMES.len()],
     /// Gauge: open client connections (without the admin port's).
     pub client_connections: Counter,
     /// Gauge, not shown: client connections between two requests.

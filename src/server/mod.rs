@@ -9,6 +9,7 @@ use crate::admin::Panel;
 use crate::base::clock::Clock;
 use crate::base::mailbox::Mailbox;
 use crate::config::Loaded;
+use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::Paused;
 use crate::net::sys;
@@ -69,6 +70,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let shared = Arc::new(Shared {
         mailboxes,
         descriptors: Descriptors::new(limit, sys::open_descriptors()),
+        connections: Connections::default(),
         starved: Paused::new(workers),
         panel: panel.clone(),
         running: AtomicUsize::new(workers),

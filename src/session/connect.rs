@@ -24,7 +24,7 @@ impl Session {
             return State::ConnectingUpstream(exchange);
         }
         let Exchange { key, tried, .. } = &*exchange;
-        match exchange.pool().pick(Seeker { worker: turn.worker, limit, now, rng: turn.rng, key: *key, tried }) {
+        match exchange.pool().pick(Seeker { worker: turn.worker, limit, now, rng: &mut turn.rng, key: *key, tried }) {
             Pick::Granted(grant) => self.attempt(exchange, grant, turn),
             Pick::Full => self.queue(exchange, turn),
             Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),
@@ -105,7 +105,8 @@ impl Session {
     /// No server of the pool takes requests.
     pub(super) fn on_dismissed(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.leave_line(turn);
-        self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now"), turn)
+        let seconds = exchange.pool().retry_after(turn.now.millis());
+        self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now").retry_after(seconds), turn)
     }
 
     pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {

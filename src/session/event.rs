@@ -26,6 +26,8 @@ impl Direction {
 /// What the shell tells the session. Bytes themselves lie in the rings.
 #[derive(Debug)]
 pub enum Event {
+    /// It was let in only to be told that its client has too many connections.
+    OverLimit,
     /// New raw bytes in the `up` ring.
     ClientBytes,
     /// The client closed its sending side: what it sent before still counts.

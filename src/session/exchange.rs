@@ -279,8 +279,8 @@ impl Exchange {
     /// Takes one from the turn's pool, blank but for what the turn knows.
     pub fn begin(turn: &mut Turn) -> Box<Self> {
         let mut exchange = turn.exchanges.pop().unwrap_or_else(|| Box::new(Self::new(turn.site.clone())));
-        exchange.reset(turn.site);
-        exchange.trace_id.make(turn.rng);
+        exchange.reset(&turn.site);
+        exchange.trace_id.make(&mut turn.rng);
         exchange.started = turn.now.micros;
         exchange.asked.is_admin = turn.is_admin;
         exchange

@@ -11,12 +11,19 @@ pub struct Failure {
     pub reason: Reason,
     /// What happened, and where.
     pub detail: Cow<'static, str>,
+    /// Seconds after which another try makes sense, where that is known.
+    pub retry_after: Option<u32>,
 }
 
 impl Failure {
     /// A failure.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), retry_after: None }
+    }
+
+    /// Another try makes sense after so many seconds.
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// A message of the client's that is not accepted.

@@ -128,6 +128,7 @@ impl Session {
             (ReadingHead(head), Deadline) => self.on_head_deadline(head, turn),
             (ReadingHead(head), Drain) => self.on_head_drain(head, turn),
             (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
+            (ReadingHead(_), OverLimit) => self.on_over_limit(turn),
 
             (ConnectingUpstream(x), ClientBytes) if x.pause == Some(Pause::Held) => self.on_held_bytes(x, turn),
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),

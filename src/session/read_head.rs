@@ -7,14 +7,16 @@ use super::{Ending, Session, State, Turn, Why};
 use crate::balance;
 use crate::base::ring::Ring;
 use crate::config::model::{Action, Balance, Limits, NewRequests, Timeouts};
+use crate::guard::rate::Limiter;
 use crate::http::fields::Field;
+use crate::http::forwarded::client_address;
 use crate::http::framing::{Body, Length, Recode};
-use crate::http::head::{SmallTable, Table};
+use crate::http::head::{Line, SmallTable, Table};
 use crate::http::request::Request;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
 use crate::http::{HeadLimits, Refusal};
-use crate::observe::reason::Reason;
+use crate::observe::reason::{RateScope, Reason};
 use crate::route::Query;
 use crate::{admin, answer::echo};
 use std::net::{IpAddr, SocketAddr};
@@ -25,6 +27,9 @@ const MAX_BLANK_LINES: u8 = 2;
 const MAX_TIMES_HERE: u32 = 10;
 /// An idle connection is closed so long after a drain began: a request that crosses the news is still answered.
 pub const DRAIN_IDLE_MS: u64 = 500;
+
+/// A request whose head was read, and whether it may go on.
+type Opened = (Box<Exchange>, Result<(), Failure>);
 
 /// A head that comes, or is waited for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -174,6 +179,11 @@ impl Session {
         self.abort(exchange, turn)
     }
 
+    pub(super) fn on_over_limit(&mut self, turn: &mut Turn) -> State {
+        let detail = "this client has as many connections open as limits.max_conns_per_client allows";
+        self.refuse_head(Failure::new(Reason::ClientConnectionLimit, detail), turn)
+    }
+
     fn count_refused_head(&mut self, turn: &Turn) {
         if !turn.is_admin {
             turn.stats.requests.add(1);
@@ -193,44 +203,64 @@ impl Session {
 
     /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
     fn on_head(&mut self, length: Option<usize>, limits: &HeadLimits, turn: &mut Turn) -> Option<State> {
+        let mut table = turn.table.take().unwrap_or_default();
+        let read = self.read(length, limits, &mut table, turn);
+        turn.table = Some(table);
+        Some(match read? {
+            Ok((exchange, opened)) => self.on_request(exchange, opened, turn),
+            Err(refusal) => {
+                self.count_refused_head(turn);
+                self.refuse_head(Failure::of_request(refusal), turn)
+            }
+        })
+    }
+
+    /// Reads the head, which is gone from the ring then, and decides who answers.
+    fn read(
+        &mut self,
+        length: Option<usize>,
+        limits: &HeadLimits,
+        table: &mut SmallTable,
+        turn: &mut Turn,
+    ) -> Option<Result<Opened, Refusal>> {
         let bytes = &*self.up.raw_mut();
-        let (mut small, mut large);
+        let mut large;
         let parsed = if let Some(length) = length {
             large = Table::default();
             Request::parse(&bytes[..length], &mut large)
         } else {
-            small = SmallTable::default();
-            Request::find(bytes, limits, &mut small)?
+            Request::find(bytes, limits, table)?
         };
-        let request = match parsed {
+        let request = match &parsed {
             Ok(request) => request,
-            Err(refusal) => {
-                self.count_refused_head(turn);
-                return Some(self.refuse_head(Failure::of_request(refusal), turn));
-            }
+            Err(refusal) => return Some(Err(*refusal)),
         };
+        let mut exchange = Exchange::begin(turn);
+        let opened = open(&mut exchange, request, self.client, turn);
+        let length = request.fields.head().len();
+        self.up.skip(length);
+        Some(Ok((exchange, opened)))
+    }
+
+    fn on_request(&mut self, mut exchange: Box<Exchange>, opened: Result<(), Failure>, turn: &mut Turn) -> State {
         if !turn.is_admin {
             turn.stats.requests.add(1);
         }
-        let mut exchange = Exchange::begin(turn);
-        let opened = open(&mut exchange, &request, self.client, turn);
-        let length = request.fields.head().len();
-        self.up.skip(length);
         self.shrink(turn);
         self.phase = 0;
         exchange.waits.total = after(turn.now.millis(), exchange.timeouts.total_ms);
         // A body that came with the head is looked at first: if it is whole, the connection outlives a refusal.
         let scanned = self.scan_body(&mut exchange);
         if let Err(failure) = opened {
-            return Some(self.fail(exchange, failure, turn));
+            return self.fail(exchange, failure, turn);
         }
         if let Err(refusal) = scanned {
-            return Some(self.fail(exchange, Failure::of_request(refusal), turn));
+            return self.fail(exchange, Failure::of_request(refusal), turn);
         }
-        Some(match exchange.maker {
+        match exchange.maker {
             Maker::Upstream => self.connect(exchange, turn),
             _ => self.reply_once_read(exchange, turn),
-        })
+        }
     }
 
     /// The large ring of a large head goes as soon as what follows fits an ordinary one.
@@ -245,8 +275,8 @@ impl Session {
 fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
-    let ip = client.ip().to_canonical();
-    let is_trusted = turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let trusts = |ip: IpAddr| turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
+    let is_trusted = trusts(client.ip().to_canonical());
     if is_trusted {
         request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
     }
@@ -275,6 +305,10 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
     exchange.route = decision.route;
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
+    let address = || client_address(client.ip(), request.fields, trusts);
+    if let Some(limiter) = decision.limiter {
+        limit_rate(limiter, exchange, turn, address)?;
+    }
     if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
         return Err(Failure::of_request(Refusal::BodyTooLarge));
     }
@@ -288,7 +322,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
             exchange.key = match &site.config.pools[*pool].balance {
-                Balance::ConsistentHash { header } => key(header.as_deref(), request, client),
+                Balance::ConsistentHash { header } => key(header.as_deref(), request, address),
                 _ => 0,
             };
             exchange.asked.needs_host = request.authority.is_empty();
@@ -314,11 +348,28 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
 }
 
 /// What `balance: consistent_hash` goes by: the named field, or the client's address where there is none.
-fn key(header: Option<&str>, request: &Request, client: SocketAddr) -> u64 {
-    let named = header.and_then(|name| request.fields.iter().find(|line| line.name().eq_ignore_ascii_case(name.as_bytes())));
-    match (named, client.ip().to_canonical()) {
-        (Some(line), _) => balance::hash(line.value()),
-        (None, IpAddr::V4(ip)) => balance::hash(&ip.octets()),
-        (None, IpAddr::V6(ip)) => balance::hash(&ip.octets()),
+fn key(header: Option<&str>, request: &Request, client: impl FnOnce() -> IpAddr) -> u64 {
+    let is_it = |line: &Line| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
+    match request.fields.iter().find(is_it) {
+        Some(line) => balance::hash(line.value()),
+        None => match client().to_canonical() {
+            IpAddr::V4(ip) => balance::hash(&ip.octets()),
+            IpAddr::V6(ip) => balance::hash(&ip.octets()),
+        },
     }
+}
+
+/// Whether the request may come now.
+fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: impl FnOnce() -> IpAddr) -> Result<(), Failure> {
+    let Err(excess) = limiter.take(turn.now.micros, client) else { return Ok(()) };
+    turn.stats.rate_limited[excess.scope as usize].add(1);
+    let detail = match excess.scope {
+        RateScope::Client => "this client sends more requests than rate_limit.per_client allows",
+        RateScope::Global => "more requests come than rate_limit allows",
+    };
+    if limiter.is_dry_run {
+        log::debug!("rate_limit.dry_run, let through: {detail} trace_id={}", exchange.trace_id());
+        return Ok(());
+    }
+    Err(Failure::new(Reason::RateLimited, detail).retry_after(excess.retry_after()))
 }

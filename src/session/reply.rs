@@ -72,7 +72,7 @@ impl Session {
 
     /// The failure is the answer while nothing of another was sent; after that what was sent is cut.
     pub(super) fn refuse(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
-        let Failure { reason, detail } = failure;
+        let Failure { reason, detail, retry_after } = failure;
         x.count_error(reason, turn);
         x.report(&detail, reason);
         self.let_go(&mut x, turn);
@@ -108,7 +108,7 @@ impl Session {
         let json = x.asked.wants_json;
         x.write_answer(turn, |out, frame| {
             let before = out.len();
-            Page { reason, detail: &detail, json }.write(out, frame);
+            Page { reason, detail: &detail, json, retry_after }.write(out, frame);
             if frame.to_head { 0 } else { content_length(&out[before..]) }
         });
         x.outcome.status = reason.status();

@@ -55,7 +55,7 @@ impl Session {
         x.waits = Waits { total: x.waits.total, ..Waits::default() };
         self.down.clear();
         x.up.replay(&mut self.up);
-        let wait = backoff(x.retry(), attempts - 1, turn.rng);
+        let wait = backoff(x.retry(), attempts - 1, &mut turn.rng);
         if wait == 0 {
             return self.connect(x, turn);
         }

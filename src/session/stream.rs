@@ -143,30 +143,43 @@ impl Session {
     /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search. The status is that
     /// of an answer that is to be dropped for another attempt.
     fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Option<u16>, Refusal>> {
+        let mut table = turn.table.take().unwrap_or_default();
+        let passed = self.pass_response_head(x, length, &mut table, turn);
+        turn.table = Some(table);
+        passed
+    }
+
+    fn pass_response_head(
+        &mut self,
+        x: &mut Exchange,
+        length: Option<usize>,
+        table: &mut SmallTable,
+        turn: &mut Turn,
+    ) -> Option<Result<Option<u16>, Refusal>> {
         let bytes = &*self.down.raw_mut();
-        let (mut small, mut large);
+        let mut large;
         let parsed = if let Some(length) = length {
             large = Table::default();
             Response::parse(&bytes[..length], x.asked.to_head, &mut large)
         } else {
-            small = SmallTable::default();
-            Response::find(bytes, x.asked.to_head, &response_limits(x), &mut small)?
+            Response::find(bytes, x.asked.to_head, &response_limits(x), table)?
         };
-        let response = match parsed {
+        let response = match &parsed {
             Ok(response) => response,
-            Err(refusal) => return Some(Err(refusal)),
+            Err(refusal) => return Some(Err(*refusal)),
         };
-        if x.wants_another(&response) && x.gets_another(response.status, turn) {
+        if x.wants_another(response) && x.gets_another(response.status, turn) {
             return Some(Ok(Some(response.status)));
         }
-        let passed = take_head(x, &response, turn);
+        if let Err(refusal) = take_head(x, response, turn) {
+            return Some(Err(refusal));
+        }
+        let length = response.fields.head().len();
+        self.down.skip(length);
         // From here on there is no other attempt.
         x.replayable = false;
         self.up.release();
-        Some(passed.map(|length| {
-            self.down.skip(length);
-            None
-        }))
+        Some(Ok(None))
     }
 
     /// The last byte of the answer is here. Everything is settled before the client can see that byte.
@@ -247,8 +260,8 @@ fn response_limits(x: &Exchange) -> HeadLimits {
     HeadLimits { first_line: limits.line, ..limits }
 }
 
-/// Passes a response's head on; returns its length.
-fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<usize, Refusal> {
+/// Passes a response's head on.
+fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(), Refusal> {
     if response.status == 101 && !x.asked.wants_upgrade {
         return Err(Refusal::Malformed("it switched protocols unasked"));
     }
@@ -261,7 +274,7 @@ fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<u
         take_final(x, response, turn)
     }
     x.attempt.scan = HeadScan::default();
-    Ok(response.fields.head().len())
+    Ok(())
 }
 
 fn take_interim(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(), Refusal> {

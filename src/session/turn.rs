@@ -1,10 +1,11 @@
-//! What the shell lends to a session for one event: time, chance, configuration, counters. Nothing here outlives the call.
+//! What the shell lends to a session for an event: time, chance, configuration, counters, storage.
 
 use super::event::Effect;
 use super::exchange::Exchange;
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::http::date::DateCache;
+use crate::http::head::SmallTable;
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::site::Site;
@@ -18,14 +19,16 @@ pub trait Journal {
     fn is_on(&self) -> bool;
     /// One line for one request.
     fn line(&mut self, record: &Record);
+    /// The turn ends: lines that were kept go where they belong.
+    fn hand_over(&mut self) {}
 }
 
-/// See the module.
-pub struct Turn<'a> {
+/// See the module. The worker keeps one, and sets what differs from client to client before each event.
+pub struct Turn {
     /// Read once for all events of a batch.
     pub now: Now,
     /// For requests that begin now.
-    pub site: &'a Rc<Arc<Site>>,
+    pub site: Rc<Arc<Site>>,
     /// Index of the worker.
     pub worker: usize,
     /// The port that the client connected to.
@@ -37,19 +40,45 @@ pub struct Turn<'a> {
     /// Connections are not kept: the process ends, or the address is listened on no more.
     pub is_leaving: bool,
     /// Chance.
-    pub rng: &'a mut fastrand::Rng,
+    pub rng: fastrand::Rng,
     /// `Date`.
-    pub date: &'a mut DateCache,
+    pub date: DateCache,
     /// This worker's counters.
-    pub stats: &'a WorkerStats,
+    pub stats: Arc<WorkerStats>,
     /// The access log.
-    pub journal: &'a mut dyn Journal,
+    pub journal: Box<dyn Journal>,
     /// Exchanges to be used again.
-    pub exchanges: &'a mut Vec<Box<Exchange>>,
+    pub exchanges: Vec<Box<Exchange>>,
     /// Storage for rings.
-    pub buffers: &'a mut BufferPool,
-    /// Circuits that have opened, and become half-open in time.
-    pub open_circuits: &'a mut Vec<OpenCircuit>,
+    pub buffers: BufferPool,
+    /// Storage for the lines of a head, while it is read.
+    pub table: Option<Box<SmallTable>>,
+    /// Circuits that have opened in this turn.
+    pub open_circuits: Vec<OpenCircuit>,
     /// What is to be done next, in order.
-    pub effects: &'a mut Vec<Effect>,
+    pub effects: Vec<Effect>,
+}
+
+impl Turn {
+    /// Of a worker that begins.
+    pub fn new(worker: usize, site: Rc<Arc<Site>>, stats: Arc<WorkerStats>, journal: Box<dyn Journal>, seed: u64) -> Self {
+        Self {
+            now: Now::default(),
+            buffers: BufferPool::new(site.config.limits.buffer_size),
+            site,
+            worker,
+            port: 0,
+            is_admin: false,
+            is_draining: false,
+            is_leaving: false,
+            rng: fastrand::Rng::with_seed(seed),
+            date: DateCache::default(),
+            stats,
+            journal,
+            exchanges: Vec::new(),
+            table: None,
+            open_circuits: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
 }

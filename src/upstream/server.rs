@@ -2,8 +2,9 @@
 
 use crate::balance::PeakEwma;
 use crate::config::model::Upstream;
-use crate::guard::breaker::Circuit;
+use crate::guard::breaker::{Circuit, State};
 use crate::guard::gate::Gate;
+use crate::health::state::Health;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
@@ -28,6 +29,8 @@ pub struct Server {
     pub circuit: Circuit,
     /// How long it takes to answer, where the pool's balance asks.
     pub latency: PeakEwma,
+    /// What its checks say.
+    pub health: Health,
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
@@ -87,6 +90,7 @@ impl Server {
             places: Gate::default(),
             slot,
             cells: (0..workers).map(|_| UpstreamStats::default()).collect(),
+            health: Health::default(),
             addresses: Mutex::new(Arc::new([])),
             next_address: AtomicUsize::new(0),
             resolved: AtomicBool::new(false),
@@ -110,9 +114,14 @@ impl Server {
         self.resolved.load(Relaxed)
     }
 
-    /// Whether it may be given new requests.
+    /// Whether it may be given new requests, if its circuit lets them through.
     pub fn is_usable(&self) -> bool {
-        self.is_resolved() && self.weight.load(Relaxed) > 0
+        self.is_resolved() && !self.health.is_failing() && self.weight.load(Relaxed) > 0
+    }
+
+    /// Whether it could answer, whatever its weight: what the pages and `backend_health` show.
+    pub fn is_healthy(&self) -> bool {
+        self.is_resolved() && !self.health.is_failing() && self.circuit.state() != State::Open
     }
 
     /// It served a request.
@@ -203,6 +212,12 @@ impl Server {
         (addresses, first)
     }
 
+    /// One of its addresses: those of a name take turns by the number of the `turn`.
+    pub fn address(&self, turn: usize) -> Option<SocketAddr> {
+        let addresses = self.lock();
+        addresses.get(turn % addresses.len().max(1)).copied()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Arc<[SocketAddr]>> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -212,4 +227,35 @@ fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut sorted = addresses.to_vec();
     sorted.sort_unstable();
     sorted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::check::Verdict;
+
+    #[test]
+    fn who_fails_its_checks_is_not_used_and_who_has_no_weight_is_still_healthy() {
+        let config = |weight| Upstream { name: "a".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight, is_checked: true };
+        let server = Server::new(config(1), 0, 1);
+        let is = || (server.is_usable(), server.is_healthy());
+        assert_eq!(is(), (true, true));
+        server.health.set_checked(true);
+        assert_eq!(is(), (true, true));
+        server.health.set_verdict(Verdict::Failing);
+        assert_eq!(is(), (false, false));
+        server.health.set_verdict(Verdict::Passing);
+        server.update(&config(0));
+        assert_eq!(is(), (false, true));
+    }
+
+    #[test]
+    fn addresses_by_their_number() {
+        let config = Upstream { name: "a".into(), host: "name.invalid".into(), port: 1, tls: false, weight: 1, is_checked: true };
+        let server = Server::new(config, 0, 1);
+        assert_eq!(server.address(5), None);
+        let addresses = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 1)));
+        server.set_addresses(&addresses);
+        assert_eq!([0, 1, 2].map(|turn| server.address(turn)), [Some(addresses[0]), Some(addresses[1]), Some(addresses[0])]);
+    }
 }

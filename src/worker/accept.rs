@@ -131,7 +131,7 @@ impl Worker {
         let mut admission = try_enter();
         if admission != Admission::Granted {
             let paused = if admission == Admission::Full { &door.paused } else { &shared.starved };
-            paused.pause(self.core.worker);
+            paused.pause(self.core.turn.worker);
             admission = try_enter();
         }
         if admission == Admission::Starved {

@@ -3,7 +3,7 @@
 use super::core::{Client, Core, Net, Upstream};
 use crate::net::link::{Link, Socket, Transfer};
 use crate::net::pipe::PIPE_BYTES;
-use crate::session::{Direction, Event, Journal, Session};
+use crate::session::{Direction, Event, Session};
 use slab::Slab;
 use std::io::IoSlice;
 
@@ -47,7 +47,7 @@ fn target<'a, S: Socket>(
     }
 }
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// Whether the socket that takes bytes of this direction has room.
     pub(super) fn is_writable(&self, key: usize, direction: Direction) -> bool {
         self.link_of(key, direction.turned()).is_some_and(|link| link.ready.writable)
@@ -99,7 +99,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         };
         pipe.into_iter().for_each(|at| pipes[at].held = read);
         if direction == Direction::Up {
-            self.stats.bytes_received.add(read as u64);
+            self.turn.stats.bytes_received.add(read as u64);
         }
         // What ends with these bytes is settled before the client can see them, and may let the upstream go: the event
         // comes first.
@@ -153,7 +153,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             }
         };
         if let Event::Passed(Direction::Down, n) = event {
-            self.stats.bytes_sent.add(n as u64);
+            self.turn.stats.bytes_sent.add(n as u64);
         }
         self.deliver(key, event);
         n

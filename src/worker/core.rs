@@ -4,15 +4,13 @@
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::shared::{Mail, Shared};
 use crate::base::clock::Now;
-use crate::base::pool::BufferPool;
 use crate::base::wheel::Wheel;
+use crate::guard::client::ClientId;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
-use crate::http::date::DateCache;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
-use crate::observe::stats::WorkerStats;
-use crate::session::{DRAIN_IDLE_MS, Effect, Event, Exchange, Journal, Session, Turn};
+use crate::session::{DRAIN_IDLE_MS, Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::idle::Idle;
 use crate::upstream::pool::{OpenCircuit, Pool};
@@ -68,6 +66,8 @@ pub struct Client<S> {
     /// The line that it stands in, and its serial number there.
     pub(super) waits: Option<(Arc<Pool>, u64)>,
     pub(super) entrance: Entrance,
+    /// As whose connection it is counted, if it is.
+    pub(super) counted: Option<ClientId>,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
     /// As it was counted last.
@@ -94,22 +94,13 @@ pub struct Upstream<S> {
 }
 
 /// See the module.
-pub struct Core<N: Net, J: Journal> {
-    /// Index of this worker.
-    pub worker: usize,
+pub struct Core<N: Net> {
     /// The network.
     pub net: N,
-    /// The access log.
-    pub journal: J,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
-    /// For requests that begin now.
-    pub site: Rc<Arc<Site>>,
-    /// This worker's counters.
-    pub stats: Arc<WorkerStats>,
-    /// The process ends soon.
-    pub is_draining: bool,
-    pub(super) now: Now,
+    /// What it lends to its sessions.
+    pub turn: Turn,
     /// Open client connections.
     pub clients: Slab<Client<N::Socket>>,
     /// Open upstream connections.
@@ -119,18 +110,13 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) wheel: Wheel,
     /// Timers of upstream connections, by their keys.
     pub(super) upstream_wheel: Wheel,
-    pub(super) buffers: BufferPool,
     pub(super) scratch: Box<[u8]>,
     pub(super) pipes: Vec<Laid<N::Socket>>,
     /// Runs of a body from this length on go through a pipe (bytes).
     pub long_run: u64,
-    exchanges: Vec<Box<Exchange>>,
     /// The next one last.
     effects: Vec<Effect>,
-    new_effects: Vec<Effect>,
-    pub(super) rng: fastrand::Rng,
-    date: DateCache,
-    serial: u64,
+    pub(super) serial: u64,
     /// Until then a drain waits for requests on connections that exist (milliseconds).
     asks_until: u64,
     /// Pools of earlier sites whose line may not be empty yet.
@@ -141,25 +127,18 @@ pub struct Core<N: Net, J: Journal> {
     pub(super) closing_upstreams: Vec<usize>,
     /// Sessions of this worker whose turn has come.
     pub(super) admitted: VecDeque<super::line::Admission>,
-    /// Circuits that have just opened here.
-    opened: Vec<OpenCircuit>,
     /// Circuits that opened here, and are woken here.
     pub(super) open_circuits: Vec<OpenCircuit>,
 }
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// A worker without connections.
-    pub fn new(worker: usize, net: N, journal: J, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
+    pub fn new(worker: usize, net: N, journal: Box<dyn Journal>, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
+        let stats = shared.panel.stats[worker].clone();
         Self {
-            stats: shared.panel.stats[worker].clone(),
-            buffers: BufferPool::new(site.config.limits.buffer_size),
-            worker,
+            turn: Turn::new(worker, site, stats, journal, seed),
             net,
-            journal,
             shared,
-            site,
-            is_draining: false,
-            now: Now::default(),
             clients: Slab::new(),
             upstreams: Slab::new(),
             idle: Idle::default(),
@@ -168,11 +147,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pipes: Vec::new(),
             long_run: LONG_RUN,
-            exchanges: Vec::new(),
             effects: Vec::new(),
-            new_effects: Vec::new(),
-            rng: fastrand::Rng::with_seed(seed),
-            date: DateCache::default(),
             serial: 0,
             asks_until: 0,
             former: Vec::new(),
@@ -180,51 +155,13 @@ impl<N: Net, J: Journal> Core<N, J> {
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
-            opened: Vec::new(),
             open_circuits: Vec::new(),
         }
     }
 
     /// A turn begins: everything in it happens at this time.
     pub fn begin_turn(&mut self, now: Now) {
-        self.now = now;
-    }
-
-    /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place at the door and its
-    /// descriptor are taken already.
-    pub fn admit(
-        &mut self,
-        mut socket: N::Socket,
-        peer: SocketAddr,
-        entrance: Entrance,
-        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
-    ) {
-        self.serial += 1;
-        let serial = self.serial;
-        let key = self.clients.vacant_key();
-        if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
-            log::error!("a connection from {peer} cannot be polled: {error}");
-            drop(socket);
-            self.leave(&entrance);
-            return;
-        }
-        let is_admin = entrance.is_admin;
-        let session = self.with_turn(&entrance, |turn| Session::new(peer, serial, turn));
-        let link = Link::new(socket, true);
-        self.clients.insert(Client {
-            link,
-            session,
-            upstream: None,
-            waits: None,
-            entrance,
-            is_queued: false,
-            is_closing: false,
-            is_resting: false,
-        });
-        if !is_admin {
-            self.stats.client_connections.add(1);
-        }
-        self.arm(key);
+        self.turn.now = now;
     }
 
     /// An edge for a client.
@@ -250,7 +187,7 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Deadlines that have come. Returns the worker's own timers among them.
     pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, u32)) {
-        let now = self.now.millis();
+        let now = self.turn.now.millis();
         self.upstream_wheel.advance(now);
         while let Some(key) = self.upstream_wheel.pop_due() {
             self.on_upstream_deadline(key as usize);
@@ -273,22 +210,23 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// The turn ends: closes what is to be closed, hands places on.
     pub fn end_turn(&mut self) {
-        while self.is_to_tidy() {
+        while self.has_loose_ends() {
             while let Some(key) = self.closing_clients.pop() {
                 self.free_client(key);
             }
             while let Some(key) = self.closing_upstreams.pop() {
                 self.free_upstream(key);
             }
-            while let Some(circuit) = self.opened.pop() {
+            while let Some(circuit) = self.turn.open_circuits.pop() {
                 self.on_circuit_opened(circuit);
             }
             self.admit_waiting();
         }
     }
 
-    fn is_to_tidy(&self) -> bool {
-        !(self.closing_clients.is_empty() && self.closing_upstreams.is_empty() && self.admitted.is_empty() && self.opened.is_empty())
+    fn has_loose_ends(&self) -> bool {
+        let Self { closing_clients, closing_upstreams, admitted, turn, .. } = self;
+        !(closing_clients.is_empty() && closing_upstreams.is_empty() && admitted.is_empty() && turn.open_circuits.is_empty())
     }
 
     /// When the next deadline may come (milliseconds).
@@ -316,15 +254,15 @@ impl<N: Net, J: Journal> Core<N, J> {
                 }
             }
             Mail::Drain => {
-                self.is_draining = true;
-                self.asks_until = self.now.millis() + DRAIN_IDLE_MS;
+                self.turn.is_draining = true;
+                self.asks_until = self.turn.now.millis() + DRAIN_IDLE_MS;
                 self.wheel.set(IDLE_TIMER, self.asks_until);
                 // Their places are worth more to those who still have requests.
                 self.close_idle(|_| true);
                 self.tell_all(|| Event::Drain);
             }
             Mail::Cut => {
-                self.is_draining = true;
+                self.turn.is_draining = true;
                 // The first makes answers of those that have none yet, the second gives up what is not taken even then.
                 self.tell_all(|| Event::Cut);
                 self.tell_all(|| Event::Cut);
@@ -336,16 +274,16 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Goes over to a new configuration. Exchanges in flight end on the one they began with.
     pub(super) fn take_site(&mut self, site: Arc<Site>) {
-        let old = std::mem::replace(&mut self.site, Rc::new(site));
-        self.former.extend(old.pools.iter().filter(|pool| !self.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
+        let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
+        self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
         for (_, upstream) in &mut self.upstreams {
             let has_it = |pool: &&Arc<Pool>| pool.servers.iter().any(|server| Arc::ptr_eq(server, &upstream.server));
-            if let Some(pool) = self.site.pools.iter().find(has_it) {
+            if let Some(pool) = self.turn.site.pools.iter().find(has_it) {
                 upstream.pool = pool.clone();
             }
         }
-        self.exchanges.clear();
-        self.buffers.resize(self.site.config.limits.buffer_size);
+        self.turn.exchanges.clear();
+        self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server.is_retired());
         // A limit may have been raised, a server may have come.
         self.on_descriptor_freed();
@@ -363,7 +301,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let is_owed = |client: &Client<N::Socket>| {
             client.session.is_finishing()
                 || client.session.is_within_head()
-                || (self.now.millis() < self.asks_until && client.session.is_asking())
+                || (self.turn.now.millis() < self.asks_until && client.session.is_asking())
         };
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }
@@ -380,62 +318,23 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Gives the session an event and performs what it asks for, at once and in order; what comes of that is an event again.
     pub(super) fn deliver(&mut self, key: usize, event: Event) {
-        let mut next = Some(event);
-        loop {
-            if let Some(event) = next.take() {
+        self.handle(key, event);
+        while let Some(effect) = self.effects.pop() {
+            if let Some(event) = self.perform(key, effect) {
                 self.handle(key, event);
             }
-            let Some(effect) = self.effects.pop() else { break };
-            next = self.perform(key, effect);
         }
     }
 
     fn handle(&mut self, key: usize, event: Event) {
-        // A slot's session lends itself out for the call, so that the turn can borrow the rest of the worker.
-        let Self { clients, now, site, worker, is_draining, rng, date, stats, journal, exchanges, buffers, .. } = self;
-        let Some(client) = clients.get_mut(key) else { return };
-        let mut turn = Turn {
-            now: *now,
-            site,
-            worker: *worker,
-            port: client.entrance.port,
-            is_admin: client.entrance.is_admin,
-            is_draining: *is_draining,
-            is_leaving: *is_draining || client.entrance.door.is_closed(),
-            rng,
-            date,
-            stats,
-            journal,
-            exchanges,
-            buffers,
-            open_circuits: &mut self.opened,
-            effects: &mut self.new_effects,
-        };
-        client.session.handle(event, &mut turn);
+        let Self { clients, turn, effects, .. } = self;
+        let Some(Client { session, entrance, .. }) = clients.get_mut(key) else { return };
+        enter(turn, entrance);
+        session.handle(event, turn);
         // What an event asks for comes before what was asked for earlier and is not done yet: effects stay in order.
-        while let Some(effect) = self.new_effects.pop() {
-            self.effects.push(effect);
+        while let Some(effect) = turn.effects.pop() {
+            effects.push(effect);
         }
-    }
-
-    fn with_turn<T>(&mut self, entrance: &Entrance, make: impl FnOnce(&Turn) -> T) -> T {
-        make(&Turn {
-            now: self.now,
-            site: &self.site,
-            worker: self.worker,
-            port: entrance.port,
-            is_admin: entrance.is_admin,
-            is_draining: self.is_draining,
-            is_leaving: self.is_draining || entrance.door.is_closed(),
-            rng: &mut self.rng,
-            date: &mut self.date,
-            stats: &self.stats,
-            journal: &mut self.journal,
-            exchanges: &mut self.exchanges,
-            buffers: &mut self.buffers,
-            open_circuits: &mut self.opened,
-            effects: &mut self.new_effects,
-        })
     }
 
     pub(super) fn enqueue(&mut self, key: usize) {
@@ -450,7 +349,7 @@ impl<N: Net, J: Journal> Core<N, J> {
     pub(super) fn arm(&mut self, key: usize) {
         let timer = client_timer(key);
         let Some(due) = self.clients[key].session.next_deadline() else { return self.wheel.cancel(timer) };
-        let slack = due.saturating_sub(self.now.millis()) / 4;
+        let slack = due.saturating_sub(self.turn.now.millis()) / 4;
         let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
         if !is_near {
             self.wheel.set(timer, due);
@@ -465,53 +364,25 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
     }
 
-    fn free_client(&mut self, key: usize) {
-        self.wheel.cancel(client_timer(key));
-        self.leave_line(key);
-        if let Some(upstream) = self.clients[key].upstream.take() {
-            self.release(upstream, false);
-        }
-        self.take_up_pipes(key, |_, _| true);
-        let mut client = self.clients.remove(key);
-        if client.is_resting {
-            self.stats.resting_clients.sub(1);
-        }
-        for ring in [&mut client.session.up, &mut client.session.down] {
-            ring.clear();
-            self.buffers.give_back(ring.detach());
-        }
-        if client.session.ending() == Some(crate::session::Ending::Reset) {
-            client.link.socket.reset_on_close();
-        }
-        let Client { entrance, link, .. } = client;
-        drop(link);
-        if !entrance.is_admin {
-            self.stats.client_connections.sub(1);
-        }
-        self.leave(&entrance);
-    }
-
-    /// A client's socket is closed: its place and its descriptor are free.
-    pub(super) fn leave(&mut self, entrance: &Entrance) {
-        entrance.door.leave();
-        self.shared.resume(&entrance.door.paused);
-        self.shared.descriptors.client_left();
-        self.on_descriptor_freed();
-    }
-
     /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.
     pub(super) fn leave_line(&mut self, key: usize) {
         if let Some((pool, serial)) = self.clients[key].waits.take() {
-            pool.line.leave(Ticket { worker: self.worker, key, serial });
+            pool.line.leave(Ticket { worker: self.turn.worker, key, serial });
         }
     }
 
     pub(super) fn ticket(&self, key: usize) -> Ticket {
-        self.clients[key].session.ticket(self.worker, key)
+        self.clients[key].session.ticket(self.turn.worker, key)
     }
 }
 
 /// The wheel's key of a client's timer.
 pub(super) fn client_timer(key: usize) -> u32 {
     OWN_TIMERS + key as u32
+}
+
+/// What differs from client to client.
+pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
+    (turn.port, turn.is_admin) = (entrance.port, entrance.is_admin);
+    turn.is_leaving = turn.is_draining || entrance.door.is_closed();
 }

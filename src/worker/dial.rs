@@ -5,7 +5,7 @@ use super::shared::RenderJob;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::observe::reason::Reason;
-use crate::session::{Effect, Event, Journal};
+use crate::session::{Effect, Event};
 use crate::upstream::idle::Idle;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
@@ -41,7 +41,7 @@ enum NoDial {
     Failed(Reason),
 }
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// Does what the session asks for; what comes of it at once is an event.
     pub(super) fn perform(&mut self, key: usize, effect: Effect) -> Option<Event> {
         match effect {
@@ -70,7 +70,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                 None
             }
             Effect::Render(page) => {
-                let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.site) };
+                let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.turn.site) };
                 // The helper lives as long as the process.
                 let _ = self.shared.renderer.send(job);
                 None
@@ -103,7 +103,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let (connect_ms, keepalive_ms) = (timeouts.connect_ms, timeouts.upstream_keepalive_ms);
         let server = pool.servers[server].clone();
         // An idle connection that went between the pick and now: like any other full upstream.
-        if reuse && !server.places.try_enter(self.site.config.limits.max_conns_per_upstream) {
+        if reuse && !server.places.try_enter(self.turn.site.config.limits.max_conns_per_upstream) {
             return Some(Event::NoDescriptor);
         }
         self.dial(key, pool, server, connect_ms, keepalive_ms)
@@ -115,7 +115,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let client = &mut self.clients[key];
         let Some(pool) = client.session.pool() else { return false };
         let reserved = client.upstream;
-        let Some(upstream) = reserved.or_else(|| take_idle(&mut self.idle, &pool.servers[server], self.worker)) else { return false };
+        let Some(upstream) = reserved.or_else(|| take_idle(&mut self.idle, &pool.servers[server], self.turn.worker)) else { return false };
         client.upstream = Some(upstream);
         self.upstreams[upstream].owner = Some(key);
         true
@@ -134,16 +134,16 @@ impl<N: Net, J: Journal> Core<N, J> {
         self.upstream_wheel.cancel(old as u32);
         self.upstreams.remove(old);
         self.shared.descriptors.upstream_left();
-        server.cells[self.worker].active.sub(1);
+        server.cells[self.turn.worker].active.sub(1);
         self.dial(key, pool, server, connect_ms, keepalive_ms)
     }
 
     /// Dials with a place that was taken.
     fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
         let (addresses, first) = server.addresses_in_turn();
-        let deadline = if connect_ms == 0 { 0 } else { self.now.millis() + u64::from(connect_ms) };
+        let deadline = if connect_ms == 0 { 0 } else { self.turn.now.millis() + u64::from(connect_ms) };
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline };
-        let cell = &server.cells[self.worker];
+        let cell = &server.cells[self.turn.worker];
         cell.active.add(1);
         let upstream = self.upstreams.insert(Upstream {
             link: None,
@@ -162,12 +162,12 @@ impl<N: Net, J: Journal> Core<N, J> {
             Err(why) => {
                 self.clients[key].upstream = None;
                 let server = self.upstreams.remove(upstream);
-                server.server.cells[self.worker].active.sub(1);
+                server.server.cells[self.turn.worker].active.sub(1);
                 server.server.places.leave();
                 Some(match why {
                     NoDial::Starved => {
                         // The next in line would find none either: they try again in a moment.
-                        self.wheel.set(DIAL_TIMER, self.now.millis() + RETRY_MS);
+                        self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
                         Event::NoDescriptor
                     }
                     NoDial::Failed(reason) => {
@@ -197,7 +197,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                     self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
                         // This address gets the time left divided by the addresses left; the last has the session's deadline.
-                        let now = self.now.millis();
+                        let now = self.turn.now.millis();
                         self.upstream_wheel.set(key as u32, now + deadline.saturating_sub(now) / (left + 1));
                     } else {
                         self.upstream_wheel.cancel(key as u32);
@@ -277,7 +277,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                 self.clients[client].upstream = None;
                 self.upstreams[key].owner = None;
                 self.close_upstream(key);
-                self.wheel.set(DIAL_TIMER, self.now.millis() + RETRY_MS);
+                self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
                 Event::NoDescriptor
             }
         };
@@ -289,7 +289,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let Some(upstream) = self.upstreams.get(key).filter(|upstream| !upstream.is_closing) else { return };
         if upstream.dialing.is_some() {
             self.on_address_failed(key, Reason::ConnectionTimeout);
-        } else if upstream.owner.is_none() && upstream.idle_until <= self.now.millis() {
+        } else if upstream.owner.is_none() && upstream.idle_until <= self.turn.now.millis() {
             self.close_upstream(key);
         } else if upstream.owner.is_none() {
             self.upstream_wheel.set(key as u32, upstream.idle_until);
@@ -306,10 +306,10 @@ impl<N: Net, J: Journal> Core<N, J> {
             return self.offer(key);
         }
         let upstream = &mut self.upstreams[key];
-        if self.idle.count(upstream.server.slot) >= self.site.config.limits.upstream_idle_conns {
+        if self.idle.count(upstream.server.slot) >= self.turn.site.config.limits.upstream_idle_conns {
             return self.close_upstream(key);
         }
-        let cell = &upstream.server.cells[self.worker];
+        let cell = &upstream.server.cells[self.turn.worker];
         cell.active.sub(1);
         cell.idle.add(1);
         self.idle.park(upstream.server.slot, key);
@@ -318,7 +318,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         if !upstream.pool.line.is_empty() {
             return self.close_upstream(key);
         }
-        upstream.idle_until = self.now.millis() + u64::from(upstream.keepalive_ms);
+        upstream.idle_until = self.turn.now.millis() + u64::from(upstream.keepalive_ms);
         let until = upstream.idle_until;
         if self.upstream_wheel.deadline(key as u32).is_none_or(|armed| armed > until) {
             self.upstream_wheel.set(key as u32, until);
@@ -328,7 +328,7 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// Whether a connection that is done with its exchange can have another.
     fn may_idle(&mut self, key: usize) -> bool {
         let upstream = &self.upstreams[key];
-        let may_stay = upstream.keepalive_ms > 0 && !self.is_draining && !upstream.server.is_retired();
+        let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server.is_retired();
         // Those who wait in the line of a former pool need the place: they know the server by another number.
         let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
         may_stay && !is_wanted && self.is_quiet(key)
@@ -356,7 +356,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         if std::mem::replace(&mut upstream.is_closing, true) {
             return;
         }
-        let cell = &upstream.server.cells[self.worker];
+        let cell = &upstream.server.cells[self.turn.worker];
         let slot = upstream.server.slot;
         if self.idle.remove(slot, key) {
             cell.idle.sub(1);

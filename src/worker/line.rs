@@ -4,7 +4,7 @@ use super::core::{CIRCUIT_TIMER, Core, Net, Upstream};
 use super::shared::Mail;
 use crate::guard::breaker::Verdict;
 use crate::guard::gate::Ticket;
-use crate::session::{Event, Journal};
+use crate::session::Event;
 use crate::upstream::pool::{Grant, OpenCircuit, Pool, Seeker};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,25 +20,25 @@ pub(super) struct Admission {
     pub(super) reuse: Option<usize>,
 }
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker.
     pub(super) fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
         // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
         fence(SeqCst);
-        let own = pool.servers.iter().find(|server| server.cells[self.worker].idle.value() > 0);
+        let own = pool.servers.iter().find(|server| server.cells[self.turn.worker].idle.value() > 0);
         if let Some(server) = own.cloned() {
             return self.close_coldest(&server);
         }
-        let site = Rc::clone(&self.site);
+        let site = Rc::clone(&self.turn.site);
         let others = site.pools.iter().filter(|_| starved);
-        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| pool.idle_elsewhere(self.worker)) {
+        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| pool.idle_elsewhere(self.turn.worker)) {
             self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
         }
     }
 
     /// Gives a connection to the first in line. Another worker's needs the place, and cannot have the connection.
     pub(super) fn offer(&mut self, key: usize) {
-        let (worker, now, Upstream { pool, server, .. }) = (self.worker, self.now.millis(), &self.upstreams[key]);
+        let (worker, now, Upstream { pool, server, .. }) = (self.turn.worker, self.turn.now.millis(), &self.upstreams[key]);
         let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
         let grant = |server| Some(Grant { server, reuse: true, permit: pool.admit(server, now)? });
         match pool.line.call(|ticket| index.filter(|_| ticket.worker == worker && server.is_usable()).and_then(grant)) {
@@ -52,7 +52,12 @@ impl<N: Net, J: Journal> Core<N, J> {
     /// A descriptor is free: whoever stopped for want of one may go on.
     pub(super) fn on_descriptor_freed(&mut self) {
         self.shared.resume(&self.shared.starved);
-        let site = Rc::clone(&self.site);
+        self.hand_on_all();
+    }
+
+    /// Gives free places to those who wait in any line, and sends them away where every server is down.
+    pub(super) fn hand_on_all(&mut self) {
+        let site = Rc::clone(&self.turn.site);
         for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(pool);
         }
@@ -65,10 +70,10 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Gives free places to those who wait, in their order; sends them away where every server is down.
     pub(super) fn hand_on(&mut self, pool: &Arc<Pool>) {
-        let (worker, now, limit) = (self.worker, self.now.millis(), self.site.config.limits.max_conns_per_upstream);
+        let (worker, now, limit) = (self.turn.worker, self.turn.now.millis(), self.turn.site.config.limits.max_conns_per_upstream);
         while self.shared.descriptors.has_free() || self.idle.any().is_some() {
-            let key = self.rng.u64(..);
-            let seeker = Seeker { worker, limit, now, rng: &mut self.rng, key, tried: &[] };
+            let key = self.turn.rng.u64(..);
+            let seeker = Seeker { worker, limit, now, rng: &mut self.turn.rng, key, tried: &[] };
             let Some((ticket, grant)) = pool.admit_first(seeker) else { break };
             self.call(pool, ticket, Some(grant));
         }
@@ -80,7 +85,7 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     fn call(&mut self, pool: &Arc<Pool>, ticket: Ticket, grant: Option<Grant>) {
         let pool = pool.clone();
-        if ticket.worker == self.worker {
+        if ticket.worker == self.turn.worker {
             self.admitted.push_back(Admission { pool, ticket, grant, reuse: None });
         } else {
             self.shared.mailboxes[ticket.worker].post(Mail::Admitted { pool, ticket, grant });
@@ -96,11 +101,11 @@ impl<N: Net, J: Journal> Core<N, J> {
 
     /// Circuits whose time is over become half-open, and those who wait are let through.
     pub(super) fn wake_circuits(&mut self) {
-        let now = self.now.millis();
+        let now = self.turn.now.millis();
         let woken: Vec<OpenCircuit> = self.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
         woken.iter().for_each(|OpenCircuit { pool, server, .. }| pool.wake(*server, now));
         if !woken.is_empty() {
-            self.on_descriptor_freed();
+            self.hand_on_all();
         }
         match self.open_circuits.iter().map(|circuit| circuit.until).min() {
             Some(until) => self.wheel.set(CIRCUIT_TIMER, until),
@@ -122,7 +127,7 @@ impl<N: Net, J: Journal> Core<N, J> {
                 continue;
             }
             if let Some(Grant { server, permit, .. }) = grant {
-                pool.settle(server, permit, Verdict::Unknown, self.now.millis());
+                pool.settle(server, permit, Verdict::Unknown, self.turn.now.millis());
             }
             match (reuse, grant) {
                 (Some(upstream), _) => self.close_upstream(upstream),

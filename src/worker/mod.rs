@@ -5,6 +5,8 @@ pub mod shared;
 
 mod accept;
 mod bulk;
+mod checks;
+mod clients;
 mod dial;
 mod line;
 mod moved;
@@ -21,6 +23,7 @@ use crate::observe::writer::AccessLog;
 use crate::session::Journal;
 use crate::site::Site;
 use accept::Listener;
+use checks::Checks;
 pub use core::Entrance;
 use core::{ACCEPT_TIMER, Core, GRACE_TIMER, Net};
 use mio::net::{TcpListener, TcpStream};
@@ -70,6 +73,10 @@ impl Journal for AccessLog {
     fn line(&mut self, record: &Record) {
         AccessLog::line(self, record);
     }
+
+    fn hand_over(&mut self) {
+        AccessLog::hand_over(self);
+    }
 }
 
 impl Wake for mio::Waker {
@@ -107,8 +114,10 @@ pub struct Seat {
 pub struct Worker {
     poll: Poll,
     clock: Clock,
-    core: Core<Kernel, AccessLog>,
+    core: Core<Kernel>,
     listeners: Slab<Listener>,
+    /// Of the process: those of other workers have nothing to do.
+    checks: Checks<TcpStream>,
     signals: Option<(Signals, OnSignal)>,
     letters: Vec<Mail>,
     /// The time to finish is over.
@@ -120,10 +129,11 @@ impl Worker {
     pub fn new(seat: Seat) -> io::Result<Self> {
         let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
         let mut this = Self {
-            core: Core::new(worker, Kernel(poll.registry().try_clone()?), journal, shared, Rc::new(site), fastrand::u64(..)),
+            core: Core::new(worker, Kernel(poll.registry().try_clone()?), Box::new(journal), shared, Rc::new(site), fastrand::u64(..)),
             poll,
             clock,
             listeners: Slab::new(),
+            checks: Checks::new(fastrand::u64(..)),
             signals: None,
             letters: Vec::new(),
             is_over: false,
@@ -133,6 +143,7 @@ impl Worker {
             this.poll.registry().register(signals, Source::Signals.token(), Interest::READABLE)?;
         }
         this.signals = signals;
+        this.check_site();
         Ok(this)
     }
 
@@ -151,12 +162,12 @@ impl Worker {
             self.core.pump_ready();
             self.expire();
             self.core.end_turn();
-            self.core.journal.hand_over();
+            self.core.turn.journal.hand_over();
         }
         // A place that was given to a session of ours that has ended is another worker's.
         self.take_mail();
         self.core.end_turn();
-        self.core.journal.hand_over();
+        self.core.turn.journal.hand_over();
         self.core.shared.running.fetch_sub(1, SeqCst);
         self.core.shared.mailboxes[0].post(Mail::Resume);
         Ok(())
@@ -167,7 +178,7 @@ impl Worker {
         if self.core.is_behind() || self.listeners.iter().any(|(_, listener)| listener.is_ready()) {
             return Some(Duration::ZERO);
         }
-        let wake = self.core.next_wake()?;
+        let wake = [self.core.next_wake(), self.checks.next_wake()].into_iter().flatten().min()?;
         // Up to the millisecond after the deadline: a wake-up before it would find nothing due.
         Some(Duration::from_micros((wake * 1000).saturating_sub(self.clock.read().micros)))
     }
@@ -180,6 +191,7 @@ impl Worker {
                 Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
+                Source::Check(slot) => self.checks.on_edge(slot, Edge::from(event), self.core.turn.now.millis()),
             }
         }
     }
@@ -191,7 +203,7 @@ impl Worker {
     }
 
     fn take_mail(&mut self) {
-        let mailbox = &self.core.shared.mailboxes[self.core.worker];
+        let mailbox = &self.core.shared.mailboxes[self.core.turn.worker];
         if !mailbox.is_full() {
             return;
         }
@@ -213,11 +225,12 @@ impl Worker {
     }
 
     fn drain(&mut self) {
-        let Shutdown { grace_ms, new_requests } = self.core.site.config.shutdown;
+        let Shutdown { grace_ms, new_requests } = self.core.turn.site.config.shutdown;
         self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
         if new_requests == NewRequests::Refuse {
             self.close(|entrance| !entrance.is_admin);
         }
+        self.checks.stop();
         self.core.on_mail(Mail::Drain);
     }
 
@@ -229,7 +242,15 @@ impl Worker {
             }
         }
         self.core.take_site(new.site);
+        self.check_site();
         self.close(|entrance| new.closed.iter().any(|door| Arc::ptr_eq(door, &entrance.door)));
+    }
+
+    /// One worker checks for all.
+    fn check_site(&mut self) {
+        if self.core.turn.worker == 0 && !self.core.turn.is_draining {
+            self.checks.take_site(&self.core.turn.site, self.clock.read().millis());
+        }
     }
 
     fn expire(&mut self) {
@@ -246,6 +267,10 @@ impl Worker {
         if retry {
             self.resume();
         }
+        self.checks.expire(&mut self.core.net, self.core.turn.now.millis());
+        if self.checks.take_news() {
+            self.core.hand_on_all();
+        }
     }
 
     /// Whether the loop may end. What came into the accept queue meanwhile is answered first; the first worker, which has the
@@ -254,10 +279,10 @@ impl Worker {
         if self.is_over {
             return true;
         }
-        if !self.core.is_draining || !self.core.is_finished() {
+        if !self.core.turn.is_draining || !self.core.is_finished() {
             return false;
         }
-        if self.core.worker == 0 && self.core.shared.running.load(SeqCst) > 1 {
+        if self.core.turn.worker == 0 && self.core.shared.running.load(SeqCst) > 1 {
             return false;
         }
         let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();

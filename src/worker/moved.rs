@@ -1,11 +1,10 @@
 //! A name leads elsewhere: what becomes of the connections to where it led.
 
 use super::core::{Core, Net};
-use crate::session::Journal;
 use crate::upstream::server::Server;
 use std::sync::Arc;
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// A connection to an address that is gone is closed, if it is idle, or else has its last exchange.
     pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
         let addresses = server.addresses();
@@ -22,6 +21,6 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         self.close_idle(|upstream| upstream.keepalive_ms == 0);
         // Those who wait in line may go there, if it is the first time that it leads anywhere.
-        self.on_descriptor_freed();
+        self.hand_on_all();
     }
 }

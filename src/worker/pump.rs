@@ -3,14 +3,14 @@
 use super::bulk::is_long;
 use super::core::{Client, Core, Net};
 use crate::net::link::Transfer;
-use crate::session::{Direction, Event, Journal};
+use crate::session::{Direction, Event};
 
 /// Bytes that one session may move before others get their turn.
 const BUDGET_BYTES: usize = 256 * 1024;
 /// Shorter opaque runs go through the ring.
 const MIN_OPAQUE: u64 = 16 * 1024;
 
-impl<N: Net, J: Journal> Core<N, J> {
+impl<N: Net> Core<N> {
     /// Pumps whoever is ready, those included that become so meanwhile, but nobody twice.
     pub fn pump_ready(&mut self) {
         for _ in 0..self.ready.len() {
@@ -58,12 +58,12 @@ impl<N: Net, J: Journal> Core<N, J> {
         let Some(client) = self.clients.get_mut(key) else { return };
         for ring in [&mut client.session.up, &mut client.session.down] {
             if ring.is_attached() && ring.is_empty() {
-                self.buffers.give_back(ring.detach());
+                self.turn.buffers.give_back(ring.detach());
             }
         }
         let rests = client.session.is_resting();
         if rests != std::mem::replace(&mut client.is_resting, rests) {
-            if rests { self.stats.resting_clients.add(1) } else { self.stats.resting_clients.sub(1) }
+            if rests { self.turn.stats.resting_clients.add(1) } else { self.turn.stats.resting_clients.sub(1) }
         }
         if client.session.ending().is_some() {
             self.close_client(key);
@@ -95,7 +95,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         }
         let Client { link, session, entrance, .. } = &mut self.clients[key];
         if !session.up.is_attached() {
-            session.up.attach(self.buffers.lend());
+            session.up.attach(self.turn.buffers.lend());
         }
         let (transfer, is_public) = (link.fill(&mut session.up), !entrance.is_admin);
         let (event, n) = match transfer {
@@ -105,7 +105,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             Transfer::Failed => (Event::ClientGone, 1),
         };
         if let (Transfer::Bytes(n), true) = (transfer, is_public) {
-            self.stats.bytes_received.add(n as u64);
+            self.turn.stats.bytes_received.add(n as u64);
         }
         self.deliver(key, event);
         n
@@ -144,7 +144,7 @@ impl<N: Net, J: Journal> Core<N, J> {
         let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
         let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
         if !session.down.is_attached() {
-            session.down.attach(self.buffers.lend());
+            session.down.attach(self.turn.buffers.lend());
         }
         let (event, n) = match link.fill(&mut session.down) {
             Transfer::Bytes(n) => (Event::UpstreamBytes, n),
@@ -169,7 +169,7 @@ impl<N: Net, J: Journal> Core<N, J> {
             Transfer::Fin | Transfer::Failed => (Event::ClientGone, 1),
         };
         if let (Transfer::Bytes(n), true) = (transfer, is_public) {
-            self.stats.bytes_sent.add(n as u64);
+            self.turn.stats.bytes_sent.add(n as u64);
         }
         self.deliver(key, event);
         n

@@ -3,6 +3,7 @@
 use super::core::Entrance;
 use crate::admin::{Page, Panel, Rendered};
 use crate::base::mailbox::Mailbox;
+use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::{Door, Paused};
 use crate::guard::gate::Ticket;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub mailboxes: Vec<Mailbox<Mail>>,
     /// Of the process.
     pub descriptors: Descriptors,
+    /// Of each client, while `limits.max_conns_per_client` limits them.
+    pub connections: Connections,
     /// Workers that stopped accepting for want of descriptors.
     pub starved: Paused,
     /// Counters of all workers.

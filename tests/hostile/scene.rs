@@ -16,6 +16,7 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use tidegate::config::{Sources, load};
+use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::net::token::Source;
@@ -34,7 +35,7 @@ const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
 
 /// See the module.
 pub struct Scene {
-    pub core: Core<Net, Journal>,
+    pub core: Core<Net>,
     pub site: Arc<Site>,
     pub wires: Rc<RefCell<Wires>>,
     pub clients: Vec<Peer>,
@@ -64,6 +65,8 @@ fn config(setting: Setting) -> Config {
     let limits = &mut config.limits;
     (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
     (limits.max_conns_per_upstream, limits.upstream_idle_conns) = (setting.places, setting.idle);
+    // Counted, and never reached.
+    limits.max_conns_per_client = 1000;
     if setting.has_narrow_limits {
         (limits.max_request_line, limits.max_header_size, limits.max_headers, limits.max_total_headers) = (300, 500, 12, 1500);
     }
@@ -77,6 +80,7 @@ fn config(setting: Setting) -> Config {
         |index| Upstream { name: name(index), host: format!("{}.test", name(index)), port: 80, tls: false, weight: 1, is_checked: true };
     config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
     config.pools[0].timeouts = config.timeouts.clone();
+    config.pools[0].retry.statuses = [503].into_iter().collect();
     let actions = [
         ("/echo", Action::Echo { name: "scene".into() }),
         ("/respond", Action::Respond { status: 200, body: "fixed".into() }),
@@ -114,6 +118,7 @@ impl Scene {
             mailboxes: vec![Mailbox::new(Box::new(Deaf))],
             running: AtomicUsize::new(1),
             descriptors: Descriptors::new(1000, 0),
+            connections: Connections::default(),
             starved: Paused::new(1),
             panel: Arc::new(panel),
             renderer,
@@ -123,7 +128,7 @@ impl Scene {
         let (wires, road, dialled) = (Rc::new(RefCell::new(wires)), Rc::new(Cell::new(Road::Open)), Rc::default());
         let net = Net { wires: wires.clone(), road: road.clone(), dialled: Rc::clone(&dialled) };
         Self {
-            core: Core::new(0, net, Journal, shared, Rc::new(site.clone()), setting.seed),
+            core: Core::new(0, net, Box::new(Journal), shared, Rc::new(site.clone()), setting.seed),
             site,
             wires,
             clients: Vec::new(),
@@ -290,8 +295,8 @@ impl Scene {
             let is_timely = session.next_deadline().is_none_or(|due| due > self.micros / 1000);
             assert!(is_timely || is_back, "a deadline has passed: {session:?}");
         }
-        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
-        assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
+        assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
         let in_use: u64 = self.site.servers().map(|(_, server)| server.cells[0].active.value() + server.cells[0].idle.value()).sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         let most = limits.max_conns_per_upstream;
@@ -303,13 +308,14 @@ impl Scene {
         assert!(core.clients.is_empty(), "sessions are left, and nothing is due");
         assert!(core.upstreams.is_empty(), "upstream connections are left");
         assert!(!core.is_behind());
-        assert_eq!((core.stats.client_connections.value(), core.stats.resting_clients.value()), (0, 0));
+        assert_eq!((core.turn.stats.client_connections.value(), core.turn.stats.resting_clients.value()), (0, 0));
         for (pool, server) in self.site.servers() {
             assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
             assert!(pool.line.is_empty(), "somebody stands in line");
         }
         let descriptors = format!("{:?}", core.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert!(core.shared.connections.is_empty(), "a client is counted that has gone");
         assert!(format!("{:?}", self.door).contains("places: Gate(0)"), "a place at the door is left");
     }
 }

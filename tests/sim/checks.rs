@@ -32,8 +32,8 @@ impl World {
                 assert!(session.up.capacity() == 0 || !session.up.is_empty(), "an idle session holds a ring");
             }
         }
-        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
-        assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
+        assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
         let in_use: u64 =
             self.site.servers().map(|(_, server)| server.cells[worker].active.value() + server.cells[worker].idle.value()).sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
@@ -68,8 +68,8 @@ impl World {
             assert!(seat.core.upstreams.is_empty(), "upstream connections are left");
             assert_eq!(seat.core.next_wake(), None, "timers are left");
             assert!(!seat.core.is_behind());
-            assert_eq!(seat.core.stats.client_connections.value(), 0);
-            assert_eq!(seat.core.stats.resting_clients.value(), 0);
+            assert_eq!(seat.core.turn.stats.client_connections.value(), 0);
+            assert_eq!(seat.core.turn.stats.resting_clients.value(), 0);
         }
         for (pool, server) in self.site.servers() {
             assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
@@ -79,6 +79,7 @@ impl World {
         }
         let descriptors = format!("{:?}", self.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert!(self.shared.connections.is_empty(), "a client is counted that has gone");
         let door = format!("{:?}", self.door);
         assert!(door.contains("places: Gate(0)"), "{door}");
         self.check_books();
@@ -144,7 +145,7 @@ impl World {
     fn check_counters(&self) {
         let books = self.books.borrow();
         let sum = |pick: &dyn Fn(&tidegate::observe::stats::WorkerStats) -> u64| {
-            self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>()
+            self.seats.iter().map(|seat| pick(&seat.core.turn.stats)).sum::<u64>()
         };
         let count = |pick: &dyn Fn(&super::net::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
         let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));

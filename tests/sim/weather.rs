@@ -93,6 +93,8 @@ impl Weather {
         config.limits.max_body_size = MAX_BODY as u64;
         config.limits.max_conns_per_upstream = self.places;
         config.limits.max_client_conns = self.doors;
+        // Counted, and never reached.
+        config.limits.max_conns_per_client = 1000;
         config.limits.upstream_idle_conns = [1, 64, 64][rng.usize(0..3)];
         config.shutdown.grace_ms = rng.u32(1..3000);
         config.shutdown.new_requests = if rng.bool() { NewRequests::Reject } else { NewRequests::Refuse };

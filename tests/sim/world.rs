@@ -19,6 +19,7 @@ use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
+use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::observe::stats::WorkerStats;
@@ -26,7 +27,7 @@ use tidegate::site::Site;
 use tidegate::worker::core::Core;
 use tidegate::worker::shared::{Mail, RenderJob, Shared};
 
-pub type SimCore = Core<SimNet, SimJournal>;
+pub type SimCore = Core<SimNet>;
 
 /// Steps of one world.
 const MAX_STEPS: u64 = 2_000_000;
@@ -109,6 +110,7 @@ impl World {
             running: AtomicUsize::new(workers),
             // What is kept in reserve comes on top.
             descriptors: Descriptors::new(weather.descriptors + 16, 0),
+            connections: Connections::default(),
             starved: Paused::new(workers),
             panel: Arc::new(Panel {
                 stats,
@@ -124,7 +126,7 @@ impl World {
         let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
             let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit: weather.places };
-            let journal = SimJournal(books.clone());
+            let journal = Box::new(SimJournal(books.clone()));
             let mut core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
             // So that bodies of this size go through pipes in some worlds.
             core.long_run = [16_384, 60_000, core.long_run][seed as usize % 3];

@@ -8,6 +8,7 @@ pub mod lines;
 pub mod load;
 pub mod names;
 pub mod origin;
+pub mod patient;
 pub mod proxy;
 pub mod sockets;
 pub mod wire;

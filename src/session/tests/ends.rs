@@ -2,6 +2,7 @@
 
 use super::scene::{GET, Scene, field};
 use super::{Effect, Ending, Event, OK, State};
+use crate::config::model::{Rate, RateAlgorithm, RateLimit};
 use crate::observe::reason::Reason;
 
 #[test]
@@ -15,6 +16,59 @@ fn a_failed_request_that_was_read_whole_keeps_its_connection() {
     assert_eq!(field(&answer, "Proxy-Status"), Some("tidegate; error=connection_refused"));
     assert!(matches!(scene.session.state, State::ReadingHead(_)));
     assert_eq!((scene.effects(), scene.lines()), (vec![Effect::Release { keep: false }], vec!["502 connection_refused".into()]));
+}
+
+#[test]
+fn a_connection_too_many_is_told_so_before_it_says_anything() {
+    let mut scene = Scene::new();
+    scene.event(Event::OverLimit);
+    let answer = scene.sent_to_client();
+    assert!(answer.starts_with("HTTP/1.1 429 ") && field(&answer, "Connection") == Some("close"));
+    assert_eq!((scene.effects(), scene.lines()), (vec![Effect::HalfClose], vec!["429 client_connection_limit".into()]));
+    scene.client(GET).wait(1900);
+    assert_eq!((scene.session.ending(), scene.effects()), (None, vec![]));
+    scene.wait(100);
+    assert_eq!(scene.session.ending(), Some(Ending::Plain));
+    assert_eq!((scene.stats.errors[Reason::ClientConnectionLimit].value(), scene.stats.requests.value()), (1, 0));
+}
+
+#[test]
+fn a_request_over_the_rate_reaches_nobody_and_keeps_its_connection() {
+    let rate = Some(Rate { requests_per_second: 2, burst: 2 });
+    let limit = |dry_run| RateLimit {
+        algorithm: RateAlgorithm::TokenBucket,
+        global: rate,
+        per_client: rate,
+        dry_run,
+        owns_global: true,
+        owns_per_client: true,
+    };
+    for request in [GET, "GET /respond HTTP/1.1\r\nHost: h\r\n\r\n", "GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n"] {
+        let mut scene = Scene::with(|config| {
+            config.rate_limit = Some(limit(false));
+            config.routes.iter_mut().for_each(|route| route.rate_limit = Some(limit(false)));
+        });
+        for _ in 0..2 {
+            scene.client(request);
+            if matches!(scene.session.state, State::ConnectingUpstream(_)) {
+                scene.event(Event::ConnectFailed(Reason::ConnectionRefused));
+            }
+            assert!(!scene.sent_to_client().starts_with("HTTP/1.1 429 "));
+        }
+        scene.effects();
+        let answer = scene.client(request).sent_to_client();
+        assert!(answer.starts_with("HTTP/1.1 429 ") && field(&answer, "Retry-After") == Some("1"), "{answer}");
+        assert!(matches!(scene.session.state, State::ReadingHead(_)) && scene.effects().is_empty());
+        assert_eq!(scene.stats.rate_limited.each_ref().map(|counter| counter.value()), [1, 0], "the client's comes first");
+        scene.wait(500).client(request);
+        assert!(!scene.sent_to_client().starts_with("HTTP/1.1 429 "), "after half a second there is one more");
+    }
+    let mut scene = Scene::with(|config| config.rate_limit = Some(limit(true)));
+    for _ in 0..5 {
+        scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused));
+        assert!(!scene.sent_to_client().starts_with("HTTP/1.1 429 "));
+    }
+    assert_eq!(scene.stats.rate_limited.each_ref().map(|counter| counter.value()), [3, 0]);
 }
 
 #[test]
@@ -111,13 +165,13 @@ fn a_half_close_within_the_request_is_an_error() {
 #[test]
 fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
     let mut scene = Scene::streaming(GET);
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Drain).upstream(OK);
     let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 200 ") && field(&answer, "Connection") == Some("close"));
     assert_eq!(scene.effects(), [Effect::Release { keep: true }, Effect::HalfClose]);
     let mut scene = Scene::new();
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Drain).client(GET);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.lines(), ["503 draining"]);
@@ -126,7 +180,7 @@ fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
 #[test]
 fn a_drain_half_closes_who_is_idle() {
     let mut scene = Scene::new();
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Drain).wait(499);
     assert_eq!(scene.effects(), []);
     scene.wait(1);
@@ -138,7 +192,7 @@ fn a_drain_half_closes_who_is_idle() {
 #[test]
 fn the_end_of_grace_cuts() {
     let mut scene = Scene::streaming(GET);
-    scene.is_draining = true;
+    scene.drain();
     scene.event(Event::Cut);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
     assert_eq!(scene.lines(), ["503 draining"]);

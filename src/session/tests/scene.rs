@@ -1,25 +1,22 @@
 //! The stage: a session, everything that a turn lends it, and a pretended shell.
 
 use crate::base::clock::Now;
-use crate::base::pool::BufferPool;
 use crate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use crate::config::{Sources, load};
-use crate::http::date::DateCache;
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
 use crate::site::Site;
-use crate::upstream::pool::OpenCircuit;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// The request of most scenes.
 pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 
 /// Lines as `status error`.
-#[derive(Default)]
-struct Lines(Vec<String>);
+struct Lines(Sender<String>);
 
 impl Journal for Lines {
     fn is_on(&self) -> bool {
@@ -27,47 +24,18 @@ impl Journal for Lines {
     }
 
     fn line(&mut self, record: &Record) {
-        self.0.push(format!("{} {}", record.status, record.error.unwrap_or("-")));
+        self.0.send(format!("{} {}", record.status, record.error.unwrap_or("-"))).unwrap();
     }
 }
 
 /// See the module.
 pub(super) struct Scene {
     pub(super) session: Session,
+    pub(super) turn: Turn,
     pub(super) site: Rc<Arc<Site>>,
-    pub(super) stats: WorkerStats,
-    pub(super) is_draining: bool,
-    now: Now,
-    lines: Lines,
-    effects: Vec<Effect>,
-    rng: fastrand::Rng,
-    date: DateCache,
-    exchanges: Vec<Box<Exchange>>,
-    buffers: BufferPool,
-    open_circuits: Vec<OpenCircuit>,
-}
-
-/// Lends everything but the session.
-macro_rules! turn {
-    ($scene:ident) => {
-        Turn {
-            now: $scene.now,
-            site: &$scene.site,
-            worker: 0,
-            port: 8080,
-            is_admin: false,
-            is_draining: $scene.is_draining,
-            is_leaving: $scene.is_draining,
-            rng: &mut $scene.rng,
-            date: &mut $scene.date,
-            stats: &$scene.stats,
-            journal: &mut $scene.lines,
-            exchanges: &mut $scene.exchanges,
-            buffers: &mut $scene.buffers,
-            open_circuits: &mut $scene.open_circuits,
-            effects: &mut $scene.effects,
-        }
-    };
+    pub(super) stats: Arc<WorkerStats>,
+    logged: Receiver<String>,
+    lines: Vec<String>,
 }
 
 impl Scene {
@@ -96,46 +64,18 @@ impl Scene {
             route("/echo", Action::Echo { name: "e".into() }),
         ];
         change(&mut config);
-        let buffers = BufferPool::new(config.limits.buffer_size);
         let site = Rc::new(Arc::new(Site::new(config, 1, None)));
-        let (mut rng, mut date, stats, mut lines) =
-            (fastrand::Rng::with_seed(1), DateCache::default(), WorkerStats::default(), Lines::default());
-        let now = Now { micros: 1_000_000, wall_ms: 0 };
-        let session = Session::new(
-            ([10, 0, 0, 1], 1000).into(),
-            1,
-            &Turn {
-                now,
-                site: &site,
-                worker: 0,
-                port: 8080,
-                is_admin: false,
-                is_draining: false,
-                is_leaving: false,
-                rng: &mut rng,
-                date: &mut date,
-                stats: &stats,
-                journal: &mut lines,
-                exchanges: &mut Vec::new(),
-                buffers: &mut BufferPool::new(4096),
-                open_circuits: &mut Vec::new(),
-                effects: &mut Vec::new(),
-            },
-        );
-        Self {
-            session,
-            site,
-            stats,
-            is_draining: false,
-            now,
-            lines,
-            effects: Vec::new(),
-            rng,
-            date,
-            exchanges: Vec::new(),
-            buffers,
-            open_circuits: Vec::new(),
-        }
+        let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
+        let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);
+        (turn.now, turn.port) = (Now { micros: 1_000_000, wall_ms: 0 }, 8080);
+        let session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &turn);
+        Self { session, turn, site, stats, logged, lines: Vec::new() }
+    }
+
+    /// The process begins to end.
+    pub(super) fn drain(&mut self) -> &mut Self {
+        (self.turn.is_draining, self.turn.is_leaving) = (true, true);
+        self
     }
 
     /// A request is under way on a fresh connection, and what could be sent of it is out.
@@ -149,12 +89,11 @@ impl Scene {
 
     /// Anything else that happens.
     pub(super) fn event(&mut self, event: Event) -> &mut Self {
-        let mut turn = turn!(self);
-        self.session.handle(event, &mut turn);
+        self.session.handle(event, &mut self.turn);
         self.session.check();
         for ring in [&mut self.session.up, &mut self.session.down] {
             if ring.is_attached() && ring.is_empty() {
-                self.buffers.give_back(ring.detach());
+                self.turn.buffers.give_back(ring.detach());
             }
         }
         self
@@ -176,7 +115,7 @@ impl Scene {
             assert!(wanted, "{} bytes are not wanted", bytes.len());
             let ring = if from_client { &mut self.session.up } else { &mut self.session.down };
             if !ring.is_attached() {
-                ring.attach(self.buffers.lend());
+                ring.attach(self.turn.buffers.lend());
             }
             let (first, second) = ring.room_mut();
             let n = bytes.len().min(first.len() + second.len());
@@ -212,8 +151,8 @@ impl Scene {
 
     /// Time passes; a deadline that comes in it is told.
     pub(super) fn wait(&mut self, ms: u64) -> &mut Self {
-        self.now.micros += ms * 1000;
-        if self.session.next_deadline().is_some_and(|at| at <= self.now.millis()) {
+        self.turn.now.micros += ms * 1000;
+        if self.session.next_deadline().is_some_and(|at| at <= self.turn.now.millis()) {
             self.event(Event::Deadline);
         }
         self
@@ -221,12 +160,13 @@ impl Scene {
 
     /// What was asked of the shell since the last call.
     pub(super) fn effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+        std::mem::take(&mut self.turn.effects)
     }
 
     /// The access log so far.
-    pub(super) fn lines(&self) -> Vec<String> {
-        self.lines.0.clone()
+    pub(super) fn lines(&mut self) -> Vec<String> {
+        self.lines.extend(self.logged.try_iter());
+        self.lines.clone()
     }
 
     pub(super) fn exchange(&self) -> &Exchange {

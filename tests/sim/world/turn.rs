@@ -51,7 +51,7 @@ impl World {
             match mail {
                 Mail::Resume => seat.is_paused = false,
                 Mail::Drain => {
-                    let grace_ms = u64::from(seat.core.site.config.shutdown.grace_ms);
+                    let grace_ms = u64::from(seat.core.turn.site.config.shutdown.grace_ms);
                     seat.core.set_own_timer(GRACE_TIMER, now.millis() + grace_ms);
                     seat.core.on_mail(Mail::Drain);
                 }

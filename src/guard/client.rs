@@ -1,0 +1,33 @@
+//! Who counts as one client.
+
+use std::net::IpAddr;
+
+/// An IPv4 address, also one written as IPv6, or the /64 of an IPv6 address: what one customer of a network is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId(u128);
+
+impl ClientId {
+    /// Whose address it is.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            // The lower half of no /64 has a bit set: the two kinds cannot meet.
+            IpAddr::V4(address) => Self(address.to_ipv6_mapped().into()),
+            IpAddr::V6(address) => Self(u128::from(address) & !u128::from(u64::MAX)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_network_is_one_client_and_an_ipv4_address_another() {
+        let id = |address: &str| ClientId::of(address.parse().unwrap());
+        assert_eq!(id("2001:db8:1:2::1"), id("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(id("2001:db8:1:2::1"), id("2001:db8:1:3::1"));
+        assert_eq!(id("::ffff:192.0.2.1"), id("192.0.2.1"));
+        assert_ne!(id("192.0.2.1"), id("192.0.2.2"));
+        assert_ne!(id("0.0.0.0"), id("::"));
+    }
+}

@@ -1,0 +1,103 @@
+//! Open connections of each client: what `limits.max_conns_per_client` is held against. It remembers only who has one, so it is
+//! bounded by the connections that are open.
+
+use super::client::ClientId;
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Parts with a lock each, so that workers seldom wait for one another.
+const SHARDS: usize = 16;
+
+type Shard = HashMap<ClientId, usize>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Connections {
+    shards: [Mutex<Shard>; SHARDS],
+    keys: RandomState,
+}
+
+impl Connections {
+    /// Counts one in; returns how many that client has now.
+    pub fn enter(&self, client: ClientId) -> usize {
+        let mut shard = self.shard(client);
+        let open = shard.entry(client).or_insert(0);
+        *open += 1;
+        *open
+    }
+
+    /// One that was counted in is closed.
+    pub fn leave(&self, client: ClientId) {
+        if let Entry::Occupied(mut open) = self.shard(client).entry(client) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+    }
+
+    /// Whether nobody has one.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|shard| lock(shard).is_empty())
+    }
+
+    fn shard(&self, client: ClientId) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[self.keys.hash_one(client) as usize % SHARDS])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn client(n: u32) -> ClientId {
+        ClientId::of(Ipv4Addr::from_bits(n).into())
+    }
+
+    #[test]
+    fn who_has_none_is_forgotten() {
+        let connections = Connections::default();
+        assert_eq!([1, 1, 2].map(|n| connections.enter(client(n))), [1, 2, 1]);
+        connections.leave(client(1));
+        assert_eq!(connections.enter(client(1)), 2);
+        [1, 1, 2].into_iter().for_each(|n| connections.leave(client(n)));
+        assert!(connections.is_empty());
+        connections.leave(client(3));
+        assert_eq!(connections.enter(client(3)), 1);
+    }
+
+    #[test]
+    fn threads_agree() {
+        let connections = Connections::default();
+        let visit = |seed| {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut open = Vec::new();
+            for _ in 0..20_000 {
+                if open.len() < 30 && rng.bool() {
+                    let client = client(rng.u32(0..50));
+                    assert!(connections.enter(client) > 0);
+                    open.push(client);
+                } else if !open.is_empty() {
+                    connections.leave(open.swap_remove(rng.usize(0..open.len())));
+                }
+            }
+            open.into_iter().for_each(|client| connections.leave(client));
+        };
+        std::thread::scope(|scope| {
+            (1..4).for_each(|seed| {
+                drop(scope.spawn({
+                    let visit = &visit;
+                    move || visit(seed)
+                }))
+            })
+        });
+        assert!(connections.is_empty());
+    }
+}

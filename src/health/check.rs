@@ -1,0 +1,117 @@
+//! Rise and fall: from the outcomes of checks, one after the other, to a verdict.
+//!
+//! ```text
+//!     unchecked --- first success -------------------> passing
+//!     unchecked --- failure_threshold failures ------> failing
+//!     passing   --- failure_threshold failures ------> failing
+//!     failing   --- success_threshold successes -----> passing
+//! ```
+//!
+//! Thresholds count outcomes in a row: one of the other kind starts the count over.
+
+use crate::config::model::HealthCheck;
+
+/// What is thought of an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not enough is known. It gets requests.
+    #[default]
+    Unchecked,
+    /// It gets requests.
+    Passing,
+    /// It gets none.
+    Failing,
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Check {
+    verdict: Verdict,
+    /// Outcomes in a row that speak against the verdict.
+    against: u32,
+}
+
+impl Check {
+    /// As it stands.
+    pub fn verdict(self) -> Verdict {
+        self.verdict
+    }
+
+    /// Takes an outcome. Returns the verdict before it, if it changed that.
+    pub fn on_outcome(&mut self, is_good: bool, config: &HealthCheck) -> Option<Verdict> {
+        let (other, threshold) = match (self.verdict, is_good) {
+            (Verdict::Unchecked, true) => (Verdict::Passing, 1),
+            (Verdict::Failing, true) => (Verdict::Passing, config.success_threshold),
+            (Verdict::Unchecked | Verdict::Passing, false) => (Verdict::Failing, config.failure_threshold),
+            (Verdict::Passing, true) | (Verdict::Failing, false) => {
+                self.against = 0;
+                return None;
+            }
+        };
+        self.against += 1;
+        if self.against < threshold {
+            return None;
+        }
+        self.against = 0;
+        Some(std::mem::replace(&mut self.verdict, other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict::*;
+    use super::*;
+
+    /// The verdict after each outcome: `+` good, `-` bad.
+    fn verdicts(outcomes: &str, failure_threshold: u32, success_threshold: u32) -> Vec<Verdict> {
+        let config = HealthCheck {
+            path: "/".into(),
+            interval_ms: 1,
+            timeout_ms: 1,
+            failure_threshold,
+            success_threshold,
+            expected_status: (200, 399),
+        };
+        let mut check = Check::default();
+        let verdict = |outcome| {
+            let before = check.verdict();
+            let changed = check.on_outcome(outcome == '+', &config);
+            assert_eq!(changed, (check.verdict() != before).then_some(before), "it says when the verdict changes");
+            check.verdict()
+        };
+        outcomes.chars().map(verdict).collect()
+    }
+
+    #[test]
+    fn the_first_success_is_enough_for_who_was_never_checked() {
+        assert_eq!(verdicts("+", 3, 2), [Passing]);
+        assert_eq!(verdicts("--+", 3, 2), [Unchecked, Unchecked, Passing]);
+    }
+
+    #[test]
+    fn failures_in_a_row_make_it_fail() {
+        assert_eq!(verdicts("---", 3, 2), [Unchecked, Unchecked, Failing]);
+        assert_eq!(verdicts("+---", 3, 2), [Passing, Passing, Passing, Failing]);
+        assert_eq!(verdicts("+--+--", 3, 2), [Passing; 6]);
+        assert_eq!(verdicts("+-", 1, 1), [Passing, Failing]);
+    }
+
+    #[test]
+    fn successes_in_a_row_bring_it_back() {
+        assert_eq!(verdicts("-++", 1, 2), [Failing, Failing, Passing]);
+        assert_eq!(verdicts("-+-+-++", 1, 2), [Failing, Failing, Failing, Failing, Failing, Failing, Passing]);
+        assert_eq!(verdicts("-+-+", 1, 1), [Failing, Passing, Failing, Passing]);
+    }
+
+    #[test]
+    fn a_count_begins_anew_with_each_verdict() {
+        assert_eq!(verdicts("--++--++", 2, 2), [Unchecked, Failing, Failing, Passing, Passing, Failing, Failing, Passing]);
+    }
+
+    #[test]
+    fn a_long_run_changes_nothing() {
+        let run = format!("{}{}", "+".repeat(1000), "-".repeat(1000));
+        let verdicts = verdicts(&run, 65_535, 65_535);
+        assert!(verdicts.iter().all(|verdict| *verdict == Passing));
+    }
+}

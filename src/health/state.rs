@@ -1,0 +1,120 @@
+//! What all workers, and the pages, know of an upstream's checks. One worker writes it.
+
+use super::check::Verdict;
+use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// As `/backends/health` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nobody checks it.
+    Off,
+    /// So the verdict is.
+    Checked(Verdict),
+}
+
+impl State {
+    /// Its word on the page.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Checked(Verdict::Unchecked) => "unchecked",
+            Self::Checked(Verdict::Passing) => "passing",
+            Self::Checked(Verdict::Failing) => "failing",
+        }
+    }
+}
+
+const OFF: u8 = 0;
+const UNCHECKED: u8 = 1;
+const PASSING: u8 = 2;
+const FAILING: u8 = 3;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Health {
+    state: AtomicU8,
+    /// Why the last check that failed did.
+    last_error: Mutex<Option<String>>,
+}
+
+impl Health {
+    /// As it stands.
+    pub fn state(&self) -> State {
+        match self.state.load(SeqCst) {
+            UNCHECKED => State::Checked(Verdict::Unchecked),
+            PASSING => State::Checked(Verdict::Passing),
+            FAILING => State::Checked(Verdict::Failing),
+            _ => State::Off,
+        }
+    }
+
+    /// Whether it is to get no requests: asked for each of them.
+    pub fn is_failing(&self) -> bool {
+        self.state.load(SeqCst) == FAILING
+    }
+
+    /// Whether it is checked from now on. What is checked already keeps its verdict.
+    pub fn set_checked(&self, is_checked: bool) {
+        if is_checked {
+            // Fails where it is checked already.
+            let _ = self.state.compare_exchange(OFF, UNCHECKED, SeqCst, SeqCst);
+        } else {
+            self.state.store(OFF, SeqCst);
+            *self.error() = None;
+        }
+    }
+
+    /// Takes a verdict. One that comes when it is not checked any more is too late.
+    pub fn set_verdict(&self, verdict: Verdict) {
+        let new = match verdict {
+            Verdict::Unchecked => UNCHECKED,
+            Verdict::Passing => PASSING,
+            Verdict::Failing => FAILING,
+        };
+        let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(new));
+    }
+
+    /// A check has failed.
+    pub fn set_error(&self, text: String) {
+        if self.state() != State::Off {
+            *self.error() = Some(text);
+        }
+    }
+
+    /// Why the last check that failed did.
+    pub fn last_error(&self) -> Option<String> {
+        self.error().clone()
+    }
+
+    fn error(&self) -> MutexGuard<'_, Option<String>> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_lasts_while_it_is_checked() {
+        let health = Health::default();
+        assert_eq!((health.state(), health.is_failing()), (State::Off, false));
+        health.set_checked(true);
+        assert_eq!(health.state(), State::Checked(Verdict::Unchecked));
+        health.set_verdict(Verdict::Failing);
+        health.set_error("why".into());
+        health.set_checked(true);
+        assert_eq!((health.state().name(), health.is_failing(), health.last_error()), ("failing", true, Some("why".into())));
+        health.set_checked(false);
+        assert_eq!((health.state().name(), health.is_failing(), health.last_error()), ("off", false, None));
+    }
+
+    #[test]
+    fn a_verdict_that_comes_too_late_is_none() {
+        let health = Health::default();
+        health.set_verdict(Verdict::Failing);
+        health.set_error("why".into());
+        assert_eq!((health.state(), health.last_error()), (State::Off, None));
+    }
+}

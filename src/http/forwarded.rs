@@ -1,0 +1,77 @@
+//! Whose request it is, where it came through proxies that are trusted.
+
+use super::fields::Field;
+use super::head::Fields;
+use crate::base::text;
+use std::net::{IpAddr, SocketAddr};
+
+/// The last address of `X-Forwarded-For` that is not trusted, if the peer is; else the peer. All lines of that name are one list.
+/// Who wrote what stands before an entry that is no address nobody knows: the one after it is as far as it can be told.
+pub fn client_address(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    let mut client = peer.to_canonical();
+    let lines = fields.of(Field::Forwarding).rev().filter(|line| line.name().eq_ignore_ascii_case(b"x-forwarded-for"));
+    let mut entries = lines.flat_map(|line| text::list(line.value()).rev());
+    while trusted(client) {
+        let Some(address) = entries.next().and_then(address) else { break };
+        client = address;
+    }
+    client
+}
+
+/// `192.0.2.1`, `192.0.2.1:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?;
+    let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|inside| inside.contains(':'));
+    let address = bare.unwrap_or(entry).parse().or_else(|_| entry.parse().map(|address: SocketAddr| address.ip()));
+    address.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::Table;
+    use crate::http::request::Request;
+
+    /// 10.0.0.0/8 and fd00::/8 are trusted.
+    fn client(peer: &str, lines: &[&str]) -> String {
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let mut table = Table::default();
+        let request = Request::parse(head.as_bytes(), &mut table).unwrap();
+        let trusted = |address| match address {
+            IpAddr::V4(address) => address.octets()[0] == 10,
+            IpAddr::V6(address) => address.octets()[0] == 0xfd,
+        };
+        client_address(peer.parse().unwrap(), request.fields, trusted).to_string()
+    }
+
+    #[test]
+    fn the_last_that_is_not_trusted() {
+        let cases: [(&str, &[&str], &str); 16] = [
+            ("192.0.2.1", &["X-Forwarded-For: 1.1.1.1"], "192.0.2.1"),
+            ("::ffff:192.0.2.1", &[], "192.0.2.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["X-Forwarded-For: 1.1.1.1"], "1.1.1.1"),
+            ("::ffff:10.0.0.1", &["x-forwarded-for: 1.1.1.1"], "1.1.1.1"),
+            ("10.0.0.1", &["X-Forwarded-For: 6.6.6.6, 1.1.1.1, 10.0.0.3, ::ffff:10.0.0.2"], "1.1.1.1"),
+            ("10.0.0.1", &["X-Forwarded-For: 6.6.6.6", "A: b", "X-Forwarded-For: 1.1.1.1,10.9.9.9", "X-Forwarded-For:"], "1.1.1.1"),
+            ("10.0.0.1", &["X-Forwarded-For: 6.6.6.6, 1.1.1.1,, ,10.0.0.2,"], "1.1.1.1"),
+            ("10.0.0.1", &["X-Forwarded-For: 10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["X-Forwarded-For: 6.6.6.6, unknown, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["X-Forwarded-For: \u{e9}"], "10.0.0.1"),
+            ("10.0.0.1", &["X-Forwarded-For: 1.1.1.1:65535, 10.0.0.2:1"], "1.1.1.1"),
+            ("10.0.0.1", &["X-Forwarded-For: [2001:db8::1]:5, [fd00::1]"], "2001:db8::1"),
+            ("fd00::1", &["X-Forwarded-For: 2001:db8::1, [::ffff:10.1.1.1]:5"], "2001:db8::1"),
+            ("10.0.0.1", &["X-Forwarded-For: 1.1.1.1:99999"], "10.0.0.1"),
+            ("10.0.0.1", &["X-Forwarded-Host: 1.1.1.1", "Forwarded: for=1.1.1.1"], "10.0.0.1"),
+        ];
+        for (peer, lines, expected) in cases {
+            assert_eq!(client(peer, lines), expected, "{peer} {lines:?}");
+        }
+        for garbage in
+            ["010.1.1.1", "1.1.1", "[1.1.1.1]", "[::1", "::1]", "[::1]x", "[::1]:", "1.1.1.1:", "fe80::1%eth0", "\"1.1.1.1\"", "-"]
+        {
+            assert_eq!(client("10.0.0.1", &[&format!("X-Forwarded-For: {garbage}")]), "10.0.0.1", "{garbage}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Active health checks, for the whole process: the first worker's loop drives them between its requests. They have sockets and
+//! timers of their own, and take part in no limit, metric or log of requests.
+//!
+//! An upstream has one check at a time, and a check one connection. It waits for its next turn, connects, sends, reads until there
+//! is an outcome, rests until the upstream has said the rest, and is closed.
+
+mod round;
+
+use super::core::Net;
+use crate::base::wheel::Wheel;
+use crate::config::model::HealthCheck;
+use crate::health::check::{Check, Verdict};
+use crate::health::probe::Fault;
+use crate::health::state::State;
+use crate::http::HeadLimits;
+use crate::net::link::{Edge, Socket};
+use crate::net::token::Source;
+use crate::site::Site;
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use round::{Phase, Round, fault};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// First checks come within this time, or the interval if that is shorter: soon, and not all at once.
+const FIRST_MS: u64 = 1000;
+/// The rest of an answer is waited for so long: a close in the middle of it would trouble the upstream.
+const REST_MS: u64 = 250;
+
+/// See the module.
+pub(super) struct Checks<S> {
+    /// By the slots of their servers, which are the keys of tokens and timers.
+    targets: BTreeMap<usize, Target<S>>,
+    wheel: Wheel,
+    limits: HeadLimits,
+    rng: fastrand::Rng,
+    /// The system has nothing left for a socket: said once.
+    is_starved: bool,
+    /// A verdict has changed since this was asked last.
+    has_news: bool,
+}
+
+/// An upstream that is checked.
+struct Target<S> {
+    pool: Arc<Pool>,
+    server: Arc<Server>,
+    config: HealthCheck,
+    check: Check,
+    /// Which of its addresses is next.
+    turn: usize,
+    /// When the next check may begin (milliseconds).
+    due: u64,
+    round: Option<Round<S>>,
+}
+
+impl<S: Socket> Checks<S> {
+    /// Nothing is checked yet.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            targets: BTreeMap::new(),
+            wheel: Wheel::default(),
+            limits: HeadLimits { first_line: 0, line: 0, lines: 0, total: 0 },
+            rng: fastrand::Rng::with_seed(seed),
+            is_starved: false,
+            has_news: false,
+        }
+    }
+
+    /// Checks what this site wants checked. Servers that stay keep their verdict, and a check under way goes on.
+    pub(super) fn take_site(&mut self, site: &Site, now: u64) {
+        let limits = &site.config.limits;
+        let (line, lines, total) = (limits.max_header_size, limits.max_headers, limits.max_total_headers);
+        self.limits = HeadLimits { first_line: line, line, lines, total };
+        let mut old = std::mem::take(&mut self.targets);
+        for (pool, server, config) in site.checks() {
+            server.health.set_checked(true);
+            let (pool, server, config) = (pool.clone(), server.clone(), config.clone());
+            let mut target = match old.remove(&server.slot) {
+                Some(target) if Arc::ptr_eq(&target.server, &server) => target,
+                _ => {
+                    let due = now + self.rng.u64(0..=FIRST_MS.min(config.interval_ms.into()));
+                    self.wheel.set(server.slot as u32, due);
+                    Target { pool: pool.clone(), server, config: config.clone(), check: Check::default(), turn: 0, due, round: None }
+                }
+            };
+            (target.pool, target.config) = (pool, config);
+            let latest = now + interval(&mut self.rng, &target.config);
+            if target.due > latest {
+                target.due = latest;
+                if target.round.is_none() {
+                    self.wheel.set(target.server.slot as u32, latest);
+                }
+            }
+            self.targets.insert(target.server.slot, target);
+        }
+        // Somebody may wait for one that was failing until now.
+        self.has_news |= !old.is_empty();
+        for (slot, target) in old {
+            self.wheel.cancel(slot as u32);
+            target.server.health.set_checked(false);
+        }
+    }
+
+    /// Checks nothing any more; the last verdicts stand.
+    pub(super) fn stop(&mut self) {
+        self.targets.clear();
+        self.wheel = Wheel::default();
+    }
+
+    /// When the next timer may fire (milliseconds).
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        self.wheel.next_wake()
+    }
+
+    /// Whether a verdict has changed since this was asked last: somebody may wait for that.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
+    /// An edge for the connection of a check.
+    pub(super) fn on_edge(&mut self, slot: usize, edge: Edge, now: u64) {
+        let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
+        round.link.on_edge(edge);
+        if round.phase != Phase::Resting {
+            let Some(outcome) = round.talk(edge) else { return };
+            round.phase = Phase::Resting;
+            self.wheel.set(slot as u32, now + REST_MS);
+            self.conclude(slot, outcome, now);
+        }
+        let rests = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()).is_some_and(Round::rest);
+        if !rests {
+            self.end_round(slot, now);
+        }
+    }
+
+    /// Timers that have come: checks begin, or are over.
+    pub(super) fn expire<N: Net<Socket = S>>(&mut self, net: &mut N, now: u64) {
+        self.wheel.advance(now);
+        while let Some(slot) = self.wheel.pop_due().map(|key| key as usize) {
+            let Some(target) = self.targets.get(&slot) else { continue };
+            let timeout_ms = target.config.timeout_ms;
+            match target.round.as_ref().map(|round| round.phase) {
+                None => self.begin_round(slot, net, now),
+                Some(Phase::Connecting) => self.conclude(slot, Err(Fault::ConnectTimeout(timeout_ms)), now),
+                Some(Phase::Talking) => self.conclude(slot, Err(Fault::AnswerTimeout(timeout_ms)), now),
+                Some(Phase::Resting) => {}
+            }
+            if self.wheel.deadline(slot as u32).is_none() {
+                self.end_round(slot, now);
+            }
+        }
+    }
+
+    /// Dials the next address. Where it has none yet, or the system has no socket to spare, its turn is over without an outcome.
+    fn begin_round<N: Net<Socket = S>>(&mut self, slot: usize, net: &mut N, now: u64) {
+        let Some(target) = self.targets.get_mut(&slot) else { return };
+        target.due = now + interval(&mut self.rng, &target.config);
+        let Some(address) = target.server.address(target.turn) else { return };
+        target.turn = target.turn.wrapping_add(1);
+        match net.dial(address, Source::Check(slot)) {
+            Ok(socket) => {
+                self.is_starved = false;
+                target.round = Some(Round::new(socket, &target.server, &target.config, self.limits));
+                self.wheel.set(slot as u32, now + u64::from(target.config.timeout_ms));
+            }
+            Err(error) if is_local(&error) => {
+                if !std::mem::replace(&mut self.is_starved, true) {
+                    log::warn!("health checks pause: {error}");
+                }
+            }
+            Err(error) => self.conclude(slot, Err(fault(&error)), now),
+        }
+    }
+
+    /// The connection is closed, and the next turn waited for.
+    fn end_round(&mut self, slot: usize, now: u64) {
+        if let Some(target) = self.targets.get_mut(&slot) {
+            target.round = None;
+            self.wheel.set(slot as u32, target.due.max(now));
+        }
+    }
+
+    /// Takes an outcome.
+    fn conclude(&mut self, slot: usize, outcome: Result<u16, Fault>, now: u64) {
+        let Some(Target { pool, server, config, check, .. }) = self.targets.get_mut(&slot) else { return };
+        let (pool, name) = (&pool.name, &server.config.name);
+        if let Err(fault) = &outcome {
+            log::debug!("health check of upstream {name} of pool {pool}: {fault}");
+            server.health.set_error(fault.to_string());
+        }
+        let Some(old) = check.on_outcome(outcome.is_ok(), config) else { return };
+        if old == Verdict::Failing {
+            server.came_back(now);
+        }
+        let verdict = check.verdict();
+        server.health.set_verdict(verdict);
+        self.has_news = true;
+        let (old, new) = (State::Checked(old).name(), State::Checked(verdict).name());
+        match outcome {
+            Ok(status) => log::info!("health check of upstream {name} of pool {pool}: {old} -> {new}: answered {status}"),
+            Err(fault) => log::warn!("health check of upstream {name} of pool {pool}: {old} -> {new}: {fault}"),
+        }
+    }
+}
+
+/// As configured, and up to a tenth more or less, so that the checks of many upstreams, or proxies, do not fall into step.
+fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
+    let (interval, tenth) = (u64::from(config.interval_ms), u64::from(config.interval_ms) / 10);
+    interval - tenth + rng.u64(0..=2 * tenth)
+}
+
+/// Whether an error says something about this machine, and nothing about the upstream.
+fn is_local(error: &io::Error) -> bool {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC, libc::EADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| short.contains(&code))
+}
+
+#[cfg(test)]
+mod tests;

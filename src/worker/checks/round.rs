@@ -1,0 +1,99 @@
+//! One check under way: its connection, from connect to close.
+
+use crate::config::model::HealthCheck;
+use crate::health::probe::{Fault, Probe, request};
+use crate::http::HeadLimits;
+use crate::net::link::{Edge, Link, Socket, Transfer};
+use crate::upstream::server::Server;
+use std::io::{self, ErrorKind, IoSlice};
+
+/// Bytes read at once.
+const PIECE: usize = 4096;
+
+/// See the module.
+pub(super) struct Round<S> {
+    pub(super) link: Link<S>,
+    pub(super) phase: Phase,
+    request: Vec<u8>,
+    /// Of the request.
+    sent: usize,
+    probe: Probe,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connecting,
+    Talking,
+    /// There is an outcome.
+    Resting,
+}
+
+impl<S: Socket> Round<S> {
+    /// A connect to this server has begun.
+    pub(super) fn new(socket: S, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+        Self {
+            link: Link::new(socket, false),
+            phase: Phase::Connecting,
+            request: request(&config.path, &server.authority),
+            sent: 0,
+            probe: Probe::new(config.expected_status, limits),
+        }
+    }
+
+    /// Sends and reads as far as it goes; the outcome, once there is one.
+    pub(super) fn talk(&mut self, edge: Edge) -> Option<Result<u16, Fault>> {
+        if self.phase == Phase::Connecting {
+            let failed = edge.gone || edge.read_closed;
+            if let Some(error) = failed.then(|| self.link.socket.take_error()).flatten() {
+                return Some(Err(fault(&error)));
+            }
+            if !edge.writable && !failed {
+                return None;
+            }
+            self.phase = Phase::Talking;
+        }
+        while self.sent < self.request.len() && self.link.ready.writable {
+            match self.link.send(&[IoSlice::new(&self.request[self.sent..])]) {
+                Transfer::Bytes(n) => self.sent += n,
+                Transfer::Blocked => {}
+                // What the upstream said before that can still be read.
+                Transfer::Fin | Transfer::Failed => break,
+            }
+        }
+        let mut piece = [0; PIECE];
+        while self.link.ready.readable {
+            let outcome = match self.link.read(&mut piece) {
+                Transfer::Bytes(n) => self.probe.take(&piece[..n]),
+                Transfer::Blocked => None,
+                Transfer::Fin => Some(Err(self.probe.on_end())),
+                Transfer::Failed => Some(Err(Fault::Reset)),
+            };
+            if outcome.is_some() {
+                return outcome;
+            }
+        }
+        None
+    }
+
+    /// Drops what comes after the outcome; whether there is more to wait for.
+    pub(super) fn rest(&mut self) -> bool {
+        let mut piece = [0; PIECE];
+        let mut waits = self.probe.skip(0);
+        while waits && self.link.ready.readable {
+            waits = match self.link.read(&mut piece) {
+                Transfer::Bytes(n) => self.probe.skip(n),
+                Transfer::Blocked => true,
+                Transfer::Fin | Transfer::Failed => false,
+            };
+        }
+        waits
+    }
+}
+
+/// Of a connect that failed.
+pub(super) fn fault(error: &io::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Fault::Refused,
+        _ => Fault::Unreachable(error.to_string()),
+    }
+}

@@ -1,0 +1,204 @@
+//! Checks against upstreams that are not there, on a clock that jumps.
+
+mod stage;
+
+use super::*;
+use crate::health::probe::request;
+use stage::{Stage, Wire, check};
+use std::net::SocketAddr;
+
+const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+const BAD: &str = "HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n";
+
+#[test]
+fn without_checks_nothing_wakes() {
+    let stage = Stage::of(&["a"], None);
+    assert_eq!((stage.checks.next_wake(), stage.state(0)), (None, "off"));
+}
+
+#[test]
+fn the_first_come_soon_and_not_together_and_the_others_about_an_interval_later() {
+    let names: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let mut stage = Stage::of(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(check()));
+    let mut begun = vec![Vec::new(); names.len()];
+    while begun.iter().any(|times: &Vec<u64>| times.len() < 5) {
+        let plug = stage.await_check();
+        begun[plug.wire().slot].push(stage.now);
+        stage.answer(&plug, GOOD);
+        assert!(plug.wire().is_closed);
+    }
+    let firsts: std::collections::BTreeSet<u64> = begun.iter().map(|times| times[0] - 100_000).collect();
+    assert!(firsts.len() > 25 && firsts.iter().all(|time| *time <= FIRST_MS + 1), "{firsts:?}");
+    let gaps = begun.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0]));
+    assert!(gaps.clone().all(|gap| (4500..=5500).contains(&gap)), "{:?}", gaps.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_whole_request_is_sent() {
+    let mut stage = Stage::of(&["a"], Some(check()));
+    let plug = stage.await_check();
+    for _ in 0..20 {
+        stage.edge(&plug, Edge { writable: true, ..Edge::default() });
+    }
+    assert_eq!(plug.wire().sent, request("/up", "127.0.0.1:1"));
+    for byte in GOOD.chars() {
+        assert_eq!(stage.state(0), "unchecked");
+        stage.answer(&plug, byte.encode_utf8(&mut [0; 4]));
+    }
+    assert_eq!(stage.state(0), "passing");
+}
+
+#[test]
+fn verdicts_come_and_go_and_each_is_told() {
+    let mut stage = Stage::of(&["a"], Some(check()));
+    let mut seen = Vec::new();
+    for answer in [GOOD, BAD, BAD, GOOD, GOOD] {
+        let plug = stage.await_check();
+        stage.answer(&plug, answer);
+        seen.push((stage.state(0), stage.checks.take_news()));
+    }
+    assert_eq!(seen, [("passing", true), ("passing", false), ("failing", true), ("failing", false), ("passing", true)]);
+    assert_eq!(stage.last_error(), "answered 500, expected 200 to 399");
+    assert_eq!(stage.site.pools[0].servers[0].share(stage.now + 1, 2), 1 << 31, "its slow start begins");
+}
+
+#[test]
+fn connecting_and_answering_have_one_time_together() {
+    let mut stage = Stage::of(&["a"], Some(check()));
+    let plug = stage.await_check();
+    let begin = stage.now;
+    while !plug.wire().is_closed {
+        stage.jump();
+    }
+    assert_eq!((stage.now - begin, stage.last_error()), (1000, "did not take the connection within 1000 ms".into()));
+    let plug = stage.await_check();
+    let begin = stage.now;
+    stage.now += 700;
+    stage.edge(&plug, Edge { writable: true, ..Edge::default() });
+    while !plug.wire().is_closed {
+        stage.jump();
+    }
+    assert_eq!((stage.now - begin, stage.last_error(), stage.state(0)), (1000, "did not answer within 1000 ms".into(), "failing"));
+}
+
+#[test]
+fn a_check_that_lasts_longer_than_the_interval_is_still_the_only_one() {
+    let mut stage = Stage::of(&["a"], Some(HealthCheck { interval_ms: 10, ..check() }));
+    for _ in 0..5 {
+        let plug = stage.await_check();
+        while !plug.wire().is_closed {
+            stage.jump();
+        }
+        assert!(stage.road.plugs.iter().all(|plug| plug.wire().is_closed));
+    }
+}
+
+#[test]
+fn how_a_connection_fails() {
+    let mut stage = Stage::of(&["a"], Some(check()));
+    let gone = Edge { readable: true, read_closed: true, gone: true, ..Edge::default() };
+    let plug = stage.await_check();
+    plug.wire().error = Some(libc::ECONNREFUSED);
+    stage.edge(&plug, gone);
+    assert_eq!((stage.last_error(), plug.wire().is_closed), ("refused the connection".into(), true));
+    let plug = stage.await_check();
+    plug.wire().has_fin = true;
+    stage.edge(&plug, Edge { readable: true, writable: true, read_closed: true, ..Edge::default() });
+    assert_eq!((stage.last_error(), plug.wire().is_closed), ("closed the connection before it answered".into(), true));
+    stage.road.error = Some(libc::ENETUNREACH);
+    while !stage.last_error().starts_with("cannot be reached: ") {
+        stage.jump();
+    }
+    assert_eq!(stage.state(0), "failing");
+}
+
+#[test]
+fn what_this_machine_lacks_is_no_verdict() {
+    let mut stage = Stage::of(&["a"], Some(HealthCheck { failure_threshold: 1, ..check() }));
+    stage.road.error = Some(libc::EMFILE);
+    (0..100).for_each(|_| stage.jump());
+    assert_eq!((stage.state(0), stage.last_error()), ("unchecked", String::new()));
+    stage.road.error = None;
+    let plug = stage.await_check();
+    stage.answer(&plug, GOOD);
+    assert_eq!(stage.state(0), "passing");
+}
+
+#[test]
+fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
+    let mut stage = Stage::of(&["name.invalid"], Some(check()));
+    (0..50).for_each(|_| stage.jump());
+    assert!(stage.road.plugs.is_empty() && stage.state(0) == "unchecked");
+    let addresses = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
+    stage.site.pools[0].servers[0].set_addresses(&addresses);
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        let plug = stage.await_check();
+        asked.extend(plug.wire().address);
+        stage.answer(&plug, GOOD);
+    }
+    assert_eq!(asked, [addresses, addresses].concat());
+}
+
+#[test]
+fn content_that_is_still_to_come_is_waited_for_a_moment() {
+    let mut stage = Stage::of(&["a"], Some(check()));
+    let plug = stage.await_check();
+    stage.answer(&plug, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+    assert_eq!((stage.state(0), plug.wire().is_closed), ("passing", false));
+    stage.answer(&plug, "cd");
+    assert!(plug.wire().is_closed);
+    let plug = stage.await_check();
+    stage.answer(&plug, "HTTP/1.1 200 OK\r\n\r\nwithout end");
+    let begin = stage.now;
+    while !plug.wire().is_closed {
+        stage.jump();
+    }
+    assert_eq!(stage.now - begin, REST_MS);
+}
+
+#[test]
+fn a_reload_ends_what_is_gone_and_keeps_what_stays() {
+    let mut stage = Stage::of(&["a", "b"], Some(check()));
+    for _ in 0..4 {
+        let plug = stage.await_check();
+        stage.answer(&plug, BAD);
+    }
+    assert_eq!((stage.state(0), stage.state(1)), ("failing", "failing"));
+    let gone = stage.site.pools[0].servers[1].clone();
+    let plugs = [stage.await_check(), stage.await_check()];
+    stage.reload(&["a", "c"], Some(HealthCheck { interval_ms: 100, ..check() }));
+    assert_eq!((stage.state(0), stage.state(1), gone.health.state().name()), ("failing", "unchecked", "off"));
+    for plug in &plugs {
+        let Wire { slot, is_closed, .. } = *plug.wire();
+        assert_eq!(is_closed, slot == gone.slot, "a check of who stays goes on");
+    }
+    assert!(stage.checks.take_news(), "somebody may have waited for it");
+    stage.reload(&["a", "c"], None);
+    assert_eq!((stage.state(0), stage.state(1), stage.checks.next_wake()), ("off", "off", None));
+    assert!(stage.road.plugs.iter().all(|plug| plug.wire().is_closed));
+    stage.reload(&["a", "c"], Some(check()));
+    assert_eq!(stage.state(0), "unchecked");
+}
+
+#[test]
+fn a_shorter_interval_holds_at_once() {
+    let mut stage = Stage::of(&["a"], Some(HealthCheck { interval_ms: 86_400_000, ..check() }));
+    let plug = stage.await_check();
+    stage.answer(&plug, GOOD);
+    let begin = stage.now;
+    stage.reload(&["a"], Some(HealthCheck { interval_ms: 100, ..check() }));
+    stage.await_check();
+    assert!(stage.now - begin <= 111, "{}", stage.now - begin);
+}
+
+#[test]
+fn the_end_closes_everything_and_leaves_the_verdicts() {
+    let mut stage = Stage::of(&["a"], Some(check()));
+    let plug = stage.await_check();
+    stage.answer(&plug, GOOD);
+    let plug = stage.await_check();
+    stage.checks.stop();
+    assert_eq!((stage.checks.next_wake(), stage.state(0), plug.wire().is_closed), (None, "passing", true));
+    stage.edge(&plug, Edge { readable: true, ..Edge::default() });
+}

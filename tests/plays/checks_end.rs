@@ -1,0 +1,74 @@
+//! Active health checks over the life of a process: what a reload begins and ends, and what a drain does.
+
+use crate::support::patient::{Patient, checked, checks, health, page, wait_for};
+use crate::support::*;
+use serde_json::Value;
+
+#[test]
+fn a_reload_begins_and_ends_checks() {
+    let patient = Patient::named("a");
+    let plain = Config::to(&patient.origin);
+    let config = checked(&[&patient.origin]);
+    let proxy = plain.clone().set("workers", 2).start();
+    assert_eq!(page(&proxy, 0)["health_check"], "off");
+    assert_eq!(health(&proxy).1["features"]["health_checks"], false);
+    patient.says(500);
+    proxy.reload(&config.clone().set("workers", 2));
+    wait_for(&proxy, 0, "failing");
+    // What changes about its checks does not change what is thought of it.
+    proxy.reload(&config.clone().set("workers", 2).set("health_check.failure_threshold", 65_535));
+    assert_eq!(page(&proxy, 0)["health_check"], "failing");
+    assert_eq!(proxy.get("/").status, 503);
+    proxy.reload(&plain.clone().set("workers", 2));
+    wait_for(&proxy, 0, "off");
+    let before = patient.checks();
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").expect(200).text(), "a");
+    }
+    proxy.reload(&plain.clone().set("workers", 2).set("timeouts.read_ms", 14_000));
+    assert!(patient.checks() <= before + 1, "it is not checked any more");
+    assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
+    proxy.reload(&config.set("workers", 2));
+    wait_for(&proxy, 0, "failing");
+}
+
+#[test]
+fn a_reload_takes_the_checks_of_upstreams_that_come_and_go() {
+    let (a, b, c) = (Patient::named("a"), Patient::named("b"), Patient::named("c"));
+    [&b, &c].iter().for_each(|patient| patient.says(500));
+    let proxy = checked(&[&a.origin, &b.origin]).start();
+    wait_for(&proxy, 1, "failing");
+    let (checked_a, connections_b) = (a.checks(), b.origin.connections());
+    proxy.reload(&checked(&[&a.origin, &c.origin]));
+    assert_eq!(page(&proxy, 0)["health_check"], "passing");
+    wait_for(&proxy, 1, "failing");
+    wait_until("who stays is checked on", || a.checks() > checked_a + 3);
+    assert!(b.origin.connections() <= connections_b + 2, "who is gone is not checked any more");
+    assert_eq!(proxy.get("/").expect(200).text(), "a");
+}
+
+#[test]
+fn a_drain_ends_the_checks() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::each(move |conn, request| {
+        if request.target != "/health" {
+            held.pass();
+        }
+        conn.answer("here");
+    });
+    let mut proxy = checked(&[&origin]).start();
+    let mut client = proxy.client();
+    client.send_get("/");
+    wait_until("it is in flight", || origin.requests().iter().any(|request| request.target == "/"));
+    proxy.signal("TERM");
+    wait_until("it drains", || health(&proxy).1["status"] == "draining");
+    let before = checks(&origin);
+    for _ in 0..100 {
+        health(&proxy);
+    }
+    assert!(checks(&origin) <= before + 1, "{before} checks, then {}", checks(&origin));
+    gate.release(1);
+    client.response().expect(200);
+    assert_eq!(proxy.wait_exit(), 0);
+}
