@@ -41,6 +41,7 @@ mod plays {
     mod reload_settings;
     mod retry;
     mod retry_limits;
+    mod retry_uploads;
     mod reuse;
     mod routes;
     mod sizes;

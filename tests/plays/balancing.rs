@@ -224,6 +224,22 @@ fn a_client_stays_with_its_upstream_by_its_address() {
 }
 
 #[test]
+fn behind_a_trusted_proxy_it_is_the_address_that_this_one_tells() {
+    let origins = named(ABC);
+    let config = Config::new().set("upstreams", weighted(ABC, &origins, [1, 1, 1])).set("balance", "consistent_hash");
+    let ask = |proxy: &Proxy, last: u8| {
+        let head = format!("GET / HTTP/1.1\r\nHost: play.test\r\nX-Forwarded-For: 203.0.113.{last}\r\nConnection: close\r\n\r\n");
+        ask(proxy.addr(), head).expect(200).text().to_owned()
+    };
+    for (trusted, reached) in [(json!(["127.0.0.0/8"]), 3), (json!([]), 1)] {
+        let proxy = config.clone().set("headers.trusted_proxies", trusted).start();
+        let places: Vec<String> = (0..40).map(|last| ask(&proxy, last)).collect();
+        assert_eq!(places.iter().collect::<std::collections::BTreeSet<_>>().len(), reached);
+        assert!((0..40).all(|last| ask(&proxy, last) == places[usize::from(last)]));
+    }
+}
+
+#[test]
 fn where_the_upstream_of_a_key_is_full_another_takes_over() {
     let gate = Gate::default();
     let origins = ABC.map(|name| {
