@@ -1,4 +1,5 @@
-//! Upstreams that are killed, or hang, or come back, under load: with the retries and the breaker of the defaults.
+//! Upstreams that are killed, or hang, or come back, some of them under load or beside a reload: with the retries and the
+//! breaker of the defaults.
 
 use crate::support::*;
 use serde_json::json;
@@ -151,4 +152,62 @@ fn where_all_are_down_requests_are_refused_at_once_and_served_as_soon_as_one_is_
     let _b = backend("b", ports[1]);
     wait_until("it is served", || proxy.get("/").status == 200);
     wait_until("it is served again and again", || (0..10).all(|_| proxy.get("/").status == 200));
+}
+
+#[test]
+fn a_reload_between_two_attempts_changes_nothing_for_the_request() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let ends = Origin::each(move |conn, _| {
+        held.pass();
+        conn.reset();
+    });
+    let (old, new) = (Origin::named("old"), Origin::named("new"));
+    let proxy = in_front_of(&[ends.port(), old.port()]).start();
+    let mut client = proxy.client();
+    client.send_get("/x");
+    wait_until("it is in flight", || ends.requests().len() == 1);
+    proxy.reload(&in_front_of(&[new.port()]).set("retry.max_retries", 0));
+    gate.release(1);
+    let answer = client.response().expect(200);
+    assert_eq!(answer.text(), "old");
+    assert!(proxy.log_of(answer.trace_id()).contains(" attempts=2 "));
+    assert_eq!(client.get("/y").expect(200).text(), "new");
+}
+
+#[test]
+fn a_reload_refills_no_budget() {
+    let config = in_front_of(&[free_port(), free_port()]).set("retry", json!({"backoff_ms": 0}));
+    let config = config.set("circuit_breaker.failure_threshold", 0);
+    let proxy = config.clone().start();
+    let begin = Instant::now();
+    for i in 0..40 {
+        // What concerns the pool, and what does not.
+        match i {
+            20 => proxy.reload(&config.clone().set("timeouts.read_ms", 1234)),
+            30 => proxy.reload(&config.clone().set("balance", "random")),
+            _ => {}
+        }
+        proxy.get("/").expect(502);
+    }
+    // A machine that takes longer than the budget's ten seconds has had another one since.
+    let budgets = 1 + begin.elapsed().as_secs() / 10;
+    let retries = proxy.metric("proxy_retries_total", &[]);
+    assert!(retries >= 30.0 && retries <= 30.0 * budgets as f64, "{retries} retries");
+}
+
+#[test]
+fn an_exchange_that_takes_too_long_counts_against_its_upstream_but_not_a_slow_client() {
+    let origin = Origin::each(|conn, _| {
+        conn.wait_for_end();
+    });
+    let config = in_front_of(&[origin.port()]).set("timeouts", json!({"total_ms": 300}));
+    let proxy = config.set("circuit_breaker.failure_threshold", 1).start();
+    let opened = || proxy.diagnostics().iter().filter(|line| line.contains("circuit closed -> open: http_response_timeout")).count();
+    let answer = ask(proxy.addr(), "PUT / HTTP/1.1\r\nHost: play.test\r\nContent-Length: 9\r\n\r\nhalf");
+    proxy.expect_refusal(answer, 504, "http_response_timeout");
+    assert_eq!(opened(), 0);
+    let answer = proxy.get("/");
+    proxy.expect_refusal(answer, 504, "http_response_timeout");
+    wait_until("its circuit is open", || opened() == 1);
 }

@@ -148,3 +148,53 @@ fn an_upgrade_is_tried_elsewhere_and_becomes_a_tunnel() {
         assert_eq!(said, b"ping");
     }
 }
+
+/// Tells the client to go on, and answers with its content.
+fn going_on() -> Origin {
+    Origin::start(|conn| {
+        if let Some(head) = conn.read_head() {
+            conn.send("HTTP/1.1 100 Continue\r\n\r\n");
+            let request = conn.read_body(head).expect("the content");
+            conn.answer(request.body);
+        }
+    })
+}
+
+const EXPECTS: &str = "PUT /x HTTP/1.1\r\nHost: play.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+
+#[test]
+fn who_waits_for_100_never_hears_of_a_status_that_is_dropped() {
+    let busy = Origin::start(|conn| {
+        if conn.read_head().is_some() {
+            conn.send("HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy");
+            conn.wait_for_end();
+        }
+    });
+    let origin = going_on();
+    let proxy = retrying([busy.addr(), origin.addr()]).set("retry.statuses", json!([503])).start();
+    let mut client = proxy.client();
+    client.send(EXPECTS);
+    assert_eq!(client.head().expect("an interim answer").status, 100);
+    client.send("hello");
+    assert_eq!(client.response().expect(200).text(), "hello");
+}
+
+#[test]
+fn who_was_told_to_go_on_gets_no_other_attempt() {
+    let ends = Origin::start(|conn| {
+        if let Some(head) = conn.read_head() {
+            conn.send("HTTP/1.1 100 Continue\r\n\r\n");
+            conn.read_body(head);
+            conn.reset();
+        }
+    });
+    let origin = going_on();
+    let proxy = retrying([ends.addr(), origin.addr()]).start();
+    let mut client = proxy.client();
+    client.send(EXPECTS);
+    assert_eq!(client.head().expect("an interim answer").status, 100);
+    client.send("hello");
+    let answer = client.response();
+    proxy.expect_refusal(answer, 502, "connection_terminated");
+    assert_eq!((ends.requests().len(), origin.heads().len()), (1, 0));
+}
