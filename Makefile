@@ -1,7 +1,7 @@
 # Needs cargo and a C compiler; `fuzz` needs cargo-fuzz and a C++ compiler too.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-gate fuzz sim
+.PHONY: help run test bench bench-gate fuzz sim chaos
 
 # What cargo calls the directory it builds into, for fuzz targets.
 FUZZ_DIR = $${CARGO_TARGET_DIR:-fuzz/target}
@@ -53,3 +53,8 @@ fuzz: ## Fuzz every target, or T=session alone; SECONDS=60 for each; SANITIZER=n
 
 sim: ## Simulate; SEED=… repeats a run that failed
 	$(if $(SEED),SIM_SEED=$(SEED) )cargo test --locked --test sim -- --nocapture
+
+chaos: ## Upstreams that fail, hang, die and come back under load: a minute, and a table; SEED=… repeats a run
+	cargo build --release --locked
+	@TIDEGATE_BIN="$$(realpath $(TIDEGATE))" CHAOS_SEED="$(or $(SEED),$$(date +%s))" CHAOS_SECONDS=8 \
+		cargo test --quiet --locked --test chaos what_can -- --nocapture

@@ -36,13 +36,17 @@
 //! 4. `session::read_head` parses (`http::quick` the usual heads, httparse the others), frames and routes: an upstream's pool, or
 //!    an answer made here.
 //! 5. `session::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or stand in line; where places
-//!    are scarce, only once the content is there.
+//!    are scarce, only once the content is there. The pool asks its balance, and of each server whether it is well, whether its
+//!    circuit lets the attempt through, and whether it has room.
 //! 6. `worker::dial` takes an idle connection or dials, and goes on with the event that this gives.
 //! 7. The new head lies in a block beside the ring; the pump sends head and body bytes together, with one write.
 //! 8. `session::stream` runs two `half::Half`s, up and down: look, mark as checked, flush. Bodies pass through in place; long
 //!    runs that need no look go past the ring (`worker::bulk`), the longest through a pipe of the kernel.
 //! 9. When the answer is whole it is counted, the upstream connection is parked or closed, and only then its last bytes are
 //!    flushed; the line is logged, and the session is back at the next head.
+//!
+//! An attempt that fails is settled with its server's circuit (`session::retry`), and where the request may be sent again it is
+//! back at 5, after a wait. A place that gets free goes to the first in its pool's line, in whatever worker (`worker::line`).
 //!
 //! # Absences
 //!

@@ -9,12 +9,19 @@ pub struct Now {
     pub micros: u64,
     /// Wall-clock milliseconds since 1970, for dates and log lines only: it may jump.
     pub wall_ms: u64,
+    /// Asked for many times a request: divided once.
+    millis: u64,
 }
 
 impl Now {
+    /// A reading.
+    pub fn new(micros: u64, wall_ms: u64) -> Self {
+        Self { micros, wall_ms, millis: micros / 1000 }
+    }
+
     /// Monotonic milliseconds, rounded down: the unit of the timer wheel.
     pub fn millis(self) -> u64 {
-        self.micros / 1000
+        self.millis
     }
 }
 
@@ -30,9 +37,7 @@ impl Clock {
 
     /// Reads both clocks.
     pub fn read(self) -> Now {
-        Now {
-            micros: self.0.elapsed().as_micros() as u64,
-            wall_ms: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64),
-        }
+        let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        Now::new(self.0.elapsed().as_micros() as u64, wall_ms)
     }
 }

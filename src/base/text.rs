@@ -13,6 +13,32 @@ pub fn push_hex(out: &mut Vec<u8>, n: u64) {
     }
 }
 
+/// Eight lower-case hex digits, all at once.
+pub fn hex(n: u32) -> [u8; 8] {
+    // A nibble to a byte, the highest last, as it will lie in memory.
+    let n = u64::from(n.swap_bytes());
+    let n = (n | n << 16) & 0x0000_ffff_0000_ffff;
+    let n = (n | n << 8) & 0x00ff_00ff_00ff_00ff;
+    let n = (n >> 4 & 0x000f_000f_000f_000f) | (n << 8 & 0x0f00_0f00_0f00_0f00);
+    // Those above 9 are letters: 39 further on.
+    let letters = (n + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (n + 0x3030_3030_3030_3030 + letters * 39).to_le_bytes()
+}
+
+/// A random UUID (RFC 9562, version 4) of these bits.
+pub fn uuid(random: u128) -> [u8; 36] {
+    let bits = random & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let [a, b, c, d] = [96, 64, 32, 0].map(|shift| hex((bits >> shift) as u32));
+    let mut text = [b'-'; 36];
+    text[..8].copy_from_slice(&a);
+    text[9..13].copy_from_slice(&b[..4]);
+    text[14..18].copy_from_slice(&b[4..]);
+    text[19..23].copy_from_slice(&c[..4]);
+    text[24..28].copy_from_slice(&c[4..]);
+    text[28..].copy_from_slice(&d);
+    text
+}
+
 /// Strips spaces and tabs from both ends (OWS of RFC 9110 5.6.3).
 pub fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = text {
@@ -41,6 +67,21 @@ mod tests {
             push_hex(&mut hex, n);
             assert_eq!(decimal, n.to_string().as_bytes());
             assert_eq!(hex, format!("{n:x}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn uuids_are_random_but_for_their_version_and_variant() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..1000 {
+            let (n, random) = (rng.u32(..), rng.u128(..));
+            assert_eq!(hex(n).as_slice(), format!("{n:08x}").as_bytes());
+            let text = String::from_utf8(uuid(random).to_vec()).unwrap();
+            let digits: Vec<char> = text.chars().filter(|c| *c != '-').collect();
+            let dashes: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
+            assert_eq!((dashes, digits[12], "89ab".contains(digits[16])), (vec![8, 13, 18, 23], '4', true), "{text}");
+            let plain: Vec<char> = format!("{random:032x}").chars().collect();
+            assert!((0..32).all(|at| at == 12 || at == 16 || digits[at] == plain[at]), "{text}");
         }
     }
 

@@ -87,7 +87,11 @@ static UPSTREAM: &[Key] = &[
     key("health_check_enabled", Kind::Bool, "Whether `health_check` looks at it.").default("true"),
 ];
 
-const BALANCE: Key = key("balance", Kind::SectionOr { section: BALANCE_SECTION, other: &BALANCE_WORD }, "How an upstream is chosen.");
+const BALANCE: Key = key(
+    "balance",
+    Kind::SectionOr { section: BALANCE_SECTION, other: &BALANCE_WORD },
+    "How an upstream is chosen; `round_robin` honours weights too.",
+);
 static BALANCE_WORD: Kind =
     Kind::Choice { words: &["round_robin", "random", "weighted", "least_connections", "consistent_hash", "adaptive"], any_case: false };
 static BALANCE_SECTION: &[Key] = &[key(

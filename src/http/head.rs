@@ -33,6 +33,8 @@ impl<const FIELDS: usize> Default for Table<FIELDS> {
 pub struct Fields<'t, 'a> {
     head: &'a [u8],
     spans: &'t [Span],
+    /// All of them are what would be written for them.
+    are_canonical: bool,
 }
 
 /// One of them.
@@ -40,11 +42,13 @@ pub struct Fields<'t, 'a> {
 pub struct Line<'a> {
     head: &'a [u8],
     span: Span,
+    is_canonical: bool,
 }
 
 impl<'t, 'a> Fields<'t, 'a> {
-    pub(super) fn new(head: &'a [u8], spans: &'t [Span]) -> Self {
-        Self { head, spans }
+    /// Those of a head of the usual shape, which is the one that is written too.
+    pub(super) fn canonical(head: &'a [u8], spans: &'t [Span]) -> Self {
+        Self { head, spans, are_canonical: true }
     }
 
     /// Those that httparse found: its names and values are slices of the head.
@@ -55,7 +59,7 @@ impl<'t, 'a> Fields<'t, 'a> {
             let (start, at) = (place(name), place(value));
             *span = Span { start, name: start + name.len() as u32, value: at, end: at + value.len() as u32, class: classify(name) };
         }
-        Self { head, spans: &table.0[..headers.len()] }
+        Self { head, spans: &table.0[..headers.len()], are_canonical: false }
     }
 
     /// The whole head, up to and including the empty line.
@@ -70,8 +74,8 @@ impl<'t, 'a> Fields<'t, 'a> {
 
     /// In their order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Line<'a>> + use<'t, 'a> {
-        let Self { head, spans } = *self;
-        spans.iter().map(move |&span| Line { head, span })
+        let Self { head, spans, are_canonical: is_canonical } = *self;
+        spans.iter().map(move |&span| Line { head, span, is_canonical })
     }
 
     /// The value of the first field of that class.
@@ -110,7 +114,7 @@ impl<'a> Line<'a> {
     /// Its bytes in the head, if they are what would be written for it: `name: value` and CRLF.
     pub(super) fn canonical(&self) -> Option<Range<usize>> {
         let Span { start, name, value, end, .. } = self.span;
-        let is_canonical = value == name + 2 && self.head[value as usize - 1] == b' ' && self.head.get(end as usize) == Some(&b'\r');
-        is_canonical.then_some(start as usize..end as usize + 2)
+        let is_it = || value == name + 2 && self.head[value as usize - 1] == b' ' && self.head.get(end as usize) == Some(&b'\r');
+        (self.is_canonical || is_it()).then_some(start as usize..end as usize + 2)
     }
 }

@@ -108,7 +108,7 @@ impl<'t, 'a> Request<'t, 'a> {
     pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
         let (method, target, at) = quick::request_line(bytes, limits)?;
         let (count, length) = quick::fields(bytes, at, limits, &mut table.0)?;
-        Some(Self::read(method, target, 1, Fields::new(&bytes[..length], &table.0[..count])))
+        Some(Self::read(method, target, 1, Fields::canonical(&bytes[..length], &table.0[..count])))
     }
 
     fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>) -> Result<Self, Refusal> {

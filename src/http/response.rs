@@ -50,7 +50,7 @@ impl<'t, 'a> Response<'t, 'a> {
     pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
         let (status, reason, at) = quick::status_line(bytes, limits)?;
         let (count, length) = quick::fields(bytes, at, limits, &mut table.0)?;
-        Some(Self::read(status, reason, 1, Fields::new(&bytes[..length], &table.0[..count]), to_head))
+        Some(Self::read(status, reason, 1, Fields::canonical(&bytes[..length], &table.0[..count]), to_head))
     }
 
     fn read(status: u16, reason: &'a [u8], minor: u8, fields: Fields<'t, 'a>, to_head: bool) -> Result<Self, Refusal> {

@@ -5,6 +5,7 @@ use super::deadlines::Waits;
 use super::half::Half;
 use super::turn::Turn;
 use crate::admin::Page;
+use crate::base::text;
 use crate::config::model::{Retry, Timeouts};
 use crate::guard::breaker::Permit;
 use crate::http::fields::is_token;
@@ -247,7 +248,8 @@ impl TraceId {
 
     /// Makes a new one: a random UUID.
     fn make(&mut self, rng: &mut fastrand::Rng) {
-        uuid::Builder::from_random_bytes(rng.u128(..).to_ne_bytes()).into_uuid().hyphenated().encode_lower(&mut self.text);
+        let id = text::uuid(rng.u128(..));
+        self.text[..id.len()].copy_from_slice(&id);
         self.len = Self::UUID;
     }
 

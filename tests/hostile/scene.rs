@@ -189,7 +189,7 @@ impl Scene {
         let socket = SimSocket { wires: self.wires.clone(), id, taken: None };
         let (peer, entrance) = (SocketAddr::from(([10, 9, 8, 7], 1000)), Entrance { door: self.door.clone(), port: 8080, is_admin: false });
         assert!(self.door.try_enter() && self.core.shared.descriptors.admit_client(0));
-        self.core.begin_turn(Now { micros: self.micros, wall_ms: 1_700_000_000_000 });
+        self.core.begin_turn(Now::new(self.micros, 1_700_000_000_000));
         self.core.admit(socket, peer, entrance, |net, socket, source| {
             net.wires.borrow_mut().register(socket.id, source);
             Ok(())
@@ -260,7 +260,7 @@ impl Scene {
         let mut edges = Vec::new();
         self.wires.borrow_mut().poll(0, &mut edges);
         let core = &mut self.core;
-        core.begin_turn(Now { micros: self.micros, wall_ms: 1_700_000_000_000 + self.micros / 1000 });
+        core.begin_turn(Now::new(self.micros, 1_700_000_000_000 + self.micros / 1000));
         for (source, edge) in edges {
             match source {
                 Source::Client(key) => core.on_client_edge(key, edge),

@@ -187,7 +187,7 @@ impl World {
     }
 
     fn now(&self) -> Now {
-        Now { micros: self.micros, wall_ms: 1_700_000_000_000 + self.micros / 1000 }
+        Now::new(self.micros, 1_700_000_000_000 + self.micros / 1000)
     }
 
     fn choices(&mut self, choices: &mut Vec<Step>) {

@@ -67,7 +67,7 @@ impl Scene {
         let site = Rc::new(Arc::new(Site::new(config, 1, None)));
         let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
         let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);
-        (turn.now, turn.port) = (Now { micros: 1_000_000, wall_ms: 0 }, 8080);
+        (turn.now, turn.port) = (Now::new(1_000_000, 0), 8080);
         let session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &turn);
         Self { session, turn, site, stats, logged, lines: Vec::new() }
     }
@@ -151,7 +151,7 @@ impl Scene {
 
     /// Time passes; a deadline that comes in it is told.
     pub(super) fn wait(&mut self, ms: u64) -> &mut Self {
-        self.turn.now.micros += ms * 1000;
+        self.turn.now = Now::new(self.turn.now.micros + ms * 1000, 0);
         if self.session.next_deadline().is_some_and(|at| at <= self.turn.now.millis()) {
             self.event(Event::Deadline);
         }

@@ -1,0 +1,134 @@
+//! Clients that do not rest and forgive nothing: every answer is compared with its own request.
+
+use super::upstream::filled;
+use crate::support::*;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// So many keep their connection, and so many come anew for each request.
+const KEPT: usize = 18;
+const FRESH: usize = 6;
+pub const CLIENTS: usize = KEPT + FRESH;
+/// Between two requests of a client: the machine is to have some room.
+const REST: Duration = Duration::from_millis(4);
+
+/// One request, and what became of it.
+pub struct Done {
+    /// `GET /1000/nonce`, as the origins write it down.
+    pub what: String,
+    pub begin: Instant,
+    pub took: Duration,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+pub struct Failure {
+    /// `504 connection_read_timeout`.
+    pub why: String,
+    /// Part of its answer was here.
+    pub had_begun: bool,
+    pub trace_id: Option<String>,
+}
+
+impl Done {
+    pub fn is_idempotent(&self) -> bool {
+        !self.what.starts_with("POST ")
+    }
+}
+
+pub struct Clients {
+    stopped: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<Vec<Done>>>,
+}
+
+impl Clients {
+    pub fn start(addr: SocketAddr, seed: u64) -> Clients {
+        let (stopped, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let threads = (0..CLIENTS).map(|number| {
+            let (stopped, done) = (stopped.clone(), done.clone());
+            std::thread::spawn(move || {
+                let mut clerk = Clerk { addr, keeps: number < KEPT, client: None, dice: Dice(seed ^ (number as u64) << 32) };
+                let mut requests = Vec::new();
+                while !stopped.load(SeqCst) {
+                    requests.push(clerk.ask(&format!("{number}-{}", requests.len())));
+                    done.fetch_add(1, SeqCst);
+                    std::thread::sleep(REST);
+                }
+                requests
+            })
+        });
+        let threads = threads.collect();
+        Clients { stopped, done, threads }
+    }
+
+    /// Requests that are over.
+    pub fn done(&self) -> usize {
+        self.done.load(SeqCst)
+    }
+
+    /// Lets each finish its request.
+    pub fn stop(&mut self) -> Vec<Done> {
+        self.stopped.store(true, SeqCst);
+        self.threads.drain(..).flat_map(|thread| thread.join().expect("a client")).collect()
+    }
+}
+
+struct Clerk {
+    addr: SocketAddr,
+    keeps: bool,
+    client: Option<Client>,
+    dice: Dice,
+}
+
+impl Clerk {
+    fn ask(&mut self, nonce: &str) -> Done {
+        let (method, content) = match self.dice.below(20) {
+            0..12 => ("GET", None),
+            12 => ("DELETE", None),
+            13..16 => ("PUT", Some(self.dice.below(6000))),
+            _ => ("POST", Some(self.dice.below(6000))),
+        };
+        let length = 64 + self.dice.below(4000);
+        let what = format!("{method} /{length}/{nonce}");
+        let close = if self.keeps { "" } else { "Connection: close\r\n" };
+        let size = content.map_or(String::new(), |size| format!("Content-Length: {size}\r\n"));
+        let mut request = format!("{what} HTTP/1.1\r\nHost: chaos.test\r\n{size}{close}\r\n").into_bytes();
+        request.extend(filled(&what, content.unwrap_or(0)));
+        let begin = Instant::now();
+        let failure = self.exchange(method, &request, &filled(&what, length)).err();
+        Done { what, begin, took: begin.elapsed(), failure }
+    }
+
+    fn exchange(&mut self, method: &str, request: &[u8], wanted: &[u8]) -> Result<(), Failure> {
+        let failed = |why: String, had_begun| Failure { why, had_begun, trace_id: None };
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                let stream = TcpStream::connect_timeout(&self.addr, PATIENCE);
+                Client::over(stream.map_err(|error| failed(format!("cannot connect: {error}"), false))?)
+            }
+        };
+        // It may fail because the answer is there already: that is looked for in any case.
+        let _ = client.try_send(request);
+        let answer = client.try_response_to(method).map_err(|end| failed(format!("no answer: {end:?}"), false))?;
+        let why = match (answer.status, answer.cut) {
+            (200, None) if answer.body == wanted => None,
+            (200, None) => Some("200 with another body".to_owned()),
+            (status, Some(end)) => Some(format!("{status}, cut: {end:?}")),
+            (status, None) => {
+                let reason = answer.fields.get("Proxy-Status").and_then(|text| text.split_once("error="));
+                Some(format!("{status} {}", reason.map_or("of the upstream", |(_, reason)| reason)))
+            }
+        };
+        let had_begun = answer.cut.is_some() || why.as_ref().is_some_and(|why| why.ends_with("http_response_incomplete"));
+        let trace_id = answer.fields.get("X-Trace-ID").map(str::to_owned);
+        if self.keeps && answer.cut.is_none() && !answer.fields.lists("Connection", "close") {
+            self.client = Some(client);
+        }
+        why.map_or(Ok(()), |why| Err(Failure { why, had_begun, trace_id }))
+    }
+}

@@ -1,0 +1,151 @@
+//! The scenes: what goes wrong, and what is wanted all the same.
+
+use super::clients::{CLIENTS, Done};
+use super::report::{Report, thousands};
+use super::stage::{OPEN_MS, READ_MS, Run, Stage};
+use super::upstream::Fault;
+use super::upstream::Mood::{Absent, Flaky, Frozen, Resetting, Well};
+use crate::support::Config;
+use std::time::{Duration, Instant};
+
+/// `circuit_breaker.failure_threshold`, which is not touched.
+const FAILURES: usize = 3;
+/// Of the contract: retries in ten seconds are at most this share of the requests in them, or so many, if that is more.
+const WINDOW: Duration = Duration::from_secs(10);
+const PERCENT: usize = 20;
+const ALWAYS: usize = 30;
+
+pub const ALL: [fn(Run) -> Report; 6] = [flaky, flaky_without_breaker, dead, killed, frozen, down];
+
+/// Two of four fail a fifth of their requests, a tenth of their connections, and close their listeners for moments.
+fn flaky(run: Run) -> Report {
+    some_are_flaky(Stage::set("two of four are flaky", run, [Flaky, Flaky, Well, Well], |config| config))
+}
+
+/// The breaker keeps requests away from them, and retries have less to do: here they have it all.
+fn flaky_without_breaker(run: Run) -> Report {
+    some_are_flaky(Stage::set("the same, no breaker", run, [Flaky, Flaky, Well, Well], without_breaker))
+}
+
+fn without_breaker(config: Config) -> Config {
+    config.set("circuit_breaker.failure_threshold", 0)
+}
+
+fn some_are_flaky(mut stage: Stage) -> Report {
+    let mut closed = 0;
+    while !stage.is_over() {
+        stage.last(100, 400);
+        let which = stage.choose(2);
+        stage.upstreams[which].close();
+        closed += 1;
+        stage.last(10, 80);
+        stage.upstreams[which].open();
+    }
+    stage.end(|stage, done| {
+        stage.want_success(done);
+        let faults = stage.book.faults.lock().unwrap().clone();
+        let list: Vec<String> = faults.iter().map(|(fault, times)| format!("{} x {fault:?}", thousands(*times))).collect();
+        let is_every = Fault::ALL.iter().all(|fault| faults.contains_key(fault));
+        stage.goal(is_every, format!("every fault was there: {}, {closed} x listener closed", list.join(", ")));
+    })
+}
+
+/// One of four is not there.
+fn dead(run: Run) -> Report {
+    let stage = Stage::set("one of four is dead", run, [Well, Well, Well, Absent], |config| config);
+    stage.play();
+    stage.end(|stage, done| {
+        stage.want_success(done);
+        let attempts = stage.attempts(3);
+        stage.goal(attempts >= FAILURES, format!("the dead one was tried: {} times", thousands(attempts)));
+    })
+}
+
+/// One of four is killed and comes back, again and again.
+fn killed(run: Run) -> Report {
+    let mut stage = Stage::set("one is killed and comes back", run, [Well; 4], |config| config);
+    let mut kills = 0;
+    while kills < 3 || !stage.is_over() {
+        stage.upstreams[3].wait_for_more(20);
+        stage.last(0, 300);
+        stage.upstreams[3].kill();
+        kills += 1;
+        stage.last(50, 400);
+        stage.upstreams[3].open();
+    }
+    stage.upstreams[3].wait_for_more(20);
+    stage.end(|stage, done| {
+        let failures = done.iter().filter(|done| done.is_idempotent()).filter_map(|done| done.failure.as_ref());
+        let (begun, failed): (Vec<_>, Vec<_>) = failures.partition(|failure| failure.had_begun);
+        let what = format!(
+            "no GET, PUT or DELETE fails whose answer had not begun: {} did, in {kills} kills; and {} had begun",
+            failed.len(),
+            begun.len()
+        );
+        stage.goal(failed.is_empty(), what);
+    })
+}
+
+/// One of four hangs, as a process does that is stopped, and is let go on.
+fn frozen(run: Run) -> Report {
+    let stage = Stage::set("one of four hangs", run, [Well; 4], |config| config);
+    stage.upstreams[3].wait_for_more(20);
+    stage.upstreams[3].be(Frozen);
+    let (begin, before) = (Instant::now(), stage.attempts(3));
+    stage.play();
+    let (hung, attempts) = (begin.elapsed(), stage.attempts(3) - before);
+    stage.upstreams[3].be(Well);
+    stage.upstreams[3].wait_for_more(20);
+    stage.end(|stage, done| {
+        stage.want_success(done);
+        let asked = done.iter().filter(|done| done.begin >= begin && done.begin < begin + hung).count();
+        // Each client waits there once until enough have done so, and those who were first may come again; then trials alone go there.
+        let most = CLIENTS + FAILURES + hung.as_millis() as usize / OPEN_MS as usize + 1;
+        let longest = done.iter().map(|done| done.took).max().unwrap_or_default().as_millis();
+        let what = format!("it is out: {attempts} of {} requests went there in {:.1} s", thousands(asked), hung.as_secs_f64());
+        stage.goal(attempts <= most, format!("{what}, at most {most} may; the longest took {longest} ms, read_ms is {READ_MS}"));
+    })
+}
+
+/// All of them read a request and reset the connection, and no breaker hides it.
+fn down(run: Run) -> Report {
+    // Longer than the window, in a run that is not a short one.
+    let run = Run { time: run.time * 3 / 2, ..run };
+    let stage = Stage::set("all are down, no breaker", run, [Resetting; 4], without_breaker);
+    stage.play();
+    stage.end(|stage, done| {
+        // Connections are fresh, so whatever is seen again is a retry.
+        let seen = stage.book.seen.lock().unwrap();
+        let mut retries: Vec<Instant> = seen.values().flat_map(|times| &times[1..]).copied().collect();
+        drop(seen);
+        let (is, may) = closest_to_budget(&mut retries, done).unwrap_or_default();
+        let what = format!("{} retries of {} requests", thousands(retries.len()), thousands(done.len()));
+        let what = format!("retries in any 10 s are at most {PERCENT} % or {ALWAYS}: {what}; where they were closest to it, {is} of {may}");
+        stage.goal(!retries.is_empty() && is <= may, what);
+    })
+}
+
+/// Of all windows that end with a retry, that with the most retries for what it may have: is and may.
+fn closest_to_budget(retries: &mut [Instant], done: &[Done]) -> Option<(usize, usize)> {
+    retries.sort_unstable();
+    let mut requests: Vec<Instant> = done.iter().map(|done| done.begin).collect();
+    requests.sort_unstable();
+    let within = |times: &[Instant], end: Instant| times.partition_point(|at| *at <= end) - times.partition_point(|at| *at + WINDOW <= end);
+    let windows = retries.iter().map(|end| (within(retries, *end), ALWAYS.max(within(&requests, *end) * PERCENT / 100)));
+    windows.max_by_key(|(is, may)| is * 1000 / may)
+}
+
+#[test]
+fn a_retry_too_many_in_any_window_is_seen() {
+    let zero = Instant::now();
+    let at = |ms: u64| zero + Duration::from_millis(ms);
+    let done = |ms: u64| Done { what: String::new(), begin: at(ms), took: Duration::ZERO, failure: None };
+    // A hundred requests a second for twenty seconds may have 200 retries in ten of them.
+    let requests: Vec<Done> = (0..2000).map(|n| done(n * 10)).collect();
+    let spread: Vec<Instant> = (0..400).map(|n| at(5000 + n * 50)).collect();
+    assert_eq!(closest_to_budget(&mut spread.clone()[..100], &requests), Some((100, 199)));
+    let mut at_once: Vec<Instant> = (0..201).map(|n| at(15_000 + n)).collect();
+    assert_eq!(closest_to_budget(&mut at_once, &requests), Some((201, 200)));
+    assert_eq!(closest_to_budget(&mut at_once[..30], &requests[..10]), Some((30, 30)));
+    assert_eq!(closest_to_budget(&mut [], &requests), None);
+}
