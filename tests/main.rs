@@ -8,6 +8,9 @@ mod plays {
     mod admin;
     mod backpressure;
     mod balance;
+    mod balancing;
+    mod breaker;
+    mod breaker_trials;
     mod broken_origin;
     mod check;
     mod checks;
@@ -29,12 +32,16 @@ mod plays {
     mod mistaken_heads;
     mod mistakes;
     mod names;
+    mod outage;
     mod pages;
     mod processes;
     mod rate;
     mod reload;
     mod reload_listeners;
     mod reload_settings;
+    mod retry;
+    mod retry_limits;
+    mod retry_uploads;
     mod reuse;
     mod routes;
     mod sizes;

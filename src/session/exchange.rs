@@ -408,6 +408,8 @@ impl Exchange {
             Some(minor) => RequestLine::Parsed { method: self.note.part(0), target: self.note.part(1), version: version(minor) },
             None => RequestLine::Raw(self.note.part(0)),
         };
+        // Between two attempts, the one before.
+        let asked_last = self.attempt.server.or(self.tried.last().copied());
         Record {
             unix_ms: turn.now.wall_ms,
             client,
@@ -418,7 +420,7 @@ impl Exchange {
             bytes_out: self.down.sent.saturating_sub(self.down.overhead),
             duration_micros: turn.now.micros.saturating_sub(self.started),
             upstream_micros: self.attempt.upstream_micros,
-            upstream: self.server().map(|server| server.config.name.as_str()),
+            upstream: asked_last.map(|index| self.pool().servers[index].config.name.as_str()),
             attempts: self.attempts,
             error: self.outcome.error.map(Reason::name),
             cache: None,

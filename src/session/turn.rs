@@ -53,7 +53,7 @@ pub struct Turn {
     pub buffers: BufferPool,
     /// Storage for the lines of a head, while it is read.
     pub table: Option<Box<SmallTable>>,
-    /// Circuits that have opened, and become half-open in time.
+    /// Circuits that have opened in this turn.
     pub open_circuits: Vec<OpenCircuit>,
     /// What is to be done next, in order.
     pub effects: Vec<Effect>,

@@ -13,7 +13,7 @@ use crate::net::token::Source;
 use crate::session::{DRAIN_IDLE_MS, Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::idle::Idle;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{OpenCircuit, Pool};
 use crate::upstream::server::Server;
 use slab::Slab;
 use std::collections::VecDeque;
@@ -127,6 +127,8 @@ pub struct Core<N: Net> {
     pub(super) closing_upstreams: Vec<usize>,
     /// Sessions of this worker whose turn has come.
     pub(super) admitted: VecDeque<super::line::Admission>,
+    /// Circuits that opened here, and are woken here.
+    pub(super) open_circuits: Vec<OpenCircuit>,
 }
 
 impl<N: Net> Core<N> {
@@ -153,6 +155,7 @@ impl<N: Net> Core<N> {
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
+            open_circuits: Vec::new(),
         }
     }
 
@@ -207,18 +210,23 @@ impl<N: Net> Core<N> {
 
     /// The turn ends: closes what is to be closed, hands places on.
     pub fn end_turn(&mut self) {
-        while !self.closing_clients.is_empty() || !self.closing_upstreams.is_empty() || !self.admitted.is_empty() {
+        while self.has_loose_ends() {
             while let Some(key) = self.closing_clients.pop() {
                 self.free_client(key);
             }
             while let Some(key) = self.closing_upstreams.pop() {
                 self.free_upstream(key);
             }
+            while let Some(circuit) = self.turn.open_circuits.pop() {
+                self.on_circuit_opened(circuit);
+            }
             self.admit_waiting();
         }
-        if !self.turn.open_circuits.is_empty() {
-            self.wake_circuits();
-        }
+    }
+
+    fn has_loose_ends(&self) -> bool {
+        let Self { closing_clients, closing_upstreams, admitted, turn, .. } = self;
+        !(closing_clients.is_empty() && closing_upstreams.is_empty() && admitted.is_empty() && turn.open_circuits.is_empty())
     }
 
     /// When the next deadline may come (milliseconds).

@@ -92,15 +92,22 @@ impl<N: Net> Core<N> {
         }
     }
 
+    /// Those who wait learn at once where there is nobody left to wait for: the answer that opened it may take its time.
+    pub(super) fn on_circuit_opened(&mut self, circuit: OpenCircuit) {
+        self.hand_on(&circuit.pool);
+        self.open_circuits.push(circuit);
+        self.wake_circuits();
+    }
+
     /// Circuits whose time is over become half-open, and those who wait are let through.
     pub(super) fn wake_circuits(&mut self) {
         let now = self.turn.now.millis();
-        let woken: Vec<OpenCircuit> = self.turn.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
+        let woken: Vec<OpenCircuit> = self.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
         woken.iter().for_each(|OpenCircuit { pool, server, .. }| pool.wake(*server, now));
         if !woken.is_empty() {
             self.hand_on_all();
         }
-        match self.turn.open_circuits.iter().map(|circuit| circuit.until).min() {
+        match self.open_circuits.iter().map(|circuit| circuit.until).min() {
             Some(until) => self.wheel.set(CIRCUIT_TIMER, until),
             None => self.wheel.cancel(CIRCUIT_TIMER),
         }

@@ -1,0 +1,282 @@
+//! How an open circuit closes again: after its time a few requests try the upstream, and a reload changes nothing of that.
+
+use super::breaker::{changes, circuit, expect_unavailable, guarded, wait_for_changes};
+use crate::support::*;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+/// An origin that is sick until it is told otherwise: it ends each connection unanswered.
+struct Patient {
+    origin: Origin,
+    is_well: Arc<AtomicBool>,
+}
+
+impl Patient {
+    /// Once it is well, `script` answers.
+    fn sick(script: impl Fn(&mut Conn, Request) + Send + Sync + 'static) -> Patient {
+        let is_well = Arc::new(AtomicBool::new(false));
+        let health = is_well.clone();
+        let origin = Origin::each(move |conn, request| if health.load(SeqCst) { script(conn, request) } else { conn.close() });
+        Patient { origin, is_well }
+    }
+
+    fn hello() -> Patient {
+        Patient::sick(|conn, request| conn.answer(request.what()))
+    }
+
+    fn set_well(&self, is_well: bool) {
+        self.is_well.store(is_well, SeqCst);
+    }
+
+    /// As guarded, and so soon half-open that a play can wait for it. The first failure opens it.
+    fn config(&self) -> Config {
+        guarded([self.origin.addr()], 300).set("circuit_breaker.failure_threshold", 1)
+    }
+
+    /// It has failed a request, is well from now on, and its circuit is half-open.
+    fn on_trial(&self, config: Config) -> Proxy {
+        let proxy = config.start();
+        let answer = proxy.get("/");
+        proxy.expect_refusal(answer, 502, "connection_terminated");
+        self.set_well(true);
+        wait_for_changes(&proxy, self.origin.addr(), 2);
+        proxy
+    }
+}
+
+#[test]
+fn after_its_time_it_is_half_open_whether_or_not_a_request_comes() {
+    let patient = Patient::hello();
+    let proxy = patient.on_trial(patient.config().set("workers", 2));
+    let said = changes(&proxy, patient.origin.addr());
+    assert_eq!(
+        said,
+        ["closed -> open: connection_terminated, 1 failures in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]
+    );
+    assert_eq!(patient.origin.heads().len(), 1);
+}
+
+#[test]
+fn the_pages_show_a_half_open_circuit() {
+    let patient = Patient::hello();
+    let proxy = patient.on_trial(patient.config());
+    assert_eq!(circuit(&proxy, patient.origin.addr()), "half_open");
+    assert_eq!(proxy.metric("circuit_breaker_state", &[]), 1.0);
+    assert_eq!(proxy.metric("backend_health", &[]), 1.0);
+    (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
+    assert_eq!(circuit(&proxy, patient.origin.addr()), "closed");
+    assert_eq!(proxy.metric("circuit_breaker_state", &[]), 0.0);
+}
+
+#[test]
+fn before_its_time_nobody_is_let_through() {
+    let patient = Patient::hello();
+    let proxy = patient.config().set("circuit_breaker.timeout_ms", 86_400_000).start();
+    proxy.get("/").expect(502);
+    patient.set_well(true);
+    for _ in 0..10 {
+        expect_unavailable(&proxy, proxy.get("/"), 86_400_000);
+    }
+    assert_eq!(patient.origin.heads().len(), 1);
+}
+
+#[test]
+fn enough_trials_that_succeed_close_it() {
+    for threshold in [1, 2, 4] {
+        let patient = Patient::hello();
+        let proxy = patient.on_trial(patient.config().set("circuit_breaker.success_threshold", threshold));
+        for _ in 0..threshold {
+            assert_eq!(changes(&proxy, patient.origin.addr()).len(), 2);
+            proxy.get("/").expect(200);
+        }
+        wait_for_changes(&proxy, patient.origin.addr(), 3);
+        let said = changes(&proxy, patient.origin.addr());
+        assert_eq!(said[2], format!("half_open -> closed: {threshold} trial requests succeeded"));
+    }
+}
+
+#[test]
+fn a_trial_that_fails_opens_it_again() {
+    let patient = Patient::hello();
+    let proxy = patient.on_trial(patient.config());
+    proxy.get("/").expect(200);
+    patient.set_well(false);
+    // One success is not enough, and one failure is.
+    proxy.get("/").expect(502);
+    wait_for_changes(&proxy, patient.origin.addr(), 3);
+    assert_eq!(changes(&proxy, patient.origin.addr())[2], "half_open -> open: connection_terminated, 1 failures in a row");
+    expect_unavailable(&proxy, proxy.get("/"), 300);
+    // And so on, until it is well.
+    patient.set_well(true);
+    wait_for_changes(&proxy, patient.origin.addr(), 4);
+    (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
+    wait_for_changes(&proxy, patient.origin.addr(), 5);
+}
+
+#[test]
+fn so_many_trials_run_at_a_time() {
+    for (at_a_time, workers) in [(1, 2), (2, 1), (3, 2)] {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let patient = Patient::sick(move |conn, request| {
+            held.pass();
+            conn.answer(request.what());
+        });
+        let config = patient.config().set("circuit_breaker.half_open_requests", at_a_time).set("workers", workers);
+        let proxy = patient.on_trial(config.set("circuit_breaker.success_threshold", 100));
+        let mut clients: Vec<_> = (0..at_a_time).map(|_| proxy.client()).collect();
+        clients.iter_mut().for_each(|client| client.send_get("/trial"));
+        wait_until("they try", || patient.origin.requests().len() == 1 + at_a_time);
+        (0..6).for_each(|_| expect_unavailable(&proxy, proxy.get("/"), 1000));
+        gate.release(at_a_time);
+        clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+        gate.release(1);
+        proxy.get("/").expect(200);
+    }
+}
+
+#[test]
+fn a_trial_whose_answer_has_begun_holds_up_no_other() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let patient = Patient::sick(move |conn, request| {
+        if request.target == "/long" {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no");
+            held.pass();
+            conn.send("k");
+        } else {
+            conn.answer("ok");
+        }
+    });
+    let proxy = patient.on_trial(patient.config());
+    let mut long = proxy.client();
+    long.send_get("/long");
+    wait_until("its answer has begun", || long.has_news());
+    (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
+    wait_for_changes(&proxy, patient.origin.addr(), 3);
+    gate.release(1);
+    assert_eq!(long.response().expect(200).text(), "ok");
+    assert_eq!(changes(&proxy, patient.origin.addr()).len(), 3);
+}
+
+#[test]
+fn a_trial_whose_client_leaves_says_nothing_and_makes_room() {
+    let patient = Patient::sick(|conn, request| match request.target.as_str() {
+        "/hold" => drop(conn.wait_for_end()),
+        _ => conn.answer("ok"),
+    });
+    let proxy = patient.on_trial(patient.config());
+    let mut client = proxy.client();
+    client.send_get("/hold");
+    wait_until("it tries", || patient.origin.requests().len() == 2);
+    client.reset();
+    wait_until("it is gone", || proxy.metric("proxy_errors_total", &["reason=\"client_aborted\""]) == 1.0);
+    assert_eq!(changes(&proxy, patient.origin.addr()).len(), 2);
+    (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
+    wait_for_changes(&proxy, patient.origin.addr(), 3);
+}
+
+#[test]
+fn what_began_before_it_opened_says_nothing_about_the_trial() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::each(move |conn, request| match request.target.as_str() {
+        "/late" => {
+            held.pass();
+            conn.answer("late");
+        }
+        _ => conn.close(),
+    });
+    let config =
+        guarded([origin.addr()], 300).set("circuit_breaker", json!({"timeout_ms": 300, "failure_threshold": 1, "success_threshold": 1}));
+    let proxy = config.start();
+    let mut late = proxy.client();
+    late.send_get("/late");
+    wait_until("it is in flight", || origin.requests().len() == 1);
+    proxy.get("/").expect(502);
+    wait_for_changes(&proxy, origin.addr(), 2);
+    gate.release(1);
+    late.response().expect(200);
+    // The trial is still to come, and fails.
+    proxy.get("/").expect(502);
+    wait_for_changes(&proxy, origin.addr(), 3);
+    assert!(changes(&proxy, origin.addr())[2].starts_with("half_open -> open: "));
+}
+
+#[test]
+fn a_reload_keeps_the_state_and_0_turns_it_off() {
+    let patient = Patient::hello();
+    let config = patient.config().set("circuit_breaker.timeout_ms", 86_400_000);
+    let proxy = config.clone().start();
+    proxy.get("/").expect(502);
+    patient.set_well(true);
+    let other = Origin::named("other");
+    let both = Config::to_all([patient.origin.addr(), other.addr()]).0["upstreams"].clone();
+    // What changes beside the upstream, or in the very section.
+    for config in [
+        config.clone().set("timeouts.read_ms", 1234),
+        config.clone().set("balance", "random"),
+        config.clone().set("circuit_breaker.failure_threshold", 2),
+        config.clone().set("slow_start_ms", 1000),
+    ] {
+        proxy.reload(&config);
+        expect_unavailable(&proxy, proxy.get("/"), 86_400_000);
+    }
+    proxy.reload(&config.clone().set("upstreams", both));
+    (0..6).for_each(|_| assert_eq!(proxy.get("/").expect(200).text(), "other"));
+    proxy.reload(&config);
+    expect_unavailable(&proxy, proxy.get("/"), 86_400_000);
+    proxy.reload(&config.set("circuit_breaker.failure_threshold", 0));
+    (0..3).for_each(|_| assert_eq!(proxy.get("/x").expect(200).text(), "GET /x"));
+}
+
+#[test]
+fn a_pool_has_a_breaker_of_its_own() {
+    let refusing = json!([{"host": "127.0.0.1", "port": free_port()}]);
+    let pools = json!({
+        "soon": {"upstreams": refusing, "circuit_breaker": {"failure_threshold": 1}},
+        "never": {"upstreams": refusing, "circuit_breaker": {"failure_threshold": 0}},
+    });
+    let routes = json!([{"match": {"path": "/soon"}, "proxy": "soon"}, {"match": {"path": "/never"}, "proxy": "never"}]);
+    let proxy = Config::new().set("pools", pools).set("routes", routes).start();
+    proxy.get("/soon").expect(502);
+    expect_unavailable(&proxy, proxy.get("/soon"), 20_000);
+    (0..10).for_each(|_| drop(proxy.get("/never").expect(502)));
+}
+
+/// Who of two has answered twenty requests in turn: so many times the one that was away.
+fn share(proxy: &Proxy) -> usize {
+    (0..20).filter(|_| proxy.get("/").expect(200).text() != "other").count()
+}
+
+#[test]
+fn one_that_comes_back_is_ramped_up() {
+    for slow_start_ms in [0, 500, 86_400_000] {
+        let patient = Patient::hello();
+        let other = Origin::named("other");
+        let config = guarded([patient.origin.addr(), other.addr()], 300).set("slow_start_ms", slow_start_ms);
+        let proxy = patient.on_trial_beside(config);
+        match slow_start_ms {
+            0 => assert_eq!(share(&proxy), 10),
+            // Within a day; so far there were some seconds.
+            86_400_000 => assert!(share(&proxy) + share(&proxy) <= 1),
+            _ => wait_until("it has its share", || share(&proxy) == 10),
+        }
+    }
+}
+
+impl Patient {
+    /// Beside another that takes over: it failed once, and has come back by two trials.
+    fn on_trial_beside(&self, config: Config) -> Proxy {
+        let proxy = config.set("circuit_breaker.failure_threshold", 1).set("retry", json!({"backoff_ms": 0})).start();
+        proxy.get("/").expect(200);
+        self.set_well(true);
+        wait_for_changes(&proxy, self.origin.addr(), 2);
+        wait_until("it is back", || {
+            proxy.get("/").expect(200);
+            changes(&proxy, self.origin.addr()).len() == 3
+        });
+        proxy
+    }
+}
