@@ -192,7 +192,7 @@ impl Pool {
         server.note_failure(fault);
         let Change { from, to } = server.circuit.settle(permit, Verdict::Failure, &self.policy.breaker, now)?;
         let (name, pool, failures) = (&server.config.name, &self.name, server.failures_in_a_row());
-        log::warn!("upstream {name} of pool {pool}: circuit {} -> {}: {fault}, {failures} failures in a row", from.name(), to.name());
+        log::warn!("upstream {name} of pool {pool}: circuit {} -> {}: {fault}, {failures} in a row", from.name(), to.name());
         Some(OpenCircuit { pool: self.clone(), server: index, until: server.circuit.opens_until()? })
     }
 

@@ -54,7 +54,7 @@ fn three_failures_in_a_row_open_it_for_all_workers() {
     for _ in 0..12 {
         expect_unavailable(&proxy, proxy.get("/"), 60_000);
     }
-    assert_eq!(changes(&proxy, refusing), ["closed -> open: connection_refused, 3 failures in a row"]);
+    assert_eq!(changes(&proxy, refusing), ["closed -> open: connection_refused, 3 in a row"]);
     assert_eq!(proxy.metric("proxy_upstream_requests_total", &[]), 3.0);
     assert_eq!(proxy.metric("proxy_errors_total", &["reason=\"destination_unavailable\""]), 12.0);
 }
@@ -131,7 +131,7 @@ fn every_fault_of_the_upstream_counts_and_is_named() {
         }
         wait_for_changes(&proxy, origin.addr(), 1);
         let why = if kind.starts_with('5') { format!("status {kind}") } else { kind.to_owned() };
-        assert_eq!(changes(&proxy, origin.addr()), [format!("closed -> open: {why}, 2 failures in a row")]);
+        assert_eq!(changes(&proxy, origin.addr()), [format!("closed -> open: {why}, 2 in a row")]);
         expect_unavailable(&proxy, proxy.get("/"), 60_000);
     }
 }
@@ -151,7 +151,7 @@ fn failure_statuses_are_those_that_are_set() {
         client.get(&format!("/{status}")).expect(status);
     }
     expect_unavailable(&proxy, client.get("/200"), 60_000);
-    assert_eq!(changes(&proxy, origin.addr()), ["closed -> open: status 404, 3 failures in a row"]);
+    assert_eq!(changes(&proxy, origin.addr()), ["closed -> open: status 404, 3 in a row"]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn after_its_time_it_is_half_open_whether_or_not_a_request_comes() {
     let said = changes(&proxy, patient.origin.addr());
     assert_eq!(
         said,
-        ["closed -> open: connection_terminated, 1 failures in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]
+        ["closed -> open: connection_terminated, 1 in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]
     );
     assert_eq!(patient.origin.heads().len(), 1);
 }
@@ -105,7 +105,7 @@ fn a_trial_that_fails_opens_it_again() {
     // One success is not enough, and one failure is.
     proxy.get("/").expect(502);
     wait_for_changes(&proxy, patient.origin.addr(), 3);
-    assert_eq!(changes(&proxy, patient.origin.addr())[2], "half_open -> open: connection_terminated, 1 failures in a row");
+    assert_eq!(changes(&proxy, patient.origin.addr())[2], "half_open -> open: connection_terminated, 1 in a row");
     expect_unavailable(&proxy, proxy.get("/"), 300);
     // And so on, until it is well.
     patient.set_well(true);
