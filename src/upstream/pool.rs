@@ -30,6 +30,8 @@ struct Policy {
     weights: Vec<u32>,
     slow_start_ms: u32,
     breaker: model::Breaker,
+    /// What it takes a server that fails its checks to pass them (milliseconds): all but the first may have to come yet.
+    recovery_ms: u64,
 }
 
 impl Policy {
@@ -39,6 +41,10 @@ impl Policy {
             weights: config.upstreams.iter().map(|upstream| upstream.weight).collect(),
             slow_start_ms: config.slow_start_ms,
             breaker: config.breaker.clone(),
+            recovery_ms: config
+                .health_check
+                .as_ref()
+                .map_or(0, |check| u64::from(check.interval_ms) * u64::from(check.success_threshold.saturating_sub(1))),
         }
     }
 }
@@ -220,11 +226,15 @@ impl Pool {
         server.is_usable() && server.circuit.would_admit(&self.policy.breaker)
     }
 
-    /// Seconds until one of the servers may take requests again: of a pool that is down.
+    /// Seconds until one of the servers may take requests again, of a pool that is down: at least 1.
     pub fn retry_after(&self, now: u64) -> u32 {
-        let circuits = self.servers.iter().filter(|server| server.is_usable()).map(|server| &server.circuit);
-        let soonest = circuits.map(|circuit| circuit.opens_until().map_or(0, |until| until.saturating_sub(now))).min();
-        soonest.unwrap_or_default().div_ceil(1000).max(1) as u32
+        let wait = |server: &Arc<Server>| {
+            let of_circuit = server.circuit.opens_until().map_or(0, |until| until.saturating_sub(now));
+            let of_checks = if server.health.is_failing() { self.policy.recovery_ms } else { 0 };
+            of_circuit.max(of_checks)
+        };
+        let soonest = self.servers.iter().filter(|server| server.has_weight()).map(wait).min();
+        soonest.unwrap_or_default().div_ceil(1000).clamp(1, u32::MAX.into()) as u32
     }
 
     /// Whether half of the places at every server that takes requests are busy.

@@ -142,6 +142,23 @@ fn who_finds_no_place_takes_no_trial_from_others() {
 }
 
 #[test]
+fn a_pool_that_is_down_says_when_it_may_be_up() {
+    let mut pool = Arc::into_inner(pool(&[1, 1, 0])).unwrap();
+    pool.policy.recovery_ms = 5000;
+    let pool = Arc::new(pool);
+    let fail_checks = |server: usize| {
+        pool.servers[server].health.set_checked(true);
+        pool.servers[server].health.set_verdict(crate::health::check::Verdict::Failing);
+    };
+    fail_checks(0);
+    fail_checks(1);
+    assert_eq!(pool.retry_after(0), 5, "who has no weight never comes");
+    pool.servers[1].health.set_checked(false);
+    assert!(fail(&pool, 1, 0).is_some());
+    assert_eq!((pool.retry_after(0), pool.retry_after(17_500)), (5, 3));
+}
+
+#[test]
 fn who_comes_back_is_ramped_up_to_its_share() {
     let servers = vec![upstream("a".into(), "127.0.0.1", 1), upstream("b".into(), "127.0.0.1", 1)];
     let mut pool = Arc::into_inner(pool_of(servers)).unwrap();

@@ -116,7 +116,12 @@ impl Server {
 
     /// Whether it may be given new requests, if its circuit lets them through.
     pub fn is_usable(&self) -> bool {
-        self.is_resolved() && !self.health.is_failing() && self.weight.load(Relaxed) > 0
+        self.is_resolved() && !self.health.is_failing() && self.has_weight()
+    }
+
+    /// Whether it is to be given new requests at all.
+    pub fn has_weight(&self) -> bool {
+        self.weight.load(Relaxed) > 0
     }
 
     /// Whether it could answer, whatever its weight: what the pages and `backend_health` show.

@@ -50,10 +50,7 @@ fn after_its_time_it_is_half_open_whether_or_not_a_request_comes() {
     let patient = Patient::hello();
     let proxy = patient.on_trial(patient.config().set("workers", 2));
     let said = changes(&proxy, patient.origin.addr());
-    assert_eq!(
-        said,
-        ["closed -> open: connection_terminated, 1 in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]
-    );
+    assert_eq!(said, ["closed -> open: connection_terminated, 1 in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]);
     assert_eq!(patient.origin.heads().len(), 1);
 }
 
