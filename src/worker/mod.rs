@@ -129,11 +129,11 @@ impl Worker {
     pub fn new(seat: Seat) -> io::Result<Self> {
         let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
         let mut this = Self {
+            checks: Checks::new(fastrand::u64(..), shared.descriptors.clone()),
             core: Core::new(worker, Kernel(poll.registry().try_clone()?), Box::new(journal), shared, Rc::new(site), fastrand::u64(..)),
             poll,
             clock,
             listeners: Slab::new(),
-            checks: Checks::new(fastrand::u64(..)),
             signals: None,
             letters: Vec::new(),
             is_over: false,

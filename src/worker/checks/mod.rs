@@ -9,6 +9,7 @@ mod round;
 use super::core::Net;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
+use crate::guard::descriptors::Descriptors;
 use crate::health::check::{Check, Verdict};
 use crate::health::probe::Fault;
 use crate::health::state::State;
@@ -18,8 +19,9 @@ use crate::net::token::Source;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
-use round::{Phase, Round, fault};
+use round::{Phase, Place, Round, fault};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ use std::sync::Arc;
 const FIRST_MS: u64 = 1000;
 /// The rest of an answer is waited for so long: a close in the middle of it would trouble the upstream.
 const REST_MS: u64 = 250;
+/// That checks go without is said again only after they had what they need for so long.
+const QUIET_MS: u64 = 60_000;
 
 /// See the module.
 pub(super) struct Checks<S> {
@@ -35,8 +39,9 @@ pub(super) struct Checks<S> {
     wheel: Wheel,
     limits: HeadLimits,
     rng: fastrand::Rng,
-    /// The system has nothing left for a socket: said once.
-    is_starved: bool,
+    descriptors: Arc<Descriptors>,
+    /// Until then nothing is said about checks for which there is no socket (milliseconds).
+    quiet_until: u64,
     /// A verdict has changed since this was asked last.
     has_news: bool,
 }
@@ -56,13 +61,14 @@ struct Target<S> {
 
 impl<S: Socket> Checks<S> {
     /// Nothing is checked yet.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, descriptors: Arc<Descriptors>) -> Self {
         Self {
             targets: BTreeMap::new(),
             wheel: Wheel::default(),
             limits: HeadLimits { first_line: 0, line: 0, lines: 0, total: 0 },
             rng: fastrand::Rng::with_seed(seed),
-            is_starved: false,
+            descriptors,
+            quiet_until: 0,
             has_news: false,
         }
     }
@@ -157,26 +163,35 @@ impl<S: Socket> Checks<S> {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         target.due = now + interval(&mut self.rng, &target.config);
         let Some(address) = target.server.address(target.turn) else { return };
+        let Some(place) = Place::take(&self.descriptors) else {
+            return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
+        };
         target.turn = target.turn.wrapping_add(1);
         match net.dial(address, Source::Check(slot)) {
             Ok(socket) => {
-                self.is_starved = false;
-                target.round = Some(Round::new(socket, &target.server, &target.config, self.limits));
+                target.round = Some(Round::new(socket, place, &target.server, &target.config, self.limits));
                 self.wheel.set(slot as u32, now + u64::from(target.config.timeout_ms));
             }
-            Err(error) if is_local(&error) => {
-                if !std::mem::replace(&mut self.is_starved, true) {
-                    log::warn!("health checks pause: {error}");
-                }
-            }
+            Err(error) if is_local(&error) => self.starve(error, now),
             Err(error) => self.conclude(slot, Err(fault(&error)), now),
         }
+    }
+
+    /// There is no socket for a check.
+    fn starve(&mut self, why: impl Display, now: u64) {
+        if now >= self.quiet_until {
+            log::warn!("health checks are left out: {why}");
+        }
+        self.quiet_until = now + QUIET_MS;
     }
 
     /// The connection is closed, and the next turn waited for.
     fn end_round(&mut self, slot: usize, now: u64) {
         if let Some(target) = self.targets.get_mut(&slot) {
-            target.round = None;
+            if target.round.take().is_some() && now < self.quiet_until {
+                // Those that were left out go first.
+                target.due = now + interval(&mut self.rng, &target.config);
+            }
             self.wheel.set(slot as u32, target.due.max(now));
         }
     }

@@ -1,11 +1,13 @@
 //! One check under way: its connection, from connect to close.
 
 use crate::config::model::HealthCheck;
+use crate::guard::descriptors::Descriptors;
 use crate::health::probe::{Fault, Probe, request};
 use crate::http::HeadLimits;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
 
 /// Bytes read at once.
 const PIECE: usize = 4096;
@@ -18,6 +20,24 @@ pub(super) struct Round<S> {
     /// Of the request.
     sent: usize,
     probe: Probe,
+    /// Given back when the socket is closed.
+    _place: Place,
+}
+
+/// Among the descriptors of the process.
+pub(super) struct Place(Arc<Descriptors>);
+
+impl Place {
+    /// `None`: checks have as many as they may have.
+    pub(super) fn take(descriptors: &Arc<Descriptors>) -> Option<Self> {
+        descriptors.admit_check().then(|| Self(descriptors.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.check_left();
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,13 +50,14 @@ pub(super) enum Phase {
 
 impl<S: Socket> Round<S> {
     /// A connect to this server has begun.
-    pub(super) fn new(socket: S, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+    pub(super) fn new(socket: S, place: Place, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
             link: Link::new(socket, false),
             phase: Phase::Connecting,
             request: request(&config.path, &server.authority),
             sent: 0,
             probe: Probe::new(config.expected_status, limits),
+            _place: place,
         }
     }
 

@@ -125,6 +125,22 @@ fn what_this_machine_lacks_is_no_verdict() {
 }
 
 #[test]
+fn upstreams_that_hang_take_a_share_of_the_descriptors_and_all_are_looked_at() {
+    let names: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let mut stage = Stage::of(&names.iter().map(String::as_str).collect::<Vec<_>>(), None);
+    stage.checks.descriptors = Arc::new(Descriptors::new(100, 0));
+    stage.reload(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(HealthCheck { interval_ms: 1000, ..check() }));
+    for _ in 0..5000 {
+        stage.jump();
+        let open = stage.road.plugs.iter().filter(|plug| !plug.wire().is_closed).count();
+        assert!(open <= 10, "{open}");
+    }
+    assert!((0..50).all(|index| stage.state(index) == "failing"));
+    stage.checks.stop();
+    assert_eq!((0..100).filter(|_| stage.checks.descriptors.admit_check()).count(), 10, "all are given back");
+}
+
+#[test]
 fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
     let mut stage = Stage::of(&["name.invalid"], Some(check()));
     (0..50).for_each(|_| stage.jump());
