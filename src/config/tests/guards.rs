@@ -59,6 +59,12 @@ fn a_route_owns_the_rate_that_it_speaks_of() {
 }
 
 #[test]
+fn what_is_asked_for_may_have_a_query() {
+    let config = good_and_stable("health_check: {path: \"/health?deep=1\"}").config;
+    assert_eq!(config.pools[0].health_check.as_ref().unwrap().path, "/health?deep=1");
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     for (text, wanted) in [
         ("rate_limit: {burst: 5}", "1:21: rate_limit.burst: a burst of what? give requests_per_second"),
