@@ -191,7 +191,10 @@ impl Worker {
                 Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
-                Source::Check(slot) => self.checks.on_edge(slot, Edge::from(event), self.core.turn.now.millis()),
+                Source::Check(slot) => {
+                    let now = self.core.turn.now.millis();
+                    self.checks.on_edge(slot, Edge::from(event), &mut self.core.net, now);
+                }
             }
         }
     }

@@ -19,10 +19,10 @@ use crate::net::token::Source;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
-use round::{Phase, Place, Round, fault};
+use round::{Phase, Place, Round, Way, fault};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 /// First checks come within this time, or the interval if that is shorter: soon, and not all at once.
@@ -52,7 +52,7 @@ struct Target<S> {
     server: Arc<Server>,
     config: HealthCheck,
     check: Check,
-    /// Which of its addresses is next.
+    /// With which of its addresses the next check begins.
     turn: usize,
     /// When the next check may begin (milliseconds).
     due: u64,
@@ -125,14 +125,23 @@ impl<S: Socket> Checks<S> {
     }
 
     /// An edge for the connection of a check.
-    pub(super) fn on_edge(&mut self, slot: usize, edge: Edge, now: u64) {
+    pub(super) fn on_edge<N: Net<Socket = S>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
         round.link.on_edge(edge);
         if round.phase != Phase::Resting {
-            let Some(outcome) = round.talk(edge) else { return };
-            round.phase = Phase::Resting;
-            self.wheel.set(slot as u32, now + REST_MS);
-            self.conclude(slot, outcome, now);
+            let outcome = round.talk(edge);
+            if round.phase == Phase::Talking {
+                self.wheel.set(slot as u32, round.way.end);
+            }
+            match outcome {
+                None => return,
+                Some(Err(fault)) if round.phase == Phase::Connecting => return self.go_on(slot, fault, net, now),
+                Some(outcome) => {
+                    round.phase = Phase::Resting;
+                    self.wheel.set(slot as u32, now + REST_MS);
+                    self.conclude(slot, outcome, now);
+                }
+            }
         }
         let rests = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()).is_some_and(Round::rest);
         if !rests {
@@ -148,7 +157,7 @@ impl<S: Socket> Checks<S> {
             let timeout_ms = target.config.timeout_ms;
             match target.round.as_ref().map(|round| round.phase) {
                 None => self.begin_round(slot, net, now),
-                Some(Phase::Connecting) => self.conclude(slot, Err(Fault::ConnectTimeout(timeout_ms)), now),
+                Some(Phase::Connecting) => self.go_on(slot, Fault::ConnectTimeout(timeout_ms), net, now),
                 Some(Phase::Talking) => self.conclude(slot, Err(Fault::AnswerTimeout(timeout_ms)), now),
                 Some(Phase::Resting) => {}
             }
@@ -158,22 +167,53 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// Dials the next address. Where it has none yet, or the system has no socket to spare, its turn is over without an outcome.
+    /// Begins with the next address. Where it has none yet, or the system has no socket to spare, its turn is over without an
+    /// outcome.
     fn begin_round<N: Net<Socket = S>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         target.due = now + interval(&mut self.rng, &target.config);
-        let Some(address) = target.server.address(target.turn) else { return };
+        let way = Way { next: target.turn, left: target.server.addresses().len(), end: now + u64::from(target.config.timeout_ms) };
+        if way.left == 0 {
+            return;
+        }
         let Some(place) = Place::take(&self.descriptors) else {
             return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
         };
         target.turn = target.turn.wrapping_add(1);
-        match net.dial(address, Source::Check(slot)) {
-            Ok(socket) => {
-                target.round = Some(Round::new(socket, place, &target.server, &target.config, self.limits));
-                self.wheel.set(slot as u32, now + u64::from(target.config.timeout_ms));
+        self.dial(slot, way, place, None, net, now);
+    }
+
+    /// An address did not take the connection: the next one, if there is one.
+    fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: Fault, net: &mut N, now: u64) {
+        let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
+        let (way, place) = round.give_up();
+        self.dial(slot, way, place, Some(fault), net, now);
+        if self.targets.get(&slot).is_some_and(|target| target.round.is_none()) {
+            self.end_round(slot, now);
+        }
+    }
+
+    /// Dials the addresses that are left, until one may take the connection; `former` is why the one before did not. That this
+    /// machine has no address to come from says nothing about an upstream either.
+    fn dial<N: Net<Socket = S>>(&mut self, slot: usize, mut way: Way, place: Place, mut former: Option<Fault>, net: &mut N, now: u64) {
+        let Some(target) = self.targets.get_mut(&slot) else { return };
+        let mut nowhere = None;
+        while let Some(address) = way.step(&target.server) {
+            match net.dial(address, Source::Check(slot)) {
+                Ok(socket) => {
+                    self.wheel.set(slot as u32, way.until(now));
+                    target.round = Some(Round::new(socket, way, place, &target.server, &target.config, self.limits));
+                    return;
+                }
+                Err(error) if is_short(&error) => return self.starve(error, now),
+                Err(error) if error.kind() == ErrorKind::AddrNotAvailable => nowhere = Some(error),
+                Err(error) => former = Some(fault(&error)),
             }
-            Err(error) if is_local(&error) => self.starve(error, now),
-            Err(error) => self.conclude(slot, Err(fault(&error)), now),
+        }
+        match (former, nowhere) {
+            (Some(fault), _) => self.conclude(slot, Err(fault), now),
+            (None, Some(error)) => self.starve(error, now),
+            (None, None) => {}
         }
     }
 
@@ -188,17 +228,18 @@ impl<S: Socket> Checks<S> {
     /// The connection is closed, and the next turn waited for.
     fn end_round(&mut self, slot: usize, now: u64) {
         if let Some(target) = self.targets.get_mut(&slot) {
-            if target.round.take().is_some() && now < self.quiet_until {
-                // Those that were left out go first.
-                target.due = now + interval(&mut self.rng, &target.config);
-            }
+            target.round = None;
             self.wheel.set(slot as u32, target.due.max(now));
         }
     }
 
     /// Takes an outcome.
     fn conclude(&mut self, slot: usize, outcome: Result<u16, Fault>, now: u64) {
-        let Some(Target { pool, server, config, check, .. }) = self.targets.get_mut(&slot) else { return };
+        let Some(Target { pool, server, config, check, due, .. }) = self.targets.get_mut(&slot) else { return };
+        if now < self.quiet_until {
+            // Those that were left out go first.
+            *due = now + interval(&mut self.rng, config);
+        }
         let (pool, name) = (&pool.name, &server.config.name);
         if let Err(fault) = &outcome {
             log::debug!("health check of upstream {name} of pool {pool}: {fault}");
@@ -225,9 +266,9 @@ fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
     interval - tenth + rng.u64(0..=2 * tenth)
 }
 
-/// Whether an error says something about this machine, and nothing about the upstream.
-fn is_local(error: &io::Error) -> bool {
-    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC, libc::EADDRNOTAVAIL];
+/// Whether this machine has too little of something, which says nothing about the upstream.
+fn is_short(error: &io::Error) -> bool {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC];
     error.raw_os_error().is_some_and(|code| short.contains(&code))
 }
 

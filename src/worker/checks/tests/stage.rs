@@ -163,7 +163,7 @@ impl Stage {
 
     pub fn edge(&mut self, plug: &Plug, edge: Edge) {
         let slot = plug.wire().slot;
-        self.checks.on_edge(slot, edge, self.now);
+        self.checks.on_edge(slot, edge, &mut self.road, self.now);
     }
 
     /// The connection is there; what came with it is said.
