@@ -82,6 +82,18 @@ fn every_option_is_listed() {
 }
 
 #[test]
+fn every_variable_is_listed() {
+    let readme = read("README.md");
+    let listed: String = table(&readme, "| variable | key |").concat().concat();
+    let source = read("src/config/env.rs");
+    let known =
+        source.split('"').skip(1).step_by(2).filter(|text| text.contains('_') && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
+    // These are the names that other programs have for it.
+    let missing: Vec<_> = known.filter(|name| !name.starts_with("DEVPROXY_") && !listed.contains(name)).collect();
+    assert!(missing.is_empty(), "README.md does not list {missing:?}");
+}
+
+#[test]
 fn every_target_of_make_exists() {
     let (readme, makefile) = (read("README.md"), read("Makefile"));
     for target in words(&readme, "$ make ") {

@@ -250,7 +250,13 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
 fn trusted_proxies(section: &Node) -> Vec<IpNet> {
     let items = section.get("trusted_proxies").map(Node::items).unwrap_or_default();
     let net = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    items.iter().filter_map(|item| net(item.text()?)).collect()
+    items.iter().filter_map(|item| net(item.text()?).map(canonical)).collect()
+}
+
+/// Of IPv4 addresses that are written as IPv6: what they are compared with is not.
+fn canonical(net: IpNet) -> IpNet {
+    let shorter = net.prefix_len().checked_sub(96).filter(|_| net.addr().is_ipv6());
+    shorter.and_then(|bits| IpNet::new(net.addr().to_canonical(), bits).ok()).filter(|net| net.addr().is_ipv4()).unwrap_or(net)
 }
 
 fn limits(section: &Node) -> Limits {

@@ -32,6 +32,7 @@ const ADDRESS: Kind = Kind::Text(Rule { what: "\"host:port\"", check: |text| add
 const CIDR: Kind = Kind::Text(Rule { what: "an address or CIDR", check: address::cidr });
 const FIELD: Rule = Rule { what: "a header name", check: token };
 const FIELD_VALUE: Kind = Kind::Text(Rule { what: "a header value", check: field_value });
+const TARGET: Kind = Kind::Text(Rule { what: "a path that begins with /", check: target });
 const URL_PATH: Kind = Kind::Text(Rule { what: "a path that begins with /", check: url_path });
 
 /// The whole document.
@@ -166,7 +167,7 @@ pub static BREAKER: &[Key] = &[
 
 const HEALTH_CHECK: Key = key("health_check", Kind::Section(CHECK), "Active health.").nullable();
 pub static CHECK: &[Key] = &[
-    key("path", URL_PATH, "What is asked for.").default("/health"),
+    key("path", TARGET, "What is asked for; it may have a query.").default("/health"),
     key("interval_ms", SOME_MS, "Between checks.").default("5000"),
     key("timeout_ms", SOME_MS, "Of one check.").default("1000"),
     key("failure_threshold", IN_A_ROW, "Failures until it is down.").default("3"),
@@ -287,10 +288,17 @@ fn field_value(text: &str) -> Result<(), String> {
 }
 
 fn url_path(text: &str) -> Result<(), String> {
+    if text.starts_with('/') && text.contains(['?', '#']) {
+        return Err(format!("\"{}\": a path has no query or fragment", Shown(text)));
+    }
+    target(text)
+}
+
+fn target(text: &str) -> Result<(), String> {
     let shown = Shown(text);
     match text {
         _ if !text.starts_with('/') => Err(format!("\"{shown}\" must begin with /, write \"/{shown}\"")),
-        _ if text.contains(['?', '#']) => Err(format!("\"{shown}\": a path has no query or fragment")),
+        _ if text.contains('#') => Err(format!("\"{shown}\": a fragment is never sent")),
         _ if text.bytes().any(|b| b <= b' ' || b == 0x7f) => Err(format!("\"{shown}\" has a space or control in it, write %20")),
         _ => Ok(()),
     }

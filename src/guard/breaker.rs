@@ -111,12 +111,9 @@ impl Circuit {
         Word::of(self.word.load(SeqCst)).state
     }
 
-    /// There is no breaker any more: whatever it was, it is closed.
+    /// There is no breaker any more: whatever it was, it is closed, and what runs says nothing about it.
     pub fn reset(&self) {
-        let _ = self.word.fetch_update(SeqCst, SeqCst, |bits| {
-            let word = Word::of(bits);
-            (word.state != State::Closed).then(|| word.turned(State::Closed).bits())
-        });
+        let _ = self.word.fetch_update(SeqCst, SeqCst, |bits| Some(Word::of(bits).turned(State::Closed).bits()));
     }
 
     /// Trial requests that run.

@@ -87,6 +87,17 @@ fn without_a_threshold_there_is_no_breaker() {
     assert!(circuit.would_admit(&off));
 }
 
+/// A reload turns the breaker off while requests of the old configuration are in flight: nobody would close it again.
+#[test]
+fn what_began_under_a_breaker_that_is_gone_opens_nothing() {
+    let circuit = Circuit::default();
+    let old: Vec<Permit> = (0..3).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
+    circuit.reset();
+    for permit in old {
+        assert_eq!(circuit.settle(permit, Verdict::Failure, &CONFIG, 1), None);
+    }
+}
+
 #[test]
 fn workers_count_together() {
     for _ in 0..200 {

@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 /// Descriptors kept free for what comes and goes: log files, look-ups, a reload, the admin port.
 const RESERVE: usize = 16;
 
+/// Health checks at once: so many of the reserve, and while there are others free up to one in so many.
+const CHECKS_RESERVED: usize = 4;
+const CHECKS_SHARE: usize = 8;
+
 /// So many resting clients are counted as one that needs an upstream.
 const RESTING_SHARE: usize = 8;
 
@@ -18,13 +22,19 @@ pub struct Descriptors {
     available: usize,
     clients: AtomicUsize,
     upstreams: AtomicUsize,
+    checks: AtomicUsize,
 }
 
 impl Descriptors {
     /// `limit` is RLIMIT_NOFILE, `in_use` what is open before the first client.
     pub fn new(limit: usize, in_use: usize) -> Self {
         let available = limit.saturating_sub(in_use + RESERVE);
-        Self { available, clients: AtomicUsize::new(0), upstreams: AtomicUsize::new(0) }
+        Self { available, clients: AtomicUsize::new(0), upstreams: AtomicUsize::new(0), checks: AtomicUsize::new(0) }
+    }
+
+    /// Those that are neither of the reserve nor held by a health check.
+    fn available(&self) -> usize {
+        self.available.saturating_sub(self.checks.load(SeqCst).saturating_sub(CHECKS_RESERVED))
     }
 
     /// Counts a client in, if it could still be given an upstream connection; `resting` of those before it are idle.
@@ -33,7 +43,7 @@ impl Descriptors {
         let upstreams = self.upstreams.load(SeqCst);
         let resting = resting.min(clients);
         let needed = clients - resting + resting.div_ceil(RESTING_SHARE);
-        let admitted = clients + upstreams.max(needed) <= self.available;
+        let admitted = clients + upstreams.max(needed) <= self.available();
         if !admitted {
             self.clients.fetch_sub(1, SeqCst);
         }
@@ -53,7 +63,7 @@ impl Descriptors {
     /// Counts an upstream connection in, if there is a descriptor for it.
     pub fn admit_upstream(&self) -> bool {
         let upstreams = self.upstreams.fetch_add(1, SeqCst) + 1;
-        let admitted = upstreams + self.clients.load(SeqCst) <= self.available;
+        let admitted = upstreams + self.clients.load(SeqCst) <= self.available();
         if !admitted {
             self.upstreams.fetch_sub(1, SeqCst);
         }
@@ -71,9 +81,20 @@ impl Descriptors {
         self.upstreams.fetch_sub(2, SeqCst);
     }
 
+    /// Counts the connection of a health check in. However many upstreams hang, their checks leave the rest to clients.
+    pub fn admit_check(&self) -> bool {
+        let is_there = |checks| checks < CHECKS_RESERVED || (checks < self.available / CHECKS_SHARE && self.has_free());
+        self.checks.fetch_update(SeqCst, SeqCst, |checks| is_there(checks).then_some(checks + 1)).is_ok()
+    }
+
+    /// A health check's descriptor is closed.
+    pub fn check_left(&self) {
+        self.checks.fetch_sub(1, SeqCst);
+    }
+
     /// Whether an upstream connection could be counted in now.
     pub fn has_free(&self) -> bool {
-        self.upstreams.load(SeqCst) + self.clients.load(SeqCst) < self.available
+        self.upstreams.load(SeqCst) + self.clients.load(SeqCst) < self.available()
     }
 
     /// An upstream's descriptor is closed.
@@ -94,6 +115,19 @@ mod tests {
         assert!((0..3).all(|_| descriptors.admit_upstream()));
         descriptors.client_left();
         assert!(descriptors.admit_client(0) && !descriptors.admit_client(0));
+    }
+
+    #[test]
+    fn checks_take_a_share_and_no_more() {
+        let descriptors = Descriptors::new(RESERVE + 80, 0);
+        assert_eq!((0..100).filter(|_| descriptors.admit_check()).count(), 80 / CHECKS_SHARE);
+        let clients = (0..100).take_while(|_| descriptors.admit_client(0)).count();
+        assert_eq!(clients, (80 - 80 / CHECKS_SHARE + CHECKS_RESERVED) / 2, "each can have an upstream beside them");
+        assert_eq!((0..100).filter(|_| descriptors.admit_upstream()).count(), clients);
+        (0..80 / CHECKS_SHARE).for_each(|_| descriptors.check_left());
+        while descriptors.admit_upstream() {}
+        assert!(!descriptors.has_free());
+        assert_eq!((0..100).filter(|_| descriptors.admit_check()).count(), CHECKS_RESERVED, "there are always some for them");
     }
 
     #[test]

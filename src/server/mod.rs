@@ -69,7 +69,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let (renderer, jobs) = channel();
     let shared = Arc::new(Shared {
         mailboxes,
-        descriptors: Descriptors::new(limit, sys::open_descriptors()),
+        descriptors: Arc::new(Descriptors::new(limit, sys::open_descriptors())),
         connections: Connections::default(),
         starved: Paused::new(workers),
         panel: panel.clone(),

@@ -129,11 +129,11 @@ impl Worker {
     pub fn new(seat: Seat) -> io::Result<Self> {
         let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
         let mut this = Self {
+            checks: Checks::new(fastrand::u64(..), shared.descriptors.clone()),
             core: Core::new(worker, Kernel(poll.registry().try_clone()?), Box::new(journal), shared, Rc::new(site), fastrand::u64(..)),
             poll,
             clock,
             listeners: Slab::new(),
-            checks: Checks::new(fastrand::u64(..)),
             signals: None,
             letters: Vec::new(),
             is_over: false,
@@ -191,7 +191,10 @@ impl Worker {
                 Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
-                Source::Check(slot) => self.checks.on_edge(slot, Edge::from(event), self.core.turn.now.millis()),
+                Source::Check(slot) => {
+                    let now = self.core.turn.now.millis();
+                    self.checks.on_edge(slot, Edge::from(event), &mut self.core.net, now);
+                }
             }
         }
     }

@@ -72,7 +72,7 @@ pub struct Shared {
     /// One a worker.
     pub mailboxes: Vec<Mailbox<Mail>>,
     /// Of the process.
-    pub descriptors: Descriptors,
+    pub descriptors: Arc<Descriptors>,
     /// Of each client, while `limits.max_conns_per_client` limits them.
     pub connections: Connections,
     /// Workers that stopped accepting for want of descriptors.

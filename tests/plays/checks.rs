@@ -123,6 +123,20 @@ fn an_answer_may_come_byte_by_byte_after_an_interim_one() {
     assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
 }
 
+/// Such as `localhost`, which often is ::1 too.
+#[test]
+fn an_upstream_with_an_address_where_nobody_listens_comes_back() {
+    let patient = Patient::named("a");
+    let upstream = json!({"host": "half.test", "port": patient.origin.port()});
+    let config = checked(&[&patient.origin]).set("upstreams", vec![upstream]);
+    let proxy = config.launch().names("half.test 127.0.0.9 127.0.0.1\n").start();
+    wait_for(&proxy, 0, "passing");
+    patient.says(500);
+    wait_for(&proxy, 0, "failing");
+    patient.says(200);
+    wait_for(&proxy, 0, "passing");
+}
+
 #[test]
 fn an_upstream_can_be_left_out() {
     let (a, b) = (Patient::named("a"), Patient::named("b"));

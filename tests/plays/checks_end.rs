@@ -2,7 +2,9 @@
 
 use crate::support::patient::{Patient, checked, checks, health, page, wait_for};
 use crate::support::*;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_reload_begins_and_ends_checks() {
@@ -71,4 +73,24 @@ fn a_drain_ends_the_checks() {
     gate.release(1);
     client.response().expect(200);
     assert_eq!(proxy.wait_exit(), 0);
+}
+
+/// Upstreams that hang hold a descriptor each while they are checked: clients have theirs all the same, and the log is not full
+/// of it.
+#[test]
+fn upstreams_that_hang_leave_descriptors_to_clients() {
+    let (origin, silent) = (Origin::hello(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = silent.local_addr().unwrap().port();
+    let hanging: Vec<Value> = (0..60).map(|n| json!({"name": format!("{n}"), "host": "127.0.0.1", "port": port})).collect();
+    let check = json!({"interval_ms": 100, "timeout_ms": 1000, "failure_threshold": 1});
+    let proxy = Config::to(&origin)
+        .set("workers", 2)
+        .set("pools", json!({"hanging": {"upstreams": hanging, "health_check": check}}))
+        .start_with_descriptors(80);
+    wait_until("some are found out", || health(&proxy).1["backends"]["healthy"].as_u64() < Some(60));
+    let begun = Instant::now();
+    (0..30).for_each(|n| drop(proxy.get(&format!("/{n}")).expect(200)));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let said = |part: &str| proxy.diagnostics().iter().filter(|line| line.contains(part)).count();
+    assert_eq!((said("cannot accept"), said("health checks are left out")), (0, 1));
 }

@@ -109,7 +109,7 @@ impl World {
             mailboxes: bells.iter().map(|bell| Mailbox::new(Box::new(Bell(bell.clone())))).collect(),
             running: AtomicUsize::new(workers),
             // What is kept in reserve comes on top.
-            descriptors: Descriptors::new(weather.descriptors + 16, 0),
+            descriptors: Arc::new(Descriptors::new(weather.descriptors + 16, 0)),
             connections: Connections::default(),
             starved: Paused::new(workers),
             panel: Arc::new(Panel {

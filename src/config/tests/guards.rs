@@ -59,6 +59,21 @@ fn a_route_owns_the_rate_that_it_speaks_of() {
 }
 
 #[test]
+fn what_is_asked_for_may_have_a_query() {
+    let config = good_and_stable("health_check: {path: \"/health?deep=1\"}").config;
+    assert_eq!(config.pools[0].health_check.as_ref().unwrap().path, "/health?deep=1");
+}
+
+/// Clients are told by the IPv4 address that they have, however their socket writes it.
+#[test]
+fn an_ipv4_network_may_be_written_as_ipv6() {
+    let config =
+        good_and_stable("headers: {trusted_proxies: [\"::ffff:10.0.0.0/104\", \"::ffff:192.0.2.1\", \"::ffff:0:0/96\", \"::/0\"]}").config;
+    let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "::/0"]);
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused() {
     for (text, wanted) in [
         ("rate_limit: {burst: 5}", "1:21: rate_limit.burst: a burst of what? give requests_per_second"),

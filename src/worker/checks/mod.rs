@@ -9,6 +9,7 @@ mod round;
 use super::core::Net;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
+use crate::guard::descriptors::Descriptors;
 use crate::health::check::{Check, Verdict};
 use crate::health::probe::Fault;
 use crate::health::state::State;
@@ -18,15 +19,18 @@ use crate::net::token::Source;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
-use round::{Phase, Round, fault};
+use round::{Phase, Place, Round, Way, fault};
 use std::collections::BTreeMap;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 /// First checks come within this time, or the interval if that is shorter: soon, and not all at once.
 const FIRST_MS: u64 = 1000;
 /// The rest of an answer is waited for so long: a close in the middle of it would trouble the upstream.
 const REST_MS: u64 = 250;
+/// That checks go without is said again only after they had what they need for so long.
+const QUIET_MS: u64 = 60_000;
 
 /// See the module.
 pub(super) struct Checks<S> {
@@ -35,8 +39,9 @@ pub(super) struct Checks<S> {
     wheel: Wheel,
     limits: HeadLimits,
     rng: fastrand::Rng,
-    /// The system has nothing left for a socket: said once.
-    is_starved: bool,
+    descriptors: Arc<Descriptors>,
+    /// Until then nothing is said about checks for which there is no socket (milliseconds).
+    quiet_until: u64,
     /// A verdict has changed since this was asked last.
     has_news: bool,
 }
@@ -47,7 +52,7 @@ struct Target<S> {
     server: Arc<Server>,
     config: HealthCheck,
     check: Check,
-    /// Which of its addresses is next.
+    /// With which of its addresses the next check begins.
     turn: usize,
     /// When the next check may begin (milliseconds).
     due: u64,
@@ -56,13 +61,14 @@ struct Target<S> {
 
 impl<S: Socket> Checks<S> {
     /// Nothing is checked yet.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, descriptors: Arc<Descriptors>) -> Self {
         Self {
             targets: BTreeMap::new(),
             wheel: Wheel::default(),
             limits: HeadLimits { first_line: 0, line: 0, lines: 0, total: 0 },
             rng: fastrand::Rng::with_seed(seed),
-            is_starved: false,
+            descriptors,
+            quiet_until: 0,
             has_news: false,
         }
     }
@@ -119,14 +125,23 @@ impl<S: Socket> Checks<S> {
     }
 
     /// An edge for the connection of a check.
-    pub(super) fn on_edge(&mut self, slot: usize, edge: Edge, now: u64) {
+    pub(super) fn on_edge<N: Net<Socket = S>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
         round.link.on_edge(edge);
         if round.phase != Phase::Resting {
-            let Some(outcome) = round.talk(edge) else { return };
-            round.phase = Phase::Resting;
-            self.wheel.set(slot as u32, now + REST_MS);
-            self.conclude(slot, outcome, now);
+            let outcome = round.talk(edge);
+            if round.phase == Phase::Talking {
+                self.wheel.set(slot as u32, round.way.end);
+            }
+            match outcome {
+                None => return,
+                Some(Err(fault)) if round.phase == Phase::Connecting => return self.go_on(slot, fault, net, now),
+                Some(outcome) => {
+                    round.phase = Phase::Resting;
+                    self.wheel.set(slot as u32, now + REST_MS);
+                    self.conclude(slot, outcome, now);
+                }
+            }
         }
         let rests = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()).is_some_and(Round::rest);
         if !rests {
@@ -142,7 +157,7 @@ impl<S: Socket> Checks<S> {
             let timeout_ms = target.config.timeout_ms;
             match target.round.as_ref().map(|round| round.phase) {
                 None => self.begin_round(slot, net, now),
-                Some(Phase::Connecting) => self.conclude(slot, Err(Fault::ConnectTimeout(timeout_ms)), now),
+                Some(Phase::Connecting) => self.go_on(slot, Fault::ConnectTimeout(timeout_ms), net, now),
                 Some(Phase::Talking) => self.conclude(slot, Err(Fault::AnswerTimeout(timeout_ms)), now),
                 Some(Phase::Resting) => {}
             }
@@ -152,25 +167,62 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// Dials the next address. Where it has none yet, or the system has no socket to spare, its turn is over without an outcome.
+    /// Begins with the next address. Where it has none yet, or the system has no socket to spare, its turn is over without an
+    /// outcome.
     fn begin_round<N: Net<Socket = S>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         target.due = now + interval(&mut self.rng, &target.config);
-        let Some(address) = target.server.address(target.turn) else { return };
-        target.turn = target.turn.wrapping_add(1);
-        match net.dial(address, Source::Check(slot)) {
-            Ok(socket) => {
-                self.is_starved = false;
-                target.round = Some(Round::new(socket, &target.server, &target.config, self.limits));
-                self.wheel.set(slot as u32, now + u64::from(target.config.timeout_ms));
-            }
-            Err(error) if is_local(&error) => {
-                if !std::mem::replace(&mut self.is_starved, true) {
-                    log::warn!("health checks pause: {error}");
-                }
-            }
-            Err(error) => self.conclude(slot, Err(fault(&error)), now),
+        let way = Way { next: target.turn, left: target.server.addresses().len(), end: now + u64::from(target.config.timeout_ms) };
+        if way.left == 0 {
+            return;
         }
+        let Some(place) = Place::take(&self.descriptors) else {
+            return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
+        };
+        target.turn = target.turn.wrapping_add(1);
+        self.dial(slot, way, place, None, net, now);
+    }
+
+    /// An address did not take the connection: the next one, if there is one.
+    fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: Fault, net: &mut N, now: u64) {
+        let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
+        let (way, place) = round.give_up();
+        self.dial(slot, way, place, Some(fault), net, now);
+        if self.targets.get(&slot).is_some_and(|target| target.round.is_none()) {
+            self.end_round(slot, now);
+        }
+    }
+
+    /// Dials the addresses that are left, until one may take the connection; `former` is why the one before did not. That this
+    /// machine has no address to come from says nothing about an upstream either.
+    fn dial<N: Net<Socket = S>>(&mut self, slot: usize, mut way: Way, place: Place, mut former: Option<Fault>, net: &mut N, now: u64) {
+        let Some(target) = self.targets.get_mut(&slot) else { return };
+        let mut nowhere = None;
+        while let Some(address) = way.step(&target.server) {
+            match net.dial(address, Source::Check(slot)) {
+                Ok(socket) => {
+                    self.wheel.set(slot as u32, way.until(now));
+                    target.round = Some(Round::new(socket, way, place, &target.server, &target.config, self.limits));
+                    return;
+                }
+                Err(error) if is_short(&error) => return self.starve(error, now),
+                Err(error) if error.kind() == ErrorKind::AddrNotAvailable => nowhere = Some(error),
+                Err(error) => former = Some(fault(&error)),
+            }
+        }
+        match (former, nowhere) {
+            (Some(fault), _) => self.conclude(slot, Err(fault), now),
+            (None, Some(error)) => self.starve(error, now),
+            (None, None) => {}
+        }
+    }
+
+    /// There is no socket for a check.
+    fn starve(&mut self, why: impl Display, now: u64) {
+        if now >= self.quiet_until {
+            log::warn!("health checks are left out: {why}");
+        }
+        self.quiet_until = now + QUIET_MS;
     }
 
     /// The connection is closed, and the next turn waited for.
@@ -183,7 +235,11 @@ impl<S: Socket> Checks<S> {
 
     /// Takes an outcome.
     fn conclude(&mut self, slot: usize, outcome: Result<u16, Fault>, now: u64) {
-        let Some(Target { pool, server, config, check, .. }) = self.targets.get_mut(&slot) else { return };
+        let Some(Target { pool, server, config, check, due, .. }) = self.targets.get_mut(&slot) else { return };
+        if now < self.quiet_until {
+            // Those that were left out go first.
+            *due = now + interval(&mut self.rng, config);
+        }
         let (pool, name) = (&pool.name, &server.config.name);
         if let Err(fault) = &outcome {
             log::debug!("health check of upstream {name} of pool {pool}: {fault}");
@@ -210,9 +266,9 @@ fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
     interval - tenth + rng.u64(0..=2 * tenth)
 }
 
-/// Whether an error says something about this machine, and nothing about the upstream.
-fn is_local(error: &io::Error) -> bool {
-    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC, libc::EADDRNOTAVAIL];
+/// Whether this machine has too little of something, which says nothing about the upstream.
+fn is_short(error: &io::Error) -> bool {
+    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC];
     error.raw_os_error().is_some_and(|code| short.contains(&code))
 }
 

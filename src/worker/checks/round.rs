@@ -1,11 +1,14 @@
 //! One check under way: its connection, from connect to close.
 
 use crate::config::model::HealthCheck;
+use crate::guard::descriptors::Descriptors;
 use crate::health::probe::{Fault, Probe, request};
 use crate::http::HeadLimits;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Bytes read at once.
 const PIECE: usize = 4096;
@@ -14,10 +17,52 @@ const PIECE: usize = 4096;
 pub(super) struct Round<S> {
     pub(super) link: Link<S>,
     pub(super) phase: Phase,
+    pub(super) way: Way,
     request: Vec<u8>,
     /// Of the request.
     sent: usize,
     probe: Probe,
+    /// Given back when the socket is closed.
+    place: Place,
+}
+
+/// The addresses that a check still has, and when it is over (milliseconds).
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub(super) next: usize,
+    pub(super) left: usize,
+    pub(super) end: u64,
+}
+
+impl Way {
+    /// The next address, if there is one.
+    pub(super) fn step(&mut self, server: &Server) -> Option<SocketAddr> {
+        self.left = self.left.checked_sub(1)?;
+        let address = server.address(self.next);
+        self.next = self.next.wrapping_add(1);
+        address
+    }
+
+    /// How long the address has that was taken last: the time left divided by the addresses left.
+    pub(super) fn until(self, now: u64) -> u64 {
+        now + self.end.saturating_sub(now) / (self.left as u64 + 1)
+    }
+}
+
+/// Among the descriptors of the process.
+pub(super) struct Place(Arc<Descriptors>);
+
+impl Place {
+    /// `None`: checks have as many as they may have.
+    pub(super) fn take(descriptors: &Arc<Descriptors>) -> Option<Self> {
+        descriptors.admit_check().then(|| Self(descriptors.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.check_left();
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,14 +75,21 @@ pub(super) enum Phase {
 
 impl<S: Socket> Round<S> {
     /// A connect to this server has begun.
-    pub(super) fn new(socket: S, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+    pub(super) fn new(socket: S, way: Way, place: Place, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
             link: Link::new(socket, false),
             phase: Phase::Connecting,
             request: request(&config.path, &server.authority),
             sent: 0,
             probe: Probe::new(config.expected_status, limits),
+            way,
+            place,
         }
+    }
+
+    /// Closes the connection.
+    pub(super) fn give_up(self) -> (Way, Place) {
+        (self.way, self.place)
     }
 
     /// Sends and reads as far as it goes; the outcome, once there is one.

@@ -4,7 +4,7 @@ mod stage;
 
 use super::*;
 use crate::health::probe::request;
-use stage::{Stage, Wire, check};
+use stage::{Plug, Stage, Wire, check};
 use std::net::SocketAddr;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -125,6 +125,22 @@ fn what_this_machine_lacks_is_no_verdict() {
 }
 
 #[test]
+fn upstreams_that_hang_take_a_share_of_the_descriptors_and_all_are_looked_at() {
+    let names: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let mut stage = Stage::of(&names.iter().map(String::as_str).collect::<Vec<_>>(), None);
+    stage.checks.descriptors = Arc::new(Descriptors::new(100, 0));
+    stage.reload(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(HealthCheck { interval_ms: 1000, ..check() }));
+    for _ in 0..5000 {
+        stage.jump();
+        let open = stage.road.plugs.iter().filter(|plug| !plug.wire().is_closed).count();
+        assert!(open <= 10, "{open}");
+    }
+    assert!((0..50).all(|index| stage.state(index) == "failing"));
+    stage.checks.stop();
+    assert_eq!((0..100).filter(|_| stage.checks.descriptors.admit_check()).count(), 10, "all are given back");
+}
+
+#[test]
 fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
     let mut stage = Stage::of(&["name.invalid"], Some(check()));
     (0..50).for_each(|_| stage.jump());
@@ -138,6 +154,51 @@ fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
         stage.answer(&plug, GOOD);
     }
     assert_eq!(asked, [addresses, addresses].concat());
+}
+
+/// As a request does: a name that has an IPv6 address where nobody listens is no reason to give its upstream up, or not to take
+/// it back.
+#[test]
+fn an_address_that_does_not_take_the_connection_is_passed_over() {
+    let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
+    let addresses = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
+    stage.site.pools[0].servers[0].set_addresses(&addresses);
+    let refuse = |stage: &mut Stage, plug: &Plug| {
+        plug.wire().error = Some(libc::ECONNREFUSED);
+        stage.edge(plug, Edge { read_closed: true, gone: true, ..Edge::default() });
+        assert!(plug.wire().is_closed);
+    };
+    for round in 0..6 {
+        let begin = stage.await_check();
+        let begun = stage.now;
+        assert_eq!(begin.wire().address, Some(addresses[round % 3]), "each check begins with the next");
+        refuse(&mut stage, &begin);
+        let second = stage.await_check();
+        assert_eq!((stage.now, second.wire().address), (begun, Some(addresses[(round + 1) % 3])));
+        let third = stage.await_check();
+        assert_eq!((stage.now - begun, third.wire().address), (500, Some(addresses[(round + 2) % 3])), "half of the time is the second's");
+        assert!(second.wire().is_closed);
+        stage.answer(&third, GOOD);
+        assert_eq!(stage.state(0), "passing");
+    }
+    for _ in 0..3 {
+        let plug = stage.await_check();
+        refuse(&mut stage, &plug);
+    }
+    assert_eq!((stage.state(0), stage.last_error()), ("failing", "refused the connection".into()));
+}
+
+#[test]
+fn an_answer_is_an_outcome_whatever_addresses_are_left() {
+    let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
+    stage.site.pools[0].servers[0].set_addresses(&[1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 80))));
+    let (plug, begun) = (stage.await_check(), stage.now);
+    stage.edge(&plug, Edge { writable: true, ..Edge::default() });
+    while !plug.wire().is_closed {
+        stage.jump();
+    }
+    assert_eq!((stage.now - begun, stage.last_error()), (1000, "did not answer within 1000 ms".into()));
+    assert_eq!((stage.state(0), stage.road.plugs.len()), ("failing", 1));
 }
 
 #[test]

@@ -135,7 +135,8 @@ fn site(names: &[&str], check: Option<HealthCheck>, previous: Option<&Site>) -> 
 
 impl Stage {
     pub fn of(names: &[&str], check: Option<HealthCheck>) -> Self {
-        let mut stage = Self { checks: Checks::new(7), road: Road::default(), site: site(names, check, None), now: 100_000, seen: 0 };
+        let checks = Checks::new(7, Arc::new(Descriptors::new(1000, 0)));
+        let mut stage = Self { checks, road: Road::default(), site: site(names, check, None), now: 100_000, seen: 0 };
         stage.checks.take_site(&stage.site, stage.now);
         stage
     }
@@ -162,7 +163,7 @@ impl Stage {
 
     pub fn edge(&mut self, plug: &Plug, edge: Edge) {
         let slot = plug.wire().slot;
-        self.checks.on_edge(slot, edge, self.now);
+        self.checks.on_edge(slot, edge, &mut self.road, self.now);
     }
 
     /// The connection is there; what came with it is said.
