@@ -10,6 +10,7 @@ use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
+use rustix::time::{ClockId, clock_gettime};
 use std::sync::{Arc, LazyLock};
 
 /// `Content-Type` of the page.
@@ -53,7 +54,7 @@ pub fn render(sources: &Sources<'_>) -> Vec<u8> {
     traffic(sources, &mut families);
     upstreams(sources, &mut families);
     operation(sources, &mut families);
-    families.extend(PROCESS.collect());
+    families.extend(PROCESS.collect().into_iter().map(with_parts_of_seconds));
     // The encoder refuses a family with nothing in it, which is how pools without an upstream look.
     families.retain(|family| !family.get_metric().is_empty());
     let mut page = Vec::with_capacity(1 << 14);
@@ -61,6 +62,20 @@ pub fn render(sources: &Sources<'_>) -> Vec<u8> {
         log::error!("metrics cannot be rendered: {e}");
     }
     page
+}
+
+/// The collector counts the processor's time in whole seconds, which makes steps of every rate over it.
+fn with_parts_of_seconds(family: MetricFamily) -> MetricFamily {
+    if family.name() != "process_cpu_seconds_total" {
+        return family;
+    }
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9;
+    self::family(family.name(), family.help(), MetricType::COUNTER, [(vec![], seconds)], |metric, value| {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    })
 }
 
 /// Kept, for it reads the time of boot when it is made.

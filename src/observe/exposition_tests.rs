@@ -140,6 +140,7 @@ fn everything_is_there_from_the_start() {
         assert_eq!(page.types[name], kind, "{name}");
     }
     assert!(page.value("process_resident_memory_bytes", &[]) > 0.0);
+    assert!(page.value("process_cpu_seconds_total", &[]) > 0.0, "parts of a second count");
     assert!(page.value("process_start_time_seconds", &[]) > 1.6e9);
     assert!(!page.types.contains_key("backend_health"), "no upstream, no family");
 }
