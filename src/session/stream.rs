@@ -40,7 +40,9 @@ impl Session {
         if let Err(refusal) = self.scan_body(&mut x) {
             return self.fail(x, Failure::of_request(refusal), turn);
         }
-        if x.attempt.broken {
+        if x.attempt.broken && (!x.replayable || self.up.room() == 0) {
+            // Nobody takes them. Until then they are kept: another attempt begins with all that came before.
+            x.replayable = false;
             self.up.drop_checked();
         }
         back(x)

@@ -64,6 +64,36 @@ fn a_put_is_repeated_whole_wherever_it_is_cut() {
     }
 }
 
+/// The kernel refuses to send on, and before the end of the connection is read, the client sends more.
+#[test]
+fn what_comes_once_the_upstream_takes_no_more_is_repeated_too() {
+    for (framing, pieces) in
+        [("Content-Length: 8", ["abcd", "ef", "gh"]), ("Transfer-Encoding: chunked", ["4\r\nabcd\r\n", "2\r\nef\r\n", "0\r\n\r\n"])]
+    {
+        for reused in [false, true] {
+            let mut scene = retrying(|_| {});
+            scene.client(&format!("PUT /a HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n{}", pieces[0]));
+            scene.event(Event::UpstreamConnected { reused });
+            let mut whole = scene.sent_to_upstream();
+            scene.event(Event::UpstreamBroken).client(pieces[1]).event(Event::UpstreamGone);
+            scene.event(Event::UpstreamConnected { reused: false }).client(pieces[2]);
+            whole += &pieces[1..].concat();
+            assert_eq!(scene.sent_to_upstream(), whole, "{framing}, reused: {reused}");
+        }
+    }
+}
+
+/// What no ring can keep is dropped, and then there is no other attempt.
+#[test]
+fn more_than_a_ring_after_the_upstream_takes_no_more_ends_the_tries() {
+    let mut scene = retrying(|_| {});
+    scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\nab").event(Event::UpstreamConnected { reused: false });
+    scene.sent_to_upstream();
+    scene.effects();
+    scene.event(Event::UpstreamBroken).client(&"x".repeat(39_998)).event(Event::UpstreamGone);
+    assert_eq!((dialled(&mut scene), scene.sent_to_client().contains(" 502 ")), (None, true));
+}
+
 #[test]
 fn a_post_is_seen_once() {
     let length = cut_at("POST", 0).0.len();
