@@ -51,6 +51,7 @@ impl Session {
         let Grant { server, reuse, permit } = grant;
         (exchange.attempt.server, exchange.attempt.permit) = (Some(server), Some(permit));
         exchange.attempt.has_upstream = true;
+        exchange.attempt.sent_at = turn.now.micros;
         exchange.attempts += 1;
         exchange.attempt.taken = 0;
         let pool = exchange.pool();
@@ -109,10 +110,9 @@ impl Session {
         self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now").retry_after(seconds), turn)
     }
 
-    pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {
+    pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool) -> State {
         self.phase = 0;
         exchange.attempt.reused = reused;
-        exchange.attempt.sent_at = turn.now.micros;
         if exchange.asked.needs_host {
             let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();
             write::put_host(&mut exchange.up.block, &authority);

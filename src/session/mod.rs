@@ -134,7 +134,7 @@ impl Session {
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
             (ConnectingUpstream(x), Admitted(grant)) => self.on_admitted(x, grant, turn),
             (ConnectingUpstream(x), Dismissed) => self.on_dismissed(x, turn),
-            (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused, turn),
+            (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused),
             (ConnectingUpstream(x), ConnectFailed(reason)) => self.fail_upstream(x, reason, turn),
             (ConnectingUpstream(x), NoDescriptor) => self.queue(x, turn),
 
