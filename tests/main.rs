@@ -43,5 +43,6 @@ mod plays {
     mod streaming;
     mod timeouts;
     mod tunnel;
+    mod waiting;
     mod websocket;
 }

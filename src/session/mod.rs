@@ -134,7 +134,7 @@ impl Session {
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
             (ConnectingUpstream(x), Admitted(grant)) => self.on_admitted(x, grant, turn),
             (ConnectingUpstream(x), Dismissed) => self.on_dismissed(x, turn),
-            (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused),
+            (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused, turn),
             (ConnectingUpstream(x), ConnectFailed(reason)) => self.fail_upstream(x, reason, turn),
             (ConnectingUpstream(x), NoDescriptor) => self.queue(x, turn),
 
@@ -170,7 +170,7 @@ impl Session {
             (Replying(x), ClientFin) => self.on_reply_fin(x, turn),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), ClientGone) => self.abort(x, turn),
             (ConnectingUpstream(x), Deadline) => self.on_deadline(x, turn, ConnectingUpstream),
-            (StreamingBody(x), Deadline) => self.on_deadline(x, turn, StreamingBody),
+            (StreamingBody(x), Deadline) => self.on_streaming_deadline(x, turn),
             (Replying(x), Deadline) => self.on_deadline(x, turn, Replying),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), Cut) => self.on_cut(x, turn),
 

@@ -48,6 +48,7 @@ impl Session {
         self.let_go(&mut x, turn);
         x.tried.extend(x.attempt.server);
         x.attempt = Attempt::default();
+        x.queue_due = 0;
         x.waits = Waits { total: x.waits.total, ..Waits::default() };
         self.down.clear();
         x.up.replay(&mut self.up);
@@ -58,6 +59,17 @@ impl Session {
         x.pause = Some(Pause::Backoff);
         self.phase = turn.now.millis() + wait;
         State::ConnectingUpstream(x)
+    }
+
+    /// A trial request whose client is slow with its content keeps no other from being tried.
+    pub(super) fn on_streaming_deadline(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if self.phase != 0 && self.phase <= turn.now.millis() {
+            self.phase = 0;
+            if !x.up.is_complete() {
+                x.end_trial(turn);
+            }
+        }
+        self.on_deadline(x, turn, State::StreamingBody)
     }
 }
 
@@ -126,28 +138,31 @@ impl Exchange {
             pool.observe(server, turn.now.micros.saturating_sub(self.attempt.sent_at), now);
         }
         if self.tried.contains(&server) {
-            pool.settle(server, permit, Verdict::Unknown, now);
+            turn.circuits_moved |= pool.settle(server, permit, Verdict::Unknown, now);
         } else {
-            turn.open_circuits.extend(pool.blame(server, permit, fault, now));
+            let opened = pool.blame(server, permit, fault, now);
+            turn.circuits_moved |= opened.is_some();
+            turn.open_circuits.extend(opened);
         }
     }
 
     /// The attempt is over, whoever ended it. A server whose answer had begun has served the request.
-    pub(super) fn conclude_early(&mut self, turn: &Turn) {
+    pub(super) fn conclude_early(&mut self, turn: &mut Turn) {
         let has_served = self.attempt.upstream_micros.is_some();
         self.conclude(if has_served { Verdict::Success } else { Verdict::Unknown }, turn);
     }
 
     /// The attempt is over without a fault of its server.
-    pub(super) fn conclude(&mut self, verdict: Verdict, turn: &Turn) {
+    pub(super) fn conclude(&mut self, verdict: Verdict, turn: &mut Turn) {
         if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
-            self.pool().settle(server, permit, verdict, turn.now.millis());
+            turn.circuits_moved |= self.pool().settle(server, permit, verdict, turn.now.millis());
         }
     }
 
     /// The head of the answer is here: however long the rest takes, another trial request may go.
-    pub(super) fn end_trial(&mut self) {
+    pub(super) fn end_trial(&mut self, turn: &mut Turn) {
         let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
+        turn.circuits_moved |= permit.is_trial();
         self.site.pools[self.pool].servers[*server].circuit.end_trial(permit);
     }
 

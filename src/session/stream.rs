@@ -201,7 +201,7 @@ impl Session {
         turn.effects.push(Effect::Release { keep });
         x.attempt.has_upstream = false;
         x.outcome.is_whole = true;
-        (x.waits.read, x.waits.write) = (0, 0);
+        (self.phase, x.waits.read, x.waits.write) = (0, 0, 0);
         self.after_reply(x, turn)
     }
 
@@ -318,7 +318,7 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     if x.pool().is_fault(response.status) {
         x.blame(Fault::Status(response.status), turn);
     } else {
-        x.end_trial();
+        x.end_trial(turn);
     }
 }
 

@@ -207,7 +207,7 @@ impl<N: Net> Core<N> {
 
     /// The turn ends: closes what is to be closed, hands places on.
     pub fn end_turn(&mut self) {
-        while !self.closing_clients.is_empty() || !self.closing_upstreams.is_empty() || !self.admitted.is_empty() {
+        loop {
             while let Some(key) = self.closing_clients.pop() {
                 self.free_client(key);
             }
@@ -215,6 +215,12 @@ impl<N: Net> Core<N> {
                 self.free_upstream(key);
             }
             self.admit_waiting();
+            if std::mem::take(&mut self.turn.circuits_moved) {
+                self.hand_on_all();
+            }
+            if self.closing_clients.is_empty() && self.closing_upstreams.is_empty() && self.admitted.is_empty() {
+                break;
+            }
         }
         if !self.turn.open_circuits.is_empty() {
             self.wake_circuits();

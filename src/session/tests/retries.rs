@@ -5,6 +5,7 @@ use super::scene::{GET, Scene};
 use crate::config::model::{Config, Retry};
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event, Session};
+use crate::upstream::pool::Grant;
 use std::io::IoSlice;
 
 /// Two upstreams, two retries, no waits between them.
@@ -202,6 +203,23 @@ fn a_backoff_is_a_timer() {
     scene.wait(due - 1000);
     assert_eq!(dialled(&mut scene), Some(1));
     assert!(due <= 2000, "at most the bound later");
+}
+
+#[test]
+fn another_try_may_wait_in_line_as_long_as_the_first() {
+    let mut scene = retrying(|config| {
+        config.pools[0].upstreams.truncate(1);
+        config.limits.max_conns_per_upstream = 1;
+    });
+    let site = scene.site.clone();
+    let server = &site.pools[0].servers[0];
+    assert!(server.places.try_enter(1));
+    scene.client(GET).wait(3000);
+    let grant = Grant { server: 0, reuse: false, permit: site.pools[0].admit(0, 4000).unwrap() };
+    scene.event(Event::Admitted(grant)).event(Event::UpstreamConnected { reused: false });
+    scene.sent_to_upstream();
+    scene.wait(3000).event(Event::UpstreamGone);
+    assert_eq!((scene.stats.queued_requests.value(), scene.session.next_deadline()), (1, Some(7000 + 5000)));
 }
 
 #[test]

@@ -103,3 +103,38 @@ fn answers_that_clients_leave_close_a_circuit() {
     let server = &scene.site.pools[0].servers[0];
     assert_eq!((server.circuit.state(), server.failures_in_a_row()), (State::Closed, 0));
 }
+
+#[test]
+fn a_slow_client_holds_no_trial() {
+    let mut scene = half_open();
+    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+    assert_eq!(trials(&scene), 1);
+    for _ in 0..4 {
+        scene.wait(240).client("a").sent_to_upstream();
+    }
+    assert_eq!(trials(&scene), 1);
+    scene.wait(40);
+    assert_eq!(trials(&scene), 0, "another may try");
+    // It goes on as any other, and its end still counts.
+    scene.client("123456").sent_to_upstream();
+    scene.event(Event::UpstreamGone);
+    assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
+}
+
+#[test]
+fn a_slow_upstream_holds_its_trial() {
+    let mut scene = half_open();
+    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
+    scene.wait(500).client("b").sent_to_upstream();
+    scene.wait(5000);
+    assert_eq!(trials(&scene), 1);
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
+    assert_eq!((trials(&scene), scene.session.is_resting()), (0, true));
+    // The next request has all of its time.
+    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
+    scene.wait(1999);
+    assert!(scene.session.is_busy(), "what is left of the content is read for 2 s");
+    scene.wait(1);
+    assert!(!scene.session.is_busy());
+}
