@@ -243,6 +243,10 @@ impl<N: Net> Core<N> {
             Mail::Admitted { pool, ticket, grant } => {
                 self.admitted.push_back(super::line::Admission { pool, ticket, grant, reuse: None });
             }
+            Mail::Former(pool) => {
+                self.keep_former(&pool);
+                self.serve_line(&pool, false);
+            }
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {

@@ -55,3 +55,27 @@ fn a_circuit_that_closes_lets_all_of_the_line_through() {
     gate.release(2);
     shut.release(2);
 }
+
+/// A reload that makes the pool anew: who was held under the former configuration comes into the line of a pool that takes no
+/// new requests, and gets the place all the same.
+#[test]
+fn who_comes_late_into_a_former_line_gets_the_place_that_gets_free() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let config = Config::to(&origin).set("limits.max_conns_per_upstream", 1).set("workers", 2);
+    let config = config.set("timeouts.queue_ms", 60_000).set("timeouts.read_ms", 0).set("timeouts.total_ms", 0);
+    let proxy = config.clone().start();
+    for round in 0..8 {
+        let (mut first, mut second) = (proxy.client(), proxy.client());
+        first.send_get("/first");
+        wait_until("the one place is taken", || origin.requests().len() == 2 * round + 1);
+        second.send("PUT /second HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
+        wait_until("it is held", || proxy.metric("proxy_requests_total", &[]) == (2 * round + 2) as f64);
+        proxy.reload(&config.clone().set("slow_start_ms", round + 1));
+        second.send("b");
+        wait_until("it waits", || queued(&proxy) == 1.0);
+        gate.release(2);
+        first.response().expect(200);
+        second.response().expect(200);
+    }
+}
