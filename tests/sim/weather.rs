@@ -113,7 +113,9 @@ impl Weather {
         timeouts.client_keepalive_ms = draw(6000, 50);
         timeouts.upstream_keepalive_ms = draw(1000, 1);
         timeouts.queue_ms = draw(80_000_000, 0);
-        timeouts.total_ms = if self.is_calm || rng.bool() { 0 } else { rng.u32(100..4000) };
+        // A long body in small steps takes its time: in mild weather it must get through.
+        let is_patient = self.is_calm || rng.bool() || (self.is_mild && self.max_content > 100_000);
+        timeouts.total_ms = if is_patient { 0 } else { rng.u32(100..4000) };
         if timeouts.total_ms > 0 {
             let one = [&mut timeouts.read_ms, &mut timeouts.write_ms, &mut timeouts.client_body_ms].into_iter().nth(rng.usize(0..6));
             one.into_iter().for_each(|one| *one = 0);
