@@ -50,5 +50,6 @@ mod plays {
     mod streaming;
     mod timeouts;
     mod tunnel;
+    mod waiting;
     mod websocket;
 }

@@ -44,6 +44,13 @@ pub struct Permit {
     trial: bool,
 }
 
+impl Permit {
+    /// Whether it keeps another trial from being let through.
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+}
+
 /// How an attempt went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

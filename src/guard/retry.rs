@@ -80,9 +80,9 @@ impl Window {
         let _ = self.slot(second).fetch_update(SeqCst, SeqCst, |slot| (slot >> 32 == second).then(|| slot - 1));
     }
 
-    /// Of the last seconds, this one included.
+    /// Of the last seconds, this one included, and what others who are ahead of it have counted.
     fn sum(&self, second: u64, seconds: u64) -> u64 {
-        let is_within = |slot: &u64| slot >> 32 <= second && second - (slot >> 32) < seconds;
+        let is_within = |slot: &u64| second.saturating_sub(slot >> 32) < seconds;
         self.0.iter().map(|slot| slot.load(Relaxed)).filter(is_within).map(|slot| slot & u64::from(u32::MAX)).sum()
     }
 }
@@ -135,6 +135,14 @@ mod tests {
             }
         }
         assert!(retries.len() > 1000, "{}", retries.len());
+    }
+
+    /// Workers read the clock each for themselves.
+    #[test]
+    fn a_worker_that_is_behind_sees_what_others_took() {
+        let budget = Budget::new(2);
+        assert_eq!((0..100).filter(|_| budget.take(20, 11_000)).count(), 30);
+        assert_eq!((0..100).filter(|_| budget.take(20, 10_999)).count(), 0);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::upstream::pool::{Grant, Pick, Seeker};
 
 /// How often a request that is held looks whether places are still scarce.
 const HOLD_MS: u64 = 500;
+/// A trial request has so long to bring its content; then another may be tried beside it.
+const TRIAL_MS: u64 = 1000;
 
 impl Session {
     /// Asks the pool, once an attempt.
@@ -51,6 +53,7 @@ impl Session {
         let Grant { server, reuse, permit } = grant;
         (exchange.attempt.server, exchange.attempt.permit) = (Some(server), Some(permit));
         exchange.attempt.has_upstream = true;
+        exchange.attempt.sent_at = turn.now.micros;
         exchange.attempts += 1;
         exchange.attempt.taken = 0;
         let pool = exchange.pool();
@@ -71,7 +74,10 @@ impl Session {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.attempt.has_upstream = false;
-            exchange.conclude(Verdict::Unknown, turn);
+            if let Some((server, permit)) = exchange.attempt.server.zip(exchange.attempt.permit.take()) {
+                // Nobody in line is told: they would find no descriptor either.
+                exchange.pool().settle(server, permit, Verdict::Unknown, turn.now.millis());
+            }
             if let Some(cell) = exchange.server().map(|server| &server.cells[turn.worker]) {
                 cell.requests.sub(1);
                 cell.retries.sub((exchange.attempts > 1).into());
@@ -109,10 +115,10 @@ impl Session {
         self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now").retry_after(seconds), turn)
     }
 
-    pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &mut Turn) -> State {
-        self.phase = 0;
+    pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &Turn) -> State {
+        let may_be_slow = exchange.attempt.permit.is_some_and(|permit| permit.is_trial()) && !exchange.up.is_complete();
+        self.phase = if may_be_slow { turn.now.millis() + TRIAL_MS } else { 0 };
         exchange.attempt.reused = reused;
-        exchange.attempt.sent_at = turn.now.micros;
         if exchange.asked.needs_host {
             let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();
             write::put_host(&mut exchange.up.block, &authority);

@@ -163,7 +163,7 @@ pub struct Attempt {
     pub interims: u8,
     /// Bytes that the kernel took on this connection.
     pub taken: u64,
-    /// Last byte of the request sent so far (microseconds).
+    /// When it began, or the last byte of the request was sent so far (microseconds).
     pub sent_at: u64,
     /// Request sent -> response head.
     pub upstream_micros: Option<u64>,

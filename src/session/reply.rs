@@ -7,7 +7,6 @@ use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::admin::Rendered;
 use crate::answer::page::Page;
 use crate::answer::{Answer, echo};
-use crate::guard::breaker::Verdict;
 use crate::http::framing::{Body, Length, Recode};
 use crate::observe::reason::{Blame, Reason, TimeoutKind};
 
@@ -270,7 +269,7 @@ impl Session {
             turn.stats.queued_requests.sub(1);
             turn.effects.push(Effect::LeaveQueue);
         }
-        x.conclude(Verdict::Unknown, turn);
+        x.conclude_early(turn);
         if std::mem::take(&mut x.attempt.has_upstream) {
             turn.effects.push(Effect::Release { keep: false });
         }

@@ -26,12 +26,8 @@ impl Session {
         let reason = failure.reason;
         x.count_timeout(reason, turn);
         x.count_upstream_error(reason, turn);
-        // An upstream may close an idle connection, and may do so while a request comes in.
-        let is_stale = reason == Reason::ConnectionTerminated && x.attempt.reused && !x.attempt.answered;
-        if is_stale {
-            x.conclude(Verdict::Unknown, turn)
-        } else {
-            x.blame(Fault::Reason(reason), turn)
+        if x.is_its_fault(reason, turn) {
+            x.blame(Fault::Reason(reason), turn);
         }
         if !x.may_repeat(reason) || !x.may_try_again(turn) {
             return self.refuse(x, failure, turn);
@@ -52,6 +48,7 @@ impl Session {
         self.let_go(&mut x, turn);
         x.tried.extend(x.attempt.server);
         x.attempt = Attempt::default();
+        x.queue_due = 0;
         x.waits = Waits { total: x.waits.total, ..Waits::default() };
         self.down.clear();
         x.up.replay(&mut self.up);
@@ -62,6 +59,17 @@ impl Session {
         x.pause = Some(Pause::Backoff);
         self.phase = turn.now.millis() + wait;
         State::ConnectingUpstream(x)
+    }
+
+    /// A trial request whose client is slow with its content keeps no other from being tried.
+    pub(super) fn on_streaming_deadline(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if self.phase != 0 && self.phase <= turn.now.millis() {
+            self.phase = 0;
+            if !x.up.is_complete() {
+                x.end_trial(turn);
+            }
+        }
+        self.on_deadline(x, turn, State::StreamingBody)
     }
 }
 
@@ -97,6 +105,24 @@ impl Exchange {
         self.may_try_again(turn)
     }
 
+    /// Whether a failure is held against the server. What a client can bring about at any of them is not.
+    fn is_its_fault(&self, reason: Reason, turn: &Turn) -> bool {
+        let Attempt { reused, answered, sent_at, upstream_micros, .. } = self.attempt;
+        match reason {
+            // An upstream may close an idle connection, and may do so while a request comes in.
+            Reason::ConnectionTerminated => !reused || answered,
+            // It may know no expectations: it waits for the client, and that for it.
+            Reason::ReadTimeout => !self.asked.awaits_continue,
+            // The limit is ours, and the answer may repeat much of the request.
+            Reason::ResponseHeaderSize => false,
+            // Half of the time, or more, went by before it had what it has of the request; or it does answer, at length.
+            Reason::ResponseTimeout => {
+                upstream_micros.is_none() && turn.now.micros.saturating_sub(sent_at) / 500 >= u64::from(self.timeouts.total_ms)
+            }
+            _ => true,
+        }
+    }
+
     /// Whether there is an attempt left, and time for it, and the pool can afford it.
     fn may_try_again(&self, turn: &Turn) -> bool {
         let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
@@ -108,26 +134,35 @@ impl Exchange {
     pub(super) fn blame(&mut self, fault: Fault, turn: &mut Turn) {
         let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
         let (pool, now) = (self.pool(), turn.now.millis());
-        if self.attempt.upstream_micros.is_none() && self.attempt.sent_at > 0 {
+        if self.attempt.upstream_micros.is_none() && self.attempt.taken > 0 {
             pool.observe(server, turn.now.micros.saturating_sub(self.attempt.sent_at), now);
         }
         if self.tried.contains(&server) {
-            pool.settle(server, permit, Verdict::Unknown, now);
+            turn.circuits_moved |= pool.settle(server, permit, Verdict::Unknown, now);
         } else {
-            turn.open_circuits.extend(pool.blame(server, permit, fault, now));
+            let opened = pool.blame(server, permit, fault, now);
+            turn.circuits_moved |= opened.is_some();
+            turn.open_circuits.extend(opened);
         }
     }
 
+    /// The attempt is over, whoever ended it. A server whose answer had begun has served the request.
+    pub(super) fn conclude_early(&mut self, turn: &mut Turn) {
+        let has_served = self.attempt.upstream_micros.is_some();
+        self.conclude(if has_served { Verdict::Success } else { Verdict::Unknown }, turn);
+    }
+
     /// The attempt is over without a fault of its server.
-    pub(super) fn conclude(&mut self, verdict: Verdict, turn: &Turn) {
+    pub(super) fn conclude(&mut self, verdict: Verdict, turn: &mut Turn) {
         if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
-            self.pool().settle(server, permit, verdict, turn.now.millis());
+            turn.circuits_moved |= self.pool().settle(server, permit, verdict, turn.now.millis());
         }
     }
 
     /// The head of the answer is here: however long the rest takes, another trial request may go.
-    pub(super) fn end_trial(&mut self) {
+    pub(super) fn end_trial(&mut self, turn: &mut Turn) {
         let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
+        turn.circuits_moved |= permit.is_trial();
         self.site.pools[self.pool].servers[*server].circuit.end_trial(permit);
     }
 

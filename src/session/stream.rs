@@ -40,7 +40,9 @@ impl Session {
         if let Err(refusal) = self.scan_body(&mut x) {
             return self.fail(x, Failure::of_request(refusal), turn);
         }
-        if x.attempt.broken {
+        if x.attempt.broken && (!x.replayable || self.up.room() == 0) {
+            // Nobody takes them. Until then they are kept: another attempt begins with all that came before.
+            x.replayable = false;
             self.up.drop_checked();
         }
         back(x)
@@ -199,7 +201,7 @@ impl Session {
         turn.effects.push(Effect::Release { keep });
         x.attempt.has_upstream = false;
         x.outcome.is_whole = true;
-        (x.waits.read, x.waits.write) = (0, 0);
+        (self.phase, x.waits.read, x.waits.write) = (0, 0, 0);
         self.after_reply(x, turn)
     }
 
@@ -316,7 +318,7 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     if x.pool().is_fault(response.status) {
         x.blame(Fault::Status(response.status), turn);
     } else {
-        x.end_trial();
+        x.end_trial(turn);
     }
 }
 

@@ -4,6 +4,7 @@ mod ends;
 mod retries;
 mod scene;
 mod streams;
+mod verdicts;
 mod waits;
 
 use super::{Effect, Ending, Event, State};

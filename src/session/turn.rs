@@ -55,6 +55,8 @@ pub struct Turn {
     pub table: Option<Box<SmallTable>>,
     /// Circuits that have opened in this turn.
     pub open_circuits: Vec<OpenCircuit>,
+    /// A circuit lets more through than before, or nothing any more: it concerns those who wait in line.
+    pub circuits_moved: bool,
     /// What is to be done next, in order.
     pub effects: Vec<Effect>,
 }
@@ -78,6 +80,7 @@ impl Turn {
             exchanges: Vec::new(),
             table: None,
             open_circuits: Vec::new(),
+            circuits_moved: false,
             effects: Vec::new(),
         }
     }

@@ -179,17 +179,19 @@ impl Pool {
         }
     }
 
-    /// An attempt has ended without a fault of its server. Says what became of the circuit, if it changed.
-    pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) {
+    /// An attempt has ended without a fault of its server. Says whether its circuit may let more through now.
+    pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) -> bool {
         let server = &self.servers[index];
         if verdict == Verdict::Success {
             server.note_success();
         }
-        if let Some(Change { from, to }) = server.circuit.settle(permit, verdict, &self.policy.breaker, now) {
+        let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now);
+        if let Some(Change { from, to }) = change {
             server.came_back(now);
             let (name, pool, enough) = (&server.config.name, &self.name, self.policy.breaker.success_threshold);
             log::info!("upstream {name} of pool {pool}: circuit {} -> {}: {enough} trial requests succeeded", from.name(), to.name());
         }
+        change.is_some() || permit.is_trial()
     }
 
     /// An attempt has failed by its server's fault. Returns the circuit if that opened it: somebody has to wake it in time.

@@ -221,12 +221,16 @@ impl<N: Net> Core<N> {
                 self.on_circuit_opened(circuit);
             }
             self.admit_waiting();
+            if std::mem::take(&mut self.turn.circuits_moved) {
+                self.hand_on_all();
+            }
         }
     }
 
     fn has_loose_ends(&self) -> bool {
         let Self { closing_clients, closing_upstreams, admitted, turn, .. } = self;
-        !(closing_clients.is_empty() && closing_upstreams.is_empty() && admitted.is_empty() && turn.open_circuits.is_empty())
+        let is_settled = closing_clients.is_empty() && closing_upstreams.is_empty() && admitted.is_empty();
+        !is_settled || turn.circuits_moved || !turn.open_circuits.is_empty()
     }
 
     /// When the next deadline may come (milliseconds).
@@ -244,6 +248,10 @@ impl<N: Net> Core<N> {
         match mail {
             Mail::Admitted { pool, ticket, grant } => {
                 self.admitted.push_back(super::line::Admission { pool, ticket, grant, reuse: None });
+            }
+            Mail::Former(pool) => {
+                self.keep_former(&pool);
+                self.serve_line(&pool, false);
             }
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),

@@ -1,7 +1,7 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
 use super::core::{Core, DIAL_TIMER, Net, Upstream};
-use super::shared::RenderJob;
+use super::shared::{Mail, RenderJob};
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::observe::reason::Reason;
@@ -52,12 +52,11 @@ impl<N: Net> Core<N> {
                 let ticket = self.ticket(key);
                 pool.line.join(ticket);
                 self.clients[key].waits = Some((pool.clone(), ticket.serial));
-                if !starved {
-                    self.hand_on(&pool);
+                if self.keep_former(&pool) {
+                    let others = self.shared.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.turn.worker);
+                    others.for_each(|(_, mailbox)| mailbox.post(Mail::Former(pool.clone())));
                 }
-                if !pool.line.is_empty() {
-                    self.reclaim(&pool, starved);
-                }
+                self.serve_line(&pool, starved);
                 None
             }
             Effect::LeaveQueue => {

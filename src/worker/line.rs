@@ -21,8 +21,28 @@ pub(super) struct Admission {
 }
 
 impl<N: Net> Core<N> {
+    /// Somebody has come into the line: for a place that is free, or one that an idle connection holds.
+    pub(super) fn serve_line(&mut self, pool: &Arc<Pool>, starved: bool) {
+        if !starved {
+            self.hand_on(pool);
+        }
+        if !pool.line.is_empty() {
+            self.reclaim(pool, starved);
+        }
+    }
+
+    /// Remembers the pool if it is of an earlier site: nothing else would lead to those who wait there. Says whether it is.
+    pub(super) fn keep_former(&mut self, pool: &Arc<Pool>) -> bool {
+        let is_it = |other: &Arc<Pool>| Arc::ptr_eq(other, pool);
+        let is_former = !self.turn.site.pools.iter().any(is_it);
+        if is_former && !self.former.iter().any(is_it) {
+            self.former.push(pool.clone());
+        }
+        is_former
+    }
+
     /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker.
-    pub(super) fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
+    fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
         // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
         fence(SeqCst);
         let own = pool.servers.iter().find(|server| server.cells[self.turn.worker].idle.value() > 0);

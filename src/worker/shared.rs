@@ -26,6 +26,8 @@ pub enum Mail {
         /// The server where a place is taken for it; `None`: all of them are down.
         grant: Option<Grant>,
     },
+    /// Somebody waits in the line of this pool, which is of an earlier site.
+    Former(Arc<Pool>),
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),
     /// The addresses of this server have changed.

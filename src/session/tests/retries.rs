@@ -5,6 +5,7 @@ use super::scene::{GET, Scene};
 use crate::config::model::{Config, Retry};
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event, Session};
+use crate::upstream::pool::Grant;
 use std::io::IoSlice;
 
 /// Two upstreams, two retries, no waits between them.
@@ -62,6 +63,36 @@ fn a_put_is_repeated_whole_wherever_it_is_cut() {
         assert!(scene.sent_to_client().starts_with("HTTP/1.1 200 "));
         assert_eq!((scene.lines(), scene.stats.requests.value()), (vec!["200 -".into()], 1));
     }
+}
+
+/// The kernel refuses to send on, and before the end of the connection is read, the client sends more.
+#[test]
+fn what_comes_once_the_upstream_takes_no_more_is_repeated_too() {
+    for (framing, pieces) in
+        [("Content-Length: 8", ["abcd", "ef", "gh"]), ("Transfer-Encoding: chunked", ["4\r\nabcd\r\n", "2\r\nef\r\n", "0\r\n\r\n"])]
+    {
+        for reused in [false, true] {
+            let mut scene = retrying(|_| {});
+            scene.client(&format!("PUT /a HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n{}", pieces[0]));
+            scene.event(Event::UpstreamConnected { reused });
+            let mut whole = scene.sent_to_upstream();
+            scene.event(Event::UpstreamBroken).client(pieces[1]).event(Event::UpstreamGone);
+            scene.event(Event::UpstreamConnected { reused: false }).client(pieces[2]);
+            whole += &pieces[1..].concat();
+            assert_eq!(scene.sent_to_upstream(), whole, "{framing}, reused: {reused}");
+        }
+    }
+}
+
+/// What no ring can keep is dropped, and then there is no other attempt.
+#[test]
+fn more_than_a_ring_after_the_upstream_takes_no_more_ends_the_tries() {
+    let mut scene = retrying(|_| {});
+    scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\nab").event(Event::UpstreamConnected { reused: false });
+    scene.sent_to_upstream();
+    scene.effects();
+    scene.event(Event::UpstreamBroken).client(&"x".repeat(39_998)).event(Event::UpstreamGone);
+    assert_eq!((dialled(&mut scene), scene.sent_to_client().contains(" 502 ")), (None, true));
 }
 
 #[test]
@@ -172,6 +203,23 @@ fn a_backoff_is_a_timer() {
     scene.wait(due - 1000);
     assert_eq!(dialled(&mut scene), Some(1));
     assert!(due <= 2000, "at most the bound later");
+}
+
+#[test]
+fn another_try_may_wait_in_line_as_long_as_the_first() {
+    let mut scene = retrying(|config| {
+        config.pools[0].upstreams.truncate(1);
+        config.limits.max_conns_per_upstream = 1;
+    });
+    let site = scene.site.clone();
+    let server = &site.pools[0].servers[0];
+    assert!(server.places.try_enter(1));
+    scene.client(GET).wait(3000);
+    let grant = Grant { server: 0, reuse: false, permit: site.pools[0].admit(0, 4000).unwrap() };
+    scene.event(Event::Admitted(grant)).event(Event::UpstreamConnected { reused: false });
+    scene.sent_to_upstream();
+    scene.wait(3000).event(Event::UpstreamGone);
+    assert_eq!((scene.stats.queued_requests.value(), scene.session.next_deadline()), (1, Some(7000 + 5000)));
 }
 
 #[test]

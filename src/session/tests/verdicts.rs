@@ -1,0 +1,140 @@
+//! What the end of an attempt says of its upstream: what a client can bring about by itself says nothing bad.
+
+use super::scene::{GET, Scene};
+use crate::guard::breaker::State;
+use crate::session::{Event, Session};
+
+const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
+
+/// A second for everything, and as long for each wait.
+fn hurried(request: &str) -> Scene {
+    let mut scene = Scene::with(|config| {
+        let timeouts = &mut config.pools[0].timeouts;
+        (timeouts.total_ms, timeouts.read_ms, timeouts.connect_ms) = (1000, 2000, 2000);
+    });
+    scene.client(request);
+    scene
+}
+
+fn failures(scene: &Scene) -> u32 {
+    scene.site.pools[0].servers[0].failures_in_a_row()
+}
+
+fn trials(scene: &Scene) -> u16 {
+    scene.site.pools[0].servers[0].circuit.trials()
+}
+
+/// Sends its request on a fresh connection.
+fn ask(scene: &mut Scene, request: &str) {
+    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.client(request).event(Event::UpstreamConnected { reused: false });
+    scene.sent_to_upstream();
+}
+
+/// One upstream whose circuit is half-open.
+fn half_open() -> Scene {
+    let mut scene = Scene::with(|config| config.pools[0].timeouts.total_ms = 0);
+    for _ in 0..3 {
+        ask(&mut scene, GET);
+        scene.event(Event::UpstreamGone);
+    }
+    assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
+    scene.wait(20_000);
+    scene
+}
+
+#[test]
+fn the_time_that_a_client_took_is_not_the_upstreams() {
+    let mut scene = hurried(POST);
+    scene.event(Event::UpstreamConnected { reused: false }).wait(990);
+    scene.client("ab").sent_to_upstream();
+    scene.wait(10).sent_to_client();
+    assert_eq!((scene.lines(), failures(&scene), trials(&scene)), (vec!["504 http_response_timeout".into()], 0, 0));
+    let mut scene = hurried(POST);
+    scene.event(Event::UpstreamConnected { reused: false }).client("ab").sent_to_upstream();
+    scene.wait(1000);
+    assert_eq!(failures(&scene), 1);
+}
+
+#[test]
+fn who_cannot_be_connected_to_in_all_that_time_has_failed() {
+    let mut scene = hurried(GET);
+    scene.wait(1000);
+    assert_eq!(failures(&scene), 1);
+}
+
+#[test]
+fn who_answers_at_length_has_not_failed() {
+    let mut scene = hurried(GET);
+    scene.event(Event::UpstreamConnected { reused: false }).sent_to_upstream();
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun").sent_to_client();
+    scene.wait(1000);
+    assert_eq!((scene.lines(), failures(&scene)), (vec!["200 http_response_timeout".into()], 0));
+}
+
+#[test]
+fn who_knows_no_expectation_has_not_failed() {
+    for (expectation, expected) in [("Expect: 100-continue\r\n", 0), ("", 1)] {
+        let mut scene = Scene::with(|config| config.pools[0].timeouts.read_ms = 100);
+        let body = if expected == 0 { "" } else { "ab" };
+        scene.client(&format!("PUT /a HTTP/1.1\r\nHost: h\r\n{expectation}Content-Length: 2\r\n\r\n{body}"));
+        scene.event(Event::UpstreamConnected { reused: false }).sent_to_upstream();
+        scene.wait(100);
+        assert!(scene.sent_to_client().contains("error=connection_read_timeout"));
+        assert_eq!(failures(&scene), expected, "{expectation}");
+    }
+}
+
+#[test]
+fn a_limit_of_ours_is_no_failure_of_an_upstream() {
+    let mut scene = Scene::streaming(GET);
+    scene.upstream(&format!("HTTP/1.1 302 Found\r\nLocation: /{}\r\n\r\n", "%20".repeat(3000)));
+    assert!(scene.sent_to_client().contains("error=http_response_header_size"));
+    assert_eq!(failures(&scene), 0);
+}
+
+#[test]
+fn answers_that_clients_leave_close_a_circuit() {
+    let mut scene = half_open();
+    for _ in 0..2 {
+        ask(&mut scene, GET);
+        scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun").event(Event::ClientGone);
+    }
+    let server = &scene.site.pools[0].servers[0];
+    assert_eq!((server.circuit.state(), server.failures_in_a_row()), (State::Closed, 0));
+}
+
+#[test]
+fn a_slow_client_holds_no_trial() {
+    let mut scene = half_open();
+    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+    assert_eq!(trials(&scene), 1);
+    for _ in 0..4 {
+        scene.wait(240).client("a").sent_to_upstream();
+    }
+    assert_eq!(trials(&scene), 1);
+    scene.wait(40);
+    assert_eq!(trials(&scene), 0, "another may try");
+    // It goes on as any other, and its end still counts.
+    scene.client("123456").sent_to_upstream();
+    scene.event(Event::UpstreamGone);
+    assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
+}
+
+#[test]
+fn a_slow_upstream_holds_its_trial() {
+    let mut scene = half_open();
+    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
+    scene.wait(500).client("b").sent_to_upstream();
+    scene.wait(5000);
+    assert_eq!(trials(&scene), 1);
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
+    assert_eq!((trials(&scene), scene.session.is_resting()), (0, true));
+    // The next request has all of its time.
+    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
+    scene.wait(1999);
+    assert!(scene.session.is_busy(), "what is left of the content is read for 2 s");
+    scene.wait(1);
+    assert!(!scene.session.is_busy());
+}
