@@ -3,15 +3,14 @@
 
 use super::deadlines::Waits;
 use super::half::Half;
+use super::note::{Note, TraceId};
 use super::turn::Turn;
 use crate::admin::Page;
-use crate::base::text;
 use crate::config::model::{Retry, Timeouts};
 use crate::guard::breaker::Permit;
-use crate::http::fields::is_token;
 use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
-use crate::observe::access::{Record, RequestLine};
+use crate::observe::access::Record;
 use crate::observe::reason::Reason;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
@@ -196,87 +195,6 @@ impl Default for Outcome {
     }
 }
 
-/// What the log needs of the request's head, which is gone from its ring by then.
-#[derive(Debug, Default)]
-struct Note {
-    text: Vec<u8>,
-    ends: [u32; Self::PARTS],
-    minor: Option<u8>,
-}
-
-impl Note {
-    /// Method, target, host, user agent, referer; or the raw line alone.
-    const PARTS: usize = 5;
-    /// A raw line is kept as far as this.
-    const MAX_RAW: usize = 4096;
-
-    fn take(&mut self, parts: [&[u8]; Self::PARTS], minor: Option<u8>) {
-        self.text.clear();
-        self.minor = minor;
-        for (end, part) in self.ends.iter_mut().zip(parts) {
-            self.text.extend_from_slice(part);
-            *end = self.text.len() as u32;
-        }
-    }
-
-    fn clear(&mut self) {
-        self.text.clear();
-        (self.ends, self.minor) = ([0; Self::PARTS], None);
-    }
-
-    fn part(&self, index: usize) -> &[u8] {
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start as usize..self.ends[index] as usize]
-    }
-
-    fn known(&self, index: usize) -> Option<&[u8]> {
-        Some(self.part(index)).filter(|part| !part.is_empty())
-    }
-}
-
-/// `X-Trace-ID`: a UUID, or what a trusted proxy gave.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TraceId {
-    text: [u8; Self::MAX],
-    len: u8,
-}
-
-impl TraceId {
-    /// Bytes of one that is taken from outside.
-    const MAX: usize = 128;
-    const UUID: u8 = 36;
-
-    /// Makes a new one: a random UUID.
-    fn make(&mut self, rng: &mut fastrand::Rng) {
-        let id = text::uuid(rng.u128(..));
-        self.text[..id.len()].copy_from_slice(&id);
-        self.len = Self::UUID;
-    }
-
-    /// Takes one from outside, if it is a token that is not too long.
-    pub(super) fn take(&mut self, given: &[u8]) {
-        if given.len() <= Self::MAX && is_token(given) {
-            self.text[..given.len()].copy_from_slice(given);
-            self.len = given.len() as u8;
-        }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.text[..self.len.into()]
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        // Hex digits and dashes, or a token.
-        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
-    }
-}
-
-impl Default for TraceId {
-    fn default() -> Self {
-        Self { text: [b'0'; Self::MAX], len: Self::UUID }
-    }
-}
-
 impl Exchange {
     /// Takes one from the turn's pool, blank but for what the turn knows.
     pub fn begin(turn: &mut Turn) -> Box<Self> {
@@ -404,16 +322,12 @@ impl Exchange {
 
     /// Its line of the access log.
     pub fn record<'a>(&'a self, client: SocketAddr, turn: &Turn) -> Record<'a> {
-        let request = match self.note.minor {
-            Some(minor) => RequestLine::Parsed { method: self.note.part(0), target: self.note.part(1), version: version(minor) },
-            None => RequestLine::Raw(self.note.part(0)),
-        };
         // Between two attempts, the one before.
         let asked_last = self.attempt.server.or(self.tried.last().copied());
         Record {
             unix_ms: turn.now.wall_ms,
             client,
-            request,
+            request: self.note.line(),
             host: self.note.known(2),
             status: self.outcome.status,
             bytes_in: self.bytes_in,
@@ -429,8 +343,4 @@ impl Exchange {
             referer: self.note.known(4),
         }
     }
-}
-
-fn version(minor: u8) -> &'static [u8] {
-    if minor == 0 { b"HTTP/1.0" } else { b"HTTP/1.1" }
 }

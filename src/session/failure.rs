@@ -64,6 +64,7 @@ impl Failure {
             Reason::WriteTimeout => "took nothing for timeouts.write_ms",
             Reason::ResponseTimeout => "did not finish its answer within timeouts.total_ms",
             Reason::DnsError => "has a name that is not resolved",
+            Reason::InternalError => "could not be connected to: this machine has no port or no memory left for it",
             _ => "failed",
         };
         Self::new(reason, format!("{upstream} {what}"))

@@ -25,6 +25,7 @@ pub mod half;
 pub mod turn;
 
 mod connect;
+mod note;
 mod read_head;
 mod reply;
 mod retry;

@@ -12,7 +12,7 @@ use super::{Session, State, Turn};
 use crate::guard::breaker::Verdict;
 use crate::guard::retry::backoff;
 use crate::http::response::Response;
-use crate::observe::reason::{Reason, UpstreamErrorKind};
+use crate::observe::reason::{Blame, Reason, UpstreamErrorKind};
 use crate::upstream::server::Fault;
 
 impl Session {
@@ -113,6 +113,7 @@ impl Exchange {
             Reason::ConnectionTerminated => !reused || answered,
             // It may know no expectations: it waits for the client, and that for it.
             Reason::ReadTimeout => !self.asked.awaits_continue,
+            Reason::InternalError => false,
             // The limit is ours, and the answer may repeat much of the request.
             Reason::ResponseHeaderSize => false,
             // Half of the time, or more, went by before it had what it has of the request; or it does answer, at length.
@@ -167,6 +168,9 @@ impl Exchange {
     }
 
     fn count_upstream_error(&self, reason: Reason, turn: &Turn) {
+        if reason.blame() != Blame::Upstream {
+            return;
+        }
         let kind = match reason {
             Reason::ConnectionRefused => UpstreamErrorKind::ConnectionRefused,
             _ if reason.timeout().is_some() => UpstreamErrorKind::Timeout,

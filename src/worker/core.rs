@@ -2,7 +2,7 @@
 //! simulation drives exactly what runs in production.
 
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
-use super::shared::{Mail, Shared};
+use super::shared::Shared;
 use crate::base::clock::Now;
 use crate::base::wheel::Wheel;
 use crate::guard::client::ClientId;
@@ -10,7 +10,7 @@ use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
-use crate::session::{DRAIN_IDLE_MS, Effect, Event, Journal, Session, Turn};
+use crate::session::{Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::idle::Idle;
 use crate::upstream::pool::{OpenCircuit, Pool};
@@ -27,7 +27,7 @@ const OWN_TIMERS: u32 = 5;
 /// Fires when accepting is to be tried again although nobody woke us.
 pub const ACCEPT_TIMER: u32 = 0;
 /// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
-const IDLE_TIMER: u32 = 2;
+pub(super) const IDLE_TIMER: u32 = 2;
 /// Fires when those who wait for a descriptor try again, although none was seen to get free.
 pub(super) const DIAL_TIMER: u32 = 3;
 /// Fires when an open circuit becomes half-open.
@@ -118,7 +118,7 @@ pub struct Core<N: Net> {
     effects: Vec<Effect>,
     pub(super) serial: u64,
     /// Until then a drain waits for requests on connections that exist (milliseconds).
-    asks_until: u64,
+    pub(super) asks_until: u64,
     /// Pools of earlier sites whose line may not be empty yet.
     pub(super) former: Vec<Arc<Pool>>,
     /// Clients to be pumped, and those to be pumped after them.
@@ -243,67 +243,6 @@ impl<N: Net> Core<N> {
         self.wheel.set(timer, deadline);
     }
 
-    /// Letters from other threads; those that concern listeners are the caller's.
-    pub fn on_mail(&mut self, mail: Mail) {
-        match mail {
-            Mail::Admitted { pool, ticket, grant } => {
-                self.admitted.push_back(super::line::Admission { pool, ticket, grant, reuse: None });
-            }
-            Mail::Former(pool) => {
-                self.keep_former(&pool);
-                self.serve_line(&pool, false);
-            }
-            Mail::Reclaim(server) => self.close_coldest(&server),
-            Mail::Addresses(server) => self.on_addresses(&server),
-            Mail::Rendered { ticket, page } => {
-                if self.clients.get(ticket.key).is_some_and(|client| client.session.is_serial(ticket.serial)) {
-                    self.deliver(ticket.key, Event::Rendered(page));
-                    self.pump(ticket.key);
-                }
-            }
-            Mail::Drain => {
-                self.turn.is_draining = true;
-                self.asks_until = self.turn.now.millis() + DRAIN_IDLE_MS;
-                self.wheel.set(IDLE_TIMER, self.asks_until);
-                // Their places are worth more to those who still have requests.
-                self.close_idle(|_| true);
-                self.tell_all(|| Event::Drain);
-            }
-            Mail::Cut => {
-                self.turn.is_draining = true;
-                // The first makes answers of those that have none yet, the second gives up what is not taken even then.
-                self.tell_all(|| Event::Cut);
-                self.tell_all(|| Event::Cut);
-            }
-            Mail::Site(new) => self.take_site(new.site),
-            Mail::Resume => {}
-        }
-    }
-
-    /// Goes over to a new configuration. Exchanges in flight end on the one they began with.
-    pub(super) fn take_site(&mut self, site: Arc<Site>) {
-        let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
-        self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
-        for (_, upstream) in &mut self.upstreams {
-            let has_it = |pool: &&Arc<Pool>| pool.servers.iter().any(|server| Arc::ptr_eq(server, &upstream.server));
-            if let Some(pool) = self.turn.site.pools.iter().find(has_it) {
-                upstream.pool = pool.clone();
-            }
-        }
-        self.turn.exchanges.clear();
-        self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
-        self.close_idle(|upstream| upstream.server.is_retired());
-        // A limit may have been raised, a server may have come.
-        self.on_descriptor_freed();
-    }
-
-    /// Closes the idle connections that `goes` names.
-    pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Socket>) -> bool) {
-        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && goes(upstream);
-        let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.close_upstream(key));
-    }
-
     /// Whether every client has what it was promised: answers, and, for a moment after the news, a connection to ask on.
     pub fn is_finished(&self) -> bool {
         let is_owed = |client: &Client<N::Socket>| {
@@ -312,16 +251,6 @@ impl<N: Net> Core<N> {
                 || (self.turn.now.millis() < self.asks_until && client.session.is_asking())
         };
         !self.clients.iter().any(|(_, client)| is_owed(client))
-    }
-
-    fn tell_all(&mut self, event: impl Fn() -> Event) {
-        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            if self.clients.contains(key) {
-                self.deliver(key, event());
-                self.pump(key);
-            }
-        }
     }
 
     /// Gives the session an event and performs what it asks for, at once and in order; what comes of that is an event again.

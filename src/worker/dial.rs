@@ -395,6 +395,8 @@ fn why(error: &io::Error) -> Reason {
     match error.kind() {
         ErrorKind::ConnectionRefused => Reason::ConnectionRefused,
         ErrorKind::TimedOut => Reason::ConnectionTimeout,
+        // No port, or no memory, is left to connect from: no fault of who would be connected to.
+        _ if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM)) => Reason::InternalError,
         _ => Reason::ConnectionTerminated,
     }
 }

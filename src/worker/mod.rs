@@ -9,7 +9,7 @@ mod checks;
 mod clients;
 mod dial;
 mod line;
-mod moved;
+mod mail;
 mod pump;
 
 use crate::base::clock::Clock;

@@ -2,6 +2,7 @@
 
 use super::scene::{GET, Scene};
 use crate::guard::breaker::State;
+use crate::observe::reason::Reason;
 use crate::session::{Event, Session};
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
@@ -137,4 +138,15 @@ fn a_slow_upstream_holds_its_trial() {
     assert!(scene.session.is_busy(), "what is left of the content is read for 2 s");
     scene.wait(1);
     assert!(!scene.session.is_busy());
+}
+
+#[test]
+fn what_this_machine_is_short_of_is_nobodys_fault() {
+    let mut scene = Scene::new();
+    for _ in 0..5 {
+        scene.client(GET).event(Event::ConnectFailed(Reason::InternalError));
+        assert!(scene.sent_to_client().starts_with("HTTP/1.1 500 "));
+    }
+    let server = &scene.site.pools[0].servers[0];
+    assert_eq!((server.circuit.state(), server.cells[0].errors.each_ref().map(|kind| kind.value())), (State::Closed, [0; 3]));
 }

@@ -1,0 +1,103 @@
+//! Letters from other threads: another configuration, other addresses, the end, a place in the line, a page that is ready.
+
+use super::core::{Core, IDLE_TIMER, Net, Upstream};
+use super::line::Admission;
+use super::shared::Mail;
+use crate::session::{DRAIN_IDLE_MS, Event};
+use crate::site::Site;
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use std::rc::Rc;
+use std::sync::Arc;
+
+impl<N: Net> Core<N> {
+    /// Letters from other threads; those that concern listeners are the caller's.
+    pub fn on_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Admitted { pool, ticket, grant } => {
+                self.admitted.push_back(Admission { pool, ticket, grant, reuse: None });
+            }
+            Mail::Former(pool) => {
+                self.keep_former(&pool);
+                self.serve_line(&pool, false);
+            }
+            Mail::Reclaim(server) => self.close_coldest(&server),
+            Mail::Addresses(server) => self.on_addresses(&server),
+            Mail::Rendered { ticket, page } => {
+                if self.clients.get(ticket.key).is_some_and(|client| client.session.is_serial(ticket.serial)) {
+                    self.deliver(ticket.key, Event::Rendered(page));
+                    self.pump(ticket.key);
+                }
+            }
+            Mail::Drain => {
+                self.turn.is_draining = true;
+                self.asks_until = self.turn.now.millis() + DRAIN_IDLE_MS;
+                self.wheel.set(IDLE_TIMER, self.asks_until);
+                // Their places are worth more to those who still have requests.
+                self.close_idle(|_| true);
+                self.tell_all(|| Event::Drain);
+            }
+            Mail::Cut => {
+                self.turn.is_draining = true;
+                // The first makes answers of those that have none yet, the second gives up what is not taken even then.
+                self.tell_all(|| Event::Cut);
+                self.tell_all(|| Event::Cut);
+            }
+            Mail::Site(new) => self.take_site(new.site),
+            Mail::Resume => {}
+        }
+    }
+
+    /// Goes over to a new configuration. Exchanges in flight end on the one they began with.
+    pub(super) fn take_site(&mut self, site: Arc<Site>) {
+        let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
+        self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
+        for (_, upstream) in &mut self.upstreams {
+            let has_it = |pool: &&Arc<Pool>| pool.servers.iter().any(|server| Arc::ptr_eq(server, &upstream.server));
+            if let Some(pool) = self.turn.site.pools.iter().find(has_it) {
+                upstream.pool = pool.clone();
+            }
+        }
+        self.turn.exchanges.clear();
+        self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
+        self.close_idle(|upstream| upstream.server.is_retired());
+        // A limit may have been raised, a server may have come.
+        self.on_descriptor_freed();
+    }
+
+    /// Closes the idle connections that `goes` names.
+    pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Socket>) -> bool) {
+        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && goes(upstream);
+        let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.close_upstream(key));
+    }
+
+    /// A connection to an address that is gone is closed, if it is idle, or else has its last exchange.
+    pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
+        let addresses = server.addresses();
+        for (_, upstream) in &mut self.upstreams {
+            let is_its = Arc::ptr_eq(&upstream.server, server);
+            let is_there = match &upstream.dialing {
+                // It may yet go on to an address that is gone.
+                Some(dialing) => dialing.is_to(&addresses),
+                None => upstream.address.is_some_and(|address| addresses.contains(&address)),
+            };
+            if is_its && !is_there {
+                upstream.keepalive_ms = 0;
+            }
+        }
+        self.close_idle(|upstream| upstream.keepalive_ms == 0);
+        // Those who wait in line may go there, if it is the first time that it leads anywhere.
+        self.hand_on_all();
+    }
+
+    fn tell_all(&mut self, event: impl Fn() -> Event) {
+        let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            if self.clients.contains(key) {
+                self.deliver(key, event());
+                self.pump(key);
+            }
+        }
+    }
+}
