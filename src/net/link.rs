@@ -5,7 +5,7 @@
 
 use super::pipe::Pipe;
 use crate::base::ring::Ring;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::Shutdown;
 
@@ -43,7 +43,7 @@ impl Socket for mio::net::TcpStream {
     // The system is called without the C library between, whose calls are also points where a thread may be cancelled.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         match into {
-            [one] => Ok(rustix::io::read(&*self, &mut **one)?),
+            [one] => Ok(rustix::net::recv(&*self, &mut **one, RecvFlags::empty())?.0),
             several => Ok(rustix::io::readv(&*self, several)?),
         }
     }
