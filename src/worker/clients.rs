@@ -29,8 +29,8 @@ impl<N: Net> Core<N> {
         }
         let is_admin = entrance.is_admin;
         let most = self.turn.site.config.limits.max_conns_per_client;
-        let counted = (most > 0 && !is_admin).then(|| ClientId::of(peer.ip()));
-        let is_over = counted.is_some_and(|client| self.shared.connections.enter(client) > most);
+        let is_counted = most > 0 && !is_admin;
+        let is_over = is_counted && self.shared.connections.enter(ClientId::of(peer.ip())) > most;
         enter(&mut self.turn, &entrance);
         let session = Session::new(peer, serial, &self.turn);
         let link = Link::new(socket, true);
@@ -40,7 +40,7 @@ impl<N: Net> Core<N> {
             upstream: None,
             waits: None,
             entrance,
-            counted,
+            is_counted,
             is_queued: false,
             is_closing: false,
             is_resting: false,
@@ -73,9 +73,11 @@ impl<N: Net> Core<N> {
         if client.session.ending() == Some(Ending::Reset) {
             client.link.socket.reset_on_close();
         }
-        let Client { entrance, link, counted, .. } = client;
+        let Client { entrance, link, is_counted, session, .. } = client;
         drop(link);
-        counted.into_iter().for_each(|client| self.shared.connections.leave(client));
+        if is_counted {
+            self.shared.connections.leave(ClientId::of(session.client().ip()));
+        }
         if !entrance.is_admin {
             self.turn.stats.client_connections.sub(1);
         }

@@ -5,7 +5,6 @@ use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::shared::Shared;
 use crate::base::clock::Now;
 use crate::base::wheel::Wheel;
-use crate::guard::client::ClientId;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
 use crate::net::link::{Edge, Link, Socket};
@@ -66,8 +65,8 @@ pub struct Client<S> {
     /// The line that it stands in, and its serial number there.
     pub(super) waits: Option<(Arc<Pool>, u64)>,
     pub(super) entrance: Entrance,
-    /// As whose connection it is counted, if it is.
-    pub(super) counted: Option<ClientId>,
+    /// It is counted as a connection of its client's address.
+    pub(super) is_counted: bool,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
     /// As it was counted last.
