@@ -101,7 +101,10 @@ fn under_refuse_the_queue_is_emptied_first() {
         proxy.signal("CONT");
         for mut client in clients {
             let answer = client.response().expect(200);
-            assert!(answer.fields.lists("Connection", "close") && answer.text() == "a /x", "{answer:?}");
+            // One worker has the signals: the other may have answered before it hears of them, and closes what is idle then.
+            let is_told = answer.fields.lists("Connection", "close") || workers > 1;
+            assert!(is_told && answer.text() == "a /x", "{answer:?}");
+            client.expect_end();
         }
         assert_eq!(proxy.wait_exit(), 0);
     }
