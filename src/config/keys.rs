@@ -13,10 +13,6 @@ const SOME_MS: Kind = Kind::Int { min: 1, max: DAY_MS };
 /// Counts of things that are held in memory or the kernel.
 const COUNT: Kind = Kind::Int { min: 1, max: 1_000_000_000 };
 const COUNT_OR_0: Kind = Kind::Int { min: 0, max: 1_000_000_000 };
-/// Failures, successes and trials of one upstream: a circuit keeps each in 16 bits.
-const MAX_IN_A_ROW: i64 = 65_535;
-const IN_A_ROW: Kind = Kind::Int { min: 1, max: MAX_IN_A_ROW };
-const PER_SECOND: Kind = Kind::Int { min: 1, max: 10_000_000 };
 /// What one connection may hold in memory for a head; 16 MiB.
 const HEAD: Kind = Kind::Int { min: 1, max: 16_777_216 };
 /// 1 PiB: more than anybody means, and exact in every number format.
@@ -158,10 +154,10 @@ pub static RETRIES: &[Key] = &[
 
 const CIRCUIT_BREAKER: Key = key("circuit_breaker", Kind::Section(BREAKER), "Passive health, one per upstream.");
 pub static BREAKER: &[Key] = &[
-    key("failure_threshold", Kind::Int { min: 0, max: MAX_IN_A_ROW }, "Consecutive failures until it opens; 0 = no breaker.").default("3"),
-    key("success_threshold", IN_A_ROW, "Successes until it closes.").default("2"),
+    key("failure_threshold", COUNT_OR_0, "Consecutive failures until it opens; 0 = no breaker.").default("3"),
+    key("success_threshold", COUNT, "Successes until it closes.").default("2"),
     key("timeout_ms", SOME_MS, "Open until half-open.").default("20000"),
-    key("half_open_requests", IN_A_ROW, "Trial requests at a time.").default("1"),
+    key("half_open_requests", COUNT, "Trial requests at a time.").default("1"),
     key("failure_statuses", Kind::List(&STATUS), "Statuses that count as failures.").default("[502, 503, 504]"),
 ];
 
@@ -170,8 +166,8 @@ pub static CHECK: &[Key] = &[
     key("path", TARGET, "What is asked for; it may have a query.").default("/health"),
     key("interval_ms", SOME_MS, "Between checks.").default("5000"),
     key("timeout_ms", SOME_MS, "Of one check.").default("1000"),
-    key("failure_threshold", IN_A_ROW, "Failures until it is down.").default("3"),
-    key("success_threshold", IN_A_ROW, "Successes until it is up.").default("2"),
+    key("failure_threshold", COUNT, "Failures until it is down.").default("3"),
+    key("success_threshold", COUNT, "Successes until it is up.").default("2"),
     key("expected_status", Kind::List(&STATUS), "First and last good status.").default("[200, 399]"),
 ];
 
@@ -179,13 +175,13 @@ const RATE_LIMIT: Key = key("rate_limit", Kind::Section(RATE), "Requests over it
 pub static RATE: &[Key] = &[
     key("algorithm", Kind::Choice { words: &["token_bucket", "sliding_window"], any_case: false }, "How it is counted.")
         .default("token_bucket"),
-    key("requests_per_second", PER_SECOND, "Of the whole process."),
-    key("burst", PER_SECOND, "At once; twice the rate by default."),
+    key("requests_per_second", COUNT, "Of the whole process."),
+    key("burst", COUNT, "At once; twice the rate by default."),
     key("per_client", Kind::Section(PER_CLIENT), "Of each client.").off(),
     key("dry_run", Kind::Bool, "Count what would be refused, refuse nothing.").default("false"),
 ];
 pub static PER_CLIENT: &[Key] =
-    &[key("requests_per_second", PER_SECOND, "Of one client."), key("burst", PER_SECOND, "At once; twice the rate by default.")];
+    &[key("requests_per_second", COUNT, "Of one client."), key("burst", COUNT, "At once; twice the rate by default.")];
 
 const CACHE: Key = key("cache", Kind::Section(CACHED), "A shared cache, RFC 9111.").nullable().no_effect_yet();
 static CACHED: &[Key] = &[

@@ -39,7 +39,7 @@ impl State {
 /// What an attempt is let through with, and what its outcome is told by. Given back exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
-    epoch: u32,
+    epoch: u16,
     /// It holds a trial's place.
     trial: bool,
 }
@@ -83,15 +83,16 @@ pub struct Circuit {
 #[derive(Clone, Copy)]
 struct Word {
     state: State,
-    epoch: u32,
+    epoch: u16,
     /// Failures in a row while closed, successes while half-open.
-    count: u16,
+    count: u32,
     /// Trials that run.
     trials: u16,
 }
 
 impl Word {
-    const EPOCHS: u32 = 1 << 30;
+    /// More than any threshold that can be configured.
+    const MAX_COUNT: u32 = (1 << 30) - 1;
 
     fn of(bits: u64) -> Self {
         let state = match bits >> 62 {
@@ -99,16 +100,21 @@ impl Word {
             1 => State::HalfOpen,
             _ => State::Open,
         };
-        Self { state, epoch: (bits >> 32) as u32 % Self::EPOCHS, count: (bits >> 16) as u16, trials: bits as u16 }
+        Self { state, epoch: (bits >> 46) as u16, count: (bits >> 16) as u32 & Self::MAX_COUNT, trials: bits as u16 }
     }
 
     fn bits(self) -> u64 {
-        (self.state as u64) << 62 | u64::from(self.epoch) << 32 | u64::from(self.count) << 16 | u64::from(self.trials)
+        (self.state as u64) << 62 | u64::from(self.epoch) << 46 | u64::from(self.count) << 16 | u64::from(self.trials)
+    }
+
+    /// For one more trial; there are places for 65,535 at most.
+    fn has_room(self, config: &Breaker) -> bool {
+        u32::from(self.trials) < config.half_open_requests.min(u16::MAX.into())
     }
 
     /// Another state begins.
     fn turned(self, state: State) -> Self {
-        Self { state, epoch: (self.epoch + 1) % Self::EPOCHS, count: 0, trials: 0 }
+        Self { state, epoch: self.epoch.wrapping_add(1), count: 0, trials: 0 }
     }
 }
 
@@ -139,7 +145,7 @@ impl Circuit {
         config.failure_threshold == 0
             || match word.state {
                 State::Closed => true,
-                State::HalfOpen => u32::from(word.trials) < config.half_open_requests,
+                State::HalfOpen => word.has_room(config),
                 State::Open => false,
             }
     }
@@ -152,7 +158,7 @@ impl Circuit {
             if word.state == State::Closed || config.failure_threshold == 0 {
                 return Some(Permit { epoch: word.epoch, trial: false });
             }
-            if word.state == State::Open || u32::from(word.trials) >= config.half_open_requests {
+            if word.state == State::Open || !word.has_room(config) {
                 return None;
             }
             if self.swap(bits, Word { trials: word.trials + 1, ..word }) {
@@ -186,11 +192,11 @@ impl Circuit {
             Verdict::Success => self.update(permit.epoch, |word| match word.state {
                 State::Closed if word.count == 0 => None,
                 State::Closed => Some(Word { count: 0, ..word }),
-                _ if u32::from(word.count) + 1 >= config.success_threshold => Some(word.turned(State::Closed)),
+                _ if word.count + 1 >= config.success_threshold => Some(word.turned(State::Closed)),
                 _ => Some(Word { count: word.count + 1, ..word }),
             }),
             Verdict::Failure => {
-                let opens = |word: Word| word.state == State::HalfOpen || u32::from(word.count) + 1 >= config.failure_threshold;
+                let opens = |word: Word| word.state == State::HalfOpen || word.count + 1 >= config.failure_threshold;
                 self.update(permit.epoch, |word| {
                     if config.failure_threshold == 0 {
                         None
@@ -199,7 +205,7 @@ impl Circuit {
                         self.until.store(now + u64::from(config.timeout_ms), SeqCst);
                         Some(word.turned(State::Open))
                     } else {
-                        Some(Word { count: word.count.saturating_add(1), ..word })
+                        Some(Word { count: (word.count + 1).min(Word::MAX_COUNT), ..word })
                     }
                 })
             }
@@ -207,7 +213,7 @@ impl Circuit {
     }
 
     /// Changes the word if it is still of that epoch.
-    fn update(&self, epoch: u32, change: impl Fn(Word) -> Option<Word>) -> Option<Change> {
+    fn update(&self, epoch: u16, change: impl Fn(Word) -> Option<Word>) -> Option<Change> {
         loop {
             let bits = self.word.load(SeqCst);
             let word = Word::of(bits);

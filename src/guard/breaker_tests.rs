@@ -77,6 +77,20 @@ fn what_began_before_says_nothing_now() {
 }
 
 #[test]
+fn thresholds_may_be_as_large_as_can_be_configured() {
+    let large = Breaker { failure_threshold: 200_000, half_open_requests: 1_000_000_000, success_threshold: 70_000, ..CONFIG };
+    let circuit = Circuit::default();
+    let attempt = |verdict| circuit.settle(circuit.admit(&large).unwrap(), verdict, &large, 0);
+    assert!((1..200_000).all(|_| attempt(Verdict::Failure).is_none()));
+    assert_eq!(attempt(Verdict::Failure).map(|change| change.to), Some(State::Open));
+    circuit.wake(100);
+    assert!((1..70_000).all(|_| attempt(Verdict::Success).is_none()));
+    let trials: Vec<Permit> = std::iter::from_fn(|| circuit.admit(&large)).collect();
+    assert_eq!((trials.len(), circuit.would_admit(&large)), (65_535, false));
+    assert_eq!(circuit.settle(trials[0], Verdict::Success, &large, 0).map(|change| change.to), Some(State::Closed));
+}
+
+#[test]
 fn without_a_threshold_there_is_no_breaker() {
     let off = Breaker { failure_threshold: 0, ..CONFIG };
     let circuit = opened();

@@ -79,7 +79,7 @@ fn what_cannot_be_meant_is_refused() {
         ("rate_limit: {burst: 5}", "1:21: rate_limit.burst: a burst of what? give requests_per_second"),
         ("rate_limit: {per_client: {burst: 5}}", "1:34: rate_limit.per_client.burst: a burst of what?"),
         ("health_check: {expected_status: [300, 200]}", "1:16: health_check.expected_status: expected the first and the last"),
-        ("circuit_breaker: {failure_threshold: 70000}", "1:38: circuit_breaker.failure_threshold: "),
+        ("circuit_breaker: {failure_threshold: 2000000000}", "1:38: circuit_breaker.failure_threshold: "),
         ("retry: {statuses: [99]}", "1:20: retry.statuses[0]: "),
     ] {
         let problems = Setup::new().with(&format!("{text}\nupstreams: [{{url: 'http://a'}}]\n")).problems();
