@@ -1,6 +1,7 @@
 //! What the operating system is asked beyond sockets.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
 
 /// Raises the soft limit of open descriptors to the hard one, and says what it is then.
 pub fn raise_descriptor_limit() -> usize {
@@ -9,6 +10,27 @@ pub fn raise_descriptor_limit() -> usize {
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
     let limit = if raised { maximum } else { current };
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+/// What this machine is short of: it says nothing about who would have been connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Closing any connection helps.
+    Descriptors,
+    /// Of the kernel.
+    Memory,
+    /// To connect from: no port is left, or no interface has an address of that family.
+    Address,
+}
+
+/// Of a connect that failed at once, or later.
+pub fn lack(error: &io::Error) -> Option<Lack> {
+    match error.raw_os_error()? {
+        libc::EMFILE | libc::ENFILE => Some(Lack::Descriptors),
+        libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC => Some(Lack::Memory),
+        libc::EADDRNOTAVAIL => Some(Lack::Address),
+        _ => None,
+    }
 }
 
 /// Descriptors open now.

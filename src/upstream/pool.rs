@@ -6,6 +6,7 @@ use crate::config::model;
 use crate::guard::breaker::{Change, Permit, Verdict};
 use crate::guard::gate::{Line, Ticket};
 use crate::guard::retry::Budget;
+use std::fmt;
 use std::sync::Arc;
 
 /// See the module.
@@ -173,9 +174,8 @@ impl Pool {
     /// A circuit whose time is over becomes half-open.
     pub fn wake(&self, index: usize, now: u64) {
         let server = &self.servers[index];
-        if let Some(Change { from, to }) = server.circuit.wake(now) {
-            let (name, pool) = (&server.config.name, &self.name);
-            log::info!("upstream {name} of pool {pool}: circuit {} -> {}: circuit_breaker.timeout_ms is over", from.name(), to.name());
+        if let Some(change) = server.circuit.wake(now) {
+            self.tell(log::Level::Info, server, change, format_args!("circuit_breaker.timeout_ms is over"));
         }
     }
 
@@ -186,10 +186,10 @@ impl Pool {
             server.note_success();
         }
         let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now);
-        if let Some(Change { from, to }) = change {
+        if let Some(change) = change {
             server.came_back(now);
-            let (name, pool, enough) = (&server.config.name, &self.name, self.policy.breaker.success_threshold);
-            log::info!("upstream {name} of pool {pool}: circuit {} -> {}: {enough} trial requests succeeded", from.name(), to.name());
+            let enough = self.policy.breaker.success_threshold;
+            self.tell(log::Level::Info, server, change, format_args!("{enough} trial requests succeeded"));
         }
         change.is_some() || permit.is_trial()
     }
@@ -198,10 +198,14 @@ impl Pool {
     pub fn blame(self: &Arc<Self>, index: usize, permit: Permit, fault: Fault, now: u64) -> Option<OpenCircuit> {
         let server = &self.servers[index];
         server.note_failure(fault);
-        let Change { from, to } = server.circuit.settle(permit, Verdict::Failure, &self.policy.breaker, now)?;
-        let (name, pool, failures) = (&server.config.name, &self.name, server.failures_in_a_row());
-        log::warn!("upstream {name} of pool {pool}: circuit {} -> {}: {fault}, {failures} in a row", from.name(), to.name());
+        let change = server.circuit.settle(permit, Verdict::Failure, &self.policy.breaker, now)?;
+        self.tell(log::Level::Warn, server, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
         Some(OpenCircuit { pool: self.clone(), server: index, until: server.circuit.opens_until()? })
+    }
+
+    fn tell(&self, level: log::Level, server: &Server, Change { from, to }: Change, why: fmt::Arguments) {
+        let (name, pool, from, to) = (&server.config.name, &self.name, from.name(), to.name());
+        log::log!(level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
     }
 
     /// A server has answered, or has let a request wait in vain, for so long; only a balance that goes by it writes it down.
@@ -241,9 +245,8 @@ impl Pool {
 
     /// Whether half of the places at every server that takes requests are busy.
     pub fn is_scarce(&self, limit: usize) -> bool {
-        let busy = |server: &Arc<Server>| server.cells.iter().map(|cell| cell.active.value()).sum::<u64>() as usize;
         let mut usable = self.servers.iter().filter(|server| self.takes_requests(server)).peekable();
-        usable.peek().is_some() && usable.all(|server| 2 * busy(server) >= limit)
+        usable.peek().is_some() && usable.all(|server| 2 * server.in_flight() as usize >= limit)
     }
 
     /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
@@ -268,7 +271,7 @@ struct Moment<'a> {
 
 impl View for Moment<'_> {
     fn load(&self, index: usize) -> u64 {
-        self.pool.servers[index].cells.iter().map(|cell| cell.active.value()).sum()
+        self.pool.servers[index].in_flight()
     }
 
     fn latency(&self, index: usize) -> u64 {

@@ -129,6 +129,11 @@ impl Server {
         self.is_resolved() && !self.health.is_failing() && self.circuit.state() != State::Open
     }
 
+    /// Connections with an exchange on them, or being made, of all workers.
+    pub fn in_flight(&self) -> u64 {
+        self.cells.iter().map(|cell| cell.active.value()).sum()
+    }
+
     /// It served a request.
     pub fn note_success(&self) {
         // A store only where it changes something: the line is shared by all workers.

@@ -3,8 +3,9 @@
 use super::core::{Core, DIAL_TIMER, Net, Upstream};
 use super::shared::{Mail, RenderJob};
 use crate::net::link::{Edge, Link, Socket, Transfer};
+use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
-use crate::observe::reason::Reason;
+use crate::observe::reason::{Blame, Reason};
 use crate::session::{Effect, Event};
 use crate::upstream::idle::Idle;
 use crate::upstream::pool::Pool;
@@ -25,12 +26,22 @@ pub(super) struct Dialing {
     left: usize,
     /// When the attempt ends (milliseconds); 0 = never.
     deadline: u64,
+    /// Why those before did not take the connection.
+    failed: Option<Reason>,
 }
 
 impl Dialing {
     /// Whether these are the addresses that it tries.
     pub(super) fn is_to(&self, addresses: &Arc<[SocketAddr]>) -> bool {
         Arc::ptr_eq(&self.addresses, addresses)
+    }
+
+    /// An address did not take the connection. What that says of the upstream outlasts what it says of this machine: a name may
+    /// have an address of a family that is not spoken here.
+    fn note(&mut self, reason: Reason) {
+        if self.failed.is_none() || reason.blame() == Blame::Upstream {
+            self.failed = Some(reason);
+        }
     }
 }
 
@@ -141,7 +152,7 @@ impl<N: Net> Core<N> {
     fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
         let (addresses, first) = server.addresses_in_turn();
         let deadline = if connect_ms == 0 { 0 } else { self.turn.now.millis() + u64::from(connect_ms) };
-        let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline };
+        let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline, failed: None };
         let cell = &server.cells[self.turn.worker];
         cell.active.add(1);
         let upstream = self.upstreams.insert(Upstream {
@@ -180,11 +191,10 @@ impl<N: Net> Core<N> {
 
     /// The next address; a refusal goes on at once.
     fn dial_next(&mut self, key: usize) -> Result<(), NoDial> {
-        let mut reason = Reason::ConnectionTimeout;
         loop {
             let Some(dialing) = &mut self.upstreams[key].dialing else { return Ok(()) };
             if dialing.left == 0 {
-                return Err(NoDial::Failed(reason));
+                return Err(NoDial::Failed(dialing.failed.unwrap_or(Reason::DnsError)));
             }
             let address = dialing.addresses[dialing.next];
             dialing.next = (dialing.next + 1) % dialing.addresses.len();
@@ -203,8 +213,8 @@ impl<N: Net> Core<N> {
                     }
                     return Ok(());
                 }
-                Err(error) if is_out_of_descriptors(&error) => return Err(NoDial::Starved),
-                Err(error) => reason = why(&error),
+                Err(error) if lack(&error) == Some(Lack::Descriptors) => return Err(NoDial::Starved),
+                Err(error) => self.note(key, why(&error)),
             }
         }
     }
@@ -218,7 +228,7 @@ impl<N: Net> Core<N> {
                 Err(io::Error::from_raw_os_error(libc::EMFILE))
             };
             match dialled {
-                Err(error) if is_out_of_descriptors(&error) => {
+                Err(error) if lack(&error) == Some(Lack::Descriptors) => {
                     let Some(idle) = self.idle.any() else { return Err(error) };
                     self.close_upstream(idle);
                     self.closing_upstreams.retain(|&closing| closing != idle);
@@ -260,6 +270,10 @@ impl<N: Net> Core<N> {
         }
     }
 
+    fn note(&mut self, key: usize, reason: Reason) {
+        self.upstreams[key].dialing.iter_mut().for_each(|dialing| dialing.note(reason));
+    }
+
     /// The address did not take the connection: the next one, or none.
     fn on_address_failed(&mut self, key: usize, reason: Reason) {
         let upstream = &mut self.upstreams[key];
@@ -267,9 +281,8 @@ impl<N: Net> Core<N> {
         if upstream.link.take().is_some() {
             self.shared.descriptors.upstream_left();
         }
-        let has_more = upstream.dialing.as_ref().is_some_and(|dialing| dialing.left > 0);
-        let outcome = if has_more { self.dial_next(key) } else { Err(NoDial::Failed(reason)) };
-        let event = match outcome {
+        self.note(key, reason);
+        let event = match self.dial_next(key) {
             Ok(()) => return,
             Err(NoDial::Failed(reason)) => Event::ConnectFailed(reason),
             Err(NoDial::Starved) => {
@@ -386,17 +399,30 @@ fn take_idle(idle: &mut Idle, server: &Server, worker: usize) -> Option<usize> {
     Some(key)
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
-}
-
 /// Of a connect that failed.
 fn why(error: &io::Error) -> Reason {
     match error.kind() {
+        _ if lack(error).is_some() => Reason::InternalError,
         ErrorKind::ConnectionRefused => Reason::ConnectionRefused,
         ErrorKind::TimedOut => Reason::ConnectionTimeout,
-        // No port, or no memory, is left to connect from: no fault of who would be connected to.
-        _ if matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::ENOBUFS | libc::ENOMEM)) => Reason::InternalError,
         _ => Reason::ConnectionTerminated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_an_upstream_outlasts_what_is_said_of_this_machine() {
+        let failed = |codes: &[i32]| {
+            let mut dialing = Dialing { addresses: Arc::new([]), next: 0, left: 0, deadline: 0, failed: None };
+            codes.iter().for_each(|code| dialing.note(why(&io::Error::from_raw_os_error(*code))));
+            dialing.failed
+        };
+        assert_eq!(failed(&[libc::ECONNREFUSED, libc::EADDRNOTAVAIL]), Some(Reason::ConnectionRefused));
+        assert_eq!(failed(&[libc::EADDRNOTAVAIL, libc::ECONNREFUSED]), Some(Reason::ConnectionRefused));
+        assert_eq!(failed(&[libc::ECONNREFUSED, libc::ETIMEDOUT]), Some(Reason::ConnectionTimeout));
+        assert_eq!(failed(&[libc::EADDRNOTAVAIL, libc::ENOBUFS]), Some(Reason::InternalError));
     }
 }

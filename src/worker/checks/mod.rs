@@ -15,6 +15,7 @@ use crate::health::probe::Fault;
 use crate::health::state::State;
 use crate::http::HeadLimits;
 use crate::net::link::{Edge, Socket};
+use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
@@ -22,7 +23,6 @@ use crate::upstream::server::Server;
 use round::{Phase, Place, Round, Way, fault};
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 /// First checks come within this time, or the interval if that is shorter: soon, and not all at once.
@@ -80,7 +80,6 @@ impl<S: Socket> Checks<S> {
         self.limits = HeadLimits { first_line: line, line, lines, total };
         let mut old = std::mem::take(&mut self.targets);
         for (pool, server, config) in site.checks() {
-            server.health.set_checked(true);
             let (pool, server, config) = (pool.clone(), server.clone(), config.clone());
             let mut target = match old.remove(&server.slot) {
                 Some(target) if Arc::ptr_eq(&target.server, &server) => target,
@@ -102,10 +101,7 @@ impl<S: Socket> Checks<S> {
         }
         // Somebody may wait for one that was failing until now.
         self.has_news |= !old.is_empty();
-        for (slot, target) in old {
-            self.wheel.cancel(slot as u32);
-            target.server.health.set_checked(false);
-        }
+        old.keys().for_each(|slot| self.wheel.cancel(*slot as u32));
     }
 
     /// Checks nothing any more; the last verdicts stand.
@@ -205,9 +201,11 @@ impl<S: Socket> Checks<S> {
                     target.round = Some(Round::new(socket, way, place, &target.server, &target.config, self.limits));
                     return;
                 }
-                Err(error) if is_short(&error) => return self.starve(error, now),
-                Err(error) if error.kind() == ErrorKind::AddrNotAvailable => nowhere = Some(error),
-                Err(error) => former = Some(fault(&error)),
+                Err(error) => match lack(&error) {
+                    None => former = Some(fault(&error)),
+                    Some(Lack::Address) => nowhere = Some(error),
+                    Some(Lack::Descriptors | Lack::Memory) => return self.starve(error, now),
+                },
             }
         }
         match (former, nowhere) {
@@ -264,12 +262,6 @@ impl<S: Socket> Checks<S> {
 fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
     let (interval, tenth) = (u64::from(config.interval_ms), u64::from(config.interval_ms) / 10);
     interval - tenth + rng.u64(0..=2 * tenth)
-}
-
-/// Whether this machine has too little of something, which says nothing about the upstream.
-fn is_short(error: &io::Error) -> bool {
-    let short = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC];
-    error.raw_os_error().is_some_and(|code| short.contains(&code))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::super::*;
 use crate::config::{self, model::Upstream};
 use crate::net::pipe::Pipe;
 use std::collections::VecDeque;
+use std::io;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
