@@ -99,29 +99,29 @@ static BALANCE_SECTION: &[Key] = &[key(
 const SLOW_START: Key = key("slow_start_ms", MS, "An upstream that comes back is ramped up over this time; 0 = at once.");
 
 static TIMEOUTS: &[Key] = &[
-    key("connect_ms", MS, "TCP connect to the upstream, all its addresses together: 504.").default("1000"),
-    key("read_ms", MS, "One wait for bytes from the upstream: 504.").default("15000"),
-    key("write_ms", MS, "One wait for the upstream to take bytes: 504.").default("15000"),
-    key("total_ms", MS, "Request head complete to last response byte: 504, or a cut connection.").default("30000"),
+    key("connect_ms", MS, "TCP connect to the upstream, all its addresses together: 504.").default("5000"),
+    key("read_ms", MS, "One wait for bytes from the upstream: 504.").default("60000"),
+    key("write_ms", MS, "One wait for the upstream to take bytes: 504.").default("60000"),
+    key("total_ms", MS, "Request head complete to last response byte: 504, or a cut connection.").default("0"),
     key("client_request_line_ms", MS, "First byte to the end of the request line: 408.").default("5000"),
     key("client_header_ms", MS, "Accept (first request) or first byte to the end of the head: 408.").default("10000"),
     key("client_body_ms", MS, "One wait for body bytes from the client: 408.").default("30000"),
     key("client_write_ms", MS, "One wait for the client to take response bytes: cut.").default("15000"),
-    key("client_keepalive_ms", MS, "An idle client connection is closed; 0 = do not keep.").default("60000"),
+    key("client_keepalive_ms", MS, "An idle client connection is closed; 0 = do not keep.").default("75000"),
     key("upstream_keepalive_ms", MS, "An idle upstream connection is closed; 0 = do not keep.").default("60000"),
     key("queue_ms", MS, "Waiting for a free upstream slot: 503; 0 = do not wait.").default("5000"),
     key("tunnel_idle_ms", MS, "An upgraded connection without a byte either way is closed.").default("300000"),
 ];
 
 static LIMITS: &[Key] = &[
-    key("max_client_conns", COUNT, "Open client connections of each listen address.").default("1000"),
-    key("max_conns_per_upstream", COUNT, "Open connections to one upstream, idle ones too.").default("100"),
+    key("max_client_conns", COUNT, "Open client connections of each listen address.").default("10000"),
+    key("max_conns_per_upstream", COUNT, "Open connections to one upstream, idle ones too.").default("1000"),
     key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0"),
-    key("max_request_line", HEAD, "Request line: 414.").default("4096"),
-    key("max_header_size", HEAD, "One field line: 431.").default("8192"),
+    key("max_request_line", HEAD, "Request line: 414.").default("8192"),
+    key("max_header_size", HEAD, "One field line: 431.").default("16384"),
     key("max_headers", Kind::Int { min: 1, max: 1024 }, "Field lines: 431.").default("100"),
     key("max_total_headers", HEAD, "Whole head: 431.").default("65536"),
-    MAX_BODY_SIZE.default("10000000"),
+    MAX_BODY_SIZE.default("0"),
     key("buffer_size", Kind::Int { min: 4096, max: 16_777_216 }, "One ring buffer, one direction.").default("16384"),
     key("upstream_idle_conns", COUNT, "Idle connections kept per upstream and worker.").default("64"),
 ];

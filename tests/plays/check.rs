@@ -56,7 +56,7 @@ fn print_shows_what_counts_in_the_end() {
     let launch = Launch::new(["check", "--print", "--to", "127.0.0.1:9", "-c", "config.yaml", "--workers", "7"]);
     let launch = launch.file("config.yaml", "timeouts: {read_ms: 1}\nlimits: {max_headers: 50}\n").file(".env", "LOG_LEVEL=debug\n");
     let shown = print(launch.env("TIDEGATE_TIMEOUTS__READ_MS", 2));
-    for line in ["workers: 7", "  read_ms: 2", "  max_headers: 50", "  level: debug", "  total_ms: 30000"] {
+    for line in ["workers: 7", "  read_ms: 2", "  max_headers: 50", "  level: debug", "  total_ms: 0"] {
         assert!(shown.lines().any(|l| l == line), "{line:?} is not in {shown}");
     }
     assert!(shown.contains("127.0.0.1:9") || shown.contains("port: 9"), "{shown}");

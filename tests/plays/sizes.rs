@@ -32,18 +32,18 @@ fn each_part_of_a_head_has_its_limit() {
         let fields = format!("X: {}\r\n", "y".repeat(995)).repeat(n / 1000);
         format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
     };
-    for fits in [line(4090), field(8180), many(100), long(64_000)] {
+    for fits in [line(8185), field(16_380), many(100), long(64_000)] {
         ask(proxy.addr(), fits).expect(200);
     }
     let served = origin.requests().len();
-    let answer = refused(&proxy, line(4100), &[414]);
+    let answer = refused(&proxy, line(8200), &[414]);
     proxy.expect_refusal(answer, 414, "http_request_target_size");
-    for too_much in [field(8200), many(101), long(70_000)] {
+    for too_much in [field(16_400), many(101), long(70_000)] {
         let answer = refused(&proxy, too_much, &[431]);
         proxy.expect_refusal(answer, 431, "http_request_header_size");
     }
     // Without an end in sight the limit must hold as well.
-    for endless in ["GET /".to_owned() + &"x".repeat(5000), "GET / HTTP/1.1\r\nX: ".to_owned() + &"y".repeat(9000)] {
+    for endless in ["GET /".to_owned() + &"x".repeat(9000), "GET / HTTP/1.1\r\nX: ".to_owned() + &"y".repeat(17_000)] {
         let mut client = proxy.client();
         client.send(endless);
         assert!([414, 431].contains(&client.response().status));

@@ -19,7 +19,7 @@ fn an_empty_file_is_all_defaults() {
     let config = nothing.config;
     assert_eq!(config.listeners[0].address.to_string(), "127.0.0.1:8080");
     assert_eq!(config.metrics_listen.unwrap().to_string(), "127.0.0.1:8081");
-    assert_eq!((config.timeouts.connect_ms, config.timeouts.queue_ms, config.limits.max_body_size), (1000, 5000, 10_000_000));
+    assert_eq!((config.timeouts.connect_ms, config.timeouts.queue_ms, config.limits.max_body_size), (5000, 5000, 0));
     assert_eq!((config.pools.len(), config.pools[0].name.as_str(), config.routes.len()), (1, "default", 0));
     assert_eq!((config.logging.access_log, config.shutdown.new_requests), (Some(Target::Standard), NewRequests::Reject));
     assert_eq!(nothing.warnings, ["neither upstreams nor routes: every request is answered 404"]);
@@ -60,7 +60,7 @@ fn the_reference_lists_every_key_once() {
     keys.sort_unstable();
     assert!(keys.windows(2).all(|pair| pair[0] != pair[1]));
     let connect = rows.iter().find(|row| row.key == "timeouts.connect_ms").unwrap();
-    assert_eq!((connect.default, connect.allowed.as_str()), ("1000", "an integer from 0 to 86400000"));
+    assert_eq!((connect.default, connect.allowed.as_str()), ("5000", "an integer from 0 to 86400000"));
     let table = reference();
     assert!(table.lines().all(|line| line.starts_with('|') && line.ends_with('|')), "{table}");
 }
@@ -94,7 +94,7 @@ fn timeouts_and_limits_lie_over_each_other_key_by_key() {
         let timeouts = &config.routes[route].timeouts;
         (timeouts.connect_ms, timeouts.read_ms, timeouts.total_ms, timeouts.write_ms, config.routes[route].max_body_size)
     };
-    assert_eq!((of(0), of(1), of(2)), ((1, 2, 3, 15000, 0), (1, 2, 2, 15000, 7), (1, 1, 1, 15000, 7)));
+    assert_eq!((of(0), of(1), of(2)), ((1, 2, 3, 60000, 0), (1, 2, 2, 60000, 7), (1, 1, 1, 60000, 7)));
     assert_eq!((config.pools[1].timeouts.connect_ms, config.pools[1].timeouts.total_ms), (1, 2));
     assert_eq!(config.routes[0].action, Action::Proxy { pool: 1 });
 }

@@ -89,7 +89,7 @@ fn who_knows_no_expectation_has_not_failed() {
 #[test]
 fn a_limit_of_ours_is_no_failure_of_an_upstream() {
     let mut scene = Scene::streaming(GET);
-    scene.upstream(&format!("HTTP/1.1 302 Found\r\nLocation: /{}\r\n\r\n", "%20".repeat(3000)));
+    scene.upstream(&format!("HTTP/1.1 302 Found\r\nLocation: /{}\r\n\r\n", "%20".repeat(6000)));
     assert!(scene.sent_to_client().contains("error=http_response_header_size"));
     assert_eq!(failures(&scene), 0);
 }

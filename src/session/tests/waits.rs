@@ -53,7 +53,7 @@ fn an_idle_connection_is_closed() {
     let mut scene = Scene::streaming(GET);
     scene.upstream(OK);
     scene.sent_to_client();
-    scene.wait(59_999);
+    scene.wait(74_999);
     assert_eq!(scene.session.ending(), None);
     scene.wait(1);
     assert_eq!(scene.session.ending(), Some(Ending::Plain));
