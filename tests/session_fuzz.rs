@@ -3,6 +3,7 @@
 //! ```text
 //!     SESSION_INPUT=file cargo test --test session_fuzz     one input: its operations, and what comes of them
 //!     SESSION_INPUTS=100000                                 so many at random instead
+//!     SESSION_FROM=n                                        others than those from seed 0 on
 //! ```
 
 mod hostile;
@@ -57,10 +58,12 @@ fn chance(seed: u64) -> Vec<u8> {
 
 #[test]
 fn anything_holds() {
-    let count = std::env::var("SESSION_INPUTS").map_or(INPUTS, |count| count.parse().expect("SESSION_INPUTS is a number"));
+    let number = |name, usual| std::env::var(name).map_or(usual, |n| n.parse().unwrap_or_else(|_| panic!("{name} is a number")));
+    let (count, from) = (number("SESSION_INPUTS", INPUTS), number("SESSION_FROM", 0));
+    println!("inputs {from}..{}", from + count);
     let current = &*Box::leak(Box::new(AtomicU64::new(0)));
     std::thread::spawn(move || watch(current));
-    for seed in 0..count {
+    for seed in from..from + count {
         current.store(seed, Relaxed);
         let input = chance(seed);
         if !holds(&format!("input {seed}"), &input) {

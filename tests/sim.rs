@@ -4,6 +4,7 @@
 //! ```text
 //!     make sim SEED=n       one seed again: SIM_SEED=n cargo test --test sim
 //!     SIM_SEEDS=a..b        many
+//!     SIM_FROM=n            other seeds than those from 0 on, and those that failed once
 //!     SIM_TRACE=1           tells every step
 //! ```
 
@@ -21,57 +22,83 @@ mod sim {
 }
 
 use sim::world::World;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Seeds of an ordinary run: 20 to 30 seconds.
 const SEEDS: u64 = 6000;
+/// Seeds that failed once, and are run each time. What a seed means changes with the world, so each has a test elsewhere too.
+const FORMER: &[u64] = &[106_510, 127_512, 180_413];
+/// Threads that run seeds.
+const THREADS: usize = 2;
 /// A seed takes milliseconds; one that takes so long hangs within a turn.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// No seed.
+const NONE: u64 = u64::MAX;
 
-/// The seed that runs, for the watchdog.
-static CURRENT: AtomicU64 = AtomicU64::new(0);
+/// The seeds that run, for the watchdog.
+static CURRENT: [AtomicU64; THREADS] = [const { AtomicU64::new(NONE) }; THREADS];
 
 #[test]
 fn every_seed_ends_well() {
+    let trace = std::env::var("SIM_TRACE").is_ok();
+    let (seeds, former) = seeds();
+    println!("seeds {}..{}", seeds.start, seeds.end);
+    std::thread::spawn(watch);
+    std::thread::scope(|scope| {
+        for (thread, current) in CURRENT.iter().enumerate() {
+            let seeds = former.iter().copied().chain(seeds.clone()).skip(thread).step_by(THREADS);
+            scope.spawn(move || {
+                for seed in seeds {
+                    current.store(seed, Relaxed);
+                    run(seed, trace);
+                }
+                current.store(NONE, Relaxed);
+            });
+        }
+    });
+}
+
+/// Those to run, and those that are run beside them.
+fn seeds() -> (Range<u64>, &'static [u64]) {
     let variable = |name| std::env::var(name).ok();
-    let seeds = match (variable("SIM_SEED"), variable("SIM_SEEDS")) {
-        (Some(seed), _) => seed.parse::<u64>().map(|seed| seed..seed + 1).expect("SIM_SEED is a number"),
-        (None, Some(range)) => {
-            let (from, to) = range.split_once("..").expect("SIM_SEEDS is a..b");
-            from.parse().expect("SIM_SEEDS is a..b")..to.parse().expect("SIM_SEEDS is a..b")
-        }
-        (None, None) => 0..SEEDS,
-    };
-    let trace = variable("SIM_TRACE").is_some();
-    watch();
-    for seed in seeds {
-        CURRENT.store(seed, Relaxed);
-        let mut world = World::new(seed, trace);
-        if catch_unwind(AssertUnwindSafe(|| world.run())).is_err() {
-            eprintln!("{}", world.describe());
-            // What is half done is not taken apart: that would only panic again.
-            std::mem::forget(world);
-            panic!("seed {seed} fails; again with: make sim SEED={seed} (SIM_TRACE=1 tells every step)");
-        }
+    let number = |name| variable(name).map(|value| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")));
+    if let Some(seed) = number("SIM_SEED") {
+        return (seed..seed + 1, &[]);
     }
-    CURRENT.store(u64::MAX, Relaxed);
+    if let Some(range) = variable("SIM_SEEDS") {
+        let (from, to) = range.split_once("..").expect("SIM_SEEDS is a..b");
+        return (from.parse().expect("SIM_SEEDS is a..b")..to.parse().expect("SIM_SEEDS is a..b"), &[]);
+    }
+    let from = number("SIM_FROM").unwrap_or(0);
+    (from..from + SEEDS, FORMER)
+}
+
+fn run(seed: u64, trace: bool) {
+    let mut world = World::new(seed, trace);
+    if catch_unwind(AssertUnwindSafe(|| world.run())).is_err() {
+        eprintln!("{}", world.describe());
+        // What is half done is not taken apart: that would only panic again.
+        std::mem::forget(world);
+        panic!("seed {seed} fails; again with: make sim SEED={seed} (SIM_TRACE=1 tells every step)");
+    }
 }
 
 /// A loop within a turn never comes back to the world: this names the seed and ends the process.
 fn watch() {
-    std::thread::spawn(|| {
-        let (mut seen, mut since) = (CURRENT.load(Relaxed), Instant::now());
-        while seen != u64::MAX {
-            std::thread::sleep(Duration::from_millis(200));
-            let now = CURRENT.load(Relaxed);
-            if now != seen {
-                (seen, since) = (now, Instant::now());
-            } else if since.elapsed() > PATIENCE {
-                eprintln!("seed {seen} hangs; again with: make sim SEED={seen}");
+    let mut seen = [(NONE, Instant::now()); THREADS];
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        for (current, (seed, since)) in CURRENT.iter().zip(&mut seen) {
+            let now = current.load(Relaxed);
+            if now != *seed {
+                (*seed, *since) = (now, Instant::now());
+            } else if now != NONE && since.elapsed() > PATIENCE {
+                eprintln!("seed {now} hangs; again with: make sim SEED={now}");
                 std::process::exit(101);
             }
         }
-    });
+    }
 }

@@ -295,7 +295,8 @@ impl Client {
         self.made_here = head.field("X-Nonce").is_none() && !self.is_noise;
         if let Some(nonce) = head.field("X-Nonce") {
             assert_eq!(nonce, entry.spec.nonce.to_string(), "another request's answer: {}", self.describe());
-            assert_eq!(status, entry.plan.status());
+            // Not what the plan says now: an attempt that was given up may reach its origin after a later one.
+            assert!(entry.said.contains(&status), "answered {status}, the origins said {:?}: {}", entry.said, entry.spec.nonce);
         }
         assert!(head.field("Date").is_some());
         let is_bodiless = entry.spec.method == "HEAD" || matches!(status, 204 | 304);
@@ -334,11 +335,11 @@ impl Client {
         assert!(entry.answered.is_none(), "answered twice");
         entry.answered = Some((status, made_here, length));
         if !made_here && !is_noise {
-            assert_eq!(
-                entry.finished,
-                Some((status, length)),
-                "whole at the client, not at the origin: {} {:?}",
+            assert!(
+                entry.finished.contains(&(status, length)),
+                "whole at the client, not at the origin: {} {:?} {:?}",
                 entry.spec.nonce,
+                entry.finished,
                 entry.plan
             );
         } else if status == 200 && entry.spec.method != "HEAD" && entry.spec.route == super::ledger::Route::Echo {

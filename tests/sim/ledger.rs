@@ -123,8 +123,10 @@ pub struct Entry {
     /// Times that an origin saw its head, and whether its content came whole.
     pub seen: u32,
     pub was_whole: bool,
-    /// Status and length of content of the answer that an origin finished.
-    pub finished: Option<(u16, usize)>,
+    /// Status of each answer that an origin began.
+    pub said: Vec<u16>,
+    /// Status and length of content of each that one finished.
+    pub finished: Vec<(u16, usize)>,
     pub interims_sent: u32,
     /// What the client got: status, whether the proxy made it, content length.
     pub answered: Option<(u16, bool, usize)>,

@@ -200,6 +200,7 @@ impl Origin {
         self.reader.begin_body(length);
         (self.nonce, self.request_ended, self.content_at) = (Some(nonce), false, 0);
         (self.is_answering, self.stalled, self.idle_due) = (false, std::mem::take(&mut self.is_late), 0);
+        entry.said.push(entry.plan.status());
         self.out = entry.plan.render(nonce, method, &mut wires.rng);
         self.out_at = 0;
     }
@@ -274,7 +275,7 @@ impl Origin {
                 // A body until close that ends early is whole all the same.
                 let head = self.out.windows(4).rposition(|w| w == b"\r\n\r\n").map_or(usize::MAX, |end| end + 4);
                 if plan.frame == Frame::UntilClose && at >= self.out.len() - plan.length(method).min(self.out.len()) && head != usize::MAX {
-                    entry.finished = Some((plan.status(), at - (self.out.len() - plan.length(method))));
+                    entry.finished.push((plan.status(), at - (self.out.len() - plan.length(method))));
                 }
                 return wires.peer_close(self.id);
             }
@@ -283,7 +284,7 @@ impl Origin {
         self.out_at += wires.peer_send(self.id, &self.out[self.out_at..end]);
         if self.out_at == self.out.len() {
             if !matches!(plan.fault, Fault::Malformed(_)) {
-                entry.finished = Some((plan.status(), plan.length(method)));
+                entry.finished.push((plan.status(), plan.length(method)));
                 entry.interims_sent += plan.interims.len() as u32;
             }
             if plan.fault == Fault::Extra {

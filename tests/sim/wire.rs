@@ -107,7 +107,9 @@ impl Wires {
 
     fn buffer_size(&mut self) -> usize {
         let max = self.max_buffer;
-        if self.rng.u8(0..4) == 0 { self.rng.usize(1..=max.min(600)) } else { self.rng.usize(max / 4..=max) }
+        // Megabytes do not go through a few bytes at a time in any number of steps that is worth waiting for.
+        let min = if max < 1_000_000 { 1 } else { max / 1000 };
+        if self.rng.u8(0..4) == 0 { self.rng.usize(1..=max.min(600)).max(min) } else { self.rng.usize(max / 4..=max) }
     }
 
     /// A connection; `connecting` if the proxy makes it, and done already if a client does.

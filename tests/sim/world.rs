@@ -29,8 +29,8 @@ use tidegate::worker::shared::{Mail, RenderJob, Shared};
 
 pub type SimCore = Core<SimNet>;
 
-/// Steps of one world.
-const MAX_STEPS: u64 = 2_000_000;
+/// Steps of one world: several times what the longest takes. One that takes more is a finding.
+const MAX_STEPS: u64 = 1_000_000;
 
 struct Bell(Arc<AtomicBool>);
 
@@ -161,7 +161,7 @@ impl World {
         let is_huge = self.weather.max_content > 1_000_000;
         loop {
             self.steps += 1;
-            assert!(self.steps < MAX_STEPS, "the world does not end");
+            assert!(self.steps < MAX_STEPS, "the world does not come to rest after {MAX_STEPS} steps; what still moves: {}", self.moving());
             if self.weather.drain_at == Some(self.steps) {
                 self.drain();
             }
@@ -265,6 +265,13 @@ impl World {
         let Some(next) = timers.chain(actors).chain(origins).min() else { return false };
         self.micros = next.max(now);
         true
+    }
+
+    /// What could happen next.
+    fn moving(&mut self) -> String {
+        let mut choices = Vec::new();
+        self.choices(&mut choices);
+        format!("{choices:?}")
     }
 
     fn drain(&mut self) {
