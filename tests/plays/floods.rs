@@ -16,9 +16,9 @@ fn head(lines: impl IntoIterator<Item = String>) -> String {
 
 /// `Connection`, or another list, as often and as long as fits, of that member; and short fields up to the number of lines.
 fn lists(name: &str, member: &str) -> String {
-    let value = member.repeat((LINE - name.len() - 2) / member.len());
-    let lists = (0..3).map(|_| format!("{name}: {value}"));
-    head(lists.chain((0..LINES - 4).map(|i| format!("x{i:02}:"))))
+    let value = member.repeat((LINE / 2 - name.len() - 2) / member.len());
+    let lists = (0..7).map(|_| format!("{name}: {value}"));
+    head(lists.chain((0..LINES - 8).map(|i| format!("x{i:02}:"))))
 }
 
 /// Heads close to every limit, by what they are full of.
