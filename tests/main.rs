@@ -23,6 +23,7 @@ mod plays {
     mod ending;
     mod fields;
     mod floods;
+    mod foreign;
     mod forward;
     mod framing;
     mod hygiene;

@@ -9,6 +9,7 @@ pub mod fields;
 pub mod forwarded;
 pub mod framing;
 pub mod head;
+pub mod preface;
 mod quick;
 pub mod request;
 pub mod response;

@@ -59,10 +59,13 @@ impl Stream {
     }
 }
 
+/// What a log says of clients is not for everybody on the machine; the file's group may read it.
+const LOG_MODE: u32 = 0o640;
+
 /// Opens for appending, made if missing. Not blocking: the opening of a pipe would wait for its reader.
 pub(super) fn open(path: &std::path::Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
-    File::options().append(true).create(true).custom_flags(flags as i32).open(path)
+    File::options().append(true).create(true).mode(LOG_MODE).custom_flags(flags as i32).open(path)
 }
 
 /// Writes to standard error without the writer thread: for what cannot go the usual way. What it does not take

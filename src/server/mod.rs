@@ -2,6 +2,7 @@
 
 mod listeners;
 mod logs;
+mod pid_file;
 mod reload;
 mod signals;
 
@@ -22,9 +23,9 @@ use crate::upstream::server::Server;
 use crate::worker::shared::{Mail, RenderJob, Shared};
 use crate::worker::{Seat, Worker};
 use listeners::Listeners;
+use pid_file::PidFile;
 use reload::Reloader;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, channel};
@@ -41,7 +42,9 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let config = loaded.config;
     let writer = Arc::new(Writer::start(logs::settings(&config.logging))?);
     observe::log::init(config.logging.level, &writer).map_err(|error| io::Error::other(error.to_string()))?;
-    end_on_panic(writer.clone());
+    let pid_file = Arc::new(PidFile::new(config.pid_file.clone()));
+    end_on_panic(writer.clone(), pid_file.clone());
+    let signals = signals::catch()?;
     loaded.notes.iter().for_each(|note| log::info!("{note}"));
     loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
 
@@ -89,17 +92,17 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let (sources, effective) = (loaded.sources, loaded.effective);
     let reloader = Reloader { sources, effective, site: site.clone(), listeners, resolver, shared: shared.clone(), writer: writer.clone() };
     spawn("reloader", move || reloader.run(&calls))?;
-    let signals = signals::listen(shared.clone(), writer.clone(), call)?;
+    let act = signals::listen(&signals, shared.clone(), writer.clone(), pid_file.clone(), call)?;
 
     let clock = Clock::start();
     let mut threads = Vec::new();
-    let mut signals = Some(signals);
+    let mut signals = Some((signals, act));
     for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
         let journal = writer.access_log(panel.stats[worker].clone());
         let seat = Seat { worker, poll, listeners, signals: signals.take(), shared: shared.clone(), site: site.clone(), journal, clock };
         threads.push(spawn(&format!("worker-{worker}"), move || Worker::new(seat)?.run())?);
     }
-    write_pid_file(site.config.pid_file.as_deref())?;
+    pid_file.write()?;
     observe::log::announce(&ready);
 
     let mut outcome = Ok(());
@@ -107,7 +110,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         // A panic has ended the process already.
         outcome = outcome.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))));
     }
-    site.config.pid_file.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    pid_file.remove();
     writer.shutdown(LOG_PATIENCE);
     outcome
 }
@@ -132,18 +135,13 @@ fn render(jobs: &Receiver<RenderJob>, shared: &Shared) {
 }
 
 /// A panic is a defect: it is logged, and ends the process, whichever thread it happened in.
-fn end_on_panic(writer: Arc<Writer>) {
+fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
     std::panic::set_hook(Box::new(move |panic| {
         log::error!("{panic}");
+        pid_file.remove();
         writer.shutdown(LOG_PATIENCE);
         std::process::exit(1);
     }));
-}
-
-fn write_pid_file(path: Option<&Path>) -> io::Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(path, format!("{}\n", std::process::id()))
-        .map_err(|error| io::Error::new(error.kind(), format!("pid_file {}: {error}", path.display())))
 }
 
 /// Limits that the descriptors cannot keep are no reason not to start.

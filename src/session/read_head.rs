@@ -12,6 +12,7 @@ use crate::http::fields::Field;
 use crate::http::forwarded::client_address;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{Line, SmallTable, Table};
+use crate::http::preface::{self, Preface};
 use crate::http::request::Request;
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
@@ -25,6 +26,8 @@ use std::net::{IpAddr, SocketAddr};
 const MAX_BLANK_LINES: u8 = 2;
 /// How often tidegate may stand in `Via` before a request goes in a circle.
 const MAX_TIMES_HERE: u32 = 10;
+/// A worker tells the operator once in so long that clients speak another protocol.
+const FOREIGN_EVERY_MS: u64 = 60_000;
 /// An idle connection is closed so long after a drain began: a request that crosses the news is still answered.
 pub const DRAIN_IDLE_MS: u64 = 500;
 
@@ -120,6 +123,11 @@ impl Session {
         if let Some(state) = head.scan.is_fresh().then(|| self.on_head(None, &limits, turn)).flatten() {
             return state;
         }
+        if head.scan.searched() < preface::LONGEST
+            && let Some(state) = self.on_preface(turn)
+        {
+            return state;
+        }
         head.on_bytes(turn.now.millis(), &turn.site.config.timeouts);
         match head.scan.find_end(self.up.raw_mut(), &limits) {
             Ok(None) => {
@@ -182,6 +190,24 @@ impl Session {
     pub(super) fn on_over_limit(&mut self, turn: &mut Turn) -> State {
         let detail = "this client has as many connections open as limits.max_conns_per_client allows";
         self.refuse_head(Failure::new(Reason::ClientConnectionLimit, detail), turn)
+    }
+
+    /// Who speaks another protocol waits for an answer in it: it is told at once, and so is the operator, who may have set a
+    /// balancer or a link up for it.
+    fn on_preface(&mut self, turn: &mut Turn) -> Option<State> {
+        let preface = Preface::of(self.up.raw_mut());
+        let refusal = preface.refusal()?;
+        if let Preface::Foreign(protocol) = preface {
+            let now = turn.now.millis();
+            let level = if now < turn.quiet_until { log::Level::Debug } else { log::Level::Warn };
+            if level == log::Level::Warn {
+                turn.quiet_until = now + FOREIGN_EVERY_MS;
+            }
+            let (client, port) = (self.client, turn.port);
+            log::log!(level, "the client {client} speaks {protocol} to port {port}, which speaks plain HTTP without it: 400");
+        }
+        self.count_refused_head(turn);
+        Some(self.refuse_head(Failure::of_request(refusal), turn))
     }
 
     fn count_refused_head(&mut self, turn: &Turn) {

@@ -39,6 +39,8 @@ pub struct Turn {
     pub is_draining: bool,
     /// Connections are not kept: the process ends, or the address is listened on no more.
     pub is_leaving: bool,
+    /// Until then nothing more is said of clients that speak another protocol (milliseconds).
+    pub quiet_until: u64,
     /// Chance.
     pub rng: fastrand::Rng,
     /// `Date`.
@@ -73,6 +75,7 @@ impl Turn {
             is_admin: false,
             is_draining: false,
             is_leaving: false,
+            quiet_until: 0,
             rng: fastrand::Rng::with_seed(seed),
             date: DateCache::default(),
             stats,

@@ -238,3 +238,20 @@ fn after_a_rename_and_sigusr1_the_lines_go_on_in_a_new_file() {
     assert!(names().all(|name| targets(&path(&name)).len() >= 5), "each file has its time");
     assert_eq!(proxy.metric("proxy_access_log_dropped_total", &[]), 0.0);
 }
+
+/// Whoever was on the machine could read who asks for what.
+#[test]
+fn a_log_file_is_for_its_owner_and_group() {
+    use std::os::unix::fs::PermissionsExt;
+    let origin = Origin::hello();
+    let logging = json!({"access_log": "access.log", "error_log": "error.log"});
+    let proxy = Config::to(&origin).set("logging", logging).start();
+    proxy.get("/").expect(200);
+    for name in ["access.log", "error.log"] {
+        let path = proxy.dir().join(name);
+        wait_until("it is there", || path.exists());
+        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        // Whoever runs this may take more away.
+        assert!(mode & 0o600 == 0o600 && mode & !0o640 == 0, "{name}: {mode:o}");
+    }
+}
