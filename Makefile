@@ -28,10 +28,10 @@ test: ## Formatting, lints and all tests
 	cargo test --locked
 	cd bench && cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings && cargo test --locked
 
-bench: ## Compare with nginx and HAProxy, where installed; ROUNDS=3 SECONDS_EACH=1.5 ONLY=upload JSON=file UPDATE_README=1
+bench: ## Compare with nginx and HAProxy, where installed; ROUNDS=3 SECONDS_EACH=1.5 ONLY=upload JSON=file UPDATE_DOCS=1
 	cargo build --release --locked
 	@$(BENCH) run --tidegate $(TIDEGATE) --rounds $(ROUNDS) --seconds $(SECONDS_EACH) --only '$(ONLY)' --json '$(JSON)' \
-		--note '$(NOTE)' --readme '$(if $(UPDATE_README),README.md)'
+		--note '$(NOTE)' --readme '$(if $(UPDATE_DOCS),docs/benchmarks.md)'
 
 bench-gate: ## Hold the instructions of a request to the bar in bench/INSTRUCTIONS.md; needs valgrind
 	@command -v valgrind >/dev/null || { echo 'valgrind is missing: it is what counts the instructions' >&2; exit 2; }

@@ -1,4 +1,4 @@
-//! From measurements to the block that stands in the README.
+//! From measurements to the block that stands in docs/benchmarks.md.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

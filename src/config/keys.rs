@@ -1,5 +1,5 @@
 //! Every key of the configuration, in one table: what it is called, what may stand there, its default, and whether its function
-//! is built yet. Unknown keys, ranges, warnings, `check --print` and the README's reference all follow from it.
+//! is built yet. Unknown keys, ranges, warnings, `check --print` and the reference in docs/configuration.md all follow from it.
 
 use super::address;
 use super::schema::{Key, Kind, Rule, key};

@@ -1,4 +1,4 @@
-//! The schema as people read it: the README's table, and the answer to "where does this key belong?".
+//! The schema as people read it: the table in docs/configuration.md, and the answer to "where does this key belong?".
 
 use std::fmt::Write as _;
 
