@@ -2,6 +2,7 @@
 //! the one it began with.
 
 use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, Upstream};
+use crate::guard::places::Most;
 use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
@@ -72,6 +73,12 @@ impl Site {
         }
         let (limiter, limiters) = limiters(&config, previous);
         Self { config, pools, limiter, limiters }
+    }
+
+    /// What each upstream may have.
+    pub fn most(&self) -> Most {
+        let limits = &self.config.limits;
+        Most { connections: limits.max_conns_per_upstream, tunnels: limits.max_tunnels_per_upstream }
     }
 
     /// Whether requests are limited anywhere.

@@ -26,6 +26,7 @@ mod plays {
     mod foreign;
     mod forward;
     mod framing;
+    mod half_close;
     mod hygiene;
     mod limits;
     mod log_targets;
@@ -35,6 +36,7 @@ mod plays {
     mod names;
     mod outage;
     mod pages;
+    mod places;
     mod processes;
     mod rate;
     mod reload;

@@ -45,7 +45,7 @@ pub(super) fn backends(site: &Site) -> Rendered {
                 "circuit": server.circuit.state().name(),
                 "resolved": server.is_resolved(),
                 "consecutive_failures": server.failures_in_a_row(),
-                "active_connections": sum(&server.cells, |cell| cell.active.value()),
+                "active_connections": server.in_flight(),
                 "idle_connections": sum(&server.cells, |cell| cell.idle.value()),
                 "requests_total": sum(&server.cells, |cell| cell.requests.value()),
                 "last_error": last_error(server),

@@ -71,6 +71,7 @@ pub fn timeouts(layers: &[Option<&Node>]) -> Timeouts {
         client_header_ms: of("client_header_ms"),
         client_body_ms: of("client_body_ms"),
         client_write_ms: of("client_write_ms"),
+        client_half_close_ms: of("client_half_close_ms"),
         client_keepalive_ms: of("client_keepalive_ms"),
         upstream_keepalive_ms: of("upstream_keepalive_ms"),
         queue_ms: of("queue_ms"),
@@ -263,6 +264,7 @@ fn limits(section: &Node) -> Limits {
     Limits {
         max_client_conns: int(section, "max_client_conns"),
         max_conns_per_upstream: int(section, "max_conns_per_upstream"),
+        max_tunnels_per_upstream: int(section, "max_tunnels_per_upstream"),
         max_conns_per_client: int(section, "max_conns_per_client"),
         max_request_line: int(section, "max_request_line"),
         max_header_size: int(section, "max_header_size"),

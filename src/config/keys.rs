@@ -107,6 +107,12 @@ static TIMEOUTS: &[Key] = &[
     key("client_header_ms", MS, "Accept (first request) or first byte to the end of the head: 408.").default("10000"),
     key("client_body_ms", MS, "One wait for body bytes from the client: 408.").default("30000"),
     key("client_write_ms", MS, "One wait for the client to take response bytes: cut.").default("15000"),
+    key(
+        "client_half_close_ms",
+        MS,
+        "A client that closed its sending side is still answered if the answer begins in this time; then it counts as gone.",
+    )
+    .default("1000"),
     key("client_keepalive_ms", MS, "An idle client connection is closed; 0 = do not keep.").default("75000"),
     key("upstream_keepalive_ms", MS, "An idle upstream connection is closed; 0 = do not keep.").default("60000"),
     key("queue_ms", MS, "Waiting for a free upstream slot: 503; 0 = do not wait.").default("5000"),
@@ -116,6 +122,7 @@ static TIMEOUTS: &[Key] = &[
 static LIMITS: &[Key] = &[
     key("max_client_conns", COUNT, "Open client connections of each listen address.").default("10000"),
     key("max_conns_per_upstream", COUNT, "Open connections to one upstream, idle ones too.").default("1000"),
+    key("max_tunnels_per_upstream", COUNT, "Upgraded connections to one upstream, counted apart from the others: 503.").default("1000"),
     key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0"),
     key("max_request_line", HEAD, "Request line: 414.").default("8192"),
     key("max_header_size", HEAD, "One field line: 431.").default("16384"),

@@ -167,6 +167,7 @@ pub struct Timeouts {
     pub client_header_ms: u32,
     pub client_body_ms: u32,
     pub client_write_ms: u32,
+    pub client_half_close_ms: u32,
     pub client_keepalive_ms: u32,
     pub upstream_keepalive_ms: u32,
     pub queue_ms: u32,
@@ -291,6 +292,7 @@ impl FromIterator<u16> for Statuses {
 pub struct Limits {
     pub max_client_conns: usize,
     pub max_conns_per_upstream: usize,
+    pub max_tunnels_per_upstream: usize,
     /// 0 = no limit.
     pub max_conns_per_client: usize,
     pub max_request_line: usize,

@@ -3,8 +3,13 @@
 //! Taking a place is one atomic operation while nobody waits. Both sides of "is there a place?" and "does somebody wait?" are
 //! sequentially consistent: who stands in line looks at the places once more, and who gives one back looks at the line, so
 //! at least one of the two sees the other.
+//!
+//! Those who wait stand in lanes by what they need: nobody is held up by one before it who cannot be helped yet. Of those who can,
+//! the first that came is served first, those whose clients may have left after all others.
 
+use super::places::Needs;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -44,53 +49,110 @@ pub struct Ticket {
 /// First come, first served, over all workers.
 #[derive(Debug, Default)]
 pub struct Line {
-    waiting: AtomicUsize,
-    tickets: Mutex<VecDeque<Ticket>>,
+    /// A bit for each lane in which somebody stands.
+    lanes_in_use: AtomicUsize,
+    lanes: Mutex<Lanes>,
+}
+
+/// Each ticket with its number in the order in which they came.
+#[derive(Debug, Default)]
+struct Lanes {
+    next: u64,
+    of: [VecDeque<(u64, Ticket)>; Needs::KINDS],
+}
+
+impl Lanes {
+    /// The lane whose first goes before those of the others, among these.
+    fn first(&self, lanes: usize) -> Option<usize> {
+        let of = |kind: usize| Some(((Needs::of(kind).has_left, self.of[kind].front()?.0), kind));
+        (0..Needs::KINDS).filter(|kind| lanes & 1 << kind != 0).filter_map(of).min().map(|(_, kind)| kind)
+    }
 }
 
 impl Line {
     /// Whether nobody waits: one load.
     pub fn is_empty(&self) -> bool {
-        self.waiting.load(SeqCst) == 0
+        self.lanes_in_use.load(SeqCst) == 0
+    }
+
+    /// Whether somebody waits with such needs.
+    pub fn has_any(&self, is_it: impl Fn(Needs) -> bool) -> bool {
+        let in_use = self.lanes_in_use.load(SeqCst);
+        in_use != 0 && (0..Needs::KINDS).any(|kind| in_use & 1 << kind != 0 && is_it(Needs::of(kind)))
+    }
+
+    /// How many wait with such needs.
+    pub fn count(&self, is_it: impl Fn(Needs) -> bool) -> usize {
+        let lanes = self.lock();
+        lanes.of.iter().enumerate().filter(|(kind, _)| is_it(Needs::of(*kind))).map(|(_, lane)| lane.len()).sum()
     }
 
     /// Stands at the end.
-    pub fn join(&self, ticket: Ticket) {
-        let mut tickets = self.lock();
-        tickets.push_back(ticket);
-        self.waiting.store(tickets.len(), SeqCst);
+    pub fn join(&self, ticket: Ticket, needs: Needs) {
+        let mut lanes = self.lock();
+        let number = lanes.next;
+        lanes.next += 1;
+        lanes.of[needs.kind()].push_back((number, ticket));
+        self.note(&lanes);
     }
 
     /// Takes a ticket back; false if its turn has come already.
-    pub fn leave(&self, ticket: Ticket) -> bool {
-        let mut tickets = self.lock();
-        let found = tickets.iter().position(|other| *other == ticket);
-        found.map(|at| tickets.remove(at));
-        self.waiting.store(tickets.len(), SeqCst);
+    pub fn leave(&self, ticket: Ticket, needs: Needs) -> bool {
+        let mut lanes = self.lock();
+        let lane = &mut lanes.of[needs.kind()];
+        let found = lane.iter().position(|(_, other)| *other == ticket);
+        found.map(|at| lane.remove(at));
+        self.note(&lanes);
         found.is_some()
     }
 
-    /// Calls the first in line if `admit` has something for it.
-    pub fn call<T>(&self, admit: impl FnOnce(&Ticket) -> Option<T>) -> Option<(Ticket, T)> {
+    /// Calls the first for whom `admit` has something: it is asked for the first of each lane, until it breaks off.
+    pub fn call<T>(&self, mut admit: impl FnMut(&Ticket, Needs) -> ControlFlow<Option<T>>) -> Option<(Ticket, T)> {
         if self.is_empty() {
             return None;
         }
-        let mut tickets = self.lock();
-        let first = *tickets.front()?;
-        let gift = admit(&first)?;
-        tickets.pop_front();
-        self.waiting.store(tickets.len(), SeqCst);
-        Some((first, gift))
+        let mut lanes = self.lock();
+        let mut left = usize::MAX;
+        while let Some(kind) = lanes.first(left) {
+            let &(_, ticket) = lanes.of[kind].front()?;
+            if let ControlFlow::Break(gift) = admit(&ticket, Needs::of(kind)) {
+                let gift = gift?;
+                lanes.of[kind].pop_front();
+                self.note(&lanes);
+                return Some((ticket, gift));
+            }
+            left &= !(1 << kind);
+        }
+        None
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Ticket>> {
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note(&self, lanes: &Lanes) {
+        let in_use = lanes.of.iter().enumerate().filter(|(_, lane)| !lane.is_empty());
+        self.lanes_in_use.store(in_use.fold(0, |bits, (kind, _)| bits | 1 << kind), SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WHOLE: Needs = Needs { is_partial: false, tunnel: false, has_left: false };
+    const PARTIAL: Needs = Needs { is_partial: true, ..WHOLE };
+    const LEFT: Needs = Needs { has_left: true, ..WHOLE };
+
+    fn ticket(key: usize) -> Ticket {
+        Ticket { worker: 0, key, serial: 1 }
+    }
+
+    /// All that are called while there is something for such needs, in their order.
+    fn called(line: &Line, for_whom: impl Fn(Needs) -> bool) -> Vec<usize> {
+        let admit = |_: &Ticket, needs| if for_whom(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
+        std::iter::from_fn(|| line.call(admit)).map(|(ticket, ())| ticket.key).collect()
+    }
 
     #[test]
     fn never_more_than_the_limit() {
@@ -104,12 +166,22 @@ mod tests {
     #[test]
     fn the_line_keeps_its_order() {
         let line = Line::default();
-        let ticket = |key| Ticket { worker: 0, key, serial: 1 };
-        (0..4).for_each(|key| line.join(ticket(key)));
-        assert!(line.leave(ticket(1)) && !line.leave(ticket(1)));
-        assert_eq!(line.call(|_| None::<()>), None);
-        let called: Vec<_> = std::iter::from_fn(|| line.call(|_| Some(()))).map(|(ticket, ())| ticket.key).collect();
-        assert_eq!(called, [0, 2, 3]);
+        (0..4).for_each(|key| line.join(ticket(key), WHOLE));
+        assert!(line.leave(ticket(1), WHOLE) && !line.leave(ticket(1), WHOLE));
+        assert_eq!(line.call(|_, _| ControlFlow::Break(None::<()>)), None);
+        assert_eq!(called(&line, |_| true), [0, 2, 3]);
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn who_can_be_helped_passes_who_cannot_and_else_all_keep_their_order() {
+        let line = Line::default();
+        [PARTIAL, WHOLE, PARTIAL, LEFT, WHOLE].into_iter().enumerate().for_each(|(key, needs)| line.join(ticket(key), needs));
+        assert_eq!((line.count(|_| true), line.count(|needs| needs.is_partial)), (5, 2));
+        assert_eq!(called(&line, |needs| needs == WHOLE), [1, 4]);
+        assert!(line.has_any(|needs| needs.is_partial) && !line.has_any(|needs| needs == WHOLE));
+        line.join(ticket(5), WHOLE);
+        assert_eq!(called(&line, |_| true), [0, 2, 5, 3], "who may have left comes last");
         assert!(line.is_empty());
     }
 }

@@ -6,5 +6,6 @@ pub mod connections;
 pub mod descriptors;
 pub mod door;
 pub mod gate;
+pub mod places;
 pub mod rate;
 pub mod retry;

@@ -164,11 +164,12 @@ fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     ));
     families.push(gauge(
         "proxy_upstream_connections",
-        "Connections to the upstream: active ones have an exchange or are being made, idle ones are pooled.",
+        "Connections to the upstream: active ones have an exchange or are being made, idle ones are pooled, tunnels are upgraded.",
         all().flat_map(|upstream| {
             [
                 (with(upstream, label("state", "active")), total(upstream.cells, |cells| &cells.active)),
                 (with(upstream, label("state", "idle")), total(upstream.cells, |cells| &cells.idle)),
+                (with(upstream, label("state", "tunnel")), total(upstream.cells, |cells| &cells.tunnels)),
             ]
         }),
     ));

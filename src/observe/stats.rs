@@ -110,6 +110,8 @@ pub struct UpstreamStats {
     pub duration: Histogram,
     /// Gauge: connections with an exchange on them, or being made.
     pub active: Counter,
+    /// Gauge: upgraded connections.
+    pub tunnels: Counter,
     /// Gauge: pooled connections.
     pub idle: Counter,
 }

@@ -1,57 +1,78 @@
 //! From a request to a connection: pick an upstream, wait in line where all are full, and for the connect itself.
 
 use super::deadlines::after;
-use super::exchange::{Exchange, Pause};
+use super::exchange::Exchange;
 use super::failure::Failure;
 use super::{Effect, Session, State, Turn};
 use crate::guard::breaker::Verdict;
+use crate::guard::places::Needs;
 use crate::http::write;
 use crate::observe::reason::Reason;
 use crate::upstream::pool::{Grant, Pick, Seeker};
 
-/// How often a request that is held looks whether places are still scarce.
-const HOLD_MS: u64 = 500;
 /// A trial request has so long to bring its content; then another may be tried beside it.
 const TRIAL_MS: u64 = 1000;
 
 impl Session {
     /// Asks the pool, once an attempt.
     pub(super) fn connect(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        let limit = exchange.site.config.limits.max_conns_per_upstream;
-        let now = turn.now.millis();
-        exchange.pause = None;
-        if self.can_hold(&exchange) && exchange.pool().is_scarce(limit) {
-            exchange.pause = Some(Pause::Held);
-            self.phase = now + HOLD_MS;
-            return State::ConnectingUpstream(exchange);
-        }
+        exchange.is_backing_off = false;
+        let needs = self.needs(&exchange);
+        let (most, now) = (exchange.site.most(), turn.now.millis());
         let Exchange { key, tried, .. } = &*exchange;
-        match exchange.pool().pick(Seeker { worker: turn.worker, limit, now, rng: &mut turn.rng, key: *key, tried }) {
+        match exchange.pool().pick(Seeker { worker: turn.worker, most, needs, now, rng: &mut turn.rng, key: *key, tried }) {
             Pick::Granted(grant) => self.attempt(exchange, grant, turn),
             Pick::Full => self.queue(exchange, turn),
+            Pick::NoTunnel => self.fail_without_tunnel(exchange, turn),
             Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),
             Pick::Unavailable => self.on_dismissed(exchange, turn),
         }
     }
 
-    /// Whether the request can wait here for more of its content: where places at the upstreams are scarce, those whose clients
-    /// are slow would take them from all others.
-    fn can_hold(&self, exchange: &Exchange) -> bool {
-        let has_room = !self.up.is_attached() || self.up.room() > 0;
-        !exchange.up.is_complete() && has_room && !exchange.asked.awaits_continue
+    /// What the request asks of an upstream, as it stands now.
+    fn needs(&self, x: &Exchange) -> Needs {
+        let has_left = self.client_fin && x.up.is_complete();
+        Needs { is_partial: !self.is_here(x), tunnel: x.asked.wants_upgrade, has_left }
     }
 
-    /// More of the content of a request that was held has come.
-    pub(super) fn on_held_bytes(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        match self.on_body_bytes(exchange, turn, State::ConnectingUpstream) {
-            State::ConnectingUpstream(exchange) => self.connect(exchange, turn),
+    /// Whether its content has come, or as much as is read ahead: those whose clients are slow would take the places at the
+    /// upstreams from all others.
+    pub(super) fn is_here(&self, x: &Exchange) -> bool {
+        let is_full = self.up.is_attached() && self.up.room() == 0;
+        x.up.is_complete() || is_full || x.bytes_in - x.head_bytes >= x.site.config.limits.buffer_size as u64
+    }
+
+    /// More of the content of a request in line has come. Once all of it is here it stands with those who wait for a place alone.
+    pub(super) fn on_queued_bytes(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        match self.on_body_bytes(x, turn, State::ConnectingUpstream) {
+            State::ConnectingUpstream(mut x) if x.queued_for.is_partial && self.is_here(&x) => {
+                x.queue_due = 0;
+                self.rejoin(x, turn)
+            }
+            State::ConnectingUpstream(x) => {
+                if x.queued_for.is_partial {
+                    self.phase = 0;
+                }
+                State::ConnectingUpstream(x)
+            }
             failed => failed,
         }
     }
 
+    /// The client closed its sending side: it goes behind those who surely still wait.
+    pub(super) fn on_queued_half_close(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if self.needs(&x) == x.queued_for { State::ConnectingUpstream(x) } else { self.rejoin(x, turn) }
+    }
+
+    fn rejoin(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        x.leave_line(turn);
+        turn.effects.push(Effect::LeaveQueue);
+        self.connect(x, turn)
+    }
+
     fn attempt(&mut self, mut exchange: Box<Exchange>, grant: Grant, turn: &mut Turn) -> State {
-        let Grant { server, reuse, permit } = grant;
-        (exchange.attempt.server, exchange.attempt.permit) = (Some(server), Some(permit));
+        let Grant { server, reuse, permit, holds } = grant;
+        (exchange.attempt.server, exchange.attempt.permit, exchange.attempt.holds) = (Some(server), Some(permit), holds);
         exchange.attempt.has_upstream = true;
         exchange.attempt.sent_at = turn.now.micros;
         exchange.attempts += 1;
@@ -74,6 +95,7 @@ impl Session {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.attempt.has_upstream = false;
+            exchange.give_back(exchange.attempt.holds, turn);
             if let Some((server, permit)) = exchange.attempt.server.zip(exchange.attempt.permit.take()) {
                 // Nobody in line is told: they would find no descriptor either.
                 exchange.pool().settle(server, permit, Verdict::Unknown, turn.now.millis());
@@ -84,13 +106,16 @@ impl Session {
             }
             exchange.attempts -= 1;
         }
-        if exchange.timeouts.queue_ms == 0 {
+        exchange.queued_for = self.needs(&exchange);
+        // What is still to come of its content has a wait of its own; a place is waited for after that.
+        let owes_content = exchange.queued_for.is_partial && !exchange.asked.awaits_continue;
+        if exchange.timeouts.queue_ms == 0 && !owes_content {
             return self.fail_full(exchange, turn);
         }
-        if exchange.queue_due == 0 {
+        if exchange.queue_due == 0 && !owes_content {
             exchange.queue_due = after(turn.now.millis(), exchange.timeouts.queue_ms);
         }
-        self.phase = exchange.queue_due;
+        self.phase = if owes_content { 0 } else { exchange.queue_due };
         exchange.is_queued = true;
         self.serial += 1;
         turn.stats.queued_requests.add(1);
@@ -99,7 +124,16 @@ impl Session {
     }
 
     pub(super) fn fail_full(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        let detail = "every upstream has limits.max_conns_per_upstream connections, and none got free within timeouts.queue_ms";
+        let detail = if exchange.queued_for.is_partial {
+            "requests whose content is to come have their half of limits.max_conns_per_upstream, and none was done within timeouts.queue_ms"
+        } else {
+            "every upstream has limits.max_conns_per_upstream connections, and none got free within timeouts.queue_ms"
+        };
+        self.fail(exchange, Failure::new(Reason::ConnectionLimitReached, detail), turn)
+    }
+
+    fn fail_without_tunnel(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        let detail = "every upstream has limits.max_tunnels_per_upstream upgraded connections";
         self.fail(exchange, Failure::new(Reason::ConnectionLimitReached, detail), turn)
     }
 
@@ -108,9 +142,12 @@ impl Session {
         self.attempt(exchange, grant, turn)
     }
 
-    /// No server of the pool takes requests.
+    /// No server of the pool takes requests, or none such.
     pub(super) fn on_dismissed(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.leave_line(turn);
+        if exchange.asked.wants_upgrade && exchange.pool().is_up(turn.now.millis()) {
+            return self.fail_without_tunnel(exchange, turn);
+        }
         let seconds = exchange.pool().retry_after(turn.now.millis());
         self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now").retry_after(seconds), turn)
     }
@@ -146,5 +183,28 @@ impl Exchange {
         if std::mem::take(&mut self.is_queued) {
             turn.stats.queued_requests.sub(1);
         }
+    }
+
+    /// Gives back a part of what the attempt holds beyond its connection's place: those in line may wait for it.
+    pub(super) fn give_back(&mut self, part: Needs, turn: &mut Turn) {
+        if part == Needs::default() {
+            return;
+        }
+        let Needs { is_partial, tunnel, .. } = &mut self.attempt.holds;
+        (*is_partial, *tunnel) = (*is_partial && !part.is_partial, *tunnel && !part.tunnel);
+        if let Some(server) = self.server() {
+            server.places.give_back(part);
+            turn.line_may_move |= !self.pool().line.is_empty();
+        }
+    }
+
+    /// The part of what the attempt holds that tells it from one whose content is here.
+    pub(super) fn held_as_partial(&self) -> Needs {
+        Needs { is_partial: self.attempt.holds.is_partial, ..Needs::default() }
+    }
+
+    /// The part that is for a tunnel.
+    pub(super) fn held_for_tunnel(&self) -> Needs {
+        Needs { tunnel: self.attempt.holds.tunnel, ..Needs::default() }
     }
 }

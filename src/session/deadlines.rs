@@ -16,6 +16,8 @@ pub struct Waits {
     pub client_body: u64,
     /// For the client to take bytes.
     pub client_write: u64,
+    /// For the answer to begin, once the client has closed its sending side.
+    pub half_close: u64,
 }
 
 /// Which of them has come.
@@ -28,20 +30,23 @@ pub enum Due {
     Total,
     ClientBody,
     ClientWrite,
+    HalfClose,
 }
 
 impl Waits {
     /// The earliest, of the phase's too.
     pub fn earliest(&self, phase: u64) -> Option<u64> {
-        let Self { read, write, total, client_body, client_write } = *self;
+        let Self { read, write, total, client_body, client_write, half_close } = *self;
         // 0 becomes the latest there is.
-        let at = [phase, read, write, total, client_body, client_write].into_iter().fold(u64::MAX, |at, wait| at.min(wait.wrapping_sub(1)));
+        let waits = [phase, read, write, total, client_body, client_write, half_close];
+        let at = waits.into_iter().fold(u64::MAX, |at, wait| at.min(wait.wrapping_sub(1)));
         at.checked_add(1)
     }
 
-    /// The first kind that has come by `now`, that of the phase before others.
+    /// The first kind that has come by `now`: that of a client that is gone, that of the phase, others.
     pub fn due(&self, phase: u64, now: u64) -> Option<Due> {
         [
+            (self.half_close, Due::HalfClose),
             (phase, Due::Phase),
             (self.client_write, Due::ClientWrite),
             (self.client_body, Due::ClientBody),

@@ -32,13 +32,15 @@ pub enum Event {
     ClientBytes,
     /// The client closed its sending side: what it sent before still counts.
     ClientFin,
+    /// A FIN lies behind what the client has sent, read or not: it sends nothing after that.
+    ClientHalfClosed,
     /// The client is lost: reset, hung up, or a send to it failed.
     ClientGone,
     /// The client's socket took so many bytes of [`super::Session::client_output`].
     ClientTook(usize),
     /// The line came to this session: a place was taken for it, or an idle connection of this worker comes with it.
     Admitted(Grant),
-    /// Nobody in the line is served any more: every server of the pool is down.
+    /// It is not served any more: every server of the pool is down, or has all the tunnels that it may have.
     Dismissed,
     /// There is a connection to the upstream.
     UpstreamConnected {
@@ -92,6 +94,8 @@ pub enum Effect {
     },
     /// Leave it again.
     LeaveQueue,
+    /// The connection is a tunnel now: its place is another's.
+    Tunnel,
     /// The exchange needs its upstream connection no more.
     Release {
         /// It may serve again.

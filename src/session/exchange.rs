@@ -8,6 +8,7 @@ use super::turn::Turn;
 use crate::admin::Page;
 use crate::config::model::{Retry, Timeouts};
 use crate::guard::breaker::Permit;
+use crate::guard::places::Needs;
 use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
 use crate::observe::access::Record;
@@ -83,35 +84,30 @@ pub struct Exchange {
     pub started: u64,
     /// Bytes of the request received.
     pub bytes_in: u64,
+    /// Those of its head.
+    pub head_bytes: u64,
     /// Requests given to upstreams.
     pub attempts: u32,
     /// Everything sent of the request can be sent again.
     pub replayable: bool,
     /// When it has waited long enough.
     pub waits: Waits,
-    /// Why it asks for no upstream yet.
-    pub pause: Option<Pause>,
+    /// An attempt failed, and another is made in a moment.
+    pub is_backing_off: bool,
     /// Servers that failed it, by their index in the pool.
     pub tried: Vec<usize>,
     /// What `balance: consistent_hash` goes by.
     pub key: u64,
     /// It stands in line.
     pub is_queued: bool,
+    /// What it stands there for, or stood last.
+    pub queued_for: Needs,
     /// End of the wait in line (milliseconds), 0 before the first.
     pub queue_due: u64,
     /// A tunnel's close was passed on to the upstream.
     pub up_is_closed: bool,
     /// A tunnel's close was passed on to the client.
     pub down_is_closed: bool,
-}
-
-/// Why an exchange that has no upstream asks for none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// It waits for its content: places are scarce.
-    Held,
-    /// An attempt failed, and another is made in a moment.
-    Backoff,
 }
 
 /// What a request asks for beyond its target.
@@ -144,6 +140,8 @@ pub struct Attempt {
     pub server: Option<usize>,
     /// Of the server's circuit, until the attempt is settled there.
     pub permit: Option<Permit>,
+    /// What it holds at the server beyond its connection's place.
+    pub holds: Needs,
     /// A connection is taken, or being made.
     pub has_upstream: bool,
     /// The connection had served before.
@@ -239,13 +237,15 @@ impl Exchange {
             note: Note::default(),
             started: 0,
             bytes_in: 0,
+            head_bytes: 0,
             attempts: 0,
             replayable: true,
             waits: Waits::default(),
-            pause: None,
+            is_backing_off: false,
             tried: Vec::new(),
             key: 0,
             is_queued: false,
+            queued_for: Needs::default(),
             queue_due: 0,
             up_is_closed: false,
             down_is_closed: false,
@@ -264,8 +264,9 @@ impl Exchange {
         self.content.clear();
         (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
         self.note.clear();
-        (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
-        (self.waits, self.pause, self.is_queued, self.queue_due) = (Waits::default(), None, false, 0);
+        (self.bytes_in, self.head_bytes, self.attempts, self.replayable) = (0, 0, 0, true);
+        (self.waits, self.is_backing_off) = (Waits::default(), false);
+        (self.is_queued, self.queued_for, self.queue_due) = (false, Needs::default(), 0);
         self.tried.clear();
         self.key = 0;
         (self.up_is_closed, self.down_is_closed) = (false, false);

@@ -43,9 +43,9 @@ pub use read_head::DRAIN_IDLE_MS;
 
 use crate::base::ring::Ring;
 use crate::guard::gate::Ticket;
+use crate::guard::places::Needs;
 use crate::upstream::pool::Pool;
 use deadlines::Waits;
-use exchange::Pause;
 use read_head::ReadHead;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ use std::sync::Arc;
 enum State {
     /// Between requests, or within a head.
     ReadingHead(ReadHead),
-    /// Waiting for content where places are scarce, for a place, for another attempt, or for the connect itself.
+    /// Waiting for a place, for another attempt, or for the connect itself.
     ConnectingUpstream(Box<Exchange>),
     /// Two halves that move independently, heads included.
     StreamingBody(Box<Exchange>),
@@ -99,6 +99,8 @@ pub struct Session {
     /// End of the state's own wait.
     phase: u64,
     client: SocketAddr,
+    /// The client sends nothing after what was read, or lies in its socket.
+    client_fin: bool,
     /// Of what it waits for, if it waits: a new one for each wait, so that a letter that comes too late finds nobody.
     serial: u64,
 }
@@ -114,6 +116,7 @@ impl Session {
             up: Ring::default(),
             down: Ring::default(),
             client,
+            client_fin: false,
             serial: serial << 32,
         }
     }
@@ -122,6 +125,7 @@ impl Session {
     pub fn handle(&mut self, event: Event, turn: &mut Turn) {
         use Event::*;
         use State::*;
+        self.client_fin |= matches!(event, ClientHalfClosed);
         let state = std::mem::replace(&mut self.state, Closed(Ending::Plain));
         self.state = match (state, event) {
             (ReadingHead(head), ClientBytes) => self.on_head_bytes(head, turn),
@@ -131,8 +135,9 @@ impl Session {
             (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
             (ReadingHead(_), OverLimit) => self.on_over_limit(turn),
 
-            (ConnectingUpstream(x), ClientBytes) if x.pause == Some(Pause::Held) => self.on_held_bytes(x, turn),
+            (ConnectingUpstream(x), ClientBytes) if x.is_queued => self.on_queued_bytes(x, turn),
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
+            (ConnectingUpstream(x), ClientHalfClosed) if x.is_queued => self.on_queued_half_close(x, turn),
             (ConnectingUpstream(x), Admitted(grant)) => self.on_admitted(x, grant, turn),
             (ConnectingUpstream(x), Dismissed) => self.on_dismissed(x, turn),
             (ConnectingUpstream(x), UpstreamConnected { reused }) => self.on_connected(x, reused, turn),
@@ -181,6 +186,7 @@ impl Session {
 
             (state, _) => state,
         };
+        self.settle_content(turn);
         self.update_waits(turn);
     }
 
@@ -348,7 +354,10 @@ impl Session {
             State::ConnectingUpstream(x) => assert!(!x.is_queued || !x.attempt.has_upstream, "in line with a connection"),
             State::StreamingBody(x) => assert!(x.attempt.has_upstream && !x.is_queued, "streaming without a connection"),
             State::Tunnelling(x) => assert!(x.attempt.has_upstream, "a tunnel without an upstream"),
-            State::Replying(x) => assert!(!x.attempt.has_upstream && !x.is_queued, "an answered exchange holds an upstream"),
+            State::Replying(x) => {
+                assert!(!x.attempt.has_upstream && !x.is_queued, "an answered exchange holds an upstream");
+                assert_eq!(x.attempt.holds, Needs::default(), "an answered exchange holds a share of an upstream");
+            }
             State::Draining(_) | State::Closed(_) => {}
         }
     }

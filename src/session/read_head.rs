@@ -306,7 +306,8 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
     if is_trusted {
         request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
     }
-    exchange.bytes_in = request.fields.head().len() as u64;
+    exchange.head_bytes = request.fields.head().len() as u64;
+    exchange.bytes_in = exchange.head_bytes;
     exchange.up.body = Body::new(request.length, Recode::Same);
     exchange.asked.awaits_continue = request.expects_continue && request.length != Length::Empty;
     if turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0 {

@@ -1,7 +1,7 @@
 //! Answers made here, and the end of every answer: what was promised to the client about its connection is kept.
 
 use super::deadlines::{Due, Waits, after};
-use super::exchange::{Asked, Exchange, Fate, Maker, Pause};
+use super::exchange::{Asked, Exchange, Fate, Maker};
 use super::failure::Failure;
 use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::admin::Rendered;
@@ -239,11 +239,10 @@ impl Session {
     /// A wait of an exchange is over.
     pub(super) fn on_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
         let now = turn.now.millis();
-        let is_early = x.pause == Some(Pause::Backoff) && self.phase > now;
-        if x.pause.is_some() && !is_early && x.waits.due(0, now).is_none() {
+        if x.is_backing_off && self.phase <= now && x.waits.due(0, now).is_none() {
             return self.connect(x, turn);
         }
-        let phase = if x.pause.is_some() { 0 } else { self.phase };
+        let phase = if x.is_backing_off { 0 } else { self.phase };
         let Some(due) = x.waits.due(phase, now) else { return back(x) };
         match due {
             Due::Phase if x.is_queued => self.fail_full(x, turn),
@@ -253,6 +252,7 @@ impl Session {
             Due::Write => self.fail_upstream(x, Reason::WriteTimeout, turn),
             Due::Total if self.waits_for_upstream(&x) => self.fail_upstream(x, Reason::ResponseTimeout, turn),
             Due::Total => self.fail(x, Failure::new(Reason::ResponseTimeout, "the exchange was not done within timeouts.total_ms"), turn),
+            Due::HalfClose => self.abort(x, turn),
             Due::ClientBody => {
                 self.fail(x, Failure::new(Reason::RequestTimeout, "nothing of the content came for timeouts.client_body_ms"), turn)
             }
@@ -270,6 +270,7 @@ impl Session {
             turn.effects.push(Effect::LeaveQueue);
         }
         x.conclude_early(turn);
+        x.give_back(x.attempt.holds, turn);
         if std::mem::take(&mut x.attempt.has_upstream) {
             turn.effects.push(Effect::Release { keep: false });
         }

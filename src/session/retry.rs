@@ -6,7 +6,7 @@
 //! and on a status of `retry.statuses`, whose answer is then dropped.
 
 use super::deadlines::Waits;
-use super::exchange::{Attempt, Exchange, Pause};
+use super::exchange::{Attempt, Exchange};
 use super::failure::Failure;
 use super::{Session, State, Turn};
 use crate::guard::breaker::Verdict;
@@ -49,14 +49,14 @@ impl Session {
         x.tried.extend(x.attempt.server);
         x.attempt = Attempt::default();
         x.queue_due = 0;
-        x.waits = Waits { total: x.waits.total, ..Waits::default() };
+        x.waits = Waits { total: x.waits.total, half_close: x.waits.half_close, ..Waits::default() };
         self.down.clear();
         x.up.replay(&mut self.up);
         let wait = backoff(x.retry(), attempts - 1, &mut turn.rng);
         if wait == 0 {
             return self.connect(x, turn);
         }
-        x.pause = Some(Pause::Backoff);
+        x.is_backing_off = true;
         self.phase = turn.now.millis() + wait;
         State::ConnectingUpstream(x)
     }

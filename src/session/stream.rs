@@ -197,6 +197,7 @@ impl Session {
             // The rest of the request has no reader any more.
             self.up.drop_checked();
         }
+        x.give_back(x.attempt.holds, turn);
         let keep = x.attempt.keep_upstream && request_is_out && is_exact && !x.attempt.upstream_fin;
         turn.effects.push(Effect::Release { keep });
         x.attempt.has_upstream = false;
@@ -314,6 +315,9 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
         let pool = x.pool();
         pool.servers[server].cells[turn.worker].duration.observe(micros);
         pool.observe(server, micros, turn.now.millis());
+    }
+    if response.status != 101 {
+        x.give_back(x.held_for_tunnel(), turn);
     }
     if x.pool().is_fault(response.status) {
         x.blame(Fault::Status(response.status), turn);

@@ -8,6 +8,7 @@ mod verdicts;
 mod waits;
 
 use super::{Effect, Ending, Event, State};
+use crate::guard::places::Needs;
 use crate::observe::reason::Reason;
 use crate::upstream::pool::Grant;
 use scene::{GET, Scene, field};
@@ -103,7 +104,7 @@ fn the_line_of_requests() {
     scene.client(GET);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Queue { starved: false }], 1));
     let permit = scene.site.pools[0].admit(0, 1000).unwrap();
-    scene.event(Event::Admitted(Grant { server: 0, reuse: true, permit }));
+    scene.event(Event::Admitted(Grant { server: 0, reuse: true, permit, holds: Needs::default() }));
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Connect { server: 0, reuse: true }], 0));
     assert_eq!(scene.exchange().attempts, 1);
 }

@@ -19,6 +19,10 @@ impl Session {
         x.settle(turn);
         x.conclude(Verdict::Success, turn);
         x.outcome.is_whole = true;
+        x.give_back(x.held_as_partial(), turn);
+        // What was reserved is the connection's from here on.
+        x.attempt.holds.tunnel = false;
+        turn.effects.push(Effect::Tunnel);
         (self.phase, x.waits) = (0, Waits::default());
         x.up.body = Body::new(Length::UntilClose, Recode::Same);
         x.down.body = Body::new(Length::UntilClose, Recode::Same);

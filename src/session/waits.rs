@@ -2,29 +2,30 @@
 //! for them, so that a slow client never looks like a slow upstream, nor the other way round.
 
 use super::deadlines::{Waits, keep_waiting};
-use super::exchange::Pause;
 use super::{Exchange, Session, State, Turn};
 
 impl Session {
     pub(super) fn update_waits(&mut self, turn: &Turn) {
         let now = turn.now.millis();
+        let client_fin = self.client_fin;
         let (x, to_upstream) = match &mut self.state {
             State::StreamingBody(x) => {
                 let to_upstream = !x.attempt.broken && x.up.is_owing(&self.up);
                 (x, to_upstream)
             }
             State::Replying(x) => (x, false),
-            State::ConnectingUpstream(x) if x.pause == Some(Pause::Held) => (x, false),
+            State::ConnectingUpstream(x) if x.is_queued && x.queued_for.is_partial => (x, false),
             // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
             State::ConnectingUpstream(x) => {
-                x.waits = Waits { total: x.waits.total, ..Waits::default() };
-                return;
+                x.waits = Waits { total: x.waits.total, half_close: x.waits.half_close, ..Waits::default() };
+                return x.watch_half_close(client_fin, now);
             }
             _ => return,
         };
         let to_client = x.down.is_owing(&self.down);
         let client_owes = client_owes(x);
         let upstream_owes = upstream_owes(x);
+        x.watch_half_close(client_fin, now);
         let Exchange { waits, timeouts, attempt, .. } = &mut **x;
         keep_waiting(&mut waits.client_body, client_owes && !to_upstream && !attempt.broken, now, timeouts.client_body_ms);
         keep_waiting(&mut waits.client_write, to_client, now, timeouts.client_write_ms);
@@ -32,9 +33,26 @@ impl Session {
         keep_waiting(&mut waits.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
     }
 
+    /// What a request took that was to come is given back once it is here.
+    pub(super) fn settle_content(&mut self, turn: &mut Turn) {
+        let is_held = |x: &Exchange| x.attempt.holds.is_partial;
+        let is_due = self.exchange().is_some_and(|x| is_held(x) && self.is_here(x));
+        if let (true, State::ConnectingUpstream(x) | State::StreamingBody(x)) = (is_due, &mut self.state) {
+            x.give_back(x.held_as_partial(), turn);
+        }
+    }
+
     /// Whether the next move is the upstream's.
     pub(super) fn waits_for_upstream(&self, x: &Exchange) -> bool {
         upstream_owes(x) && !x.down.is_owing(&self.down)
+    }
+}
+
+impl Exchange {
+    /// A client that has sent all that it will send may have left: the answer must begin in time.
+    fn watch_half_close(&mut self, client_fin: bool, now: u64) {
+        let is_awaited = client_fin && self.up.is_complete() && self.outcome.status == 0;
+        keep_waiting(&mut self.waits.half_close, is_awaited, now, self.timeouts.client_half_close_ms);
     }
 }
 

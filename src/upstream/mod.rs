@@ -2,6 +2,7 @@
 
 pub mod idle;
 pub mod pool;
+mod queue;
 pub mod resolve;
 pub mod schedule;
 pub mod server;

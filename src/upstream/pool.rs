@@ -4,7 +4,8 @@ use super::server::{Fault, Server};
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
 use crate::guard::breaker::{Change, Permit, Verdict};
-use crate::guard::gate::{Line, Ticket};
+use crate::guard::gate::Line;
+use crate::guard::places::{Most, Needs};
 use crate::guard::retry::Budget;
 use std::fmt;
 use std::sync::Arc;
@@ -54,8 +55,10 @@ impl Policy {
 pub struct Seeker<'a> {
     /// Index of its worker.
     pub worker: usize,
-    /// Connections that each server may have.
-    pub limit: usize,
+    /// What each server may have.
+    pub most: Most,
+    /// Of the request; of those in line their own count.
+    pub needs: Needs,
     /// Milliseconds.
     pub now: u64,
     /// Chance.
@@ -75,6 +78,17 @@ pub struct Grant {
     pub reuse: bool,
     /// Of its circuit.
     pub permit: Permit,
+    /// What was taken there beyond a place: given back before the place is, or as soon as it is not needed any more.
+    pub holds: Needs,
+}
+
+/// With what a request comes in at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A place is taken for it.
+    New,
+    /// It gets a connection that has its place.
+    Kept,
 }
 
 /// What a request got.
@@ -84,6 +98,8 @@ pub enum Pick {
     Granted(Grant),
     /// Every usable server is full, or others wait already: stand in line.
     Full,
+    /// No server that takes requests has room for a tunnel.
+    NoTunnel,
     /// No server has an address.
     Unresolved,
     /// No server takes requests.
@@ -115,23 +131,26 @@ impl Pool {
 
     /// Asked once an attempt.
     pub fn pick(&self, seeker: Seeker) -> Pick {
-        if !self.line.is_empty() {
-            return Pick::Full;
-        }
-        let now = seeker.now;
-        match self.grant(seeker, true) {
+        let Seeker { now, most, needs, .. } = seeker;
+        let must_wait = self.line.has_any(|other| other.goes_before(needs));
+        match if must_wait { None } else { self.grant(seeker, true) } {
             Some(grant) => Pick::Granted(grant),
-            None if self.is_up(now) => Pick::Full,
+            None if needs.tunnel && self.is_up(now) && !self.has_tunnel(most) => Pick::NoTunnel,
+            None if must_wait || self.is_up(now) => Pick::Full,
             None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Pick::Unresolved,
             None => Pick::Unavailable,
         }
     }
 
     /// Those that have failed the request, and those that are being ramped up, are passed over while there are others.
-    fn grant(&self, seeker: Seeker, may_reuse: bool) -> Option<Grant> {
-        let Seeker { worker, limit, now, rng, key, tried } = seeker;
+    pub(super) fn grant(&self, seeker: Seeker, may_reuse: bool) -> Option<Grant> {
+        let Seeker { worker, most, needs, now, rng, key, tried } = seeker;
         let slow_start_ms = self.policy.slow_start_ms;
         let chance = if slow_start_ms > 0 { rng.u64(..1 << 32) } else { 0 };
+        let enter = |index: usize| {
+            let is_idle = may_reuse && self.servers[index].cells[worker].idle.value() > 0;
+            self.enter(index, if is_idle { Entry::Kept } else { Entry::New }, most, needs, now)
+        };
         let (mut granted, mut passed_over) = (None, false);
         let mut ask = Ask { view: &Moment { pool: self, now }, rng, key };
         self.balance.pick(&mut ask, |index| {
@@ -139,30 +158,40 @@ impl Pool {
                 passed_over = true;
                 return false;
             }
-            granted = self.enter(index, worker, limit, now, may_reuse);
+            granted = enter(index);
             granted.is_some()
         });
         if passed_over && granted.is_none() {
             self.balance.pick(&mut ask, |index| {
-                granted = self.enter(index, worker, limit, now, may_reuse);
+                granted = enter(index);
                 granted.is_some()
             });
         }
         granted
     }
 
-    fn enter(&self, index: usize, worker: usize, limit: usize, now: u64, may_reuse: bool) -> Option<Grant> {
+    /// Lets a request in at a server, if that has room for it.
+    pub fn enter(&self, index: usize, entry: Entry, most: Most, needs: Needs, now: u64) -> Option<Grant> {
         let server = &self.servers[index];
         if !server.is_usable() {
             return None;
         }
         let permit = self.admit(index, now)?;
-        let reuse = may_reuse && server.cells[worker].idle.value() > 0;
-        if reuse || server.places.try_enter(limit) {
-            return Some(Grant { server: index, reuse, permit });
+        let has_room = match entry {
+            Entry::New => server.places.try_enter(needs, most),
+            Entry::Kept => server.places.try_reserve(needs, most),
+        };
+        if has_room {
+            return Some(Grant { server: index, reuse: entry == Entry::Kept, permit, holds: Needs { has_left: false, ..needs } });
         }
         server.circuit.settle(permit, Verdict::Unknown, &self.policy.breaker, now);
         None
+    }
+
+    /// Nobody uses what was granted. The place itself is the caller's to give back, for a connection may hold it.
+    pub fn decline(&self, grant: Grant, now: u64) {
+        self.settle(grant.server, grant.permit, Verdict::Unknown, now);
+        self.servers[grant.server].places.give_back(grant.holds);
     }
 
     /// Lets an attempt through its server's circuit, if that lets it.
@@ -228,7 +257,8 @@ impl Pool {
         })
     }
 
-    fn takes_requests(&self, server: &Server) -> bool {
+    /// Whether it is given requests, be it full now.
+    pub(super) fn takes_requests(&self, server: &Server) -> bool {
         server.is_usable() && server.circuit.would_admit(&self.policy.breaker)
     }
 
@@ -241,25 +271,6 @@ impl Pool {
         };
         let soonest = self.servers.iter().filter(|server| server.has_weight()).map(wait).min();
         soonest.unwrap_or_default().div_ceil(1000).clamp(1, u32::MAX.into()) as u32
-    }
-
-    /// Whether half of the places at every server that takes requests are busy.
-    pub fn is_scarce(&self, limit: usize) -> bool {
-        let mut usable = self.servers.iter().filter(|server| self.takes_requests(server)).peekable();
-        usable.peek().is_some() && usable.all(|server| 2 * server.in_flight() as usize >= limit)
-    }
-
-    /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
-    pub fn admit_first(&self, seeker: Seeker) -> Option<(Ticket, Grant)> {
-        self.line.call(|_| self.grant(seeker, false))
-    }
-
-    /// Another worker that has an idle connection to one of the servers: closing it makes a place.
-    pub fn idle_elsewhere(&self, worker: usize) -> Option<(usize, &Arc<Server>)> {
-        self.servers.iter().filter(|server| self.takes_requests(server)).find_map(|server| {
-            let other = (0..server.cells.len()).find(|&other| other != worker && server.cells[other].idle.value() > 0)?;
-            Some((other, server))
-        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{self, model::Upstream};
+use crate::guard::gate::Ticket;
 
 const THRESHOLD: u32 = 3;
 
@@ -25,6 +26,7 @@ fn pool(weights: &[u32]) -> Arc<Pool> {
 struct Picker {
     worker: usize,
     limit: usize,
+    needs: Needs,
     now: u64,
     tried: Vec<usize>,
     rng: fastrand::Rng,
@@ -32,12 +34,13 @@ struct Picker {
 
 impl Picker {
     fn of(worker: usize, limit: usize) -> Self {
-        Self { worker, limit, now: 0, tried: Vec::new(), rng: fastrand::Rng::with_seed(1) }
+        Self { worker, limit, needs: Needs::default(), now: 0, tried: Vec::new(), rng: fastrand::Rng::with_seed(1) }
     }
 
     fn seeker(&mut self) -> Seeker<'_> {
-        let Self { worker, limit, now, tried, rng } = self;
-        Seeker { worker: *worker, limit: *limit, now: *now, rng, key: 0, tried }
+        let Self { worker, limit, needs, now, tried, rng } = self;
+        let most = Most { connections: *limit, tunnels: 1 };
+        Seeker { worker: *worker, most, needs: *needs, now: *now, rng, key: 0, tried }
     }
 
     /// The server and whether an idle connection comes with it, or why there is none.
@@ -68,7 +71,7 @@ fn a_full_server_is_passed_over_and_a_full_pool_waits() {
 fn nobody_passes_those_who_wait() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 10));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
-    pool.line.join(ticket);
+    pool.line.join(ticket, Needs::default());
     assert_eq!(picker.pick(&pool), Err(Pick::Full));
     assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket, grant.server)), Some((ticket, 0)));
     assert_eq!(picker.pick(&pool), Ok((0, false)));
@@ -79,8 +82,8 @@ fn an_idle_connection_needs_no_place() {
     let pool = pool(&[1]);
     pool.servers[0].cells[0].idle.add(1);
     assert_eq!((Picker::of(0, 0).pick(&pool), Picker::of(1, 0).pick(&pool)), (Ok((0, true)), Err(Pick::Full)));
-    assert_eq!(pool.idle_elsewhere(1).map(|(worker, _)| worker), Some(0));
-    assert!(pool.idle_elsewhere(0).is_none());
+    assert_eq!(pool.idle_elsewhere(1, |_| true).map(|(worker, _)| worker), Some(0));
+    assert!(pool.idle_elsewhere(0, |_| true).is_none());
 }
 
 #[test]
@@ -118,17 +121,40 @@ fn an_open_circuit_is_passed_over_until_its_time_is_over() {
 }
 
 #[test]
-fn places_are_scarce_only_where_requests_are_taken() {
-    let pool = pool(&[1, 1]);
-    pool.servers[0].cells[0].active.add(5);
-    assert!(!pool.is_scarce(10), "the other has room");
-    pool.servers[1].cells[0].active.add(5);
-    assert!(pool.is_scarce(10));
-    pool.servers[1].cells[0].active.sub(5);
-    assert!(fail(&pool, 1, 0).is_some());
-    assert!(pool.is_scarce(10), "the other is out");
-    assert!(fail(&pool, 0, 0).is_some());
-    assert!(!pool.is_scarce(10), "nobody waits for those who take nothing");
+fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
+    let (pool, mut picker) = (pool(&[1]), Picker::of(0, 4));
+    let partial = Needs { is_partial: true, ..Needs::default() };
+    picker.needs = partial;
+    assert_eq!([picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)], [Ok((0, false)), Ok((0, false)), Err(Pick::Full)]);
+    let ticket = |key| Ticket { worker: 1, key, serial: 1 };
+    pool.line.join(ticket(0), partial);
+    picker.needs = Needs::default();
+    assert_eq!(picker.pick(&pool), Ok((0, false)), "it passes who waits for more than a place");
+    assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().most), "a place alone helps nobody");
+    pool.line.join(ticket(1), Needs::default());
+    assert_eq!(picker.pick(&pool), Err(Pick::Full), "but not who waits for the same");
+    let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds));
+    assert_eq!((next(), next()), (Some((1, Needs::default())), None));
+    pool.servers[0].places.give_back(partial);
+    assert!(pool.is_wanted(&pool.servers[0], Most { connections: 4, tunnels: 0 }));
+    pool.servers[0].places.leave();
+    assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds)), Some((0, partial)));
+}
+
+#[test]
+fn who_wants_a_tunnel_goes_where_there_is_room_for_one_or_nowhere() {
+    let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 2));
+    picker.needs.tunnel = true;
+    let mut picks = [picker.pick(&pool), picker.pick(&pool)];
+    picks.sort_unstable_by_key(|pick| pick.map_or(9, |(server, _)| server));
+    assert_eq!(picks, [Ok((0, false)), Ok((1, false))]);
+    assert_eq!(picker.pick(&pool), Err(Pick::NoTunnel));
+    let ticket = Ticket { worker: 1, key: 0, serial: 1 };
+    pool.line.join(ticket, picker.needs);
+    let most = picker.seeker().most;
+    assert_eq!((pool.dismiss_first(most, 0), pool.dismiss_first(most, 0)), (Some(ticket), None), "nobody stands in line for that");
+    picker.needs.tunnel = false;
+    assert!(picker.pick(&pool).is_ok());
 }
 
 #[test]

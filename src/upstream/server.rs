@@ -3,7 +3,7 @@
 use crate::balance::PeakEwma;
 use crate::config::model::Upstream;
 use crate::guard::breaker::{Circuit, State};
-use crate::guard::gate::Gate;
+use crate::guard::places::Places;
 use crate::health::state::Health;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
@@ -19,8 +19,8 @@ pub struct Server {
     pub config: Upstream,
     /// `host:port`, as it stands in a `Host` field.
     pub authority: String,
-    /// Connections open or being made, idle ones too.
-    pub places: Gate,
+    /// Connections open or being made, idle ones too; and tunnels.
+    pub places: Places,
     /// Its slot in every worker's table of idle connections: unique among the servers that live.
     pub slot: usize,
     /// One block of counters a worker.
@@ -87,7 +87,7 @@ impl Server {
         let authority = if literal { format!("[{}]:{}", config.host, config.port) } else { format!("{}:{}", config.host, config.port) };
         let server = Self {
             authority,
-            places: Gate::default(),
+            places: Places::default(),
             slot,
             cells: (0..workers).map(|_| UpstreamStats::default()).collect(),
             health: Health::default(),
@@ -129,9 +129,9 @@ impl Server {
         self.is_resolved() && !self.health.is_failing() && self.circuit.state() != State::Open
     }
 
-    /// Connections with an exchange on them, or being made, of all workers.
+    /// Connections with an exchange on them, or being made, and tunnels, of all workers.
     pub fn in_flight(&self) -> u64 {
-        self.cells.iter().map(|cell| cell.active.value()).sum()
+        self.cells.iter().map(|cell| cell.active.value() + cell.tunnels.value()).sum()
     }
 
     /// It served a request.

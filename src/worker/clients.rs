@@ -38,7 +38,7 @@ impl<N: Net> Core<N> {
             link,
             session,
             upstream: None,
-            waits: None,
+            stand: None,
             entrance,
             is_counted,
             is_queued: false,

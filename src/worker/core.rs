@@ -7,6 +7,7 @@ use crate::base::clock::Now;
 use crate::base::wheel::Wheel;
 use crate::guard::door::Door;
 use crate::guard::gate::Ticket;
+use crate::guard::places::Needs;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
 use crate::session::{Effect, Event, Journal, Session, Turn};
@@ -62,8 +63,8 @@ pub struct Client<S> {
     pub session: Session,
     /// The connection that its exchange has, or is making.
     pub(super) upstream: Option<usize>,
-    /// The line that it stands in, and its serial number there.
-    pub(super) waits: Option<(Arc<Pool>, u64)>,
+    /// Where it stands in line.
+    pub(super) stand: Option<Stand>,
     pub(super) entrance: Entrance,
     /// It is counted as a connection of its client's address.
     pub(super) is_counted: bool,
@@ -73,14 +74,39 @@ pub struct Client<S> {
     pub(super) is_resting: bool,
 }
 
+/// Where a client stands in line.
+pub(super) struct Stand {
+    pub(super) pool: Arc<Pool>,
+    pub(super) serial: u64,
+    pub(super) needs: Needs,
+}
+
+/// Who has an upstream connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The exchange of that client.
+    Client(usize),
+    /// Nobody: it may be reused, or closed.
+    Idle,
+    /// A session whose turn in the line has come, and that has not been told yet.
+    Promised,
+}
+
+impl Owner {
+    pub(super) fn client(self) -> Option<usize> {
+        if let Self::Client(key) = self { Some(key) } else { None }
+    }
+}
+
 /// An upstream connection's slot.
 pub struct Upstream<S> {
     /// `None` between two addresses.
     pub(super) link: Option<Link<S>>,
     pub(super) pool: Arc<Pool>,
     pub(super) server: Arc<Server>,
-    /// The client whose exchange has it; none while it idles.
-    pub(super) owner: Option<usize>,
+    pub(super) owner: Owner,
+    /// It is counted as a tunnel, and holds no place.
+    pub(super) is_tunnel: bool,
     /// Addresses that are still to be tried, while it is being made.
     pub(super) dialing: Option<super::dial::Dialing>,
     /// Where it leads.
@@ -167,6 +193,9 @@ impl<N: Net> Core<N> {
     pub fn on_client_edge(&mut self, key: usize, edge: Edge) {
         if let Some(client) = self.clients.get_mut(key) {
             client.link.on_edge(edge);
+            if edge.read_closed {
+                self.deliver(key, Event::ClientHalfClosed);
+            }
             self.enqueue(key);
         }
     }
@@ -223,13 +252,16 @@ impl<N: Net> Core<N> {
             if std::mem::take(&mut self.turn.circuits_moved) {
                 self.hand_on_all();
             }
+            if std::mem::take(&mut self.turn.line_may_move) {
+                self.serve_lines();
+            }
         }
     }
 
     fn has_loose_ends(&self) -> bool {
         let Self { closing_clients, closing_upstreams, admitted, turn, .. } = self;
         let is_settled = closing_clients.is_empty() && closing_upstreams.is_empty() && admitted.is_empty();
-        !is_settled || turn.circuits_moved || !turn.open_circuits.is_empty()
+        !is_settled || turn.circuits_moved || turn.line_may_move || !turn.open_circuits.is_empty()
     }
 
     /// When the next deadline may come (milliseconds).
@@ -302,8 +334,8 @@ impl<N: Net> Core<N> {
 
     /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.
     pub(super) fn leave_line(&mut self, key: usize) {
-        if let Some((pool, serial)) = self.clients[key].waits.take() {
-            pool.line.leave(Ticket { worker: self.turn.worker, key, serial });
+        if let Some(Stand { pool, serial, needs }) = self.clients[key].stand.take() {
+            pool.line.leave(Ticket { worker: self.turn.worker, key, serial }, needs);
         }
     }
 

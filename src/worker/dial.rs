@@ -1,7 +1,8 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
-use super::core::{Core, DIAL_TIMER, Net, Upstream};
+use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
 use super::shared::{Mail, RenderJob};
+use crate::guard::places::Needs;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
@@ -59,10 +60,10 @@ impl<N: Net> Core<N> {
             Effect::Connect { server, reuse } => self.connect(key, server, reuse),
             Effect::Reconnect => self.reconnect(key),
             Effect::Queue { starved } => {
-                let pool = self.clients[key].session.pool()?.clone();
-                let ticket = self.ticket(key);
-                pool.line.join(ticket);
-                self.clients[key].waits = Some((pool.clone(), ticket.serial));
+                let exchange = self.clients[key].session.exchange()?;
+                let (pool, needs, ticket) = (exchange.pool().clone(), exchange.queued_for, self.ticket(key));
+                pool.line.join(ticket, needs);
+                self.clients[key].stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs });
                 if self.keep_former(&pool) {
                     let others = self.shared.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.turn.worker);
                     others.for_each(|(_, mailbox)| mailbox.post(Mail::Former(pool.clone())));
@@ -72,6 +73,10 @@ impl<N: Net> Core<N> {
             }
             Effect::LeaveQueue => {
                 self.leave_line(key);
+                None
+            }
+            Effect::Tunnel => {
+                self.become_tunnel(self.clients[key].upstream?);
                 None
             }
             Effect::Release { keep } => {
@@ -113,7 +118,7 @@ impl<N: Net> Core<N> {
         let (connect_ms, keepalive_ms) = (timeouts.connect_ms, timeouts.upstream_keepalive_ms);
         let server = pool.servers[server].clone();
         // An idle connection that went between the pick and now: like any other full upstream.
-        if reuse && !server.places.try_enter(self.turn.site.config.limits.max_conns_per_upstream) {
+        if reuse && !server.places.try_enter(Needs::default(), self.turn.site.most()) {
             return Some(Event::NoDescriptor);
         }
         self.dial(key, pool, server, connect_ms, keepalive_ms)
@@ -127,7 +132,7 @@ impl<N: Net> Core<N> {
         let reserved = client.upstream;
         let Some(upstream) = reserved.or_else(|| take_idle(&mut self.idle, &pool.servers[server], self.turn.worker)) else { return false };
         client.upstream = Some(upstream);
-        self.upstreams[upstream].owner = Some(key);
+        self.upstreams[upstream].owner = Owner::Client(key);
         true
     }
 
@@ -139,7 +144,6 @@ impl<N: Net> Core<N> {
         let connect_ms = self.clients[key].session.exchange()?.timeouts.connect_ms;
         let upstream = &mut self.upstreams[old];
         upstream.link = None;
-        upstream.owner = None;
         upstream.is_closing = true;
         self.upstream_wheel.cancel(old as u32);
         self.upstreams.remove(old);
@@ -159,7 +163,8 @@ impl<N: Net> Core<N> {
             link: None,
             pool,
             server,
-            owner: Some(key),
+            owner: Owner::Client(key),
+            is_tunnel: false,
             dialing: Some(dialing),
             address: None,
             keepalive_ms,
@@ -248,16 +253,17 @@ impl<N: Net> Core<N> {
             return self.on_dialled(key, edge);
         }
         match upstream.owner {
-            Some(client) => self.enqueue(client),
+            Owner::Client(client) => self.enqueue(client),
             // Nothing is asked of an idle connection: whatever it says, it is not used again.
-            None if edge.readable || edge.read_closed || edge.gone => self.close_upstream(key),
-            None => {}
+            Owner::Idle if edge.readable || edge.read_closed || edge.gone => self.close_upstream(key),
+            // Who gets it looks for itself.
+            Owner::Idle | Owner::Promised => {}
         }
     }
 
     fn on_dialled(&mut self, key: usize, edge: Edge) {
         let upstream = &mut self.upstreams[key];
-        let (Some(link), Some(client)) = (&mut upstream.link, upstream.owner) else { return };
+        let (Some(link), Some(client)) = (&mut upstream.link, upstream.owner.client()) else { return };
         let failed = edge.gone || edge.read_closed;
         if let Some(error) = failed.then(|| link.socket.take_error()).flatten() {
             return self.on_address_failed(key, why(&error));
@@ -277,7 +283,7 @@ impl<N: Net> Core<N> {
     /// The address did not take the connection: the next one, or none.
     fn on_address_failed(&mut self, key: usize, reason: Reason) {
         let upstream = &mut self.upstreams[key];
-        let Some(client) = upstream.owner else { return };
+        let Some(client) = upstream.owner.client() else { return };
         if upstream.link.take().is_some() {
             self.shared.descriptors.upstream_left();
         }
@@ -287,7 +293,7 @@ impl<N: Net> Core<N> {
             Err(NoDial::Failed(reason)) => Event::ConnectFailed(reason),
             Err(NoDial::Starved) => {
                 self.clients[client].upstream = None;
-                self.upstreams[key].owner = None;
+                self.upstreams[key].owner = Owner::Idle;
                 self.close_upstream(key);
                 self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
                 Event::NoDescriptor
@@ -301,20 +307,22 @@ impl<N: Net> Core<N> {
         let Some(upstream) = self.upstreams.get(key).filter(|upstream| !upstream.is_closing) else { return };
         if upstream.dialing.is_some() {
             self.on_address_failed(key, Reason::ConnectionTimeout);
-        } else if upstream.owner.is_none() && upstream.idle_until <= self.turn.now.millis() {
+        } else if upstream.owner != Owner::Idle {
+            // It was set when it idled last.
+        } else if upstream.idle_until <= self.turn.now.millis() {
             self.close_upstream(key);
-        } else if upstream.owner.is_none() {
+        } else {
             self.upstream_wheel.set(key as u32, upstream.idle_until);
         }
     }
 
     /// The exchange is done with its connection.
     pub(super) fn release(&mut self, key: usize, keep: bool) {
-        self.upstreams[key].owner = None;
+        self.upstreams[key].owner = Owner::Idle;
         if !keep || !self.may_idle(key) {
             return self.close_upstream(key);
         }
-        if !self.upstreams[key].pool.line.is_empty() {
+        if self.is_wanted(key) {
             return self.offer(key);
         }
         let upstream = &mut self.upstreams[key];
@@ -327,14 +335,33 @@ impl<N: Net> Core<N> {
         self.idle.park(upstream.server.slot, key);
         // Who came into the line meanwhile may have seen no idle connection.
         fence(SeqCst);
-        if !upstream.pool.line.is_empty() {
+        if self.is_wanted(key) {
             return self.close_upstream(key);
         }
+        let upstream = &mut self.upstreams[key];
         upstream.idle_until = self.turn.now.millis() + u64::from(upstream.keepalive_ms);
         let until = upstream.idle_until;
         if self.upstream_wheel.deadline(key as u32).is_none_or(|armed| armed > until) {
             self.upstream_wheel.set(key as u32, until);
         }
+    }
+
+    /// Whether its place would help somebody in line.
+    fn is_wanted(&self, key: usize) -> bool {
+        let Upstream { pool, server, .. } = &self.upstreams[key];
+        !pool.line.is_empty() && pool.is_wanted(server, self.turn.site.most())
+    }
+
+    /// The connection is a tunnel now, for which room was reserved: its place is another's.
+    fn become_tunnel(&mut self, key: usize) {
+        let upstream = &mut self.upstreams[key];
+        upstream.is_tunnel = true;
+        let cell = &upstream.server.cells[self.turn.worker];
+        cell.active.sub(1);
+        cell.tunnels.add(1);
+        upstream.server.places.leave();
+        let pool = upstream.pool.clone();
+        self.hand_on(&pool);
     }
 
     /// Whether a connection that is done with its exchange can have another.
@@ -372,6 +399,8 @@ impl<N: Net> Core<N> {
         let slot = upstream.server.slot;
         if self.idle.remove(slot, key) {
             cell.idle.sub(1);
+        } else if upstream.is_tunnel {
+            cell.tunnels.sub(1);
         } else {
             cell.active.sub(1);
         }
@@ -380,12 +409,16 @@ impl<N: Net> Core<N> {
     }
 
     pub(super) fn free_upstream(&mut self, key: usize) {
-        let Upstream { link, pool, server, .. } = self.upstreams.remove(key);
+        let Upstream { link, pool, server, is_tunnel, .. } = self.upstreams.remove(key);
         if link.is_some() {
             drop(link);
             self.shared.descriptors.upstream_left();
         }
-        server.places.leave();
+        if is_tunnel {
+            server.places.give_back(Needs { tunnel: true, ..Needs::default() });
+        } else {
+            server.places.leave();
+        }
         self.hand_on(&pool);
         self.on_descriptor_freed();
     }

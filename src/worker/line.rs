@@ -1,11 +1,13 @@
 //! The lines of those who wait for a place: whoever frees one hands it to the first, in whatever worker that is.
 
-use super::core::{CIRCUIT_TIMER, Core, Net, Upstream};
+use super::core::{CIRCUIT_TIMER, Core, Net, Owner, Stand, Upstream};
 use super::shared::Mail;
-use crate::guard::breaker::Verdict;
 use crate::guard::gate::Ticket;
+use crate::guard::places::Needs;
 use crate::session::Event;
-use crate::upstream::pool::{Grant, OpenCircuit, Pool, Seeker};
+use crate::upstream::pool::{Entry, Grant, OpenCircuit, Pool, Seeker};
+use crate::upstream::server::Server;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
@@ -31,6 +33,14 @@ impl<N: Net> Core<N> {
         }
     }
 
+    /// Likewise for all lines.
+    pub(super) fn serve_lines(&mut self) {
+        let site = Rc::clone(&self.turn.site);
+        let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.line.is_empty());
+        let pools: Vec<Arc<Pool>> = pools.cloned().collect();
+        pools.iter().for_each(|pool| self.serve_line(pool, false));
+    }
+
     /// Remembers the pool if it is of an earlier site: nothing else would lead to those who wait there. Says whether it is.
     pub(super) fn keep_former(&mut self, pool: &Arc<Pool>) -> bool {
         let is_it = |other: &Arc<Pool>| Arc::ptr_eq(other, pool);
@@ -45,25 +55,35 @@ impl<N: Net> Core<N> {
     fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
         // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
         fence(SeqCst);
-        let own = pool.servers.iter().find(|server| server.cells[self.turn.worker].idle.value() > 0);
-        if let Some(server) = own.cloned() {
+        let (worker, most) = (self.turn.worker, self.turn.site.most());
+        let helps = |server: &&Arc<Server>| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(server, most));
+        if let Some(server) = pool.servers.iter().find(helps).cloned() {
             return self.close_coldest(&server);
         }
         let site = Rc::clone(&self.turn.site);
         let others = site.pools.iter().filter(|_| starved);
-        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| pool.idle_elsewhere(self.turn.worker)) {
+        let elsewhere = |pool| Pool::idle_elsewhere(pool, worker, |server| starved || pool.is_wanted(server, most));
+        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| elsewhere(pool)) {
             self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
         }
     }
 
-    /// Gives a connection to the first in line. Another worker's needs the place, and cannot have the connection.
+    /// Gives a connection to the first in line whom it helps. Another worker's needs the place, and cannot have the connection.
     pub(super) fn offer(&mut self, key: usize) {
-        let (worker, now, Upstream { pool, server, .. }) = (self.turn.worker, self.turn.now.millis(), &self.upstreams[key]);
+        let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
+        let Upstream { pool, server, .. } = &self.upstreams[key];
         let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
-        let grant = |server| Some(Grant { server, reuse: true, permit: pool.admit(server, now)? });
-        match pool.line.call(|ticket| index.filter(|_| ticket.worker == worker && server.is_usable()).and_then(grant)) {
+        let called = pool.line.call(|ticket, needs| {
+            if !server.places.has_room(needs, most) {
+                return ControlFlow::Continue(());
+            }
+            let index = index.filter(|_| ticket.worker == worker);
+            ControlFlow::Break(index.and_then(|index| pool.enter(index, Entry::Kept, most, needs, now)))
+        });
+        match called {
             Some((ticket, grant)) => {
                 self.admitted.push_back(Admission { pool: pool.clone(), ticket, grant: Some(grant), reuse: Some(key) });
+                self.upstreams[key].owner = Owner::Promised;
             }
             None => self.close_upstream(key),
         }
@@ -90,15 +110,14 @@ impl<N: Net> Core<N> {
 
     /// Gives free places to those who wait, in their order; sends them away where every server is down.
     pub(super) fn hand_on(&mut self, pool: &Arc<Pool>) {
-        let (worker, now, limit) = (self.turn.worker, self.turn.now.millis(), self.turn.site.config.limits.max_conns_per_upstream);
+        let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         while self.shared.descriptors.has_free() || self.idle.any().is_some() {
             let key = self.turn.rng.u64(..);
-            let seeker = Seeker { worker, limit, now, rng: &mut self.turn.rng, key, tried: &[] };
+            let seeker = Seeker { worker, most, needs: Needs::default(), now, rng: &mut self.turn.rng, key, tried: &[] };
             let Some((ticket, grant)) = pool.admit_first(seeker) else { break };
             self.call(pool, ticket, Some(grant));
         }
-        while !pool.line.is_empty() && !pool.is_up(now) {
-            let Some((ticket, ())) = pool.line.call(|_| Some(())) else { break };
+        while let Some(ticket) = pool.dismiss_first(most, now) {
             self.call(pool, ticket, None);
         }
     }
@@ -138,17 +157,15 @@ impl<N: Net> Core<N> {
         for _ in 0..self.admitted.len() {
             let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };
             let client = self.clients.get_mut(ticket.key);
-            let is_it = |(line, serial): &mut (Arc<Pool>, u64)| Arc::ptr_eq(line, &pool) && *serial == ticket.serial;
-            let waits = client.is_some_and(|client| client.waits.take_if(is_it).is_some());
+            let is_it = |stand: &mut Stand| Arc::ptr_eq(&stand.pool, &pool) && stand.serial == ticket.serial;
+            let waits = client.is_some_and(|client| client.stand.take_if(is_it).is_some());
             if waits {
                 self.clients[ticket.key].upstream = reuse;
                 self.deliver(ticket.key, grant.map_or(Event::Dismissed, Event::Admitted));
                 self.pump(ticket.key);
                 continue;
             }
-            if let Some(Grant { server, permit, .. }) = grant {
-                pool.settle(server, permit, Verdict::Unknown, self.turn.now.millis());
-            }
+            grant.into_iter().for_each(|grant| pool.decline(grant, self.turn.now.millis()));
             match (reuse, grant) {
                 (Some(upstream), _) => self.close_upstream(upstream),
                 (None, Some(grant)) => {

@@ -1,6 +1,6 @@
 //! Letters from other threads: another configuration, other addresses, the end, a place in the line, a page that is ready.
 
-use super::core::{Core, IDLE_TIMER, Net, Upstream};
+use super::core::{Core, IDLE_TIMER, Net, Owner, Upstream};
 use super::line::Admission;
 use super::shared::Mail;
 use crate::session::{DRAIN_IDLE_MS, Event};
@@ -67,7 +67,7 @@ impl<N: Net> Core<N> {
 
     /// Closes the idle connections that `goes` names.
     pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Socket>) -> bool) {
-        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner.is_none() && !upstream.is_closing && goes(upstream);
+        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner == Owner::Idle && !upstream.is_closing && goes(upstream);
         let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.close_upstream(key));
     }

@@ -297,7 +297,12 @@ impl Scene {
         }
         assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
         assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
-        let in_use: u64 = self.site.servers().map(|(_, server)| server.cells[0].active.value() + server.cells[0].idle.value()).sum();
+        let in_use: u64 = self
+            .site
+            .servers()
+            .map(|(_, server)| &server.cells[0])
+            .map(|cell| cell.active.value() + cell.idle.value() + cell.tunnels.value())
+            .sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         let most = limits.max_conns_per_upstream;
         assert!(self.site.servers().all(|(_, server)| server.places.taken() <= most), "more connections than places");
@@ -310,7 +315,8 @@ impl Scene {
         assert!(!core.is_behind());
         assert_eq!((core.turn.stats.client_connections.value(), core.turn.stats.resting_clients.value()), (0, 0));
         for (pool, server) in self.site.servers() {
-            assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
+            let places = &server.places;
+            assert_eq!((places.taken(), places.partial(), places.tunnels()), (0, 0, 0), "places of {}", server.config.name);
             assert!(pool.line.is_empty(), "somebody stands in line");
         }
         let descriptors = format!("{:?}", core.shared.descriptors);

@@ -2,6 +2,7 @@
 
 use super::ledger::{Flaw, Framing, Route};
 use super::world::World;
+use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
 use tidegate::session::Exchange;
 
@@ -25,7 +26,9 @@ impl World {
             if let Some(exchange) = session.exchange() {
                 queued += u64::from(exchange.is_queued);
                 let due = session.next_deadline().unwrap_or(u64::MAX);
-                assert!(!exchange.is_queued || due <= exchange.queue_due, "it stands in line for ever");
+                // Who owes content has the wait for that.
+                let most = if exchange.queued_for.is_partial { u64::MAX - 1 } else { exchange.queue_due };
+                assert!(!exchange.is_queued || due <= most, "it stands in line for ever");
                 let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {
@@ -34,15 +37,20 @@ impl World {
         }
         assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
         assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
-        let in_use: u64 =
-            self.site.servers().map(|(_, server)| server.cells[worker].active.value() + server.cells[worker].idle.value()).sum();
+        let in_use: u64 = self
+            .site
+            .servers()
+            .map(|(_, server)| &server.cells[worker])
+            .map(|cell| cell.active.value() + cell.idle.value() + cell.tunnels.value())
+            .sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         if self.seats.len() == 1 {
             self.check_line();
         }
     }
 
-    /// First come, first served: who has an upstream came before all that still stand in line, or in the same turn.
+    /// First come, first served: who has an upstream came before all that still stand in line for a place alone, or in the same
+    /// turn.
     fn check_line(&mut self) {
         // For want of a descriptor one may go back to the end of the line.
         if self.weather.descriptors < 1000 || self.weather.roads.starved > 0 {
@@ -50,11 +58,13 @@ impl World {
         }
         let clients = &self.seats[0].core.clients;
         let exchanges = || clients.iter().filter_map(|(key, client)| Some((key, client.session.exchange()?)));
-        // Who was held until its content was there joined later than it began.
+        // Whose content was not there at first joined these later than it began.
         let joined = |x: &Exchange| (x.queue_due - u64::from(x.timeouts.queue_ms) + 1) * 1000;
         // Who is tried again joins anew, at the end.
-        let waiting: Vec<(usize, u64)> =
-            exchanges().filter(|(_, x)| x.is_queued && x.attempts == 0).map(|(key, x)| (key, joined(x))).collect();
+        let waiting: Vec<(usize, u64)> = exchanges()
+            .filter(|(_, x)| x.is_queued && x.queued_for == Needs::default() && x.attempts == 0)
+            .map(|(key, x)| (key, joined(x)))
+            .collect();
         if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min() {
             let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
             assert!(passed.is_none(), "client {:?} was served before one that came first: {waiting:?}", passed.map(|(key, _)| key));
@@ -72,10 +82,11 @@ impl World {
             assert_eq!(seat.core.turn.stats.resting_clients.value(), 0);
         }
         for (pool, server) in self.site.servers() {
-            assert_eq!(server.places.taken(), 0, "places of {}", server.config.name);
+            let places = &server.places;
+            assert_eq!((places.taken(), places.partial(), places.tunnels()), (0, 0, 0), "places of {}", server.config.name);
             assert_eq!(server.circuit.trials(), 0, "trials of {}", server.config.name);
             assert!(pool.line.is_empty(), "somebody stands in line");
-            assert!(server.cells.iter().all(|cell| cell.active.value() == 0 && cell.idle.value() == 0));
+            assert!(server.cells.iter().all(|cell| cell.active.value() + cell.idle.value() + cell.tunnels.value() == 0));
         }
         let descriptors = format!("{:?}", self.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");

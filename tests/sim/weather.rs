@@ -111,6 +111,7 @@ impl Weather {
         timeouts.client_body_ms = draw(client_ms, 50);
         timeouts.client_write_ms = draw(client_ms, 50);
         timeouts.client_keepalive_ms = draw(6000, 50);
+        timeouts.client_half_close_ms = if self.is_mild { 0 } else { draw(0, 50) };
         timeouts.upstream_keepalive_ms = draw(1000, 1);
         timeouts.queue_ms = draw(80_000_000, 0);
         // Nobody promises that all of a large answer, in small pieces, is there in time.

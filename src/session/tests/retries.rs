@@ -3,6 +3,7 @@
 use super::OK;
 use super::scene::{GET, Scene};
 use crate::config::model::{Config, Retry};
+use crate::guard::places::Needs;
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event, Session};
 use crate::upstream::pool::Grant;
@@ -213,9 +214,9 @@ fn another_try_may_wait_in_line_as_long_as_the_first() {
     });
     let site = scene.site.clone();
     let server = &site.pools[0].servers[0];
-    assert!(server.places.try_enter(1));
+    assert!(server.places.try_enter(Needs::default(), site.most()));
     scene.client(GET).wait(3000);
-    let grant = Grant { server: 0, reuse: false, permit: site.pools[0].admit(0, 4000).unwrap() };
+    let grant = Grant { server: 0, reuse: false, permit: site.pools[0].admit(0, 4000).unwrap(), holds: Needs::default() };
     scene.event(Event::Admitted(grant)).event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
     scene.wait(3000).event(Event::UpstreamGone);

@@ -1,0 +1,46 @@
+//! The line of a pool: who of those that wait is served next, and whether a place would help any of them.
+
+use super::pool::{Grant, Pool, Seeker};
+use super::server::Server;
+use crate::guard::gate::Ticket;
+use crate::guard::places::{Most, Needs};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+impl Pool {
+    /// Whether a server that takes requests has room for a tunnel.
+    pub fn has_tunnel(&self, most: Most) -> bool {
+        let tunnel = Needs { tunnel: true, ..Needs::default() };
+        self.servers.iter().any(|server| self.takes_requests(server) && server.places.has_room(tunnel, most))
+    }
+
+    /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
+    pub fn admit_first(&self, seeker: Seeker) -> Option<(Ticket, Grant)> {
+        let Seeker { worker, most, now, rng, key, tried, needs: _ } = seeker;
+        self.line.call(|_, needs| {
+            let seeker = Seeker { worker, most, needs, now, rng, key, tried };
+            self.grant(seeker, false).map_or(ControlFlow::Continue(()), |grant| ControlFlow::Break(Some(grant)))
+        })
+    }
+
+    /// Calls the first in line whom nobody will serve: any, where every server is down; who wants a tunnel, where there is no
+    /// room for one.
+    pub fn dismiss_first(&self, most: Most, now: u64) -> Option<Ticket> {
+        let is_vain = |needs: Needs| !self.is_up(now) || (needs.tunnel && !self.has_tunnel(most));
+        let dismiss = |_: &Ticket, needs| if is_vain(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
+        self.line.call(dismiss).map(|(ticket, ())| ticket)
+    }
+
+    /// Whether a place at that server would help somebody in line.
+    pub fn is_wanted(&self, server: &Server, most: Most) -> bool {
+        self.line.has_any(|needs| server.places.has_room(needs, most))
+    }
+
+    /// Another worker that has an idle connection to one of the servers for which that holds: closing it makes a place.
+    pub fn idle_elsewhere(&self, worker: usize, is_wanted: impl Fn(&Server) -> bool) -> Option<(usize, &Arc<Server>)> {
+        self.servers.iter().filter(|server| self.takes_requests(server) && is_wanted(server)).find_map(|server| {
+            let other = (0..server.cells.len()).find(|&other| other != worker && server.cells[other].idle.value() > 0)?;
+            Some((other, server))
+        })
+    }
+}
