@@ -1,7 +1,7 @@
 # Needs cargo and a C compiler; `fuzz` needs cargo-fuzz and a C++ compiler too.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench bench-gate fuzz sim chaos
+.PHONY: help run test loom bench bench-gate fuzz sim chaos
 
 # What cargo calls the directory it builds into, for fuzz targets.
 FUZZ_DIR = $${CARGO_TARGET_DIR:-fuzz/target}
@@ -53,6 +53,9 @@ fuzz: ## Fuzz every target, or T=session alone; SECONDS=60 for each; SANITIZER=n
 
 sim: ## Simulate; SEED=… repeats a run that failed
 	$(if $(SEED),SIM_SEED=$(SEED) )cargo test --locked --test sim -- --nocapture
+
+loom: ## What workers share without a lock, in every order that threads may take
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" cargo test --locked --test loom
 
 chaos: ## Upstreams that fail, hang, die and come back under load: a minute, and a table; SEED=… repeats a run
 	cargo build --release --locked

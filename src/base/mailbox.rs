@@ -1,7 +1,6 @@
 //! Mail from other threads to a worker's loop: a short lock to put a letter in, one wake-up for a full box.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering::SeqCst, PoisonError};
 
 /// Wakes a loop that sleeps in its poll.
 pub trait Wake: Send + Sync {
@@ -43,7 +42,7 @@ impl<M> Mailbox<M> {
     }
 
     /// A panic elsewhere ends the process anyway; a poisoned list of letters is still a list.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<M>> {
-        self.letters.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<M>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

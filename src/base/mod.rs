@@ -4,5 +4,6 @@ pub mod clock;
 pub mod mailbox;
 pub mod pool;
 pub mod ring;
+pub mod sync;
 pub mod text;
 pub mod wheel;

@@ -1,7 +1,7 @@
 //! The limit of client connections of one listening address, over all workers that accept there.
 
 use super::gate::Gate;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use crate::base::sync::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 /// Workers that stopped accepting until they are woken.
 ///

@@ -8,10 +8,9 @@
 //! the first that came is served first, those whose clients may have left after all others.
 
 use super::places::Needs;
+use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering::SeqCst, PoisonError};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Places that are taken; the limit is the caller's, for a reload may change it.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@
 //! them too, so that slow senders leave the other half to those who are ready. A tunnel holds none: it is counted apart, from the
 //! moment when the request for it was given its upstream.
 
+use crate::base::sync::{AtomicU64, Ordering::SeqCst};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// What a request asks of an upstream beyond a place, and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

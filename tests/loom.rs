@@ -1,0 +1,194 @@
+//! What workers share without a lock, under every order that their threads may take: `make loom`. In any other build there is nothing
+//! here.
+#![cfg(loom)]
+
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use loom::thread;
+use std::ops::ControlFlow;
+use tidegate::base::mailbox::{Mailbox, Wake};
+use tidegate::base::sync::{AtomicBool, Ordering::SeqCst, fence};
+use tidegate::guard::door::Door;
+use tidegate::guard::gate::{Gate, Line, Ticket};
+use tidegate::guard::places::{Most, Needs, Places};
+
+/// Every order with at most so many threads stopped where they did not have to: more of them shows nothing new, and takes for ever.
+fn model(threads: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(threads);
+}
+
+fn ticket(worker: usize) -> Ticket {
+    Ticket { worker, key: 0, serial: 1 }
+}
+
+const WHOLE: Needs = Needs { is_partial: false, tunnel: false, has_left: false };
+const PARTIAL: Needs = Needs { is_partial: true, ..WHOLE };
+const MOST: Most = Most { connections: 1, tunnels: 1 };
+
+/// A server with one place and the line before it, as `upstream::pool` and `worker::line` use them.
+#[derive(Default)]
+struct Pool {
+    places: Places,
+    line: Line,
+    /// Tickets that were called, by their worker: each is served once.
+    served: [AtomicUsize; 2],
+}
+
+impl Pool {
+    /// What whoever freed a place calls, and who has just joined. Who is called has the place, and is done with it at once.
+    fn hand_on(&self) {
+        let enter = |_: &Ticket, needs| match self.places.try_enter(needs, MOST) {
+            true => ControlFlow::Break(Some(needs)),
+            false => ControlFlow::Continue(()),
+        };
+        while let Some((ticket, needs)) = self.line.call(enter) {
+            self.serve(ticket.worker, needs);
+        }
+    }
+
+    fn serve(&self, worker: usize, needs: Needs) {
+        self.served[worker].fetch_add(1, Relaxed);
+        self.places.give_back(needs);
+        self.places.leave();
+    }
+
+    fn ask(&self, worker: usize, needs: Needs) {
+        if self.line.is_empty() && self.places.try_enter(needs, MOST) {
+            self.serve(worker, needs);
+        } else {
+            self.line.join(ticket(worker), needs);
+        }
+        self.hand_on();
+    }
+}
+
+#[test]
+fn a_gate_never_lets_more_in_than_the_limit() {
+    model(|| {
+        let (gate, inside) = (Arc::new(Gate::default()), Arc::new(AtomicUsize::new(0)));
+        let visit = |gate: Arc<Gate>, inside: Arc<AtomicUsize>| {
+            move || {
+                if gate.try_enter(2) {
+                    assert!(inside.fetch_add(1, Relaxed) < 2);
+                    inside.fetch_sub(1, Relaxed);
+                    gate.leave();
+                }
+            }
+        };
+        let others: Vec<_> = (0..2).map(|_| thread::spawn(visit(gate.clone(), inside.clone()))).collect();
+        visit(gate.clone(), inside)();
+        others.into_iter().for_each(|other| other.join().unwrap());
+        assert_eq!(gate.taken(), 0);
+    });
+}
+
+#[test]
+fn nobody_stands_in_line_before_a_free_place() {
+    model(|| {
+        let pool = Arc::new(Pool::default());
+        let other = thread::spawn({
+            let pool = pool.clone();
+            move || pool.ask(1, PARTIAL)
+        });
+        pool.ask(0, WHOLE);
+        other.join().unwrap();
+        assert!(pool.line.is_empty() && pool.places.taken() == 0);
+        assert_eq!([0, 1].map(|worker| pool.served[worker].load(Relaxed)), [1, 1]);
+    });
+}
+
+#[test]
+fn who_leaves_the_line_is_called_or_has_left() {
+    model(|| {
+        let line = Arc::new(Line::default());
+        [0, 1].into_iter().for_each(|worker| line.join(ticket(worker), WHOLE));
+        let other = thread::spawn({
+            let line = line.clone();
+            move || line.call(|_, _| ControlFlow::Break(Some(()))).map(|(ticket, ())| ticket)
+        });
+        let has_left = line.leave(ticket(0), WHOLE);
+        let called = other.join().unwrap();
+        assert_eq!(called, Some(ticket(usize::from(has_left))), "the first that was there");
+        assert_eq!(line.is_empty(), has_left);
+        assert_eq!((line.leave(ticket(0), WHOLE), line.leave(ticket(1), WHOLE)), (false, !has_left));
+    });
+}
+
+/// Who parks an idle connection looks at the line after that; who stands in it looks at the idle ones after that.
+#[test]
+fn a_parked_connection_and_who_needs_its_place_meet() {
+    model(|| {
+        let (line, idle) = (Arc::new(Line::default()), Arc::new(AtomicUsize::new(0)));
+        let other = thread::spawn({
+            let (line, idle) = (line.clone(), idle.clone());
+            move || {
+                // A worker's own counter, which others only read.
+                idle.store(1, Relaxed);
+                fence(SeqCst);
+                !line.is_empty()
+            }
+        });
+        line.join(ticket(0), WHOLE);
+        fence(SeqCst);
+        let seen = idle.load(Relaxed) > 0;
+        assert!(other.join().unwrap() || seen, "neither sees the other");
+    });
+}
+
+#[test]
+fn who_pauses_at_a_full_door_is_woken_or_gets_in() {
+    model(|| {
+        let door = Arc::new(Door::new(1, 2));
+        assert!(door.try_enter());
+        let other = thread::spawn({
+            let door = door.clone();
+            move || {
+                door.leave();
+                if door.paused.is_any() { door.paused.take().collect() } else { Vec::new() }
+            }
+        });
+        let enters = door.try_enter() || {
+            door.paused.pause(1);
+            door.try_enter()
+        };
+        let woken = other.join().unwrap();
+        assert!(enters || woken == [1], "it pauses, a place is free, and nobody says so");
+    });
+}
+
+struct Bell(Arc<AtomicBool>);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.swap(true, SeqCst);
+    }
+}
+
+#[test]
+fn a_letter_is_collected_or_the_bell_rings() {
+    model(|| {
+        let bell = Arc::new(AtomicBool::new(false));
+        let mailbox = Arc::new(Mailbox::new(Box::new(Bell(bell.clone()))));
+        let post = |letter| {
+            let mailbox = mailbox.clone();
+            move || mailbox.post(letter)
+        };
+        let others = [1, 2].map(|letter| thread::spawn(post(letter)));
+        let mut letters = Vec::new();
+        let mut turn = || {
+            let mut some = Vec::new();
+            if bell.swap(false, SeqCst) && mailbox.is_full() {
+                mailbox.collect(&mut some);
+            }
+            letters.append(&mut some);
+        };
+        turn();
+        others.into_iter().for_each(|other| other.join().unwrap());
+        // Sleeps until the bell rings; each turn takes all there is.
+        turn();
+        letters.sort_unstable();
+        assert_eq!(letters, [1, 2]);
+    });
+}
