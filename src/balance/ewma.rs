@@ -27,6 +27,11 @@ impl PeakEwma {
         let _ = self.0.fetch_update(Relaxed, Relaxed, later);
     }
 
+    /// What was seen says nothing any more.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     /// Microseconds as of this time; what is not heard of is forgotten.
     pub fn value(&self, now_ms: u64) -> u64 {
         let packed = self.0.load(Relaxed);

@@ -75,6 +75,7 @@ pub fn breaker(owners: &[Option<&Node>]) -> Breaker {
         failure_threshold: layers.int("failure_threshold"),
         success_threshold: layers.int("success_threshold"),
         timeout_ms: layers.int("timeout_ms"),
+        last_resort_ms: layers.int("last_resort_ms"),
         half_open_requests: layers.int("half_open_requests"),
         failure_statuses: layers.items("failure_statuses").collect(),
     }

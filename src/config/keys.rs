@@ -164,7 +164,8 @@ pub static BREAKER: &[Key] = &[
     key("failure_threshold", COUNT_OR_0, "Consecutive failures until it opens; 0 = no breaker.").default("3"),
     key("success_threshold", COUNT, "Successes until it closes.").default("2"),
     key("timeout_ms", SOME_MS, "Open until half-open.").default("20000"),
-    key("half_open_requests", COUNT, "Trial requests at a time.").default("1"),
+    key("last_resort_ms", MS, "Likewise, while no other upstream of the pool is usable; 0 = off.").default("1000"),
+    key("half_open_requests", COUNT, "Trial requests at a time, twice as many after each success.").default("1"),
     key("failure_statuses", Kind::List(&STATUS), "Statuses that count as failures.").default("[502, 503, 504]"),
 ];
 

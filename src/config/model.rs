@@ -198,6 +198,8 @@ pub struct Breaker {
     pub success_threshold: u32,
     /// Open until half-open.
     pub timeout_ms: u32,
+    /// The same while no other upstream of the pool is usable; 0 = no such difference.
+    pub last_resort_ms: u32,
     /// Trial requests at a time.
     pub half_open_requests: u32,
     /// Count as failures.

@@ -8,8 +8,9 @@
 //!                                                        `-------- a failure ---------'
 //! ```
 //!
-//! All of it is one word, so that a change is one atomic step. Its epoch tells what belongs to an earlier state: an attempt that
-//! began before the circuit opened says nothing about the trial.
+//! Each success while it is half-open doubles the number of trials that may run at a time: those who wait are not served one
+//! by one. All of it is one word, so that a change is one atomic step. Its epoch tells what belongs to an earlier state: an
+//! attempt that began before the circuit opened says nothing about the trial.
 
 use crate::config::model::Breaker;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -56,8 +57,12 @@ impl Permit {
 pub enum Verdict {
     /// The upstream served it.
     Success,
-    /// It failed by the upstream's fault.
+    /// No connection was made, or it ended before anything of the request was written: no client can bring that about.
+    Unconnected,
+    /// It failed later, by the upstream's fault.
     Failure,
+    /// Likewise, and there is no other upstream: it counts, and opens nothing.
+    Tolerated,
     /// It ended for reasons that say nothing about the upstream.
     Unknown,
 }
@@ -71,12 +76,22 @@ pub struct Change {
     pub to: State,
 }
 
+/// An open circuit: since when, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Milliseconds.
+    pub at: u64,
+    /// The last failure was [`Verdict::Unconnected`].
+    pub is_unconnected: bool,
+    epoch: u16,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Circuit {
     word: AtomicU64,
-    /// When an open circuit becomes half-open (milliseconds).
-    until: AtomicU64,
+    /// When it opened last (milliseconds), times two, and in the last bit whether that was for want of a connection.
+    opened: AtomicU64,
 }
 
 /// The word in its parts.
@@ -109,7 +124,31 @@ impl Word {
 
     /// For one more trial; there are places for 65,535 at most.
     fn has_room(self, config: &Breaker) -> bool {
-        u32::from(self.trials) < config.half_open_requests.min(u16::MAX.into())
+        let at_a_time = u64::from(config.half_open_requests) << self.count.min(u16::BITS);
+        u64::from(self.trials) < at_a_time.min(u16::MAX.into())
+    }
+
+    /// `None`: as before.
+    fn after_success(self, config: &Breaker) -> Option<Self> {
+        let count = self.count + 1;
+        match self.state {
+            State::Closed if self.count == 0 => None,
+            State::Closed => Some(Self { count: 0, ..self }),
+            _ if count >= config.success_threshold => Some(self.turned(State::Closed)),
+            State::HalfOpen => Some(Self { count, ..self }),
+            State::Open => Some(Self { count, ..self.turned(State::HalfOpen) }),
+        }
+    }
+
+    /// `None`: as before.
+    fn after_failure(self, is_tolerated: bool, config: &Breaker) -> Option<Self> {
+        let count = (self.count + 1).min(Self::MAX_COUNT);
+        match self.state {
+            State::Open => None,
+            State::HalfOpen if is_tolerated => None,
+            State::Closed if is_tolerated || count < config.failure_threshold => Some(Self { count, ..self }),
+            State::Closed | State::HalfOpen => Some(self.turned(State::Open)),
+        }
     }
 
     /// Another state begins.
@@ -134,9 +173,11 @@ impl Circuit {
         Word::of(self.word.load(SeqCst)).trials
     }
 
-    /// When it becomes half-open, if it is open (milliseconds).
-    pub fn opens_until(&self) -> Option<u64> {
-        (self.state() == State::Open).then(|| self.until.load(SeqCst))
+    /// Since when and why it is open, if it is.
+    pub fn opening(&self) -> Option<Opening> {
+        let word = Word::of(self.word.load(SeqCst));
+        let opened = self.opened.load(SeqCst);
+        (word.state == State::Open).then_some(Opening { at: opened >> 1, is_unconnected: opened & 1 == 1, epoch: word.epoch })
     }
 
     /// Whether a request would be let through now.
@@ -150,7 +191,7 @@ impl Circuit {
             }
     }
 
-    /// Lets an attempt through, or not. An open circuit whose time is over has to be told so first, with [`Circuit::wake`].
+    /// Lets an attempt through, or not. Whether an open circuit's time is over is for others to know: [`Circuit::half_open`].
     pub fn admit(&self, config: &Breaker) -> Option<Permit> {
         loop {
             let bits = self.word.load(SeqCst);
@@ -167,11 +208,18 @@ impl Circuit {
         }
     }
 
-    /// An open circuit becomes half-open once its time is over.
-    pub fn wake(&self, now: u64) -> Option<Change> {
+    /// Lets an attempt through although it is open: that of a request which has failed here, and has nowhere else to go. If it is
+    /// served, that is as good as a trial.
+    pub fn insist(&self) -> Option<Permit> {
+        let word = Word::of(self.word.load(SeqCst));
+        (word.state == State::Open).then_some(Permit { epoch: word.epoch, trial: false })
+    }
+
+    /// It was open for long enough.
+    pub fn half_open(&self, opening: Opening) -> Option<Change> {
         let bits = self.word.load(SeqCst);
         let word = Word::of(bits);
-        if word.state != State::Open || now < self.until.load(SeqCst) || !self.swap(bits, word.turned(State::HalfOpen)) {
+        if word.state != State::Open || word.epoch != opening.epoch || !self.swap(bits, word.turned(State::HalfOpen)) {
             return None;
         }
         Some(Change { from: State::Open, to: State::HalfOpen })
@@ -189,26 +237,16 @@ impl Circuit {
         self.end_trial(&mut permit);
         match verdict {
             Verdict::Unknown => None,
-            Verdict::Success => self.update(permit.epoch, |word| match word.state {
-                State::Closed if word.count == 0 => None,
-                State::Closed => Some(Word { count: 0, ..word }),
-                _ if word.count + 1 >= config.success_threshold => Some(word.turned(State::Closed)),
-                _ => Some(Word { count: word.count + 1, ..word }),
+            Verdict::Success => self.update(permit.epoch, |word| word.after_success(config)),
+            _ if config.failure_threshold == 0 => None,
+            _ => self.update(permit.epoch, |word| {
+                let next = word.after_failure(verdict == Verdict::Tolerated, config)?;
+                if next.state == State::Open {
+                    // Before anybody can see that it is open.
+                    self.opened.store(now << 1 | u64::from(verdict == Verdict::Unconnected), SeqCst);
+                }
+                Some(next)
             }),
-            Verdict::Failure => {
-                let opens = |word: Word| word.state == State::HalfOpen || word.count + 1 >= config.failure_threshold;
-                self.update(permit.epoch, |word| {
-                    if config.failure_threshold == 0 {
-                        None
-                    } else if opens(word) {
-                        // Before anybody can see that it is open.
-                        self.until.store(now + u64::from(config.timeout_ms), SeqCst);
-                        Some(word.turned(State::Open))
-                    } else {
-                        Some(Word { count: (word.count + 1).min(Word::MAX_COUNT), ..word })
-                    }
-                })
-            }
         }
     }
 
@@ -217,7 +255,7 @@ impl Circuit {
         loop {
             let bits = self.word.load(SeqCst);
             let word = Word::of(bits);
-            let next = if word.epoch == epoch && word.state != State::Open { change(word)? } else { return None };
+            let next = if word.epoch == epoch { change(word)? } else { return None };
             if self.swap(bits, next) {
                 return (word.state != next.state).then_some(Change { from: word.state, to: next.state });
             }

@@ -3,8 +3,24 @@
 use super::*;
 use crate::config::model::Statuses;
 
-const CONFIG: Breaker =
-    Breaker { failure_threshold: 3, success_threshold: 2, timeout_ms: 100, half_open_requests: 1, failure_statuses: Statuses::NONE };
+const CONFIG: Breaker = Breaker {
+    failure_threshold: 3,
+    success_threshold: 2,
+    timeout_ms: 100,
+    last_resort_ms: 0,
+    half_open_requests: 1,
+    failure_statuses: Statuses::NONE,
+};
+
+/// It becomes half-open if it was open for long enough.
+fn wake(circuit: &Circuit, now: u64) -> Option<Change> {
+    let is_over = |opening: &Opening| now >= opening.at + 100;
+    circuit.half_open(circuit.opening().filter(is_over)?)
+}
+
+fn opened_at(circuit: &Circuit) -> Option<u64> {
+    circuit.opening().map(|opening| opening.at)
+}
 
 /// One attempt, if it is let through.
 fn attempt(circuit: &Circuit, verdict: Verdict, now: u64) -> Option<Change> {
@@ -16,7 +32,7 @@ fn opened() -> Circuit {
     for _ in 0..3 {
         attempt(&circuit, Verdict::Failure, 0);
     }
-    assert_eq!((circuit.state(), circuit.opens_until()), (State::Open, Some(100)));
+    assert_eq!((circuit.state(), opened_at(&circuit)), (State::Open, Some(0)));
     circuit
 }
 
@@ -28,29 +44,32 @@ fn failures_in_a_row_open_it() {
     }
     assert_eq!(attempt(&circuit, Verdict::Failure, 7), Some(Change { from: State::Closed, to: State::Open }));
     assert_eq!((circuit.admit(&CONFIG), circuit.would_admit(&CONFIG)), (None, false));
-    assert_eq!((circuit.wake(106), circuit.wake(107).map(|change| change.to), circuit.wake(107)), (None, Some(State::HalfOpen), None));
+    assert_eq!(
+        (wake(&circuit, 106), wake(&circuit, 107).map(|change| change.to), wake(&circuit, 107)),
+        (None, Some(State::HalfOpen), None)
+    );
 }
 
 #[test]
 fn trials_close_it_and_a_failure_opens_it_again() {
     let circuit = opened();
-    circuit.wake(100);
+    wake(&circuit, 100);
     let trial = circuit.admit(&CONFIG).unwrap();
     assert_eq!((circuit.admit(&CONFIG), circuit.would_admit(&CONFIG)), (None, false));
     assert_eq!(circuit.settle(trial, Verdict::Success, &CONFIG, 101), None);
     assert_eq!(attempt(&circuit, Verdict::Success, 102), Some(Change { from: State::HalfOpen, to: State::Closed }));
 
     let circuit = opened();
-    circuit.wake(100);
+    wake(&circuit, 100);
     assert_eq!(attempt(&circuit, Verdict::Success, 101), None);
     assert_eq!(attempt(&circuit, Verdict::Failure, 150), Some(Change { from: State::HalfOpen, to: State::Open }));
-    assert_eq!(circuit.opens_until(), Some(250));
+    assert_eq!(opened_at(&circuit), Some(150));
 }
 
 #[test]
 fn a_trial_that_says_nothing_makes_room_for_the_next() {
     let circuit = opened();
-    circuit.wake(100);
+    wake(&circuit, 100);
     for _ in 0..5 {
         assert_eq!(attempt(&circuit, Verdict::Unknown, 101), None);
     }
@@ -69,8 +88,8 @@ fn what_began_before_says_nothing_now() {
     }
     circuit.settle(old[0], Verdict::Success, &CONFIG, 1);
     circuit.settle(old[1], Verdict::Failure, &CONFIG, 50);
-    assert_eq!(circuit.opens_until(), Some(100));
-    circuit.wake(100);
+    assert_eq!(opened_at(&circuit), Some(0));
+    wake(&circuit, 100);
     circuit.settle(old[2], Verdict::Failure, &CONFIG, 101);
     circuit.settle(old[3], Verdict::Success, &CONFIG, 101);
     assert_eq!(circuit.state(), State::HalfOpen);
@@ -83,7 +102,7 @@ fn thresholds_may_be_as_large_as_can_be_configured() {
     let attempt = |verdict| circuit.settle(circuit.admit(&large).unwrap(), verdict, &large, 0);
     assert!((1..200_000).all(|_| attempt(Verdict::Failure).is_none()));
     assert_eq!(attempt(Verdict::Failure).map(|change| change.to), Some(State::Open));
-    circuit.wake(100);
+    wake(&circuit, 100);
     assert!((1..70_000).all(|_| attempt(Verdict::Success).is_none()));
     let trials: Vec<Permit> = std::iter::from_fn(|| circuit.admit(&large)).collect();
     assert_eq!((trials.len(), circuit.would_admit(&large)), (65_535, false));
@@ -146,16 +165,72 @@ fn trials_are_neither_lost_nor_too_many() {
             }
             _ => {
                 now += rng.u64(0..60);
-                circuit.wake(now);
+                wake(&circuit, now);
             }
         }
         let word = Word::of(circuit.word.load(SeqCst));
         let trials = running.iter().filter(|permit| permit.trial && permit.epoch == word.epoch).count();
         if word.state == State::HalfOpen {
-            assert!(usize::from(word.trials) == trials && trials <= 2, "{} {trials}", word.trials);
+            assert!(usize::from(word.trials) == trials && trials <= 2 << word.count, "{} {trials}", word.trials);
         } else {
             assert_eq!(word.trials, 0);
         }
         running.truncate(50);
     }
+}
+
+#[test]
+fn each_success_lets_twice_as_many_through() {
+    let config = Breaker { half_open_requests: 3, success_threshold: 100, ..CONFIG };
+    let circuit = opened();
+    wake(&circuit, 100);
+    for at_a_time in [3, 6, 12, 24] {
+        let trials: Vec<Permit> = std::iter::from_fn(|| circuit.admit(&config)).collect();
+        assert_eq!(trials.len(), at_a_time);
+        let last = trials.len() - 1;
+        for (nth, trial) in trials.into_iter().enumerate() {
+            let verdict = if nth == last { Verdict::Success } else { Verdict::Unknown };
+            assert_eq!(circuit.settle(trial, verdict, &config, 101), None);
+        }
+    }
+}
+
+#[test]
+fn what_is_tolerated_counts_and_opens_nothing() {
+    let circuit = Circuit::default();
+    assert!((0..5).all(|_| attempt(&circuit, Verdict::Tolerated, 7).is_none()));
+    assert_eq!(attempt(&circuit, Verdict::Failure, 8).map(|change| change.to), Some(State::Open));
+    wake(&circuit, 108);
+    assert_eq!(attempt(&circuit, Verdict::Tolerated, 109), None);
+    assert_eq!((circuit.state(), circuit.trials()), (State::HalfOpen, 0));
+}
+
+#[test]
+fn it_remembers_whether_there_was_a_connection() {
+    for (verdict, is_unconnected) in [(Verdict::Unconnected, true), (Verdict::Failure, false)] {
+        let circuit = Circuit::default();
+        (0..3).for_each(|_| _ = attempt(&circuit, verdict, 7));
+        assert_eq!(circuit.opening().map(|opening| (opening.at, opening.is_unconnected)), Some((7, is_unconnected)));
+    }
+}
+
+#[test]
+fn who_was_let_through_all_the_same_and_is_served_is_as_good_as_a_trial() {
+    let circuit = opened();
+    let (first, second) = (circuit.insist().unwrap(), circuit.insist().unwrap());
+    assert_eq!(circuit.settle(first, Verdict::Unconnected, &CONFIG, 50), None);
+    assert_eq!(opened_at(&circuit), Some(0), "it does not stay open for longer");
+    assert_eq!(circuit.settle(second, Verdict::Success, &CONFIG, 60).map(|change| change.to), Some(State::HalfOpen));
+    assert_eq!(circuit.insist(), None);
+    assert_eq!(attempt(&circuit, Verdict::Success, 61).map(|change| change.to), Some(State::Closed));
+}
+
+/// Somebody saw it open, and it has closed and opened since.
+#[test]
+fn an_opening_is_ended_once() {
+    let circuit = opened();
+    let seen = circuit.opening().unwrap();
+    assert!(circuit.half_open(seen).is_some() && circuit.half_open(seen).is_none());
+    attempt(&circuit, Verdict::Failure, 500);
+    assert_eq!((circuit.half_open(seen), circuit.state()), (None, State::Open));
 }

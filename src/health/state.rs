@@ -75,6 +75,12 @@ impl Health {
         let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(new));
     }
 
+    /// It is not known any more what its checks say.
+    pub fn forget(&self) {
+        let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(UNCHECKED));
+        *self.error() = None;
+    }
+
     /// A check has failed.
     pub fn set_error(&self, text: String) {
         if self.state() != State::Off {

@@ -26,9 +26,9 @@ use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloader;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a start or a reload waits for new names to be looked up.
@@ -78,10 +78,11 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         panel: panel.clone(),
         running: AtomicUsize::new(workers),
         renderer,
+        resolver: OnceLock::new(),
     });
     let site = Arc::new(Site::new(config, workers, None));
     warn_of_limits(&site, limit);
-    let resolver = resolver(&shared);
+    let resolver = shared.resolver.get_or_init(|| resolver(&shared)).clone();
     resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
     spawn("renderer", {
         let shared = Arc::clone(&shared);

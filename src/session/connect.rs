@@ -2,15 +2,15 @@
 
 use super::deadlines::after;
 use super::exchange::Exchange;
-use super::failure::Failure;
+use super::failure::{Failure, Time};
 use super::{Effect, Session, State, Turn};
 use crate::guard::breaker::Verdict;
 use crate::guard::places::Needs;
 use crate::http::write;
 use crate::observe::reason::Reason;
-use crate::upstream::pool::{Grant, Pick, Seeker};
+use crate::upstream::pool::{Again, Grant, Pick, Seeker, Want};
 
-/// A trial request has so long to bring its content; then another may be tried beside it.
+/// A trial request has so long to bring its content, or to be answered by the last upstream; then another may be tried beside it.
 const TRIAL_MS: u64 = 1000;
 
 impl Session {
@@ -19,13 +19,14 @@ impl Session {
         exchange.is_backing_off = false;
         let needs = self.needs(&exchange);
         let (most, now) = (exchange.site.most(), turn.now.millis());
-        let Exchange { key, tried, .. } = &*exchange;
-        match exchange.pool().pick(Seeker { worker: turn.worker, most, needs, now, rng: &mut turn.rng, key: *key, tried }) {
+        let Exchange { key, again, tried, .. } = &*exchange;
+        let want = Want { worker: turn.worker, most, needs, now, tried, again: *again };
+        match exchange.pool().pick(Seeker { rng: &mut turn.rng, key: *key, want }) {
             Pick::Granted(grant) => self.attempt(exchange, grant, turn),
             Pick::Full => self.queue(exchange, turn),
             Pick::NoTunnel => self.fail_without_tunnel(exchange, turn),
             Pick::Unresolved => self.fail(exchange, Failure::new(Reason::DnsError, "no upstream's name is resolved"), turn),
-            Pick::Unavailable => self.on_dismissed(exchange, turn),
+            Pick::Unavailable => self.fail_unavailable(exchange, turn),
         }
     }
 
@@ -124,11 +125,18 @@ impl Session {
     }
 
     pub(super) fn fail_full(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        let detail = if exchange.queued_for.is_partial {
-            "requests whose content is to come have their half of limits.max_conns_per_upstream, and none was done within timeouts.queue_ms"
+        let (most, time) = (exchange.site.most(), Time(exchange.timeouts.queue_ms));
+        let what = if exchange.pool().is_on_trial(turn.now.millis()) {
+            "the upstreams are on trial (circuit_breaker), and none had room for another request".to_owned()
+        } else if exchange.queued_for.is_partial {
+            format!(
+                "requests whose content is to come have {} connections, half of limits.max_conns_per_upstream, and none was done",
+                most.half()
+            )
         } else {
-            "every upstream has limits.max_conns_per_upstream connections, and none got free within timeouts.queue_ms"
+            format!("every upstream has {} connections (limits.max_conns_per_upstream), and none got free", most.connections)
         };
+        let detail = format!("{what} within {time} (timeouts.queue_ms)");
         self.fail(exchange, Failure::new(Reason::ConnectionLimitReached, detail), turn)
     }
 
@@ -142,9 +150,19 @@ impl Session {
         self.attempt(exchange, grant, turn)
     }
 
-    /// No server of the pool takes requests, or none such.
+    /// Nobody in line is served any more, or none such. Who was refused before may go there again all the same.
     pub(super) fn on_dismissed(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.leave_line(turn);
+        if exchange.again == Again::Regardless { self.connect(exchange, turn) } else { self.fail_unavailable(exchange, turn) }
+    }
+
+    /// No server of the pool takes requests, or none that this one may go to.
+    fn fail_unavailable(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
+        if let Some(server) = exchange.silent {
+            let name = &exchange.pool().servers[server].config.name;
+            let failure = Failure::of_upstream(Reason::ReadTimeout, name, &exchange.timeouts);
+            return self.refuse(exchange, failure, turn);
+        }
         if exchange.asked.wants_upgrade && exchange.pool().is_up(turn.now.millis()) {
             return self.fail_without_tunnel(exchange, turn);
         }
@@ -153,8 +171,8 @@ impl Session {
     }
 
     pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &Turn) -> State {
-        let may_be_slow = exchange.attempt.permit.is_some_and(|permit| permit.is_trial()) && !exchange.up.is_complete();
-        self.phase = if may_be_slow { turn.now.millis() + TRIAL_MS } else { 0 };
+        let is_trial = exchange.attempt.permit.is_some_and(|permit| permit.is_trial());
+        self.phase = if is_trial { turn.now.millis() + TRIAL_MS } else { 0 };
         exchange.attempt.reused = reused;
         if exchange.asked.needs_host {
             let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();

@@ -14,8 +14,8 @@ use crate::http::scan::HeadScan;
 use crate::observe::access::Record;
 use crate::observe::reason::Reason;
 use crate::site::Site;
-use crate::upstream::pool::Pool;
-use crate::upstream::server::Server;
+use crate::upstream::pool::{Again, Pool};
+use crate::upstream::server::{Fault, Server};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -96,6 +96,12 @@ pub struct Exchange {
     pub is_backing_off: bool,
     /// Servers that failed it, by their index in the pool.
     pub tried: Vec<usize>,
+    /// What they did wrong, one a server, as far as that may be held against it.
+    pub faults: Vec<Charge>,
+    /// Where it may be tried again.
+    pub again: Again,
+    /// The server whose silence was why it was tried elsewhere first: what ends the exchange after that is its doing.
+    pub silent: Option<usize>,
     /// What `balance: consistent_hash` goes by.
     pub key: u64,
     /// It stands in line.
@@ -108,6 +114,17 @@ pub struct Exchange {
     pub up_is_closed: bool,
     /// A tunnel's close was passed on to the client.
     pub down_is_closed: bool,
+}
+
+/// A fault of a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Charge {
+    /// Its index in the pool.
+    pub server: usize,
+    /// What it did.
+    pub fault: Fault,
+    /// What its circuit is told by, until it is told.
+    pub permit: Option<Permit>,
 }
 
 /// What a request asks for beyond its target.
@@ -243,6 +260,9 @@ impl Exchange {
             waits: Waits::default(),
             is_backing_off: false,
             tried: Vec::new(),
+            faults: Vec::new(),
+            again: Again::default(),
+            silent: None,
             key: 0,
             is_queued: false,
             queued_for: Needs::default(),
@@ -268,6 +288,8 @@ impl Exchange {
         (self.waits, self.is_backing_off) = (Waits::default(), false);
         (self.is_queued, self.queued_for, self.queue_due) = (false, Needs::default(), 0);
         self.tried.clear();
+        self.faults.clear();
+        (self.again, self.silent) = (Again::default(), None);
         self.key = 0;
         (self.up_is_closed, self.down_is_closed) = (false, false);
     }

@@ -1,8 +1,10 @@
 //! A failure: the reason (whose status, blame and clock stand in the table of [`Reason`]) and what to tell a person.
 
+use crate::config::model::Timeouts;
 use crate::http::Refusal;
 use crate::observe::reason::Reason;
 use std::borrow::Cow;
+use std::fmt;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -13,6 +15,18 @@ pub struct Failure {
     pub detail: Cow<'static, str>,
     /// Seconds after which another try makes sense, where that is known.
     pub retry_after: Option<u32>,
+}
+
+/// Milliseconds, as people say them.
+pub struct Time(pub u32);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ms if ms % 1000 == 0 => write!(f, "{} s", ms / 1000),
+            ms => write!(f, "{ms} ms"),
+        }
+    }
 }
 
 impl Failure {
@@ -54,15 +68,21 @@ impl Failure {
     }
 
     /// What happened at an upstream, in words.
-    pub fn of_upstream(reason: Reason, upstream: &str) -> Self {
+    pub fn of_upstream(reason: Reason, upstream: &str, timeouts: &Timeouts) -> Self {
+        let over = match reason {
+            Reason::ConnectionTimeout => Some(("did not take the connection within", timeouts.connect_ms, "connect_ms")),
+            Reason::ReadTimeout => Some(("sent nothing for", timeouts.read_ms, "read_ms")),
+            Reason::WriteTimeout => Some(("took nothing for", timeouts.write_ms, "write_ms")),
+            Reason::ResponseTimeout => Some(("did not finish its answer within", timeouts.total_ms, "total_ms")),
+            _ => None,
+        };
+        if let Some((what, ms, key)) = over {
+            return Self::new(reason, format!("{upstream} {what} {} (timeouts.{key})", Time(ms)));
+        }
         let what = match reason {
             Reason::ConnectionRefused => "refused the connection",
             Reason::ConnectionTerminated => "closed the connection before it answered",
             Reason::ResponseIncomplete => "closed the connection in the middle of its answer",
-            Reason::ConnectionTimeout => "did not take the connection within timeouts.connect_ms",
-            Reason::ReadTimeout => "sent nothing for timeouts.read_ms",
-            Reason::WriteTimeout => "took nothing for timeouts.write_ms",
-            Reason::ResponseTimeout => "did not finish its answer within timeouts.total_ms",
             Reason::DnsError => "has a name that is not resolved",
             Reason::InternalError => "could not be connected to: this machine has no port or no memory left for it",
             _ => "failed",

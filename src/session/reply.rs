@@ -2,7 +2,7 @@
 
 use super::deadlines::{Due, Waits, after};
 use super::exchange::{Asked, Exchange, Fate, Maker};
-use super::failure::Failure;
+use super::failure::{Failure, Time};
 use super::{Effect, Ending, Session, State, Turn, Why};
 use crate::admin::Rendered;
 use crate::answer::page::Page;
@@ -71,7 +71,8 @@ impl Session {
 
     /// The failure is the answer while nothing of another was sent; after that what was sent is cut.
     pub(super) fn refuse(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
-        let Failure { reason, detail, retry_after } = failure;
+        x.judge(false, turn);
+        let Failure { reason, detail, retry_after } = x.first_of(failure);
         x.count_error(reason, turn);
         x.report(&detail, reason);
         self.let_go(&mut x, turn);
@@ -251,13 +252,18 @@ impl Session {
             Due::Read => self.fail_upstream(x, Reason::ReadTimeout, turn),
             Due::Write => self.fail_upstream(x, Reason::WriteTimeout, turn),
             Due::Total if self.waits_for_upstream(&x) => self.fail_upstream(x, Reason::ResponseTimeout, turn),
-            Due::Total => self.fail(x, Failure::new(Reason::ResponseTimeout, "the exchange was not done within timeouts.total_ms"), turn),
+            Due::Total => {
+                let detail = format!("the exchange was not done within {} (timeouts.total_ms)", Time(x.timeouts.total_ms));
+                self.fail(x, Failure::new(Reason::ResponseTimeout, detail), turn)
+            }
             Due::HalfClose => self.abort(x, turn),
             Due::ClientBody => {
-                self.fail(x, Failure::new(Reason::RequestTimeout, "nothing of the content came for timeouts.client_body_ms"), turn)
+                let detail = format!("nothing of the content came for {} (timeouts.client_body_ms)", Time(x.timeouts.client_body_ms));
+                self.fail(x, Failure::new(Reason::RequestTimeout, detail), turn)
             }
             Due::ClientWrite => {
-                let detail = "the client took nothing of the answer for timeouts.client_write_ms";
+                let time = Time(x.timeouts.client_write_ms);
+                let detail = format!("the client took nothing of the answer for {time} (timeouts.client_write_ms)");
                 self.fail(x, Failure::new(Reason::ClientWriteTimeout, detail), turn)
             }
         }
@@ -309,6 +315,13 @@ impl Exchange {
         if let Some(kind) = reason.timeout().filter(|_| !self.asked.is_admin) {
             turn.stats.timeouts[kind as usize].add(1);
         }
+    }
+
+    /// Time that runs out after an upstream was silent for too long, and the request was tried elsewhere, is that silence's doing.
+    fn first_of(&self, failure: Failure) -> Failure {
+        let is_late = matches!(failure.reason.timeout(), Some(kind) if kind != TimeoutKind::Client);
+        let silent = self.silent.filter(|_| is_late && !self.has_begun());
+        silent.map_or(failure, |server| Failure::of_upstream(Reason::ReadTimeout, &self.pool().servers[server].config.name, &self.timeouts))
     }
 
     /// Tells the operator: what an upstream or the proxy did, loudly; what a client did, only who asks.

@@ -6,18 +6,20 @@
 //! and on a status of `retry.statuses`, whose answer is then dropped.
 
 use super::deadlines::Waits;
-use super::exchange::{Attempt, Exchange};
+use super::exchange::{Attempt, Charge, Exchange};
 use super::failure::Failure;
 use super::{Session, State, Turn};
-use crate::guard::breaker::Verdict;
+use crate::guard::breaker::{Permit, Verdict};
 use crate::guard::retry::backoff;
 use crate::http::response::Response;
 use crate::observe::reason::{Blame, Reason, UpstreamErrorKind};
+use crate::upstream::pool::Again;
 use crate::upstream::server::Fault;
 
 impl Session {
     pub(super) fn fail_upstream(&mut self, x: Box<Exchange>, reason: Reason, turn: &mut Turn) -> State {
-        let failure = Failure::of_upstream(reason, x.server().map_or("the upstream", |server| &server.config.name));
+        let name = x.server().map_or("the upstream", |server| &server.config.name);
+        let failure = Failure::of_upstream(reason, name, &x.timeouts);
         self.fail_attempt(x, failure, turn)
     }
 
@@ -27,26 +29,31 @@ impl Session {
         x.count_timeout(reason, turn);
         x.count_upstream_error(reason, turn);
         if x.is_its_fault(reason, turn) {
-            x.blame(Fault::Reason(reason), turn);
+            x.accuse(Fault::Reason(reason), turn);
         }
-        if !x.may_repeat(reason) || !x.may_try_again(turn) {
-            return self.refuse(x, failure, turn);
+        match x.may_repeat(reason).then(|| x.where_again(reason)) {
+            Some(again) if x.may_try_again(again, turn) => self.try_again(x, again, &failure.detail, turn),
+            _ => self.refuse(x, failure, turn),
         }
-        self.try_again(x, &failure.detail, turn)
     }
 
     /// The answer whose head is here is dropped for another attempt.
     pub(super) fn drop_answer(&mut self, x: Box<Exchange>, status: u16, turn: &mut Turn) -> State {
         let name = x.server().map_or("the upstream", |server| &server.config.name);
         let detail = format!("{name} answered {status}");
-        self.try_again(x, &detail, turn)
+        let again = x.again;
+        self.try_again(x, again, &detail, turn)
     }
 
-    fn try_again(&mut self, mut x: Box<Exchange>, why: &str, turn: &mut Turn) -> State {
+    fn try_again(&mut self, mut x: Box<Exchange>, again: Again, why: &str, turn: &mut Turn) -> State {
         let (attempts, most) = (x.attempts, x.retry().max_retries + 1);
         log::warn!("{why}; trying again, attempt {} of at most {most} trace_id={}", attempts + 1, x.trace_id());
         self.let_go(&mut x, turn);
         x.tried.extend(x.attempt.server);
+        x.again = again;
+        if again == Again::Elsewhere {
+            x.silent = x.silent.or(x.attempt.server);
+        }
         x.attempt = Attempt::default();
         x.queue_due = 0;
         x.waits = Waits { total: x.waits.total, half_close: x.waits.half_close, ..Waits::default() };
@@ -61,11 +68,13 @@ impl Session {
         State::ConnectingUpstream(x)
     }
 
-    /// A trial request whose client is slow with its content keeps no other from being tried.
+    /// A trial request whose client is slow with its content keeps no other from being tried; where there is no other upstream,
+    /// nor does one whose answer takes its time.
     pub(super) fn on_streaming_deadline(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if self.phase != 0 && self.phase <= turn.now.millis() {
             self.phase = 0;
-            if !x.up.is_complete() {
+            let is_last = x.attempt.server.is_some_and(|server| x.pool().is_last(server, &[]));
+            if is_last || !x.up.is_complete() {
                 x.end_trial(turn);
             }
         }
@@ -95,14 +104,17 @@ impl Exchange {
             && self.attempt.interims == 0
     }
 
-    /// The attempt is settled by its status, which may open the last circuit: then this answer is better than none.
+    /// Whether an answer of that status is dropped for another attempt; if not, it is the client's.
     pub(super) fn gets_another(&mut self, status: u16, turn: &mut Turn) -> bool {
+        if !self.may_try_again(self.again, turn) {
+            return false;
+        }
         if self.pool().is_fault(status) {
-            self.blame(Fault::Status(status), turn);
+            self.accuse(Fault::Status(status), turn);
         } else {
             self.conclude(Verdict::Success, turn);
         }
-        self.may_try_again(turn)
+        true
     }
 
     /// Whether a failure is held against the server. What a client can bring about at any of them is not.
@@ -111,9 +123,9 @@ impl Exchange {
         match reason {
             // An upstream may close an idle connection, and may do so while a request comes in.
             Reason::ConnectionTerminated => !reused || answered,
-            // It may know no expectations: it waits for the client, and that for it.
-            Reason::ReadTimeout => !self.asked.awaits_continue,
             Reason::InternalError => false,
+            // It has switched to what the client asked for in other words.
+            Reason::UpgradeFailed => false,
             // The limit is ours, and the answer may repeat much of the request.
             Reason::ResponseHeaderSize => false,
             // Half of the time, or more, went by before it had what it has of the request; or it does answer, at length.
@@ -124,27 +136,80 @@ impl Exchange {
         }
     }
 
-    /// Whether there is an attempt left, and time for it, and the pool can afford it.
-    fn may_try_again(&self, turn: &Turn) -> bool {
-        let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
-        let has_time = self.waits.total == 0 || self.waits.total > now;
-        self.attempts <= retry.max_retries && has_time && pool.is_up(now) && pool.budget.take(retry.budget_percent, now)
+    /// Where another attempt may go after that failure. A server that was silent for so long may still be at it: only another
+    /// one is asked, whatever comes then.
+    fn where_again(&self, reason: Reason) -> Again {
+        match reason {
+            _ if self.again == Again::Elsewhere => Again::Elsewhere,
+            Reason::ReadTimeout => Again::Elsewhere,
+            Reason::ConnectionRefused => Again::Regardless,
+            Reason::ConnectionTerminated if self.attempt.taken == 0 => Again::Regardless,
+            _ => Again::Anywhere,
+        }
     }
 
-    /// The attempt failed by its server's fault. A request counts once against a server, however often it was tried there.
-    pub(super) fn blame(&mut self, fault: Fault, turn: &mut Turn) {
-        let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
+    /// Whether there is an attempt left, and time for it, and somewhere to go, and the pool can afford it.
+    fn may_try_again(&self, again: Again, turn: &Turn) -> bool {
+        let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
+        let has_time = self.waits.total == 0 || self.waits.total > now;
+        let is_tried = |server| self.attempt.server == Some(server) || self.tried.contains(&server);
+        let has_aim = || match again {
+            Again::Anywhere => pool.is_up(now),
+            Again::Regardless => pool.is_up(now) || pool.may_insist(is_tried),
+            Again::Elsewhere => pool.has_untried(is_tried, now),
+        };
+        self.attempts <= retry.max_retries && has_time && has_aim() && pool.budget.take(retry.budget_percent, now)
+    }
+
+    /// The attempt failed by its server's fault. Before anything of the request was written that counts at once: no client can
+    /// bring it about. Later it may be the request's doing, which its end tells, and nobody's while the client owes content.
+    pub(super) fn accuse(&mut self, fault: Fault, turn: &mut Turn) {
+        let Some((server, mut permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
         let (pool, now) = (self.pool(), turn.now.millis());
+        turn.circuits_moved |= pool.end_trial(server, &mut permit);
         if self.attempt.upstream_micros.is_none() && self.attempt.taken > 0 {
             pool.observe(server, turn.now.micros.saturating_sub(self.attempt.sent_at), now);
         }
-        if self.tried.contains(&server) {
-            turn.circuits_moved |= pool.settle(server, permit, Verdict::Unknown, now);
-        } else {
-            let opened = pool.blame(server, permit, fault, now);
-            turn.circuits_moved |= opened.is_some();
-            turn.open_circuits.extend(opened);
+        let known = self.faults.iter().position(|charge| charge.server == server);
+        if self.attempt.taken == 0 {
+            let is_told = known.is_some_and(|at| self.faults[at].permit.is_none());
+            let told = Charge { server, fault, permit: None };
+            match known {
+                Some(at) => self.faults[at] = told,
+                None => self.faults.push(told),
+            }
+            if !is_told {
+                self.blame(server, permit, fault, true, turn);
+            }
+        } else if known.is_none() && self.up.is_complete() {
+            self.faults.push(Charge { server, fault, permit: Some(permit) });
         }
+    }
+
+    /// It is known how the request ends. If a server has answered it, the others failed it. If two or more failed it alike and
+    /// none answered, that is the request's doing. A server is blamed once, however often it was tried.
+    pub(super) fn judge(&mut self, is_answered: bool, turn: &mut Turn) {
+        let open = |charge: &&Charge| charge.permit.is_some();
+        let is_alike = |a: &Charge| {
+            let mut others = self.faults.iter().filter(open).filter(|b| b.server != a.server);
+            others.any(|b| a.fault.is_like(b.fault))
+        };
+        let is_its_own = !is_answered && self.faults.iter().filter(open).any(is_alike);
+        let answering = self.attempt.server.filter(|_| is_answered);
+        for at in 0..self.faults.len() {
+            let Charge { server, fault, permit } = &mut self.faults[at];
+            let (server, fault) = (*server, *fault);
+            let Some(permit) = permit.take() else { continue };
+            if !is_its_own && answering != Some(server) {
+                self.blame(server, permit, fault, false, turn);
+            }
+        }
+    }
+
+    fn blame(&self, server: usize, permit: Permit, fault: Fault, is_unconnected: bool, turn: &mut Turn) {
+        let opened = self.pool().blame(server, permit, fault, is_unconnected, turn.now.millis());
+        turn.circuits_moved |= opened.is_some();
+        turn.open_circuits.extend(opened);
     }
 
     /// The attempt is over, whoever ended it. A server whose answer had begun has served the request.
@@ -163,8 +228,7 @@ impl Exchange {
     /// The head of the answer is here: however long the rest takes, another trial request may go.
     pub(super) fn end_trial(&mut self, turn: &mut Turn) {
         let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
-        turn.circuits_moved |= permit.is_trial();
-        self.site.pools[self.pool].servers[*server].circuit.end_trial(permit);
+        turn.circuits_moved |= self.site.pools[self.pool].end_trial(*server, permit);
     }
 
     fn count_upstream_error(&self, reason: Reason, turn: &Turn) {

@@ -319,10 +319,14 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     if response.status != 101 {
         x.give_back(x.held_for_tunnel(), turn);
     }
-    if x.pool().is_fault(response.status) {
-        x.blame(Fault::Status(response.status), turn);
+    let is_fault = x.pool().is_fault(response.status);
+    if is_fault {
+        x.accuse(Fault::Status(response.status), turn);
     } else {
         x.end_trial(turn);
+    }
+    if !x.faults.is_empty() {
+        x.judge(!is_fault, turn);
     }
 }
 

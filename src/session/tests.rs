@@ -1,5 +1,6 @@
 //! The session without sockets: events in, effects and bytes out. Each test is one scene; the stage is in `tests/scene.rs`.
 
+mod blame;
 mod ends;
 mod retries;
 mod scene;

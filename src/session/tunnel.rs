@@ -18,6 +18,7 @@ impl Session {
     pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
         x.conclude(Verdict::Success, turn);
+        x.judge(true, turn);
         x.outcome.is_whole = true;
         x.give_back(x.held_as_partial(), turn);
         // What was reserved is the connection's from here on.

@@ -9,7 +9,7 @@ use crate::http::head::SmallTable;
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::site::Site;
-use crate::upstream::pool::OpenCircuit;
+use crate::upstream::circuits::OpenCircuit;
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -1,13 +1,12 @@
 //! A pool: upstreams that share requests, and the one line of requests that wait for a place at any of them.
 
-use super::server::{Fault, Server};
+use super::server::Server;
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
-use crate::guard::breaker::{Change, Permit, Verdict};
+use crate::guard::breaker::{Permit, State, Verdict};
 use crate::guard::gate::Line;
 use crate::guard::places::{Most, Needs};
 use crate::guard::retry::Budget;
-use std::fmt;
 use std::sync::Arc;
 
 /// See the module.
@@ -21,17 +20,17 @@ pub struct Pool {
     pub line: Line,
     /// What its requests may spend on retries; a reload leaves it.
     pub budget: Arc<Budget>,
-    policy: Policy,
+    pub(super) policy: Policy,
     balance: Balance,
 }
 
 /// What a pool goes by.
 #[derive(Debug, PartialEq)]
-struct Policy {
+pub(super) struct Policy {
     balance: model::Balance,
     weights: Vec<u32>,
     slow_start_ms: u32,
-    breaker: model::Breaker,
+    pub(super) breaker: model::Breaker,
     /// What it takes a server that fails its checks to pass them (milliseconds): all but the first may have to come yet.
     recovery_ms: u64,
 }
@@ -53,7 +52,18 @@ impl Policy {
 
 /// Who looks for an upstream.
 pub struct Seeker<'a> {
-    /// Index of its worker.
+    /// Chance.
+    pub rng: &'a mut fastrand::Rng,
+    /// What `balance: consistent_hash` goes by.
+    pub key: u64,
+    /// Which will do.
+    pub want: Want<'a>,
+}
+
+/// What is wanted of an upstream.
+#[derive(Clone, Copy)]
+pub struct Want<'a> {
+    /// Index of the worker that asks.
     pub worker: usize,
     /// What each server may have.
     pub most: Most,
@@ -61,12 +71,22 @@ pub struct Seeker<'a> {
     pub needs: Needs,
     /// Milliseconds.
     pub now: u64,
-    /// Chance.
-    pub rng: &'a mut fastrand::Rng,
-    /// What `balance: consistent_hash` goes by.
-    pub key: u64,
     /// Servers that have failed this request already: only if there is no other.
     pub tried: &'a [usize],
+    /// Where it may go after that.
+    pub again: Again,
+}
+
+/// Where a request that has failed may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Again {
+    /// To any server that takes requests.
+    #[default]
+    Anywhere,
+    /// Likewise; and where none does, to one that refused it before, though that has opened its circuit.
+    Regardless,
+    /// To a server that it has not tried.
+    Elsewhere,
 }
 
 /// A server that a request was given. Each is settled once.
@@ -102,19 +122,8 @@ pub enum Pick {
     NoTunnel,
     /// No server has an address.
     Unresolved,
-    /// No server takes requests.
+    /// No server takes requests, or none that it may go to.
     Unavailable,
-}
-
-/// A circuit that has opened.
-#[derive(Debug)]
-pub struct OpenCircuit {
-    /// Whose.
-    pub pool: Arc<Pool>,
-    /// Index in the pool.
-    pub server: usize,
-    /// When it becomes half-open (milliseconds).
-    pub until: u64,
 }
 
 impl Pool {
@@ -131,10 +140,11 @@ impl Pool {
 
     /// Asked once an attempt.
     pub fn pick(&self, seeker: Seeker) -> Pick {
-        let Seeker { now, most, needs, .. } = seeker;
+        let Want { now, most, needs, again, .. } = seeker.want;
         let must_wait = self.line.has_any(|other| other.goes_before(needs));
         match if must_wait { None } else { self.grant(seeker, true) } {
             Some(grant) => Pick::Granted(grant),
+            None if again == Again::Elsewhere => Pick::Unavailable,
             None if needs.tunnel && self.is_up(now) && !self.has_tunnel(most) => Pick::NoTunnel,
             None if must_wait || self.is_up(now) => Pick::Full,
             None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Pick::Unresolved,
@@ -143,13 +153,13 @@ impl Pool {
     }
 
     /// Those that have failed the request, and those that are being ramped up, are passed over while there are others.
-    pub(super) fn grant(&self, seeker: Seeker, may_reuse: bool) -> Option<Grant> {
-        let Seeker { worker, most, needs, now, rng, key, tried } = seeker;
+    pub(super) fn grant(&self, Seeker { rng, key, want }: Seeker, may_reuse: bool) -> Option<Grant> {
+        let Want { now, tried, again, .. } = want;
         let slow_start_ms = self.policy.slow_start_ms;
         let chance = if slow_start_ms > 0 { rng.u64(..1 << 32) } else { 0 };
         let enter = |index: usize| {
-            let is_idle = may_reuse && self.servers[index].cells[worker].idle.value() > 0;
-            self.enter(index, if is_idle { Entry::Kept } else { Entry::New }, most, needs, now)
+            let is_idle = may_reuse && self.servers[index].cells[want.worker].idle.value() > 0;
+            self.enter(index, if is_idle { Entry::Kept } else { Entry::New }, want)
         };
         let (mut granted, mut passed_over) = (None, false);
         let mut ask = Ask { view: &Moment { pool: self, now }, rng, key };
@@ -161,23 +171,35 @@ impl Pool {
             granted = enter(index);
             granted.is_some()
         });
-        if passed_over && granted.is_none() {
+        if granted.is_some() || !passed_over {
+            return granted;
+        }
+        self.balance.pick(&mut ask, |index| {
+            let is_out = again == Again::Elsewhere && tried.contains(&index);
+            granted = if is_out { None } else { enter(index) };
+            granted.is_some()
+        });
+        if granted.is_none() && again == Again::Regardless && !self.is_up(now) {
             self.balance.pick(&mut ask, |index| {
-                granted = enter(index);
+                granted = self.insist(index, want);
                 granted.is_some()
             });
         }
         granted
     }
 
-    /// Lets a request in at a server, if that has room for it.
-    pub fn enter(&self, index: usize, entry: Entry, most: Most, needs: Needs, now: u64) -> Option<Grant> {
+    /// Lets a request in at a server, if that has room for it. A trial is for who is ready.
+    pub fn enter(&self, index: usize, entry: Entry, want: Want) -> Option<Grant> {
+        let Want { needs, most, now, .. } = want;
         let server = &self.servers[index];
         if !server.is_usable() {
             return None;
         }
-        let permit = self.admit(index, now)?;
+        let refused: &[usize] = if want.again == Again::Regardless { want.tried } else { &[] };
+        self.wake(index, refused, now);
+        let permit = server.circuit.admit(&self.policy.breaker)?;
         let has_room = match entry {
+            _ if needs.is_partial && permit.is_trial() => false,
             Entry::New => server.places.try_enter(needs, most),
             Entry::Kept => server.places.try_reserve(needs, most),
         };
@@ -188,53 +210,22 @@ impl Pool {
         None
     }
 
+    /// It goes where it was refused, though the circuit is open.
+    fn insist(&self, index: usize, want: Want) -> Option<Grant> {
+        let Want { needs, most, tried, .. } = want;
+        let server = &self.servers[index];
+        if !tried.contains(&index) || !server.is_usable() {
+            return None;
+        }
+        let permit = server.circuit.insist()?;
+        let holds = Needs { has_left: false, ..needs };
+        server.places.try_enter(needs, most).then_some(Grant { server: index, reuse: false, permit, holds })
+    }
+
     /// Nobody uses what was granted. The place itself is the caller's to give back, for a connection may hold it.
     pub fn decline(&self, grant: Grant, now: u64) {
         self.settle(grant.server, grant.permit, Verdict::Unknown, now);
         self.servers[grant.server].places.give_back(grant.holds);
-    }
-
-    /// Lets an attempt through its server's circuit, if that lets it.
-    pub fn admit(&self, index: usize, now: u64) -> Option<Permit> {
-        self.wake(index, now);
-        self.servers[index].circuit.admit(&self.policy.breaker)
-    }
-
-    /// A circuit whose time is over becomes half-open.
-    pub fn wake(&self, index: usize, now: u64) {
-        let server = &self.servers[index];
-        if let Some(change) = server.circuit.wake(now) {
-            self.tell(log::Level::Info, server, change, format_args!("circuit_breaker.timeout_ms is over"));
-        }
-    }
-
-    /// An attempt has ended without a fault of its server. Says whether its circuit may let more through now.
-    pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) -> bool {
-        let server = &self.servers[index];
-        if verdict == Verdict::Success {
-            server.note_success();
-        }
-        let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now);
-        if let Some(change) = change {
-            server.came_back(now);
-            let enough = self.policy.breaker.success_threshold;
-            self.tell(log::Level::Info, server, change, format_args!("{enough} trial requests succeeded"));
-        }
-        change.is_some() || permit.is_trial()
-    }
-
-    /// An attempt has failed by its server's fault. Returns the circuit if that opened it: somebody has to wake it in time.
-    pub fn blame(self: &Arc<Self>, index: usize, permit: Permit, fault: Fault, now: u64) -> Option<OpenCircuit> {
-        let server = &self.servers[index];
-        server.note_failure(fault);
-        let change = server.circuit.settle(permit, Verdict::Failure, &self.policy.breaker, now)?;
-        self.tell(log::Level::Warn, server, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
-        Some(OpenCircuit { pool: self.clone(), server: index, until: server.circuit.opens_until()? })
-    }
-
-    fn tell(&self, level: log::Level, server: &Server, Change { from, to }: Change, why: fmt::Arguments) {
-        let (name, pool, from, to) = (&server.config.name, &self.name, from.name(), to.name());
-        log::log!(level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
     }
 
     /// A server has answered, or has let a request wait in vain, for so long; only a balance that goes by it writes it down.
@@ -249,27 +240,41 @@ impl Pool {
         self.policy.breaker.failure_statuses.contains(status)
     }
 
-    /// Whether there is a server that takes requests, be it full now.
+    /// Whether there is a server that takes requests, be it full now, or on trial.
     pub fn is_up(&self, now: u64) -> bool {
-        self.servers.iter().enumerate().any(|(index, server)| {
-            self.wake(index, now);
-            self.takes_requests(server)
-        })
+        (0..self.servers.len()).any(|index| self.takes_requests_from(index, now))
     }
 
-    /// Whether it is given requests, be it full now.
+    /// Likewise of that server.
+    pub(super) fn takes_requests_from(&self, index: usize, now: u64) -> bool {
+        self.wake(index, &[], now);
+        self.takes_requests(&self.servers[index])
+    }
+
+    /// Whether all servers that take requests are on trial.
+    pub fn is_on_trial(&self, now: u64) -> bool {
+        let mut usable = (0..self.servers.len()).filter(|index| self.takes_requests_from(*index, now)).peekable();
+        usable.peek().is_some() && usable.all(|index| self.servers[index].circuit.state() == State::HalfOpen)
+    }
+
+    /// Whether it is given requests, be it full now, or on trial.
     pub(super) fn takes_requests(&self, server: &Server) -> bool {
+        server.is_usable() && server.circuit.state() != State::Open
+    }
+
+    /// Whether its circuit lets one through at this moment.
+    pub(super) fn lets_through(&self, server: &Server) -> bool {
         server.is_usable() && server.circuit.would_admit(&self.policy.breaker)
     }
 
     /// Seconds until one of the servers may take requests again, of a pool that is down: at least 1.
     pub fn retry_after(&self, now: u64) -> u32 {
-        let wait = |server: &Arc<Server>| {
-            let of_circuit = server.circuit.opens_until().map_or(0, |until| until.saturating_sub(now));
+        let wait = |(index, server): (usize, &Arc<Server>)| {
+            let of_circuit = self.wakes_at(index).map_or(0, |at| at.saturating_sub(now));
             let of_checks = if server.health.is_failing() { self.policy.recovery_ms } else { 0 };
             of_circuit.max(of_checks)
         };
-        let soonest = self.servers.iter().filter(|server| server.has_weight()).map(wait).min();
+        let soonest = self.servers.iter().enumerate().filter(|(_, server)| server.has_weight()).map(wait).min();
         soonest.unwrap_or_default().div_ceil(1000).clamp(1, u32::MAX.into()) as u32
     }
 }

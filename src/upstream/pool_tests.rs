@@ -3,6 +3,8 @@
 use super::*;
 use crate::config::{self, model::Upstream};
 use crate::guard::gate::Ticket;
+use crate::upstream::circuits::OpenCircuit;
+use crate::upstream::server::Fault;
 
 const THRESHOLD: u32 = 3;
 
@@ -29,18 +31,21 @@ struct Picker {
     needs: Needs,
     now: u64,
     tried: Vec<usize>,
+    again: Again,
     rng: fastrand::Rng,
 }
 
 impl Picker {
     fn of(worker: usize, limit: usize) -> Self {
-        Self { worker, limit, needs: Needs::default(), now: 0, tried: Vec::new(), rng: fastrand::Rng::with_seed(1) }
+        let (needs, tried, again, rng) = (Needs::default(), Vec::new(), Again::Anywhere, fastrand::Rng::with_seed(1));
+        Self { worker, limit, needs, now: 0, tried, again, rng }
     }
 
     fn seeker(&mut self) -> Seeker<'_> {
-        let Self { worker, limit, needs, now, tried, rng } = self;
+        let Self { worker, limit, needs, now, tried, again, rng } = self;
         let most = Most { connections: *limit, tunnels: 1 };
-        Seeker { worker: *worker, most, needs: *needs, now: *now, rng, key: 0, tried }
+        let want = Want { worker: *worker, most, needs: *needs, now: *now, tried, again: *again };
+        Seeker { rng, key: 0, want }
     }
 
     /// The server and whether an idle connection comes with it, or why there is none.
@@ -52,10 +57,15 @@ impl Picker {
     }
 }
 
+/// Requests fail in a row, as many as it takes: no connection was made, or they failed later.
+fn fail_so(pool: &Arc<Pool>, server: usize, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
+    let fault = Fault::Status(503);
+    (0..THRESHOLD).filter_map(|_| pool.blame(server, pool.admit(server, now)?, fault, is_unconnected, now)).next()
+}
+
 /// The circuit of that server opens at `now`.
 fn fail(pool: &Arc<Pool>, server: usize, now: u64) -> Option<OpenCircuit> {
-    let fault = Fault::Status(503);
-    (0..THRESHOLD).filter_map(|_| pool.blame(server, pool.admit(server, now)?, fault, now)).next()
+    fail_so(pool, server, true, now)
 }
 
 #[test]
@@ -109,15 +119,87 @@ fn who_has_failed_the_request_is_picked_only_if_there_is_no_other() {
 fn an_open_circuit_is_passed_over_until_its_time_is_over() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 100));
     let opened = fail(&pool, 0, 500).unwrap();
-    assert_eq!((opened.server, opened.until, pool.servers[0].failures_in_a_row()), (0, 20_500, THRESHOLD));
+    assert_eq!((opened.server, pool.wakes_at(0), pool.servers[0].failures_in_a_row()), (0, Some(20_500), THRESHOLD));
     assert_eq!(pool.servers[0].last_fault().map(|fault| fault.to_string()), Some("status 503".into()));
     picker.now = 20_499;
     assert!((0..9).all(|_| picker.pick(&pool) == Ok((1, false))));
-    assert!(fail(&pool, 1, 600).is_some());
-    assert_eq!((picker.pick(&pool), pool.retry_after(600), pool.retry_after(20_499)), (Err(Pick::Unavailable), 20, 1));
     picker.now = 20_500;
-    // One trial at a time.
-    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((0, false)), Err(Pick::Unavailable)));
+    // One trial at a time, and the other has room.
+    let picks: Vec<_> = (0..9).map(|_| picker.pick(&pool).unwrap().0).collect();
+    assert_eq!(picks.iter().filter(|&&server| server == 0).count(), 1);
+}
+
+#[test]
+fn the_last_resort_is_half_open_soon() {
+    let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 100));
+    assert!(fail(&pool, 0, 500).is_some() && fail(&pool, 1, 900).is_some());
+    assert_eq!((pool.wakes_at(0), pool.wakes_at(1)), (Some(1500), Some(1900)));
+    picker.now = 1499;
+    assert_eq!((picker.pick(&pool), pool.retry_after(900)), (Err(Pick::Unavailable), 1));
+    picker.now = 1900;
+    // One trial at a time, and those who are none wait.
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((0, false)), Err(Pick::Full)));
+    assert_eq!(pool.wakes_at(1), Some(20_900), "there is another");
+    let mut pool = Arc::into_inner(self::pool(&[1])).unwrap();
+    pool.policy.breaker.last_resort_ms = 0;
+    let pool = Arc::new(pool);
+    assert!(fail(&pool, 0, 0).is_some());
+    picker.now = 19_999;
+    assert_eq!((picker.pick(&pool), pool.wakes_at(0)), (Err(Pick::Unavailable), Some(20_000)));
+}
+
+#[test]
+fn what_a_client_can_provoke_leaves_one_upstream() {
+    let pool = pool(&[1, 1]);
+    assert!(fail_so(&pool, 0, false, 0).is_some());
+    assert!(fail_so(&pool, 1, false, 0).is_none());
+    assert_eq!(Picker::of(0, 100).pick(&pool), Ok((1, false)));
+    assert_eq!(pool.servers[1].failures_in_a_row(), THRESHOLD, "it is told all the same");
+}
+
+#[test]
+fn only_whole_requests_are_trials() {
+    let (pool, mut picker) = (pool(&[1]), Picker::of(0, 100));
+    assert!(fail(&pool, 0, 0).is_some());
+    (picker.now, picker.needs) = (1000, Needs { is_partial: true, ..Needs::default() });
+    assert_eq!((picker.pick(&pool), pool.is_on_trial(1000), pool.servers[0].circuit.trials()), (Err(Pick::Full), true, 0));
+    picker.needs = Needs::default();
+    assert_eq!(picker.pick(&pool), Ok((0, false)));
+}
+
+#[test]
+fn who_was_refused_goes_on_although_the_circuit_is_open() {
+    let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 100));
+    assert!(fail(&pool, 0, 0).is_some() && fail(&pool, 1, 0).is_some());
+    assert_eq!(picker.pick(&pool), Err(Pick::Unavailable));
+    (picker.again, picker.tried) = (Again::Regardless, vec![1]);
+    assert_eq!(picker.pick(&pool), Ok((1, false)));
+    // What refused it is no other that is usable.
+    let pool = self::pool(&[1, 1]);
+    assert!(fail(&pool, 0, 0).is_some());
+    picker.now = 1000;
+    assert_eq!(picker.pick(&pool), Ok((0, false)));
+}
+
+#[test]
+fn who_waited_too_long_for_one_goes_to_another_or_nowhere() {
+    let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 1));
+    (picker.again, picker.tried) = (Again::Elsewhere, vec![0]);
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Err(Pick::Unavailable)));
+    assert!(pool.has_untried(|server| server == 0, 0) && !pool.has_untried(|_| true, 0));
+}
+
+#[test]
+fn a_check_that_passes_speaks_for_who_could_not_be_connected_to() {
+    for (is_unconnected, failed_at, is_half_open) in
+        [(true, None, true), (false, None, false), (false, Some(99), false), (false, Some(100), true)]
+    {
+        let pool = pool(&[1, 1]);
+        assert!(fail_so(&pool, 0, is_unconnected, 100).is_some());
+        pool.on_check_passed(&pool.servers[0], failed_at);
+        let state = pool.servers[0].circuit.state();
+        assert_eq!(state == State::HalfOpen, is_half_open, "{is_unconnected} {failed_at:?}");
+    }
 }
 
 #[test]
@@ -130,7 +212,7 @@ fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
     pool.line.join(ticket(0), partial);
     picker.needs = Needs::default();
     assert_eq!(picker.pick(&pool), Ok((0, false)), "it passes who waits for more than a place");
-    assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().most), "a place alone helps nobody");
+    assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().want.most), "a place alone helps nobody");
     pool.line.join(ticket(1), Needs::default());
     assert_eq!(picker.pick(&pool), Err(Pick::Full), "but not who waits for the same");
     let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds));
@@ -151,7 +233,7 @@ fn who_wants_a_tunnel_goes_where_there_is_room_for_one_or_nowhere() {
     assert_eq!(picker.pick(&pool), Err(Pick::NoTunnel));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
     pool.line.join(ticket, picker.needs);
-    let most = picker.seeker().most;
+    let most = picker.seeker().want.most;
     assert_eq!((pool.dismiss_first(most, 0), pool.dismiss_first(most, 0)), (Some(ticket), None), "nobody stands in line for that");
     picker.needs.tunnel = false;
     assert!(picker.pick(&pool).is_ok());
@@ -181,7 +263,7 @@ fn a_pool_that_is_down_says_when_it_may_be_up() {
     assert_eq!(pool.retry_after(0), 5, "who has no weight never comes");
     pool.servers[1].health.set_checked(false);
     assert!(fail(&pool, 1, 0).is_some());
-    assert_eq!((pool.retry_after(0), pool.retry_after(17_500)), (5, 3));
+    assert_eq!((pool.retry_after(0), pool.retry_after(700)), (1, 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The line of a pool: who of those that wait is served next, and whether a place would help any of them.
 
-use super::pool::{Grant, Pool, Seeker};
+use super::pool::{Grant, Pool, Seeker, Want};
 use super::server::Server;
 use crate::guard::gate::Ticket;
 use crate::guard::places::{Most, Needs};
@@ -16,9 +16,9 @@ impl Pool {
 
     /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
     pub fn admit_first(&self, seeker: Seeker) -> Option<(Ticket, Grant)> {
-        let Seeker { worker, most, now, rng, key, tried, needs: _ } = seeker;
+        let Seeker { rng, key, want } = seeker;
         self.line.call(|_, needs| {
-            let seeker = Seeker { worker, most, needs, now, rng, key, tried };
+            let seeker = Seeker { rng, key, want: Want { needs, ..want } };
             self.grant(seeker, false).map_or(ControlFlow::Continue(()), |grant| ControlFlow::Break(Some(grant)))
         })
     }
@@ -33,7 +33,7 @@ impl Pool {
 
     /// Whether a place at that server would help somebody in line.
     pub fn is_wanted(&self, server: &Server, most: Most) -> bool {
-        self.line.has_any(|needs| server.places.has_room(needs, most))
+        self.lets_through(server) && self.line.has_any(|needs| server.places.has_room(needs, most))
     }
 
     /// Another worker that has an idle connection to one of the servers for which that holds: closing it makes a place.

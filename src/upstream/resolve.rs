@@ -104,6 +104,13 @@ impl Resolver {
         }
     }
 
+    /// Nothing answers where this name leads: perhaps it leads elsewhere by now.
+    pub fn hurry(&self, name: &str) {
+        let mut state = self.0.lock();
+        state.schedule.hurry(name, self.0.now());
+        self.0.call(&mut state);
+    }
+
     /// Threads that there are.
     #[cfg(test)]
     fn threads(&self) -> usize {

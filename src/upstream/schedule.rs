@@ -6,6 +6,9 @@ use std::sync::Arc;
 /// A name that has no address yet is tried again after so long, or after the interval if that is shorter.
 const UNRESOLVED_MS: u64 = 5_000;
 
+/// Between two look-ups of a name, however urgent.
+const HURRY_MS: u64 = 1_000;
+
 /// Every wait is shortened by chance, by up to one part in so many: names that began together do not stay together.
 const JITTER_PARTS: u64 = 4;
 
@@ -132,6 +135,18 @@ impl Schedule {
             self.suspects += usize::from(is_suspect);
         }
         Next::LookUp(name)
+    }
+
+    /// Nothing answers where the name leads: it is looked up now, if that was not done in the last second. Who wants no name looked
+    /// up again (an interval of 0) is left alone.
+    pub fn hurry(&mut self, name: &str, now: u64) {
+        let Some((name, known)) = self.names.get_key_value(name) else { return };
+        let due = known.ended.map_or(now, |ended| now.max(ended + HURRY_MS));
+        if self.interval_ms > 0 && matches!(known.state, State::Due(later) if due < later) {
+            let name = name.clone();
+            self.dequeue(&name);
+            self.enqueue(&name, due);
+        }
     }
 
     /// Whether [`Schedule::next`] has something, now or later.

@@ -42,6 +42,27 @@ fn a_name_is_looked_up_at_once_and_again_after_the_interval_or_a_little_less() {
 }
 
 #[test]
+fn what_is_urgent_is_looked_up_at_once_and_once_a_second() {
+    let mut schedule = schedule(9);
+    schedule.set(&names(&["a"]), 30_000, 0);
+    begun(&mut schedule, 0);
+    schedule.hurry("a", 0);
+    schedule.hurry("unknown", 0);
+    schedule.done(&"a".into(), true, 5);
+    schedule.hurry("a", 400);
+    assert_eq!((begun(&mut schedule, 1004).len(), begun(&mut schedule, 1005).len()), (0, 1));
+    schedule.done(&"a".into(), true, 1010);
+    schedule.hurry("a", 9000);
+    assert_eq!(begun(&mut schedule, 9000).len(), 1);
+    let mut schedule = self::schedule(9);
+    schedule.set(&names(&["a"]), 0, 0);
+    begun(&mut schedule, 0);
+    schedule.done(&"a".into(), true, 5);
+    schedule.hurry("a", 9000);
+    assert_eq!(schedule.next(1_000_000), Next::Nothing);
+}
+
+#[test]
 fn names_that_began_together_come_apart() {
     let all: Vec<String> = (0..1000).map(|number| format!("n{number}")).collect();
     let mut schedule = schedule(1000);

@@ -9,7 +9,7 @@ use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
@@ -36,6 +36,10 @@ pub struct Server {
     resolved: AtomicBool,
     weight: AtomicU32,
     retired: AtomicBool,
+    /// How often its name has led to none of the addresses that it had before.
+    life: AtomicU32,
+    /// Until then its name is not looked up again for want of a connection (milliseconds).
+    quiet_until: AtomicU64,
     failures_in_a_row: AtomicU32,
     /// A [`Fault`] in its number.
     last_fault: AtomicU32,
@@ -54,6 +58,11 @@ pub enum Fault {
 
 impl Fault {
     const STATUS: u32 = 1 << 16;
+
+    /// Whether one request may have brought both about: a status is like another.
+    pub fn is_like(self, other: Self) -> bool {
+        self == other || matches!((self, other), (Self::Status(_), Self::Status(_)))
+    }
 
     /// Not 0.
     fn number(self) -> u32 {
@@ -81,6 +90,8 @@ impl fmt::Display for Fault {
 }
 
 impl Server {
+    const LOOK_UP_MS: u64 = 1000;
+
     /// A server without addresses yet.
     pub fn new(config: Upstream, slot: usize, workers: usize) -> Self {
         let literal = config.host.parse::<std::net::Ipv6Addr>().is_ok();
@@ -98,6 +109,8 @@ impl Server {
             retired: AtomicBool::new(false),
             circuit: Circuit::default(),
             latency: PeakEwma::default(),
+            life: AtomicU32::new(0),
+            quiet_until: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
             last_fault: AtomicU32::new(0),
             back_at: AtomicU64::new(0),
@@ -207,7 +220,31 @@ impl Server {
         }
         let former = std::mem::replace(&mut *current, addresses.into());
         self.resolved.store(true, Relaxed);
+        if !former.is_empty() && !former.iter().any(|address| addresses.contains(address)) {
+            self.begin_anew();
+        }
         Some(former)
+    }
+
+    /// Verdicts were about machines that its name leads to no more.
+    fn begin_anew(&self) {
+        self.life.fetch_add(1, SeqCst);
+        self.circuit.reset();
+        self.health.forget();
+        self.failures_in_a_row.store(0, Relaxed);
+        self.last_fault.store(0, Relaxed);
+        self.latency.forget();
+    }
+
+    /// A number that changes when its name leads to none of the addresses that it had before.
+    pub fn life(&self) -> u32 {
+        self.life.load(SeqCst)
+    }
+
+    /// None of its addresses takes a connection. Says whether its name is to be looked up for that, which it is once a second.
+    pub fn wants_look_up(&self, now: u64) -> bool {
+        let quiet_until = self.quiet_until.load(Relaxed);
+        now >= quiet_until && self.quiet_until.compare_exchange(quiet_until, now + Self::LOOK_UP_MS, Relaxed, Relaxed).is_ok()
     }
 
     /// Its addresses.

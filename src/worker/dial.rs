@@ -37,6 +37,11 @@ impl Dialing {
         Arc::ptr_eq(&self.addresses, addresses)
     }
 
+    /// Whether all addresses had their time.
+    fn is_over(&self, now: u64) -> bool {
+        self.left == 0 && self.deadline > 0 && self.deadline <= now
+    }
+
     /// An address did not take the connection. What that says of the upstream outlasts what it says of this machine: a name may
     /// have an address of a family that is not spoken here.
     fn note(&mut self, reason: Reason) {
@@ -199,7 +204,11 @@ impl<N: Net> Core<N> {
         loop {
             let Some(dialing) = &mut self.upstreams[key].dialing else { return Ok(()) };
             if dialing.left == 0 {
-                return Err(NoDial::Failed(dialing.failed.unwrap_or(Reason::DnsError)));
+                let reason = dialing.failed.unwrap_or(Reason::DnsError);
+                if reason.blame() == Blame::Upstream {
+                    self.shared.look_up(&self.upstreams[key].server, self.turn.now.millis());
+                }
+                return Err(NoDial::Failed(reason));
             }
             let address = dialing.addresses[dialing.next];
             dialing.next = (dialing.next + 1) % dialing.addresses.len();
@@ -318,7 +327,12 @@ impl<N: Net> Core<N> {
 
     /// The exchange is done with its connection.
     pub(super) fn release(&mut self, key: usize, keep: bool) {
-        self.upstreams[key].owner = Owner::Idle;
+        let now = self.turn.now.millis();
+        let upstream = &mut self.upstreams[key];
+        upstream.owner = Owner::Idle;
+        if upstream.dialing.as_ref().is_some_and(|dialing| dialing.is_over(now)) {
+            self.shared.look_up(&upstream.server, now);
+        }
         if !keep || !self.may_idle(key) {
             return self.close_upstream(key);
         }

@@ -5,12 +5,16 @@ use super::shared::Mail;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::session::Event;
-use crate::upstream::pool::{Entry, Grant, OpenCircuit, Pool, Seeker};
+use crate::upstream::circuits::OpenCircuit;
+use crate::upstream::pool::{Again, Entry, Grant, Pool, Seeker, Want};
 use crate::upstream::server::Server;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
+
+/// How often it is looked whether an open circuit is that of the last upstream by now.
+const LOOK_MS: u64 = 1000;
 
 /// A session whose turn in the line has come.
 pub(super) struct Admission {
@@ -77,8 +81,9 @@ impl<N: Net> Core<N> {
             if !server.places.has_room(needs, most) {
                 return ControlFlow::Continue(());
             }
+            let want = Want { worker, most, needs, now, tried: &[], again: Again::Anywhere };
             let index = index.filter(|_| ticket.worker == worker);
-            ControlFlow::Break(index.and_then(|index| pool.enter(index, Entry::Kept, most, needs, now)))
+            ControlFlow::Break(index.and_then(|index| pool.enter(index, Entry::Kept, want)))
         });
         match called {
             Some((ticket, grant)) => {
@@ -113,8 +118,8 @@ impl<N: Net> Core<N> {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         while self.shared.descriptors.has_free() || self.idle.any().is_some() {
             let key = self.turn.rng.u64(..);
-            let seeker = Seeker { worker, most, needs: Needs::default(), now, rng: &mut self.turn.rng, key, tried: &[] };
-            let Some((ticket, grant)) = pool.admit_first(seeker) else { break };
+            let want = Want { worker, most, needs: Needs::default(), now, tried: &[], again: Again::Anywhere };
+            let Some((ticket, grant)) = pool.admit_first(Seeker { rng: &mut self.turn.rng, key, want }) else { break };
             self.call(pool, ticket, Some(grant));
         }
         while let Some(ticket) = pool.dismiss_first(most, now) {
@@ -134,20 +139,27 @@ impl<N: Net> Core<N> {
     /// Those who wait learn at once where there is nobody left to wait for: the answer that opened it may take its time.
     pub(super) fn on_circuit_opened(&mut self, circuit: OpenCircuit) {
         self.hand_on(&circuit.pool);
-        self.open_circuits.push(circuit);
+        let is_it = |other: &OpenCircuit| Arc::ptr_eq(&other.pool, &circuit.pool) && other.server == circuit.server;
+        if !self.open_circuits.iter().any(is_it) {
+            self.open_circuits.push(circuit);
+        }
         self.wake_circuits();
     }
 
     /// Circuits whose time is over become half-open, and those who wait are let through.
     pub(super) fn wake_circuits(&mut self) {
-        let now = self.turn.now.millis();
-        let woken: Vec<OpenCircuit> = self.open_circuits.extract_if(.., |circuit| circuit.until <= now).collect();
-        woken.iter().for_each(|OpenCircuit { pool, server, .. }| pool.wake(*server, now));
-        if !woken.is_empty() {
+        let (now, before) = (self.turn.now.millis(), self.open_circuits.len());
+        self.open_circuits.retain(|OpenCircuit { pool, server }| {
+            pool.wake(*server, &[], now);
+            pool.wakes_at(*server).is_some()
+        });
+        if self.open_circuits.len() < before {
             self.hand_on_all();
         }
-        match self.open_circuits.iter().map(|circuit| circuit.until).min() {
-            Some(until) => self.wheel.set(CIRCUIT_TIMER, until),
+        // Whether an upstream is the last one changes with the others.
+        let soonest = self.open_circuits.iter().filter_map(|OpenCircuit { pool, server }| pool.wakes_at(*server)).min();
+        match soonest {
+            Some(at) => self.wheel.set(CIRCUIT_TIMER, at.clamp(now + 1, now + LOOK_MS)),
             None => self.wheel.cancel(CIRCUIT_TIMER),
         }
     }

@@ -217,6 +217,10 @@ impl Worker {
                 Mail::Resume => self.resume(),
                 Mail::Drain => self.drain(),
                 Mail::Site(new) => self.take_site(*new),
+                Mail::Addresses(server) => {
+                    self.checks.on_addresses(&server, self.core.turn.now.millis());
+                    self.core.on_mail(Mail::Addresses(server));
+                }
                 mail => self.core.on_mail(mail),
             }
         }
@@ -271,6 +275,7 @@ impl Worker {
             self.resume();
         }
         self.checks.expire(&mut self.core.net, self.core.turn.now.millis());
+        self.checks.take_lost().for_each(|server| self.core.shared.look_up(&server, self.core.turn.now.millis()));
         if self.checks.take_news() {
             self.core.hand_on_all();
         }

@@ -9,11 +9,12 @@ use crate::guard::door::{Door, Paused};
 use crate::guard::gate::Ticket;
 use crate::site::Site;
 use crate::upstream::pool::{Grant, Pool};
+use crate::upstream::resolve::Resolver;
 use crate::upstream::server::Server;
 use mio::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 
 /// A letter to a worker.
 pub enum Mail {
@@ -85,9 +86,20 @@ pub struct Shared {
     pub running: AtomicUsize,
     /// To the helper thread.
     pub renderer: Sender<RenderJob>,
+    /// Looks names up.
+    pub resolver: OnceLock<Resolver>,
 }
 
 impl Shared {
+    /// None of the addresses of this server takes a connection: its name is looked up again.
+    pub fn look_up(&self, server: &Server, now: u64) {
+        if let Some((name, resolver)) = server.host_name().zip(self.resolver.get())
+            && server.wants_look_up(now)
+        {
+            resolver.hurry(name);
+        }
+    }
+
     /// Wakes the workers that paused at a door, or for want of descriptors.
     pub fn resume(&self, paused: &Paused) {
         if paused.is_any() {

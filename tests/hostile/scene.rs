@@ -117,6 +117,7 @@ impl Scene {
         let shared = Arc::new(Shared {
             mailboxes: vec![Mailbox::new(Box::new(Deaf))],
             running: AtomicUsize::new(1),
+            resolver: Default::default(),
             descriptors: Arc::new(Descriptors::new(1000, 0)),
             connections: Connections::default(),
             starved: Paused::new(1),

@@ -3,11 +3,33 @@
 
 use crate::support::*;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
-/// The contract's breaker, but for the time an open circuit stays so.
+/// The contract's breaker, but for the time an open circuit stays so, be it the last one or not.
 pub fn guarded(addrs: impl IntoIterator<Item = SocketAddr>, timeout_ms: u64) -> Config {
-    Config::to_all(addrs).set("circuit_breaker", json!({"timeout_ms": timeout_ms}))
+    Config::to_all(addrs).set("circuit_breaker", json!({"timeout_ms": timeout_ms, "last_resort_ms": 0}))
+}
+
+/// Two that do the same, of which one client has one, as long as its circuit is not open.
+struct Pair([Origin; 2]);
+
+impl Pair {
+    fn each(script: impl Fn(&mut Conn, Request) + Clone + Send + Sync + 'static) -> Pair {
+        Pair([Origin::each(script.clone()), Origin::each(script)])
+    }
+
+    fn guarded(&self) -> Config {
+        guarded(self.0.each_ref().map(Origin::addr), 60_000).set("balance", "consistent_hash")
+    }
+
+    /// What was logged of their circuits.
+    fn changes(&self, proxy: &Proxy) -> Vec<String> {
+        self.0.iter().flat_map(|origin| changes(proxy, origin.addr())).collect()
+    }
+
+    fn heads(&self) -> usize {
+        self.0.iter().map(|origin| origin.heads().len()).sum()
+    }
 }
 
 /// The changes that were logged of that upstream's circuit, `closed -> open: connection_refused` for instance.
@@ -90,31 +112,32 @@ fn the_others_get_the_requests_of_an_open_one() {
 
 #[test]
 fn a_success_between_begins_the_count_anew() {
-    let origin = Origin::each(|conn, request| match request.target.as_str() {
+    let pair = Pair::each(|conn, request| match request.target.as_str() {
         "/bad" => conn.close(),
         _ => conn.answer("ok"),
     });
-    let proxy = guarded([origin.addr()], 60_000).start();
+    let proxy = pair.guarded().start();
     for _ in 0..3 {
         (0..2).for_each(|_| assert_eq!(proxy.get("/bad").status, 502));
         proxy.get("/good").expect(200);
     }
-    assert_eq!(changes(&proxy, origin.addr()), [""; 0]);
+    assert_eq!(pair.changes(&proxy), [""; 0]);
     (0..3).for_each(|_| assert_eq!(proxy.get("/bad").status, 502));
-    expect_unavailable(&proxy, proxy.get("/good"), 60_000);
+    wait_until("a circuit is open", || !pair.changes(&proxy).is_empty());
+    assert_eq!(pair.changes(&proxy), ["closed -> open: connection_terminated, 3 in a row"]);
 }
 
 /// A script for each kind of failure that an upstream may be blamed for.
-fn failing(kind: &'static str) -> Origin {
-    Origin::start(move |conn| {
-        let Some(_) = conn.read_request() else { return };
-        match kind {
-            "connection_terminated" => conn.reset(),
-            "http_protocol_error" => conn.send("HTTP/1.1 2OO Well\r\n\r\n"),
-            "http_response_incomplete" => conn.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"),
-            "connection_read_timeout" => drop(conn.wait_for_end()),
-            status => conn.send(format!("HTTP/1.1 {status} No\r\nContent-Length: 2\r\n\r\nno")),
+fn failing(kind: &'static str) -> Pair {
+    Pair::each(move |conn, _| match kind {
+        "connection_terminated" => conn.reset(),
+        "http_protocol_error" => conn.send("HTTP/1.1 2OO Well\r\n\r\n"),
+        "http_response_incomplete" => {
+            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf");
+            conn.close();
         }
+        "connection_read_timeout" => drop(conn.wait_for_end()),
+        status => conn.send(format!("HTTP/1.1 {status} No\r\nContent-Length: 2\r\n\r\nno")),
     })
 }
 
@@ -123,53 +146,55 @@ fn every_fault_of_the_upstream_counts_and_is_named() {
     let kinds =
         ["connection_terminated", "http_protocol_error", "http_response_incomplete", "connection_read_timeout", "502", "503", "504"];
     for kind in kinds {
-        let origin = failing(kind);
-        let proxy = guarded([origin.addr()], 60_000).set("circuit_breaker.failure_threshold", 2).set("timeouts.read_ms", 200).start();
+        let pair = failing(kind);
+        let proxy = pair.guarded().set("circuit_breaker.failure_threshold", 2).set("timeouts.read_ms", 200).start();
         for _ in 0..2 {
-            assert_eq!(changes(&proxy, origin.addr()), [""; 0], "{kind}");
+            assert_eq!(pair.changes(&proxy), [""; 0], "{kind}");
             drop(proxy.get("/"));
         }
-        wait_for_changes(&proxy, origin.addr(), 1);
+        wait_until("a circuit is open", || !pair.changes(&proxy).is_empty());
         let why = if kind.starts_with('5') { format!("status {kind}") } else { kind.to_owned() };
-        assert_eq!(changes(&proxy, origin.addr()), [format!("closed -> open: {why}, 2 in a row")]);
-        expect_unavailable(&proxy, proxy.get("/"), 60_000);
+        // And the other stays closed, whatever it does: there is no third.
+        (0..4).for_each(|_| drop(proxy.get("/")));
+        assert_eq!(pair.changes(&proxy), [format!("closed -> open: {why}, 2 in a row")]);
+        assert_eq!(pair.heads(), 6);
     }
 }
 
 #[test]
 fn failure_statuses_are_those_that_are_set() {
-    let origin = Origin::each(|conn, request| {
+    let pair = Pair::each(|conn, request| {
         conn.send(format!("HTTP/1.1 {} Said\r\nContent-Length: 2\r\n\r\nok", &request.target[1..]));
     });
-    let proxy = guarded([origin.addr()], 60_000).set("circuit_breaker.failure_statuses", json!([500, 404])).start();
+    let proxy = pair.guarded().set("circuit_breaker.failure_statuses", json!([500, 404])).start();
     let mut client = proxy.client();
     for status in [502, 503, 504, 502, 400, 410, 429, 501] {
         client.get(&format!("/{status}")).expect(status);
     }
-    assert_eq!(changes(&proxy, origin.addr()), [""; 0]);
+    assert_eq!(pair.changes(&proxy), [""; 0]);
     for status in [404, 500, 404] {
         client.get(&format!("/{status}")).expect(status);
     }
-    expect_unavailable(&proxy, client.get("/200"), 60_000);
-    assert_eq!(changes(&proxy, origin.addr()), ["closed -> open: status 404, 3 in a row"]);
+    wait_until("a circuit is open", || !pair.changes(&proxy).is_empty());
+    assert_eq!(pair.changes(&proxy), ["closed -> open: status 404, 3 in a row"]);
 }
 
 #[test]
 fn what_is_not_the_upstreams_fault_does_not_count() {
-    let origin = Origin::each(|conn, request| match request.target.as_str() {
+    let pair = Pair::each(|conn, request| match request.target.as_str() {
         "/4xx" => conn.send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
         "/500" => conn.send("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"),
         "/hold" => drop(conn.wait_for_end()),
         _ => conn.answer("ok"),
     });
-    let proxy = guarded([origin.addr()], 60_000).set("circuit_breaker.failure_threshold", 1).start();
+    let proxy = pair.guarded().set("circuit_breaker.failure_threshold", 1).start();
     // Clients that leave while it works, or in the middle of their own content.
     for head in ["GET /hold HTTP/1.1\r\nHost: play.test\r\n\r\n", "PUT /hold HTTP/1.1\r\nHost: play.test\r\nContent-Length: 9\r\n\r\nhalf"]
     {
         let mut client = proxy.client();
-        let before = origin.heads().len();
+        let before = pair.heads();
         client.send(head);
-        wait_until("it is in flight", || origin.heads().len() > before);
+        wait_until("it is in flight", || pair.heads() > before);
         client.reset();
     }
     wait_until("both are gone", || proxy.metric("proxy_errors_total", &["reason=\"client_aborted\""]) == 2.0);
@@ -179,22 +204,23 @@ fn what_is_not_the_upstreams_fault_does_not_count() {
     // What is refused before anybody is asked.
     ask(proxy.addr(), "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").expect(400);
     proxy.get("/").expect(200);
-    assert_eq!(changes(&proxy, origin.addr()), [""; 0]);
+    assert_eq!(pair.changes(&proxy), [""; 0]);
 }
 
 #[test]
 fn a_stale_pooled_connection_does_not_count() {
     for end in [Conn::close, Conn::reset] {
         // Each connection is good for one answer.
-        let origin = Origin::start(move |conn| {
+        let once = move |conn: &mut Conn| {
             if conn.read_request().is_some() {
                 conn.answer("ok");
             }
             if conn.read_request().is_some() {
                 end(conn);
             }
-        });
-        let proxy = guarded([origin.addr()], 60_000).set("circuit_breaker.failure_threshold", 1).start();
+        };
+        let pair = Pair([Origin::start(once), Origin::start(once)]);
+        let proxy = pair.guarded().set("circuit_breaker.failure_threshold", 1).start();
         let mut client = proxy.client();
         for _ in 0..4 {
             client.get("/").expect(200);
@@ -202,7 +228,7 @@ fn a_stale_pooled_connection_does_not_count() {
         // This one cannot be sent again, and is no sign of a sick upstream all the same.
         client.post("/", "x").expect(502);
         client.get("/").expect(200);
-        assert_eq!(changes(&proxy, origin.addr()), [""; 0]);
+        assert_eq!(pair.changes(&proxy), [""; 0]);
         assert_eq!(proxy.metric("proxy_retries_total", &[]), 0.0);
     }
 }
@@ -212,13 +238,14 @@ fn one_request_counts_once_however_often_it_tries() {
     let origin = Origin::each(|conn, _| conn.close());
     let retry = json!({"max_retries": 4, "backoff_ms": 0});
     let proxy = guarded([origin.addr()], 60_000).set("retry", retry).set("circuit_breaker.failure_threshold", 2).start();
-    let answer = proxy.client().get("/");
-    proxy.expect_refusal(answer, 502, "connection_terminated");
-    assert_eq!((origin.heads().len(), changes(&proxy, origin.addr()).len()), (5, 0));
-    // The second opens it, and then there is nobody to try again at.
-    let answer = proxy.client().get("/");
-    proxy.expect_refusal(answer, 502, "connection_terminated");
-    assert_eq!((origin.heads().len(), changes(&proxy, origin.addr()).len()), (6, 1));
+    for n in [1, 2, 3] {
+        let answer = proxy.client().get("/");
+        proxy.expect_refusal(answer, 502, "connection_terminated");
+        let page: Value = serde_json::from_str(get(proxy.admin(), "/backends/health").text()).expect("JSON");
+        assert_eq!((origin.heads().len(), &page["backends"][0]["consecutive_failures"]), (5 * n, &json!(n)));
+    }
+    // No request that was written opens the last one.
+    assert_eq!(changes(&proxy, origin.addr()).len(), 0);
 }
 
 /// A request has the only place, and two wait for it, one of them with another worker perhaps.
@@ -233,30 +260,31 @@ fn a_line(proxy: &Proxy, origin: &Origin) -> [Client; 3] {
 
 #[test]
 fn those_in_line_are_sent_away_when_the_last_circuit_opens() {
-    let no = "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\n";
-    // A reset, an answer, and one whose end takes for ever.
-    for (bytes, status) in [("", 502), ("HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno", 503), (no, 503)] {
+    for end in [|conn: &mut Conn| conn.reset(), |conn: &mut Conn| conn.send("HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")] {
         let gate = Gate::default();
         let held = gate.clone();
         let origin = Origin::each(move |conn, _| {
             held.pass();
-            conn.send(bytes);
-            match bytes.is_empty() {
-                true => conn.reset(),
-                false => drop(conn.wait_for_end()),
-            }
+            end(conn);
+            conn.close();
         });
         let config = guarded([origin.addr()], 60_000).set("circuit_breaker.failure_threshold", 1).set("workers", 2);
         // Nothing but the circuit sends them away: no wait has an end.
         let timeouts = json!({"queue_ms": 86_400_000, "read_ms": 0, "total_ms": 0});
         let proxy = config.set("limits.max_conns_per_upstream", 1).set("timeouts", timeouts).start();
         let [mut first, second, third] = a_line(&proxy, &origin);
+        // It ends with its last answer: what comes after that is refused.
+        let addr = origin.addr();
+        drop(origin);
+        wait_until("nobody listens", || TcpStream::connect(addr).is_err());
         gate.release(1);
-        assert_eq!(first.head().expect("an answer").status, status);
-        for mut client in [second, third] {
-            expect_unavailable(&proxy, client.response(), 60_000);
-        }
-        assert_eq!((origin.requests().len(), proxy.metric("proxy_queued_requests", &[])), (1, 0.0));
+        assert!([502, 503].contains(&first.head().expect("an answer").status));
+        let mut answers = [second, third].map(|mut client| client.response());
+        answers.sort_by_key(|answer| answer.status);
+        let [refused, dismissed] = answers;
+        proxy.expect_refusal(refused, 502, "connection_refused");
+        expect_unavailable(&proxy, dismissed, 60_000);
+        assert_eq!(proxy.metric("proxy_queued_requests", &[]), 0.0);
     }
 }
 

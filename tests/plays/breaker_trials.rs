@@ -3,44 +3,73 @@
 use super::breaker::{changes, circuit, expect_unavailable, guarded, wait_for_changes};
 use crate::support::*;
 use serde_json::json;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-/// An origin that is sick until it is told otherwise: it ends each connection unanswered.
+type Script = dyn Fn(&mut Conn, Request) + Send + Sync;
+
+/// An origin that is sick until it is told otherwise: it refuses connections, and ends those that it has.
 struct Patient {
-    origin: Origin,
+    addr: SocketAddr,
+    script: Arc<Script>,
+    seen: Arc<AtomicUsize>,
     is_well: Arc<AtomicBool>,
+    origin: Mutex<Option<Origin>>,
 }
 
 impl Patient {
     /// Once it is well, `script` answers.
     fn sick(script: impl Fn(&mut Conn, Request) + Send + Sync + 'static) -> Patient {
-        let is_well = Arc::new(AtomicBool::new(false));
-        let health = is_well.clone();
-        let origin = Origin::each(move |conn, request| if health.load(SeqCst) { script(conn, request) } else { conn.close() });
-        Patient { origin, is_well }
+        Patient { addr: nobody(), script: Arc::new(script), seen: Arc::default(), is_well: Arc::default(), origin: Mutex::default() }
     }
 
     fn hello() -> Patient {
         Patient::sick(|conn, request| conn.answer(request.what()))
     }
 
+    /// Requests that it was well for.
+    fn seen(&self) -> usize {
+        self.seen.load(SeqCst)
+    }
+
     fn set_well(&self, is_well: bool) {
         self.is_well.store(is_well, SeqCst);
+        let mut origin = self.origin.lock().unwrap();
+        *origin = None;
+        if !is_well {
+            return;
+        }
+        let mut listener = None;
+        wait_until("the port is free again", || {
+            listener = TcpListener::bind(self.addr).ok();
+            listener.is_some()
+        });
+        let (script, seen, health) = (self.script.clone(), self.seen.clone(), self.is_well.clone());
+        *origin = Some(Origin::over(listener.unwrap(), move |conn| {
+            while let Some(request) = conn.read_request() {
+                if !health.load(SeqCst) {
+                    return conn.close();
+                }
+                seen.fetch_add(1, SeqCst);
+                script(conn, request);
+            }
+        }));
     }
 
     /// As guarded, and so soon half-open that a play can wait for it. The first failure opens it.
     fn config(&self) -> Config {
-        guarded([self.origin.addr()], 300).set("circuit_breaker.failure_threshold", 1)
+        guarded([self.addr], 300).set("circuit_breaker.failure_threshold", 1)
     }
 
     /// It has failed a request, is well from now on, and its circuit is half-open.
     fn on_trial(&self, config: Config) -> Proxy {
         let proxy = config.start();
         let answer = proxy.get("/");
-        proxy.expect_refusal(answer, 502, "connection_terminated");
+        proxy.expect_refusal(answer, 502, "connection_refused");
         self.set_well(true);
-        wait_for_changes(&proxy, self.origin.addr(), 2);
+        wait_for_changes(&proxy, self.addr, 2);
         proxy
     }
 }
@@ -49,20 +78,20 @@ impl Patient {
 fn after_its_time_it_is_half_open_whether_or_not_a_request_comes() {
     let patient = Patient::hello();
     let proxy = patient.on_trial(patient.config().set("workers", 2));
-    let said = changes(&proxy, patient.origin.addr());
-    assert_eq!(said, ["closed -> open: connection_terminated, 1 in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]);
-    assert_eq!(patient.origin.heads().len(), 1);
+    let said = changes(&proxy, patient.addr);
+    assert_eq!(said, ["closed -> open: connection_refused, 1 in a row", "open -> half_open: circuit_breaker.timeout_ms is over"]);
+    assert_eq!(patient.seen(), 0);
 }
 
 #[test]
 fn the_pages_show_a_half_open_circuit() {
     let patient = Patient::hello();
     let proxy = patient.on_trial(patient.config());
-    assert_eq!(circuit(&proxy, patient.origin.addr()), "half_open");
+    assert_eq!(circuit(&proxy, patient.addr), "half_open");
     assert_eq!(proxy.metric("circuit_breaker_state", &[]), 1.0);
     assert_eq!(proxy.metric("backend_health", &[]), 1.0);
     (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
-    assert_eq!(circuit(&proxy, patient.origin.addr()), "closed");
+    assert_eq!(circuit(&proxy, patient.addr), "closed");
     assert_eq!(proxy.metric("circuit_breaker_state", &[]), 0.0);
 }
 
@@ -75,7 +104,7 @@ fn before_its_time_nobody_is_let_through() {
     for _ in 0..10 {
         expect_unavailable(&proxy, proxy.get("/"), 86_400_000);
     }
-    assert_eq!(patient.origin.heads().len(), 1);
+    assert_eq!(patient.seen(), 0);
 }
 
 #[test]
@@ -84,11 +113,11 @@ fn enough_trials_that_succeed_close_it() {
         let patient = Patient::hello();
         let proxy = patient.on_trial(patient.config().set("circuit_breaker.success_threshold", threshold));
         for _ in 0..threshold {
-            assert_eq!(changes(&proxy, patient.origin.addr()).len(), 2);
+            assert_eq!(changes(&proxy, patient.addr).len(), 2);
             proxy.get("/").expect(200);
         }
-        wait_for_changes(&proxy, patient.origin.addr(), 3);
-        let said = changes(&proxy, patient.origin.addr());
+        wait_for_changes(&proxy, patient.addr, 3);
+        let said = changes(&proxy, patient.addr);
         assert_eq!(said[2], format!("half_open -> closed: {threshold} trial requests succeeded"));
     }
 }
@@ -101,14 +130,14 @@ fn a_trial_that_fails_opens_it_again() {
     patient.set_well(false);
     // One success is not enough, and one failure is.
     proxy.get("/").expect(502);
-    wait_for_changes(&proxy, patient.origin.addr(), 3);
-    assert_eq!(changes(&proxy, patient.origin.addr())[2], "half_open -> open: connection_terminated, 1 in a row");
+    wait_for_changes(&proxy, patient.addr, 3);
+    assert_eq!(changes(&proxy, patient.addr)[2], "half_open -> open: connection_refused, 1 in a row");
     expect_unavailable(&proxy, proxy.get("/"), 300);
     // And so on, until it is well.
     patient.set_well(true);
-    wait_for_changes(&proxy, patient.origin.addr(), 4);
+    wait_for_changes(&proxy, patient.addr, 4);
     (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
-    wait_for_changes(&proxy, patient.origin.addr(), 5);
+    wait_for_changes(&proxy, patient.addr, 5);
 }
 
 #[test]
@@ -122,14 +151,59 @@ fn so_many_trials_run_at_a_time() {
         });
         let config = patient.config().set("circuit_breaker.half_open_requests", at_a_time).set("workers", workers);
         let proxy = patient.on_trial(config.set("circuit_breaker.success_threshold", 100));
-        let mut clients: Vec<_> = (0..at_a_time).map(|_| proxy.client()).collect();
-        clients.iter_mut().for_each(|client| client.send_get("/trial"));
-        wait_until("they try", || patient.origin.requests().len() == 1 + at_a_time);
-        (0..6).for_each(|_| expect_unavailable(&proxy, proxy.get("/"), 1000));
-        gate.release(at_a_time);
-        clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+        let begin = Instant::now();
+        let ask = |path: &str| {
+            let mut client = proxy.client();
+            client.send_get(path);
+            client
+        };
+        let trials: Vec<_> = (0..at_a_time).map(|_| ask("/trial")).collect();
+        wait_until("they try", || patient.seen() == at_a_time);
+        let others: Vec<_> = (0..6).map(|_| ask("/waits")).collect();
+        wait_until("the others wait", || proxy.metric("proxy_queued_requests", &[]) == 6.0 || begin.elapsed() > LAST);
+        assert!(patient.seen() == at_a_time || begin.elapsed() > LAST);
+        gate.release(at_a_time + 6);
+        for mut client in trials.into_iter().chain(others) {
+            client.response().expect(200);
+        }
+    }
+}
+
+/// The last upstream lets another trial begin when one takes that long.
+const LAST: Duration = Duration::from_millis(900);
+
+/// Twice as many go with each success, and those who wait are called.
+#[test]
+fn those_who_wait_are_not_served_one_by_one() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let patient = Patient::sick(move |conn, request| {
+        held.pass();
+        conn.answer(request.what());
+    });
+    let config = patient.config().set("circuit_breaker.success_threshold", 3).set("workers", 2);
+    let proxy = patient.on_trial(config.set("timeouts.queue_ms", 60_000));
+    let clients: Vec<_> = (0..60).map(|_| proxy.client()).collect();
+    let clients: Vec<_> = clients
+        .into_iter()
+        .map(|mut client| {
+            client.send_get("/");
+            client
+        })
+        .collect();
+    // One, two, four: the third success closes it, and all others go.
+    let mut released = 0;
+    for at_a_time in [1, 2] {
+        wait_until("so many try", || patient.seen() >= released + at_a_time);
         gate.release(1);
-        proxy.get("/").expect(200);
+        released += 1;
+    }
+    wait_until("four try", || patient.seen() >= released + 3);
+    gate.release(1);
+    wait_until("all are there", || patient.seen() == 60);
+    gate.release(57);
+    for mut client in clients {
+        client.response().expect(200);
     }
 }
 
@@ -151,10 +225,10 @@ fn a_trial_whose_answer_has_begun_holds_up_no_other() {
     long.send_get("/long");
     wait_until("its answer has begun", || long.has_news());
     (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
-    wait_for_changes(&proxy, patient.origin.addr(), 3);
+    wait_for_changes(&proxy, patient.addr, 3);
     gate.release(1);
     assert_eq!(long.response().expect(200).text(), "ok");
-    assert_eq!(changes(&proxy, patient.origin.addr()).len(), 3);
+    assert_eq!(changes(&proxy, patient.addr).len(), 3);
 }
 
 #[test]
@@ -166,39 +240,36 @@ fn a_trial_whose_client_leaves_says_nothing_and_makes_room() {
     let proxy = patient.on_trial(patient.config());
     let mut client = proxy.client();
     client.send_get("/hold");
-    wait_until("it tries", || patient.origin.requests().len() == 2);
+    wait_until("it tries", || patient.seen() == 1);
     client.reset();
     wait_until("it is gone", || proxy.metric("proxy_errors_total", &["reason=\"client_aborted\""]) == 1.0);
-    assert_eq!(changes(&proxy, patient.origin.addr()).len(), 2);
+    assert_eq!(changes(&proxy, patient.addr).len(), 2);
     (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
-    wait_for_changes(&proxy, patient.origin.addr(), 3);
+    wait_for_changes(&proxy, patient.addr, 3);
 }
 
 #[test]
 fn what_began_before_it_opened_says_nothing_about_the_trial() {
     let gate = Gate::default();
     let held = gate.clone();
-    let origin = Origin::each(move |conn, request| match request.target.as_str() {
-        "/late" => {
-            held.pass();
-            conn.answer("late");
-        }
-        _ => conn.close(),
+    let patient = Patient::sick(move |conn, _| {
+        held.pass();
+        conn.answer("late");
     });
-    let config =
-        guarded([origin.addr()], 300).set("circuit_breaker", json!({"timeout_ms": 300, "failure_threshold": 1, "success_threshold": 1}));
-    let proxy = config.start();
+    patient.set_well(true);
+    let proxy = patient.config().set("circuit_breaker.success_threshold", 1).start();
     let mut late = proxy.client();
     late.send_get("/late");
-    wait_until("it is in flight", || origin.requests().len() == 1);
+    wait_until("it is in flight", || patient.seen() == 1);
+    patient.set_well(false);
     proxy.get("/").expect(502);
-    wait_for_changes(&proxy, origin.addr(), 2);
+    wait_for_changes(&proxy, patient.addr, 2);
     gate.release(1);
     late.response().expect(200);
     // The trial is still to come, and fails.
     proxy.get("/").expect(502);
-    wait_for_changes(&proxy, origin.addr(), 3);
-    assert!(changes(&proxy, origin.addr())[2].starts_with("half_open -> open: "));
+    wait_for_changes(&proxy, patient.addr, 3);
+    assert!(changes(&proxy, patient.addr)[2].starts_with("half_open -> open: "));
 }
 
 #[test]
@@ -209,7 +280,7 @@ fn a_reload_keeps_the_state_and_0_turns_it_off() {
     proxy.get("/").expect(502);
     patient.set_well(true);
     let other = Origin::named("other");
-    let both = Config::to_all([patient.origin.addr(), other.addr()]).0["upstreams"].clone();
+    let both = Config::to_all([patient.addr, other.addr()]).0["upstreams"].clone();
     // What changes beside the upstream, or in the very section.
     for config in [
         config.clone().set("timeouts.read_ms", 1234),
@@ -232,7 +303,7 @@ fn a_reload_keeps_the_state_and_0_turns_it_off() {
 fn a_pool_has_a_breaker_of_its_own() {
     let refusing = json!([{"host": "127.0.0.1", "port": free_port()}]);
     let pools = json!({
-        "soon": {"upstreams": refusing, "circuit_breaker": {"failure_threshold": 1}},
+        "soon": {"upstreams": refusing, "circuit_breaker": {"failure_threshold": 1, "last_resort_ms": 0}},
         "never": {"upstreams": refusing, "circuit_breaker": {"failure_threshold": 0}},
     });
     let routes = json!([{"match": {"path": "/soon"}, "proxy": "soon"}, {"match": {"path": "/never"}, "proxy": "never"}]);
@@ -252,7 +323,7 @@ fn one_that_comes_back_is_ramped_up() {
     for slow_start_ms in [0, 500, 86_400_000] {
         let patient = Patient::hello();
         let other = Origin::named("other");
-        let config = guarded([patient.origin.addr(), other.addr()], 300).set("slow_start_ms", slow_start_ms);
+        let config = guarded([patient.addr, other.addr()], 300).set("slow_start_ms", slow_start_ms);
         let proxy = patient.on_trial_beside(config);
         match slow_start_ms {
             0 => assert_eq!(share(&proxy), 10),
@@ -269,10 +340,10 @@ impl Patient {
         let proxy = config.set("circuit_breaker.failure_threshold", 1).set("retry", json!({"backoff_ms": 0})).start();
         proxy.get("/").expect(200);
         self.set_well(true);
-        wait_for_changes(&proxy, self.origin.addr(), 2);
+        wait_for_changes(&proxy, self.addr, 2);
         wait_until("it is back", || {
             proxy.get("/").expect(200);
-            changes(&proxy, self.origin.addr()).len() == 3
+            changes(&proxy, self.addr).len() == 3
         });
         proxy
     }

@@ -198,10 +198,9 @@ fn a_reload_refills_no_budget() {
 
 #[test]
 fn an_exchange_that_takes_too_long_counts_against_its_upstream_but_not_a_slow_client() {
-    let origin = Origin::each(|conn, _| {
-        conn.wait_for_end();
-    });
-    let config = in_front_of(&[origin.port()]).set("timeouts", json!({"total_ms": 300}));
+    let hang = |conn: &mut Conn, _| _ = conn.wait_for_end();
+    let origins = [Origin::each(hang), Origin::each(hang)];
+    let config = in_front_of(&origins.each_ref().map(Origin::port)).set("timeouts", json!({"total_ms": 300}));
     let proxy = config.set("circuit_breaker.failure_threshold", 1).start();
     let opened = || proxy.diagnostics().iter().filter(|line| line.contains("circuit closed -> open: http_response_timeout")).count();
     let answer = ask(proxy.addr(), "PUT / HTTP/1.1\r\nHost: play.test\r\nContent-Length: 9\r\n\r\nhalf");

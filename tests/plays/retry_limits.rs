@@ -136,19 +136,24 @@ fn where_every_origin_is_down_retries_keep_to_their_budget() {
 
 #[test]
 fn total_ms_bounds_all_attempts_together() {
-    let silent = Origin::start(|conn| {
+    let hang = |conn: &mut Conn| {
         conn.read_request();
         conn.wait_for_end();
-    });
+    };
+    let silent: Vec<Origin> = (0..9).map(|_| Origin::start(hang)).collect();
     let retry = json!({"max_retries": 100, "backoff_ms": 0});
-    let proxy = to([silent.addr()], retry).set("timeouts", json!({"read_ms": 250, "total_ms": 900})).start();
+    let proxy = to(silent.iter().map(Origin::addr), retry).set("timeouts", json!({"read_ms": 250, "total_ms": 900})).start();
     let begin = Instant::now();
     let answer = proxy.client().get("/x");
     assert!(begin.elapsed() > Duration::from_millis(880), "after {:?}", begin.elapsed());
-    let answer = proxy.expect_refusal(answer, 504, "http_response_timeout");
+    // What was in the way first.
+    let answer = proxy.expect_refusal(answer, 504, "connection_read_timeout");
+    assert!(answer.text().contains(" sent nothing for 250 ms (timeouts.read_ms)"), "{answer:?}");
     let line = Line::text(&proxy.log_of(answer.trace_id()));
     let attempts: usize = line.more["attempts"].parse().unwrap();
-    assert!((2..=4).contains(&attempts) && silent.heads().len() == attempts, "{line:?}");
+    let heads: usize = silent.iter().map(|origin| origin.heads().len()).sum();
+    assert!((2..=4).contains(&attempts) && heads == attempts, "{line:?}");
+    assert!(silent.iter().all(|origin| origin.heads().len() <= 1), "nobody is asked twice");
 }
 
 #[test]

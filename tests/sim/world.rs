@@ -108,6 +108,7 @@ impl World {
         let shared = Arc::new(Shared {
             mailboxes: bells.iter().map(|bell| Mailbox::new(Box::new(Bell(bell.clone())))).collect(),
             running: AtomicUsize::new(workers),
+            resolver: Default::default(),
             // What is kept in reserve comes on top.
             descriptors: Arc::new(Descriptors::new(weather.descriptors + 16, 0)),
             connections: Connections::default(),

@@ -11,6 +11,7 @@ fn the_defaults_of_the_contract() {
     assert_eq!((retry.max_retries, retry.backoff_ms, retry.max_backoff_ms, retry.budget_percent), (2, 25, 1000, 20));
     assert_eq!(retry.statuses, Statuses::default());
     assert_eq!((breaker.failure_threshold, breaker.success_threshold, breaker.timeout_ms, breaker.half_open_requests), (3, 2, 20_000, 1));
+    assert_eq!(breaker.last_resort_ms, 1000);
     assert_eq!(breaker.failure_statuses, [502, 503, 504].into_iter().collect());
     assert_eq!((&pool.health_check, &config.rate_limit, &pool.balance, pool.slow_start_ms), (&None, &None, &Balance::RoundRobin, 0));
     assert_eq!((config.resolve_ms, config.limits.max_conns_per_client), (30_000, 0));

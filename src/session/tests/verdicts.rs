@@ -32,13 +32,16 @@ fn ask(scene: &mut Scene, request: &str) {
     scene.sent_to_upstream();
 }
 
+/// A request is refused.
+fn refuse(scene: &mut Scene) {
+    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused));
+}
+
 /// One upstream whose circuit is half-open.
 fn half_open() -> Scene {
     let mut scene = Scene::with(|config| config.pools[0].timeouts.total_ms = 0);
-    for _ in 0..3 {
-        ask(&mut scene, GET);
-        scene.event(Event::UpstreamGone);
-    }
+    (0..3).for_each(|_| refuse(&mut scene));
     assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
     scene.wait(20_000);
     scene
@@ -105,33 +108,76 @@ fn answers_that_clients_leave_close_a_circuit() {
     assert_eq!((server.circuit.state(), server.failures_in_a_row()), (State::Closed, 0));
 }
 
+/// What is not whole yet waits, and is a trial once it is.
 #[test]
 fn a_slow_client_holds_no_trial() {
     let mut scene = half_open();
-    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
-    assert_eq!(trials(&scene), 1);
-    for _ in 0..4 {
-        scene.wait(240).client("a").sent_to_upstream();
+    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..9 {
+        scene.wait(1000).client("a");
+        assert_eq!(trials(&scene), 0);
     }
+    scene.client("0").event(Event::UpstreamConnected { reused: false });
     assert_eq!(trials(&scene), 1);
-    scene.wait(40);
-    assert_eq!(trials(&scene), 0, "another may try");
-    // It goes on as any other, and its end still counts.
-    scene.client("123456").sent_to_upstream();
-    scene.event(Event::UpstreamGone);
-    assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
+    assert!(scene.sent_to_upstream().ends_with("aaaaaaaaa0"));
 }
 
+/// Of what is larger than is read ahead, so much is there; the rest is waited for a moment.
 #[test]
-fn a_slow_upstream_holds_its_trial() {
+fn content_that_is_large_holds_a_trial_for_a_moment() {
     let mut scene = half_open();
-    ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
-    scene.wait(500).client("b").sent_to_upstream();
-    scene.wait(5000);
+    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    let part = "x".repeat(16_384);
+    scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n").client(&part);
     assert_eq!(trials(&scene), 1);
+    scene.event(Event::UpstreamConnected { reused: false }).sent_to_upstream();
+    scene.wait(999);
+    assert_eq!(trials(&scene), 1);
+    scene.wait(1);
+    assert_eq!(trials(&scene), 0, "another may try");
+    // It goes on as any other.
+    scene.client(&part).sent_to_upstream();
+    scene.client(&part[..40_000 - 2 * 16_384]).sent_to_upstream();
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
-    assert_eq!((trials(&scene), scene.session.is_resting()), (0, true));
-    // The next request has all of its time.
+    assert!(scene.session.is_resting());
+}
+
+/// Beside another upstream it is left alone; where it is the last, others are not to wait for one slow answer.
+#[test]
+fn a_slow_answer_holds_its_trial_unless_it_is_the_last() {
+    for others in [0, 1] {
+        let mut scene = Scene::with(|config| {
+            let first = config.pools[0].upstreams[0].clone();
+            config.pools[0].upstreams.extend((0..others).map(|_| crate::config::model::Upstream { name: "other".into(), ..first.clone() }));
+        });
+        let mut opened = None;
+        while opened.is_none() {
+            refuse(&mut scene);
+            opened = scene.site.pools[0].servers.iter().position(|server| server.circuit.state() == State::Open);
+        }
+        scene.wait(20_000);
+        let trials = |scene: &Scene| scene.site.pools[0].servers[opened.unwrap()].circuit.trials();
+        while trials(&scene) == 0 {
+            ask(&mut scene, GET);
+        }
+        scene.wait(999);
+        assert_eq!(trials(&scene), 1);
+        scene.wait(1);
+        assert_eq!(usize::from(trials(&scene)), others);
+        scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
+        assert_eq!((trials(&scene), scene.session.is_resting()), (0, true));
+    }
+}
+
+/// The next request has all of its time to linger.
+#[test]
+fn a_trial_leaves_no_wait_behind() {
+    let mut scene = half_open();
+    ask(&mut scene, GET);
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
+    ask(&mut scene, GET);
+    scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
     ask(&mut scene, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
     scene.wait(1999);

@@ -42,6 +42,8 @@ pub(super) struct Checks<S> {
     descriptors: Arc<Descriptors>,
     /// Until then nothing is said about checks for which there is no socket (milliseconds).
     quiet_until: u64,
+    /// Servers that could not be connected to at any of their addresses, since this was asked last.
+    lost: Vec<Arc<Server>>,
     /// A verdict has changed since this was asked last.
     has_news: bool,
 }
@@ -52,6 +54,10 @@ struct Target<S> {
     server: Arc<Server>,
     config: HealthCheck,
     check: Check,
+    /// When one failed last (milliseconds).
+    failed_at: Option<u64>,
+    /// What was known of the server's addresses when it was checked last: [`Server::life`].
+    life: u32,
     /// With which of its addresses the next check begins.
     turn: usize,
     /// When the next check may begin (milliseconds).
@@ -69,6 +75,7 @@ impl<S: Socket> Checks<S> {
             rng: fastrand::Rng::with_seed(seed),
             descriptors,
             quiet_until: 0,
+            lost: Vec::new(),
             has_news: false,
         }
     }
@@ -86,7 +93,7 @@ impl<S: Socket> Checks<S> {
                 _ => {
                     let due = now + self.rng.u64(0..=FIRST_MS.min(config.interval_ms.into()));
                     self.wheel.set(server.slot as u32, due);
-                    Target { pool: pool.clone(), server, config: config.clone(), check: Check::default(), turn: 0, due, round: None }
+                    Target::new(pool.clone(), server, config.clone(), due)
                 }
             };
             (target.pool, target.config) = (pool, config);
@@ -110,9 +117,25 @@ impl<S: Socket> Checks<S> {
         self.wheel = Wheel::default();
     }
 
+    /// A server has other addresses. If none of the former is among them, what was being asked there is no outcome, and the next
+    /// check comes at once.
+    pub(super) fn on_addresses(&mut self, server: &Arc<Server>, now: u64) {
+        let Some(target) = self.targets.get_mut(&server.slot).filter(|target| Arc::ptr_eq(&target.server, server)) else { return };
+        if target.life != server.life() {
+            // What was found at the former addresses says nothing about the new ones.
+            *target = Target::new(target.pool.clone(), server.clone(), target.config.clone(), now);
+            self.wheel.set(server.slot as u32, now);
+        }
+    }
+
     /// When the next timer may fire (milliseconds).
     pub(super) fn next_wake(&self) -> Option<u64> {
         self.wheel.next_wake()
+    }
+
+    /// Servers none of whose addresses took a connection since this was asked last.
+    pub(super) fn take_lost(&mut self) -> impl Iterator<Item = Arc<Server>> {
+        std::mem::take(&mut self.lost).into_iter()
     }
 
     /// Whether a verdict has changed since this was asked last: somebody may wait for that.
@@ -209,7 +232,10 @@ impl<S: Socket> Checks<S> {
             }
         }
         match (former, nowhere) {
-            (Some(fault), _) => self.conclude(slot, Err(fault), now),
+            (Some(fault), _) => {
+                self.lost.push(target.server.clone());
+                self.conclude(slot, Err(fault), now);
+            }
             (None, Some(error)) => self.starve(error, now),
             (None, None) => {}
         }
@@ -233,16 +259,25 @@ impl<S: Socket> Checks<S> {
 
     /// Takes an outcome.
     fn conclude(&mut self, slot: usize, outcome: Result<u16, Fault>, now: u64) {
-        let Some(Target { pool, server, config, check, due, .. }) = self.targets.get_mut(&slot) else { return };
+        let Some(target) = self.targets.get_mut(&slot) else { return };
+        if target.life != target.server.life() {
+            // It was asked where its name leads no more.
+            return;
+        }
+        let Target { pool, server, config, check, due, failed_at, .. } = target;
         if now < self.quiet_until {
             // Those that were left out go first.
             *due = now + interval(&mut self.rng, config);
         }
-        let (pool, name) = (&pool.name, &server.config.name);
-        if let Err(fault) = &outcome {
-            log::debug!("health check of upstream {name} of pool {pool}: {fault}");
-            server.health.set_error(fault.to_string());
+        match &outcome {
+            Ok(_) => self.has_news |= pool.on_check_passed(server, *failed_at),
+            Err(fault) => {
+                *failed_at = Some(now);
+                log::debug!("health check of upstream {} of pool {}: {fault}", server.config.name, pool.name);
+                server.health.set_error(fault.to_string());
+            }
         }
+        let (pool, name) = (&pool.name, &server.config.name);
         let Some(old) = check.on_outcome(outcome.is_ok(), config) else { return };
         if old == Verdict::Failing {
             server.came_back(now);
@@ -255,6 +290,13 @@ impl<S: Socket> Checks<S> {
             Ok(status) => log::info!("health check of upstream {name} of pool {pool}: {old} -> {new}: answered {status}"),
             Err(fault) => log::warn!("health check of upstream {name} of pool {pool}: {old} -> {new}: {fault}"),
         }
+    }
+}
+
+impl<S> Target<S> {
+    fn new(pool: Arc<Pool>, server: Arc<Server>, config: HealthCheck, due: u64) -> Self {
+        let life = server.life();
+        Self { pool, server, config, check: Check::default(), failed_at: None, life, turn: 0, due, round: None }
     }
 }
 

@@ -1,0 +1,124 @@
+//! The circuits of a pool: what opens them and what makes them half-open depends on whether there are others.
+
+use super::pool::Pool;
+use super::server::{Fault, Server};
+use crate::config::model::Breaker;
+use crate::guard::breaker::{Change, Opening, Permit, State, Verdict};
+use std::fmt;
+use std::sync::Arc;
+
+/// A circuit that has opened.
+#[derive(Debug)]
+pub struct OpenCircuit {
+    /// Whose.
+    pub pool: Arc<Pool>,
+    /// Index in the pool.
+    pub server: usize,
+}
+
+impl Pool {
+    /// Lets an attempt through its server's circuit, if that lets it.
+    pub fn admit(&self, index: usize, now: u64) -> Option<Permit> {
+        self.wake(index, &[], now);
+        self.servers[index].circuit.admit(&self.policy.breaker)
+    }
+
+    /// A circuit whose time is over becomes half-open. What refused the request that asks is no other upstream that is usable.
+    pub fn wake(&self, index: usize, refused: &[usize], now: u64) {
+        let (server, breaker) = (&self.servers[index], &self.policy.breaker);
+        let Some(opening) = server.circuit.opening() else { return };
+        let is_over = |ms: u32| now.saturating_sub(opening.at) >= u64::from(ms);
+        let why = if is_over(breaker.timeout_ms) {
+            "circuit_breaker.timeout_ms is over"
+        } else if breaker.last_resort_ms > 0 && is_over(breaker.last_resort_ms) && self.is_last(index, refused) {
+            "circuit_breaker.last_resort_ms is over, and no other upstream is usable"
+        } else {
+            return;
+        };
+        self.half_open(server, opening, why);
+    }
+
+    /// A health check has passed: that speaks for a server that could not be connected to, or that failed a check when its circuit
+    /// was open. `failed_at` is when one failed last (milliseconds). Says whether that made it half-open.
+    pub fn on_check_passed(&self, server: &Server, failed_at: Option<u64>) -> bool {
+        let opening = server.circuit.opening();
+        let speaks = |opening: &Opening| opening.is_unconnected || failed_at.is_some_and(|at| at >= opening.at);
+        opening.filter(speaks).is_some_and(|opening| self.half_open(server, opening, "a health check has passed"))
+    }
+
+    fn half_open(&self, server: &Server, opening: Opening, why: &str) -> bool {
+        let change = server.circuit.half_open(opening);
+        change.into_iter().for_each(|change| self.tell(log::Level::Info, server, change, format_args!("{why}")));
+        change.is_some()
+    }
+
+    /// When its circuit becomes half-open, as things are now (milliseconds); `None` if it is not open.
+    pub fn wakes_at(&self, index: usize) -> Option<u64> {
+        let Breaker { timeout_ms, last_resort_ms, .. } = self.policy.breaker;
+        let opening = self.servers[index].circuit.opening()?;
+        let is_last_resort = last_resort_ms > 0 && last_resort_ms < timeout_ms && self.is_last(index, &[]);
+        Some(opening.at + u64::from(if is_last_resort { last_resort_ms } else { timeout_ms }))
+    }
+
+    /// Whether no other server is usable, but for those that are left out.
+    pub fn is_last(&self, index: usize, without: &[usize]) -> bool {
+        let is_usable = |server: &Server| server.is_usable() && server.circuit.state() != State::Open;
+        !self.servers.iter().enumerate().any(|(other, server)| other != index && !without.contains(&other) && is_usable(server))
+    }
+
+    /// Whether a server takes requests that was not tried.
+    pub fn has_untried(&self, is_tried: impl Fn(usize) -> bool, now: u64) -> bool {
+        (0..self.servers.len()).any(|index| !is_tried(index) && self.takes_requests_from(index, now))
+    }
+
+    /// Whether one that was tried may be tried again, be its circuit open.
+    pub fn may_insist(&self, is_tried: impl Fn(usize) -> bool) -> bool {
+        (0..self.servers.len()).any(|index| is_tried(index) && self.servers[index].is_usable())
+    }
+
+    /// An attempt has ended without a fault of its server. Says whether its circuit may let more through now.
+    pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) -> bool {
+        let server = &self.servers[index];
+        if verdict == Verdict::Success {
+            server.note_success();
+        }
+        let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now);
+        if let Some(change) = change {
+            server.came_back(now);
+            let enough = self.policy.breaker.success_threshold;
+            self.tell(log::Level::Info, server, change, format_args!("{enough} trial requests succeeded"));
+        }
+        change.is_some() || permit.is_trial()
+    }
+
+    /// The attempt has shown enough to let another trial begin. Says whether one may.
+    pub fn end_trial(&self, index: usize, permit: &mut Permit) -> bool {
+        let is_trial = permit.is_trial();
+        self.servers[index].circuit.end_trial(permit);
+        is_trial
+    }
+
+    /// An attempt has failed by its server's fault; before anything of the request was written, or later: then it does not open
+    /// the last circuit of the pool. Returns the circuit if that opened it: somebody has to wake it in time.
+    pub fn blame(self: &Arc<Self>, index: usize, permit: Permit, fault: Fault, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
+        let server = &self.servers[index];
+        server.note_failure(fault);
+        let verdict = match is_unconnected {
+            true => Verdict::Unconnected,
+            false if self.is_last(index, &[]) => Verdict::Tolerated,
+            false => Verdict::Failure,
+        };
+        let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now)?;
+        self.tell(log::Level::Warn, server, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
+        if verdict == Verdict::Failure && self.is_last(index, &[]) {
+            // Two that were left have opened at the same moment, and each took the other for usable.
+            let _ = server.circuit.opening().map(|opening| self.half_open(server, opening, "no other upstream is usable"));
+        }
+        Some(OpenCircuit { pool: self.clone(), server: index })
+    }
+
+    fn tell(&self, level: log::Level, server: &Server, Change { from, to }: Change, why: fmt::Arguments) {
+        let (name, pool, from, to) = (&server.config.name, &self.name, from.name(), to.name());
+        log::log!(level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
+    }
+}
