@@ -11,6 +11,7 @@ mod support;
 
 mod chaos {
     pub mod clients;
+    mod last;
     pub mod report;
     pub mod scenes;
     pub mod stage;

@@ -9,6 +9,7 @@ mod plays {
     mod backpressure;
     mod balance;
     mod balancing;
+    mod blame;
     mod breaker;
     mod breaker_trials;
     mod broken_origin;

@@ -247,3 +247,22 @@ fn who_waits_in_line_goes_where_a_name_begins_to_lead() {
     gate.release(1);
     assert_eq!(first.response().expect(200).text(), "GET /first");
 }
+
+/// Long before it is due: nobody answers where it led.
+#[test]
+fn a_name_that_leads_to_nobody_is_looked_up_at_once_and_its_circuit_begins_anew() {
+    let [here, there] = neighbours();
+    let port = there.local_addr().unwrap().port();
+    drop(here);
+    let (b, _) = named("b", there, &Gate::default());
+    for check in [Value::Null, json!({"path": "/", "interval_ms": 100, "failure_threshold": 1})] {
+        let config = to_names(&[("moves.test", port)]).set("resolve_ms", 86_400_000).set("health_check", check);
+        let config = config.set("circuit_breaker", json!({"failure_threshold": 1, "timeout_ms": 86_400_000, "last_resort_ms": 100}));
+        let proxy = config.launch().names("moves.test 127.0.0.2\n").start();
+        assert!([502, 503].contains(&proxy.get("/").status));
+        proxy.set_names("moves.test 127.0.0.3\n");
+        wait_until("it is used", || proxy.get("/").status == 200);
+        assert_eq!(health(&proxy, 0)["circuit"], json!("closed"));
+    }
+    assert!(!b.requests().is_empty());
+}
