@@ -51,6 +51,7 @@ mod plays {
     mod sizes;
     mod slowloris;
     mod slowness;
+    mod stalled;
     mod streaming;
     mod timeouts;
     mod tunnel;

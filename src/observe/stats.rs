@@ -19,6 +19,11 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
     }
 
+    /// Stores a value, for what is measured now and then.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
     /// The value as the owner last stored it.
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
@@ -96,6 +101,17 @@ pub struct WorkerStats {
     pub access_log_dropped: Counter,
 }
 
+/// What a worker tells the others of its stalled exchanges at an upstream, all in milliseconds.
+#[derive(Debug, Default)]
+pub struct StallStats {
+    /// When they were counted.
+    pub counted_at: Counter,
+    /// How many there were.
+    pub count: Counter,
+    /// Since when the longest has been stalled.
+    pub since: Counter,
+}
+
 /// What one worker counts of one upstream.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -112,6 +128,8 @@ pub struct UpstreamStats {
     pub active: Counter,
     /// Gauge: upgraded connections.
     pub tunnels: Counter,
+    /// Not shown: exchanges whose clients do not take their answers, as they were counted last.
+    pub stalls: StallStats,
     /// Gauge: pooled connections.
     pub idle: Counter,
 }

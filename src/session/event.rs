@@ -67,6 +67,8 @@ pub enum Event {
     Passed(Direction, usize),
     /// An admin page is ready.
     Rendered(Box<Rendered>),
+    /// Others wait for the place of an answer that the client does not take.
+    MakeRoom,
     /// A deadline that the session set may have come.
     Deadline,
     /// The process ends soon.

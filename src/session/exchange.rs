@@ -92,6 +92,8 @@ pub struct Exchange {
     pub replayable: bool,
     /// When it has waited long enough.
     pub waits: Waits,
+    /// Since when the client has taken nothing of what there is for it (milliseconds); 0 if there is nothing.
+    pub owed_since: u64,
     /// An attempt failed, and another is made in a moment.
     pub is_backing_off: bool,
     /// Servers that failed it, by their index in the pool.
@@ -258,6 +260,7 @@ impl Exchange {
             attempts: 0,
             replayable: true,
             waits: Waits::default(),
+            owed_since: 0,
             is_backing_off: false,
             tried: Vec::new(),
             faults: Vec::new(),
@@ -285,7 +288,7 @@ impl Exchange {
         (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
         self.note.clear();
         (self.bytes_in, self.head_bytes, self.attempts, self.replayable) = (0, 0, 0, true);
-        (self.waits, self.is_backing_off) = (Waits::default(), false);
+        (self.waits, self.owed_since, self.is_backing_off) = (Waits::default(), 0, false);
         (self.is_queued, self.queued_for, self.queue_due) = (false, Needs::default(), 0);
         self.tried.clear();
         self.faults.clear();

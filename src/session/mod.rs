@@ -176,6 +176,7 @@ impl Session {
             (Replying(x), ClientFin) => self.on_reply_fin(x, turn),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), ClientGone) => self.abort(x, turn),
             (ConnectingUpstream(x), Deadline) => self.on_deadline(x, turn, ConnectingUpstream),
+            (StreamingBody(x), MakeRoom) => self.make_room(x, turn),
             (StreamingBody(x), Deadline) => self.on_streaming_deadline(x, turn),
             (Replying(x), Deadline) => self.on_deadline(x, turn, Replying),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), Cut) => self.on_cut(x, turn),

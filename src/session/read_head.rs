@@ -269,6 +269,7 @@ impl Session {
     }
 
     fn on_request(&mut self, mut exchange: Box<Exchange>, opened: Result<(), Failure>, turn: &mut Turn) -> State {
+        turn.requests_begun += 1;
         if !turn.is_admin {
             turn.stats.requests.add(1);
         }

@@ -178,14 +178,14 @@ impl Session {
     }
 
     pub(super) fn on_reply_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
-        x.waits.client_write = 0;
+        x.on_client_progress();
         x.down.took(n, &mut self.down);
         self.down.release();
         self.after_reply(x, turn)
     }
 
     pub(super) fn on_reply_passed(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
-        x.waits.client_write = 0;
+        x.on_client_progress();
         x.down.passed(n);
         self.after_reply(x, turn)
     }

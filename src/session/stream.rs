@@ -207,7 +207,7 @@ impl Session {
     }
 
     pub(super) fn on_client_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
-        x.waits.client_write = 0;
+        x.on_client_progress();
         x.down.took(n, &mut self.down);
         self.down.release();
         // An enchunked body is framed run by run: the next run may lie there already.
@@ -244,11 +244,17 @@ impl Session {
                 self.on_request_progress(&mut x, n, turn);
             }
             Direction::Down => {
-                x.waits.client_write = 0;
+                x.on_client_progress();
                 x.down.passed(n);
             }
         }
         State::StreamingBody(x)
+    }
+
+    /// Others wait, and the client takes nothing.
+    pub(super) fn make_room(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        let detail = "the client took nothing of the answer, and others wait for its place at the upstream";
+        self.fail(x, Failure::new(Reason::ClientWriteTimeout, detail), turn)
     }
 
     fn fail_response(&mut self, x: Box<Exchange>, refusal: Refusal, turn: &mut Turn) -> State {

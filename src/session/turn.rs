@@ -59,6 +59,8 @@ pub struct Turn {
     pub open_circuits: Vec<OpenCircuit>,
     /// A circuit lets more through than before, or nothing any more: it concerns those who wait in line.
     pub circuits_moved: bool,
+    /// Requests that have begun, in all.
+    pub requests_begun: u64,
     /// Something was given back that somebody in line may wait for.
     pub line_may_move: bool,
     /// What is to be done next, in order.
@@ -86,6 +88,7 @@ impl Turn {
             table: None,
             open_circuits: Vec::new(),
             circuits_moved: false,
+            requests_begun: 0,
             line_may_move: false,
             effects: Vec::new(),
         }

@@ -26,6 +26,11 @@ impl Session {
         let client_owes = client_owes(x);
         let upstream_owes = upstream_owes(x);
         x.watch_half_close(client_fin, now);
+        x.owed_since = match (to_client, x.owed_since) {
+            (true, 0) => now,
+            (true, since) => since,
+            (false, _) => 0,
+        };
         let Exchange { waits, timeouts, attempt, .. } = &mut **x;
         keep_waiting(&mut waits.client_body, client_owes && !to_upstream && !attempt.broken, now, timeouts.client_body_ms);
         keep_waiting(&mut waits.client_write, to_client, now, timeouts.client_write_ms);
@@ -42,6 +47,12 @@ impl Session {
         }
     }
 
+    /// Since when its client has taken nothing of an answer for which a connection to the upstream is held (milliseconds).
+    pub fn stalled_since(&self) -> Option<u64> {
+        let State::StreamingBody(x) = &self.state else { return None };
+        Some(x.owed_since).filter(|&since| since > 0)
+    }
+
     /// Whether the next move is the upstream's.
     pub(super) fn waits_for_upstream(&self, x: &Exchange) -> bool {
         upstream_owes(x) && !x.down.is_owing(&self.down)
@@ -49,6 +60,11 @@ impl Session {
 }
 
 impl Exchange {
+    /// The client took something of the answer.
+    pub(super) fn on_client_progress(&mut self) {
+        (self.waits.client_write, self.owed_since) = (0, 0);
+    }
+
     /// A client that has sent all that it will send may have left: the answer must begin in time.
     fn watch_half_close(&mut self, client_fin: bool, now: u64) {
         let is_awaited = client_fin && self.up.is_complete() && self.outcome.status == 0;

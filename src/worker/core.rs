@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Timer keys below this are the worker's own.
-const OWN_TIMERS: u32 = 5;
+const OWN_TIMERS: u32 = 6;
 /// Fires when accepting is to be tried again although nobody woke us.
 pub const ACCEPT_TIMER: u32 = 0;
 /// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
@@ -33,6 +33,8 @@ pub(super) const IDLE_TIMER: u32 = 2;
 pub(super) const DIAL_TIMER: u32 = 3;
 /// Fires when an open circuit becomes half-open.
 pub(super) const CIRCUIT_TIMER: u32 = 4;
+/// Fires while somebody waits in line, for those whose clients do not take their answers.
+pub(super) const STALL_TIMER: u32 = 5;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 
@@ -228,6 +230,8 @@ impl<N: Net> Core<N> {
                 self.on_descriptor_freed();
             } else if timer == CIRCUIT_TIMER {
                 self.wake_circuits();
+            } else if timer == STALL_TIMER {
+                self.on_stall_timer();
             } else if timer < OWN_TIMERS {
                 on_own(self, timer);
             } else if self.clients.contains(key) {

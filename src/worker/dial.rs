@@ -1,7 +1,7 @@
 //! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
 
 use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
-use super::shared::{Mail, RenderJob};
+use super::shared::RenderJob;
 use crate::guard::places::Needs;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::net::sys::{Lack, lack};
@@ -70,10 +70,10 @@ impl<N: Net> Core<N> {
                 pool.line.join(ticket, needs);
                 self.clients[key].stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs });
                 if self.keep_former(&pool) {
-                    let others = self.shared.mailboxes.iter().enumerate().filter(|(worker, _)| *worker != self.turn.worker);
-                    others.for_each(|(_, mailbox)| mailbox.post(Mail::Former(pool.clone())));
+                    self.announce_former(&pool);
                 }
-                self.serve_line(&pool, starved);
+                self.serve_line(&pool, starved, 1);
+                self.watch_stalls();
                 None
             }
             Effect::LeaveQueue => {

@@ -2,6 +2,7 @@
 
 use super::core::{CIRCUIT_TIMER, Core, Net, Owner, Stand, Upstream};
 use super::shared::Mail;
+use crate::base::mailbox::Mailbox;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::session::Event;
@@ -27,13 +28,15 @@ pub(super) struct Admission {
 }
 
 impl<N: Net> Core<N> {
-    /// Somebody has come into the line: for a place that is free, or one that an idle connection holds.
-    pub(super) fn serve_line(&mut self, pool: &Arc<Pool>, starved: bool) {
+    /// So many have come into the line, or wait there: for a place that is free, or one that an idle connection holds.
+    pub(super) fn serve_line(&mut self, pool: &Arc<Pool>, starved: bool, most: usize) {
         if !starved {
             self.hand_on(pool);
         }
-        if !pool.line.is_empty() {
-            self.reclaim(pool, starved);
+        for _ in 0..most {
+            if pool.line.is_empty() || !self.reclaim(pool, starved) {
+                break;
+            }
         }
     }
 
@@ -42,7 +45,7 @@ impl<N: Net> Core<N> {
         let site = Rc::clone(&self.turn.site);
         let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.line.is_empty());
         let pools: Vec<Arc<Pool>> = pools.cloned().collect();
-        pools.iter().for_each(|pool| self.serve_line(pool, false));
+        pools.iter().for_each(|pool| self.serve_line(pool, false, pool.line.count(|_| true)));
     }
 
     /// Remembers the pool if it is of an earlier site: nothing else would lead to those who wait there. Says whether it is.
@@ -55,21 +58,33 @@ impl<N: Net> Core<N> {
         is_former
     }
 
-    /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker.
-    fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) {
+    /// Tells the other workers that somebody waits in the line of a former pool.
+    pub(super) fn announce_former(&self, pool: &Arc<Pool>) {
+        self.other_mailboxes().for_each(|mailbox| mailbox.post(Mail::Former(pool.clone())));
+    }
+
+    pub(super) fn other_mailboxes(&self) -> impl Iterator<Item = &Mailbox<Mail>> {
+        let own = self.turn.worker;
+        self.shared.mailboxes.iter().enumerate().filter(move |(worker, _)| *worker != own).map(|(_, mailbox)| mailbox)
+    }
+
+    /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker. False
+    /// if there is none.
+    fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) -> bool {
         // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
         fence(SeqCst);
         let (worker, most) = (self.turn.worker, self.turn.site.most());
         let helps = |server: &&Arc<Server>| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(server, most));
         if let Some(server) = pool.servers.iter().find(helps).cloned() {
-            return self.close_coldest(&server);
+            self.close_coldest(&server);
+            return true;
         }
         let site = Rc::clone(&self.turn.site);
         let others = site.pools.iter().filter(|_| starved);
         let elsewhere = |pool| Pool::idle_elsewhere(pool, worker, |server| starved || pool.is_wanted(server, most));
-        if let Some((worker, server)) = [pool].into_iter().chain(others).find_map(|pool| elsewhere(pool)) {
-            self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone()));
-        }
+        let found = [pool].into_iter().chain(others).find_map(|pool| elsewhere(pool));
+        found.into_iter().for_each(|(worker, server)| self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone())));
+        found.is_some()
     }
 
     /// Gives a connection to the first in line whom it helps. Another worker's needs the place, and cannot have the connection.

@@ -19,8 +19,9 @@ impl<N: Net> Core<N> {
             }
             Mail::Former(pool) => {
                 self.keep_former(&pool);
-                self.serve_line(&pool, false);
+                self.serve_line(&pool, false, pool.line.count(|_| true));
             }
+            Mail::Stalls => self.relieve_lines(),
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {
@@ -61,8 +62,11 @@ impl<N: Net> Core<N> {
         self.turn.exchanges.clear();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server.is_retired());
-        // A limit may have been raised, a server may have come.
+        // A limit may have been raised, a server may have come. Who came into the line of a pool that has just become a former one
+        // was announced to nobody; of one that is new here, those who had its idle connections did not know.
+        self.former.iter().filter(|pool| !pool.line.is_empty()).for_each(|pool| self.announce_former(pool));
         self.on_descriptor_freed();
+        self.serve_lines();
     }
 
     /// Closes the idle connections that `goes` names.

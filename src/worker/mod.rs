@@ -11,6 +11,7 @@ mod dial;
 mod line;
 mod mail;
 mod pump;
+mod stalls;
 
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;

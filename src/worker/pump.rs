@@ -7,6 +7,8 @@ use crate::session::{Direction, Event};
 
 /// Bytes that one session may move before others get their turn.
 const BUDGET_BYTES: usize = 256 * 1024;
+/// A request costs as much as so many bytes: many small ones in a row must not keep others waiting.
+const REQUEST_BYTES: usize = 16 * 1024;
 /// Shorter opaque runs go through the ring.
 const MIN_OPAQUE: u64 = 16 * 1024;
 
@@ -27,12 +29,14 @@ impl<N: Net> Core<N> {
     pub(super) fn pump(&mut self, key: usize) {
         let mut budget = BUDGET_BYTES;
         while self.is_open(key) {
+            let begun = self.turn.requests_begun;
             let mut moved = self.read_client(key) + self.read_upstream(key);
             moved += self.write_upstream(key) + self.write_client(key);
             if moved == 0 || self.is_blocked(key) {
                 break;
             }
-            budget = budget.saturating_sub(moved);
+            let requests = (self.turn.requests_begun - begun) as usize;
+            budget = budget.saturating_sub(moved + requests * REQUEST_BYTES);
             if budget == 0 && self.is_open(key) {
                 self.enqueue(key);
                 break;

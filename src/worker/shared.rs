@@ -29,6 +29,8 @@ pub enum Mail {
     },
     /// Somebody waits in the line of this pool, which is of an earlier site.
     Former(Arc<Pool>),
+    /// Somebody waits in line: look for exchanges whose clients do not take their answers.
+    Stalls,
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),
     /// The addresses of this server have changed.

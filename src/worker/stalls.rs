@@ -1,0 +1,107 @@
+//! Exchanges whose clients take nothing of their answers hold places at upstreams. While others wait for these, they may hold a half
+//! of them; of more than that, those that have been stalled longest are cut.
+//!
+//! Each worker knows its own. While somebody waits, whoever it waits at has all workers count theirs and publish it, again and
+//! again; each then cuts its share of what is too many, and the one that has the longest stalled of all cuts at least that.
+
+use super::core::{Core, Net, STALL_TIMER, Upstream};
+use super::shared::Mail;
+use crate::observe::stats::StallStats;
+use crate::session::Event;
+use crate::upstream::server::Server;
+use std::rc::Rc;
+
+/// Who has taken nothing for so long is stalled.
+const STALLED_MS: u64 = 2000;
+/// How often it is looked while somebody waits. What another worker has published counts for two such times.
+const LOOK_MS: u64 = 200;
+
+/// One of this worker.
+#[derive(Clone, Copy)]
+struct Stall {
+    /// Of its server.
+    slot: usize,
+    since: u64,
+    client: usize,
+}
+
+impl<N: Net> Core<N> {
+    /// Somebody has come into a line.
+    pub(super) fn watch_stalls(&mut self) {
+        if self.wheel.deadline(STALL_TIMER).is_none() {
+            self.wheel.set(STALL_TIMER, self.turn.now.millis() + LOOK_MS);
+        }
+    }
+
+    pub(super) fn on_stall_timer(&mut self) {
+        if self.turn.stats.queued_requests.value() > 0 {
+            self.other_mailboxes().for_each(|mailbox| mailbox.post(Mail::Stalls));
+            self.relieve_lines();
+            self.watch_stalls();
+        }
+    }
+
+    /// For all lines in which somebody waits for a place.
+    pub(super) fn relieve_lines(&mut self) {
+        let (site, former) = (Rc::clone(&self.turn.site), self.former.clone());
+        let stalls = self.stalls();
+        for pool in site.pools.iter().chain(&former).filter(|pool| !pool.line.is_empty()) {
+            for server in &pool.servers {
+                let waiting = pool.line.count(|needs| server.places.has_room(needs, site.most()));
+                let from = stalls.partition_point(|stall| stall.slot < server.slot);
+                let here = stalls[from..].iter().take_while(|stall| stall.slot == server.slot);
+                self.relieve(server, &here.copied().collect::<Vec<_>>(), waiting);
+            }
+        }
+    }
+
+    /// Publishes the stalled exchanges at a server, and cuts what is this worker's to cut.
+    fn relieve(&mut self, server: &Server, stalls: &[Stall], waiting: usize) {
+        self.publish(server, stalls);
+        let (cut, left) = stalls.split_at(self.share(server, stalls, waiting));
+        for Stall { client, .. } in cut {
+            self.deliver(*client, Event::MakeRoom);
+            self.pump(*client);
+        }
+        self.publish(server, left);
+    }
+
+    /// Those of this worker, by server; at each, the longest first.
+    fn stalls(&self) -> Vec<Stall> {
+        let latest = self.turn.now.millis().saturating_sub(STALLED_MS);
+        let of = |upstream: &Upstream<N::Socket>| {
+            let client = upstream.owner.client().filter(|_| !upstream.is_closing)?;
+            let since = self.clients.get(client)?.session.stalled_since().filter(|&since| since <= latest)?;
+            Some(Stall { slot: upstream.server.slot, since, client })
+        };
+        let mut stalls: Vec<Stall> = self.upstreams.iter().filter_map(|(_, upstream)| of(upstream)).collect();
+        stalls.sort_unstable_by_key(|stall| (stall.slot, stall.since));
+        stalls
+    }
+
+    fn publish(&self, server: &Server, stalls: &[Stall]) {
+        let StallStats { counted_at, count, since } = &server.cells[self.turn.worker].stalls;
+        count.set(stalls.len() as u64);
+        since.set(stalls.first().map_or(u64::MAX, |stall| stall.since));
+        counted_at.set(self.turn.now.millis());
+    }
+
+    /// How many of its stalled exchanges this worker cuts: no more than wait, nor than are beyond the half, over all workers.
+    fn share(&self, server: &Server, stalls: &[Stall], waiting: usize) -> usize {
+        let Some(longest) = stalls.first() else { return 0 };
+        let now = self.turn.now.millis();
+        let others = server.cells.iter().enumerate().filter(|(worker, cell)| {
+            *worker != self.turn.worker && cell.stalls.counted_at.value() + 2 * LOOK_MS > now && cell.stalls.count.value() > 0
+        });
+        let (mut total, mut is_longest) = (stalls.len(), true);
+        for (worker, cell) in others {
+            total += cell.stalls.count.value() as usize;
+            is_longest &= (longest.since, self.turn.worker) < (cell.stalls.since.value(), worker);
+        }
+        let too_many = total.saturating_sub(self.turn.site.most().half()).min(waiting);
+        if too_many == 0 {
+            return 0;
+        }
+        (too_many * stalls.len() / total).max(is_longest.into())
+    }
+}

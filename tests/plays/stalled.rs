@@ -1,0 +1,84 @@
+//! Who does not take its answer holds a place at an upstream: as long as nobody else wants it.
+
+use crate::support::*;
+use serde_json::json;
+
+const LARGE: usize = 10 << 20; // more than the kernel's buffers take on the way
+
+fn origin() -> Origin {
+    Origin::each(|conn, request| {
+        if request.target.starts_with("/large") {
+            // Whoever is cut ends its connection.
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
+            let _ = conn.wire().write(head.as_bytes()).and_then(|()| conn.wire().write(&vec![b'x'; LARGE]));
+            return;
+        }
+        conn.answer(request.what());
+    })
+}
+
+fn proxy(origin: &Origin, places: usize) -> Proxy {
+    let timeouts = json!({"client_write_ms": 0, "queue_ms": 60_000, "read_ms": 0, "write_ms": 0, "total_ms": 0});
+    Config::to(origin).set("workers", 2).set("timeouts", timeouts).set("limits.max_conns_per_upstream", places).start()
+}
+
+fn active(proxy: &Proxy) -> f64 {
+    proxy.metric("proxy_upstream_connections", &["state=\"active\""])
+}
+
+fn cut(proxy: &Proxy) -> f64 {
+    proxy.metric("proxy_errors_total", &["reason=\"client_write_timeout\""])
+}
+
+/// Takes nothing of what it asks for.
+fn deaf(proxy: &Proxy, i: usize) -> Client {
+    let mut client = Client::with_small_buffer(proxy.addr(), 16_384);
+    client.send_get(&format!("/large/{i}"));
+    client
+}
+
+/// Nothing more goes to any client for a while.
+fn wait_for_standstill(proxy: &Proxy) {
+    let sent = || proxy.metric("proxy_bytes_sent_total", &[]);
+    let mut last = -1.0;
+    wait_until("nothing moves", || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let before = std::mem::replace(&mut last, sent());
+        before == last && last > 0.0
+    });
+}
+
+#[test]
+fn the_longest_stalled_makes_room_for_who_waits_and_nobody_else_is_cut() {
+    let origin = origin();
+    let proxy = proxy(&origin, 4);
+    let mut crowd = Vec::new();
+    for i in 0..4 {
+        crowd.push(deaf(&proxy, i));
+        wait_until("it has a place", || active(&proxy) == (i + 1) as f64);
+        wait_for_standstill(&proxy);
+    }
+    assert_eq!(cut(&proxy), 0.0);
+    proxy.get("/polite").expect(200);
+    assert_eq!(cut(&proxy), 1.0);
+    // The place is kept, for who comes next.
+    (0..5).for_each(|_| drop(proxy.get("/polite").expect(200)));
+    let ended: Vec<bool> = crowd.iter_mut().map(|client| client.response().cut.is_none()).collect();
+    assert_eq!(ended, [false, true, true, true]);
+    assert_eq!(cut(&proxy), 1.0);
+    let line = proxy.log_with("/large/0");
+    assert!(line.contains(" error=client_write_timeout "), "{line}");
+    assert_eq!(proxy.metric("proxy_upstream_errors_total", &[]), 0.0, "no fault of the upstream");
+}
+
+#[test]
+fn a_crowd_that_takes_nothing_does_not_stop_the_service() {
+    let origin = origin();
+    let proxy = proxy(&origin, 6);
+    let crowd: Vec<Client> = (0..12).map(|i| deaf(&proxy, i)).collect();
+    wait_until("all places are taken", || active(&proxy) == 6.0);
+    for i in 0..5 {
+        proxy.get(&format!("/polite/{i}")).expect(200);
+    }
+    drop(crowd);
+}
