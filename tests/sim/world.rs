@@ -49,6 +49,7 @@ pub struct Seat {
     is_ready: bool,
     is_paused: bool,
     vain_turns: u32,
+    vain_since: u64,
 }
 
 /// See the module.
@@ -131,7 +132,7 @@ impl World {
             let mut core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
             // So that bodies of this size go through pipes in some worlds.
             core.long_run = [16_384, 60_000, core.long_run][seed as usize % 3];
-            Seat { core, bell, backlog: VecDeque::new(), is_ready: false, is_paused: false, vain_turns: 0 }
+            Seat { core, bell, backlog: VecDeque::new(), is_ready: false, is_paused: false, vain_turns: 0, vain_since: 0 }
         };
         let seats = bells.into_iter().enumerate().map(seat).collect();
         let mut next_nonce = 1;

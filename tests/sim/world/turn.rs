@@ -15,8 +15,9 @@ use tidegate::worker::Entrance;
 use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
 use tidegate::worker::shared::Mail;
 
-/// Turns of a worker in which nothing moved, one after the other at one moment.
+/// Turns of a worker in which nothing moved, one after the other in so short a time.
 const MAX_VAIN_TURNS: u32 = 20;
+const VAIN_MICROS: u64 = 1_000_000;
 /// Calls of one turn: far beyond what the budgets of all sessions allow.
 const MAX_CALLS: u64 = 300_000;
 
@@ -73,7 +74,12 @@ impl World {
         });
         core.end_turn();
         is_vain &= !fired && self.wires.borrow().transfers == transfers;
-        seat.vain_turns = if is_vain { seat.vain_turns + 1 } else { 0 };
+        // Who looks now and then, and finds nothing, does not spin.
+        let is_later = now.micros > seat.vain_since + VAIN_MICROS;
+        if !is_vain || is_later {
+            (seat.vain_turns, seat.vain_since) = (0, now.micros);
+        }
+        seat.vain_turns += u32::from(is_vain);
         assert!(seat.vain_turns < MAX_VAIN_TURNS, "worker {worker} spins");
         assert!(self.wires.borrow().calls < MAX_CALLS, "worker {worker} does not come out of its turn");
         self.check_turn(worker);
