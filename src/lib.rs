@@ -33,8 +33,8 @@
 //! 1. The poll yields a token; [`worker`] matches it: listener, signal, waker, client, upstream.
 //! 2. `worker::accept` takes a place at the door and a descriptor, and fills a slot with a `Session`.
 //! 3. `worker::pump` fills the session's `up` ring from the client's socket and tells it so.
-//! 4. `session::read_head` parses (`http::quick` the usual heads, httparse the others), frames and routes: an upstream's pool, or
-//!    an answer made here.
+//! 4. `session::read_head` parses (`http::quick` the usual heads, httparse the fields of others), frames, and routes by the normal
+//!    form of what is asked for (`http::target`): to an upstream's pool, or to an answer made here.
 //! 5. `session::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or stand in line; where places
 //!    are scarce, only once the content is there. The pool asks its balance, and of each server whether it is well, whether its
 //!    circuit lets the attempt through, and whether it has room.

@@ -4,6 +4,7 @@
 use std::path::Path;
 use tidegate::config::invariants;
 use tidegate::http::check::{self, Verdict};
+use tidegate::http::{check_cost, check_target};
 
 /// The word for a verdict that begins a file's name, if there is one.
 trait Named: Copy + std::fmt::Debug {
@@ -69,4 +70,21 @@ fn chunked_bodies() {
 #[test]
 fn configurations() {
     replay("config", invariants::file);
+}
+
+#[test]
+fn targets() {
+    replay("target", check_target::target);
+}
+
+#[test]
+fn costs() {
+    for target in ["request_head", "response_head"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        std::fs::read_dir(directory).unwrap().for_each(|entry| check_cost::head(&std::fs::read(entry.unwrap().path()).unwrap()));
+    }
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/cost");
+    let files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    files.iter().for_each(|input| check_cost::head(input));
+    assert!(files.len() > 15, "only {} files", files.len());
 }

@@ -29,9 +29,11 @@ mod plays {
     mod framing;
     mod half_close;
     mod hygiene;
+    mod lenient;
     mod limits;
     mod log_targets;
     mod logs;
+    mod matching;
     mod mistaken_heads;
     mod mistakes;
     mod names;

@@ -50,12 +50,12 @@ pub struct Panel {
     pub started: Instant,
 }
 
-/// Which page a request asks for.
-pub fn find(method: &str, path: &str) -> Result<Page, Reason> {
-    let page = match path.split('?').next().unwrap_or_default() {
-        "/metrics" => Page::Metrics,
-        "/health" => Page::Health,
-        "/backends/health" => Page::Backends,
+/// Which page a request asks for, by the normal form of its path.
+pub fn find(method: &str, path: &[u8]) -> Result<Page, Reason> {
+    let page = match path {
+        b"/metrics" => Page::Metrics,
+        b"/health" => Page::Health,
+        b"/backends/health" => Page::Backends,
         _ => return Err(Reason::DestinationNotFound),
     };
     if matches!(method, "GET" | "HEAD") { Ok(page) } else { Err(Reason::MethodNotAllowed) }

@@ -4,6 +4,8 @@ pub mod clock;
 pub mod mailbox;
 pub mod pool;
 pub mod ring;
+pub mod steps;
 pub mod sync;
 pub mod text;
+pub mod uri;
 pub mod wheel;

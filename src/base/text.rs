@@ -1,5 +1,7 @@
 //! Writing numbers and comparing text without allocating.
 
+use super::steps;
+
 /// Appends a decimal number.
 pub fn push_decimal(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
@@ -52,6 +54,7 @@ pub fn trim(mut text: &[u8]) -> &[u8] {
 
 /// The members of a comma-separated list, trimmed; empty ones are left out (RFC 9110 5.6.1.2).
 pub fn list(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    steps::count(value.len());
     value.split(|&b| b == b',').map(trim).filter(|member| !member.is_empty())
 }
 

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::tree::Shown;
+use crate::base::uri;
 
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +100,20 @@ pub fn cidr(text: &str) -> Result<(), String> {
 /// How `host:port` is written and shown: IPv6 in brackets.
 pub fn join(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// A path as requests are held against it; `None` if it climbs above its root, which no request does.
+pub fn normal_path(path: &str) -> Option<String> {
+    let mut normal = Vec::new();
+    uri::push_path(path.as_bytes(), &mut normal).then(|| String::from_utf8_lossy(&normal).into_owned())
+}
+
+/// A host, or `*.` and a name, as requests are held against it.
+pub fn normal_pattern(host: &str) -> String {
+    let (wildcard, name) = host.strip_prefix("*.").map_or(("", host), |name| ("*.", name));
+    let mut normal = Vec::from(wildcard);
+    uri::push_host(name.as_bytes(), &mut normal);
+    String::from_utf8_lossy(&normal).into_owned()
 }
 
 /// The address to bind. IPv4 comes first, because `localhost` means 127.0.0.1 to most.

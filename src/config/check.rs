@@ -38,6 +38,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
         resolve_ms: int(root, "resolve_ms"),
         rate_limit,
         trusted_proxies: trusted_proxies(section("headers")),
+        via: section("headers").get("via").is_none_or(|node| matches!(node.value, Value::Bool(true))),
         logging: logging(section("logging")),
         shutdown: Shutdown {
             grace_ms: int(section("shutdown"), "grace_ms"),

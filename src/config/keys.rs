@@ -200,6 +200,7 @@ static CACHED: &[Key] = &[
 const HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.");
 const ROUTE_HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.").no_effect_yet();
 static FIELDS: &[Key] = &[
+    key("via", Kind::Bool, "Send `Via` upstream; false: no loop is noticed either.").default("true"),
     key("trusted_proxies", Kind::List(&CIDR), "Whose X-Forwarded-*, Forwarded and X-Trace-ID are kept.").default("[]"),
     key("upstream_host", Kind::Bool, "Send the upstream's own host:port as Host.").default("false").no_effect_yet(),
     key("remove_request", Kind::List(&Kind::Text(FIELD)), "Never sent upstream.").default("[]").no_effect_yet(),
@@ -295,7 +296,11 @@ fn url_path(text: &str) -> Result<(), String> {
     if text.starts_with('/') && text.contains(['?', '#']) {
         return Err(format!("\"{}\": a path has no query or fragment", Shown(text)));
     }
-    target(text)
+    target(text)?;
+    match address::normal_path(text) {
+        Some(_) => Ok(()),
+        None => Err(format!("\"{}\" climbs above its root: no request has such a path", Shown(text))),
+    }
 }
 
 fn target(text: &str) -> Result<(), String> {
@@ -325,6 +330,9 @@ fn host_pattern(text: &str) -> Result<(), String> {
     }
     if let Some((host, _)) = name.rsplit_once(':').filter(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok()) {
         return Err(format!("\"{}\": the port goes into match.port, write \"{}\"", Shown(text), Shown(host)));
+    }
+    if name.len() < text.len() && name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() {
+        return Err(format!("\"{}\": there are no names under an address, write \"{}\"", Shown(text), Shown(name)));
     }
     address::host(name)
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub rate_limit: Option<RateLimit>,
     /// Whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether upstreams are sent `Via`.
+    pub via: bool,
     /// Logs.
     pub logging: Logging,
     /// Drain.
@@ -118,11 +120,11 @@ pub struct Route {
 /// What a request must have for a route to take it; `None` and empty mean "any".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
-    /// Lower case; `*.example.com` stands for any name under it.
+    /// In normal form, IPv6 without brackets; `*.example.com` stands for any name under it.
     pub host: Option<String>,
-    /// The path exactly.
+    /// The path exactly, in normal form.
     pub path: Option<String>,
-    /// `/api` takes `/api`, `/api/…`, `/api?…`, not `/apix`.
+    /// In normal form; `/api` takes `/api`, `/api/…`, `/api?…`, not `/apix`.
     pub path_prefix: Option<String>,
     /// Case-sensitive.
     pub methods: Vec<String>,

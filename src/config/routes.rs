@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::address;
 use super::check::{int, text, timeouts};
 use super::guards;
 use super::model::{Action, Listener, Matcher, Pool, RateLimit, Route};
@@ -135,9 +136,9 @@ impl Reader<'_> {
         let owned = |key| node.get(key).and_then(Node::text).map(str::to_owned);
         let methods = node.get("methods").map(Node::items).unwrap_or_default();
         let matcher = Matcher {
-            host: owned("host").map(|host| host.to_ascii_lowercase()),
-            path: owned("path"),
-            path_prefix: owned("path_prefix"),
+            host: owned("host").map(|host| address::normal_pattern(&host)),
+            path: owned("path").and_then(|path| address::normal_path(&path)),
+            path_prefix: owned("path_prefix").and_then(|path| address::normal_path(&path)),
             methods: methods.iter().filter_map(Node::text).map(str::to_owned).collect(),
             port: node.get("port").map(|_| int(node, "port")),
         };

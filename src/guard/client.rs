@@ -1,8 +1,8 @@
 //! Who counts as one client.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address, also one written as IPv6, or the /64 of an IPv6 address: what one customer of a network is given.
+/// An IPv4 address, also one written or translated as IPv6, or the /64 of an IPv6 address: what one customer of a network is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(u128);
 
@@ -12,9 +12,19 @@ impl ClientId {
         match address.to_canonical() {
             // The lower half of no /64 has a bit set: the two kinds cannot meet.
             IpAddr::V4(address) => Self(address.to_ipv6_mapped().into()),
-            IpAddr::V6(address) => Self(u128::from(address) & !u128::from(u64::MAX)),
+            IpAddr::V6(address) => match behind_nat64(address) {
+                Some(address) => Self(address.to_ipv6_mapped().into()),
+                None => Self(u128::from(address) & !u128::from(u64::MAX)),
+            },
         }
     }
+}
+
+/// The IPv4 address that a translator writes as `64:ff9b::/96` (RFC 6052 2.1): else all of IPv4 behind it were one client.
+fn behind_nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    const PREFIX: u128 = 0x0064_ff9b << 96;
+    let bits = u128::from(address);
+    (bits >> 32 == PREFIX >> 32).then_some(Ipv4Addr::from_bits(bits as u32))
 }
 
 #[cfg(test)]
@@ -29,5 +39,8 @@ mod tests {
         assert_eq!(id("::ffff:192.0.2.1"), id("192.0.2.1"));
         assert_ne!(id("192.0.2.1"), id("192.0.2.2"));
         assert_ne!(id("0.0.0.0"), id("::"));
+        assert_eq!(id("64:ff9b::192.0.2.1"), id("192.0.2.1"));
+        assert_ne!(id("64:ff9b::192.0.2.1"), id("64:ff9b::192.0.2.2"));
+        assert_eq!(id("64:ff9b:0:0:1::1"), id("64:ff9b:0:0:2::1"));
     }
 }

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer() {
-        assert_eq!(outcome("SSH-2.0-OpenSSH\r\n\r\n"), fault("its answer is malformed: its head is malformed"));
+        assert_eq!(outcome("SSH-2.0-OpenSSH\r\n\r\n"), fault("its answer is malformed: its first line is no status line"));
         assert_eq!(outcome("hello\n"), fault("its answer is malformed: a line of the head ends in a bare LF"));
         let twice = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n";
         assert_eq!(outcome(twice), fault("its answer is malformed: it has more than one Content-Length"));

@@ -10,6 +10,7 @@
 
 use super::fields::{self, Field, is_tchar};
 use super::{HeadLimits, Refusal};
+use crate::base::steps;
 
 /// Hex digits of one chunk size: as many as fit 64 bits.
 const MAX_DIGITS: u8 = 16;
@@ -109,6 +110,7 @@ impl Decoder {
     pub fn decode(&mut self, bytes: &mut [u8], keep: Keep, limits: &HeadLimits) -> Result<Step, Refusal> {
         let mut step = Step { consumed: 0, kept: 0 };
         while step.consumed < bytes.len() && self.state != State::End {
+            steps::count(1);
             match self.state {
                 State::Data => {
                     let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - step.consumed);
@@ -217,6 +219,8 @@ impl Decoder {
     /// The length of the trailer line at the front of `bytes`, once it is complete and valid (RFC 9112 7.1.2).
     fn trailer_line(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
         let too_large = Err(Refusal::HeadTooLarge("the trailer section is too large"));
+        // Searched anew with every piece: no step for each byte, for the search takes many at once.
+        steps::count(bytes.len() / 64);
         let Some(lf) = memchr::memchr(b'\n', bytes) else {
             return if bytes.len() > limits.line + 1 { too_large } else { Ok(None) };
         };

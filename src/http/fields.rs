@@ -24,7 +24,8 @@ pub enum Field {
     Cookie,
     Date,
     MaxForwards,
-    /// Reads as one that frames, routes or is written here once `_` is taken for `-`, as CGI-like upstreams do.
+    /// Reads as one that frames, routes or is written here once `_` is taken for `-`, or as a variable of CGI's own (RFC 3875
+    /// 4.1): for applications that take fields for such variables.
     LookAlike,
     Other,
 }
@@ -56,6 +57,7 @@ pub fn classify(name: &[u8]) -> Field {
         12.. if self::key(&name[..12]) == const { self::key(b"x-forwarded-") } => Field::Forwarding,
         // All of them that have a `-`: these lengths, or `x-` in front.
         9 | 10 | 14 | 16 | 17 if is_look_alike(name) => Field::LookAlike,
+        5 | 9 | 11 | 15 if is_cgi(name) => Field::LookAlike,
         12.. if name[0] | 0x20 == b'x' && is_look_alike(name) => Field::LookAlike,
         _ => Field::Other,
     }
@@ -98,6 +100,25 @@ fn is_look_alike(name: &[u8]) -> bool {
     matches!(class, Host | ContentLength | TransferEncoding | Connection | HopByHop | Te | Upgrade | Forwarding | TraceId)
 }
 
+/// Names of variables that a server tells an application; see [`Field::LookAlike`].
+fn is_cgi(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 11] = [
+        b"https",
+        b"auth-type",
+        b"path-info",
+        b"remote-addr",
+        b"remote-host",
+        b"remote-user",
+        b"script-name",
+        b"server-name",
+        b"server-port",
+        b"path-translated",
+        b"script-filename",
+    ];
+    let is_alike = |(&a, &b): (&u8, &u8)| a == b || (a == b'-' && b == b'_') || a == b.to_ascii_lowercase();
+    NAMES.iter().any(|known| known.len() == name.len() && known.iter().zip(name).all(is_alike))
+}
+
 const TCHAR: u8 = 1;
 const TARGET: u8 = 2;
 const HOST: u8 = 4;
@@ -115,8 +136,8 @@ static CLASS: [u8; 256] = {
         {
             class[b] |= TCHAR;
         }
-        // `[` and `]` are not of RFC 3986's path or query, but browsers send them in queries and nobody reads them two ways.
-        if unreserved || sub_delim || matches!(c, b':' | b'@' | b'/' | b'?' | b'%' | b'[' | b']') {
+        // More than RFC 3986 has: browsers send `|`, `^`, `{` and the like as they are, and nobody reads them in two ways.
+        if c.is_ascii_graphic() && c != b'#' {
             class[b] |= TARGET;
         }
         if unreserved || sub_delim {
@@ -142,7 +163,7 @@ pub fn is_tchar(b: u8) -> bool {
     CLASS[b as usize] & TCHAR != 0
 }
 
-/// Whether every byte may stand in a request target (RFC 3986; no `#`, no raw UTF-8).
+/// Whether every byte may stand in a request target: visible, but no `#`, and ASCII.
 pub fn is_target(text: &[u8]) -> bool {
     all(text, TARGET)
 }
@@ -152,7 +173,7 @@ pub fn is_value(text: &[u8]) -> bool {
     text.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 7.2), not empty.
+/// `uri-host [ ":" port ]` (RFC 9110 7.2), not empty. Nothing in it is percent-encoded: no name that is looked up has such bytes.
 pub fn is_host(text: &[u8]) -> bool {
     let (host, port) = if text.first() == Some(&b'[') {
         let Some(end) = text.iter().position(|&b| b == b']') else { return false };
@@ -163,16 +184,12 @@ pub fn is_host(text: &[u8]) -> bool {
         }
         (&b"-"[..], &text[end + 1..])
     } else {
-        let end = text.iter().position(|&b| CLASS[b as usize] & HOST == 0).unwrap_or(text.len());
-        if text.get(end) != Some(&b'%') {
-            text.split_at(end)
-        } else {
-            let (host, port) = text.split_at(text.iter().position(|&b| b == b':').unwrap_or(text.len()));
-            if !is_encoded(host) {
-                return false;
-            }
-            (host, port)
+        let (host, port) = text.split_at(text.iter().position(|&b| CLASS[b as usize] & HOST == 0).unwrap_or(text.len()));
+        // A label of no letters is of no name; the root's may stand at the end.
+        if host.first() == Some(&b'.') || host.windows(2).any(|two| two == b"..") {
+            return false;
         }
+        (host, port)
     };
     let port_is_valid = match port {
         [] => true,
@@ -180,18 +197,6 @@ pub fn is_host(text: &[u8]) -> bool {
         _ => false,
     };
     !host.is_empty() && port_is_valid
-}
-
-/// A host with percent-encoded bytes (RFC 3986 2.1), each of which is whole.
-fn is_encoded(mut host: &[u8]) -> bool {
-    while let [b, rest @ ..] = host {
-        host = match (b, rest) {
-            (b'%', [a, b, rest @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => rest,
-            (b, rest) if CLASS[*b as usize] & HOST != 0 => rest,
-            _ => return false,
-        };
-    }
-    true
 }
 
 fn decimal(digits: &[u8]) -> u32 {
@@ -262,15 +267,21 @@ mod tests {
         for name in ["Content_Length", "x_forwarded-for", "TRANSFER_ENCODING"] {
             assert_eq!(classify(name.as_bytes()), Field::LookAlike, "{name}");
         }
+        for name in ["SCRIPT_NAME", "Script-Name", "path_translated", "REMOTE_USER", "https", "HTTPS", "server-Port"] {
+            assert_eq!(classify(name.as_bytes()), Field::LookAlike, "{name}");
+        }
+        assert_eq!((classify(b"script.name"), classify(b"Referers"), classify(b"range")), (Field::Other, Field::Other, Field::Other));
         assert_eq!((classify(b"my_field"), classify(&[b'_'; 100])), (Field::Other, Field::Other));
     }
 
     #[test]
     fn hosts() {
-        for host in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080", "a_b", "a:", "a%2Fb"] {
+        for host in ["a", "a.example:80", "127.0.0.1", "[::1]", "[::1]:8080", "a_b", "a:", "a.example."] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
-        for host in ["", ":80", "a b", "a:b", "a:99999", "[::1", "[x]", "u@h", "a/b", "[::1]x", "h\u{e9}", "a%", "a%2", "a%zz"] {
+        for host in
+            ["", ":80", "a b", "a:b", "a:99999", "[::1", "[x]", "u@h", "a/b", "[::1]x", "h\u{e9}", "a%2Fb", "%61", "a%", ".a", "a..b", "."]
+        {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
     }

@@ -1,9 +1,10 @@
 //! The field lines of a head that was parsed: what each means, and where it lies in the head.
 
 use super::MAX_FIELDS;
+use super::connection::{Named, Place, is_named};
 use super::fields::{Field, classify, may_be_dropped};
-use crate::base::text;
-use httparse::Header;
+use super::{Refusal, first_line};
+use crate::base::{steps, text};
 use std::ops::Range;
 
 /// Where a field line lies in its head, and what its name means.
@@ -16,15 +17,28 @@ pub(super) struct Span {
     pub(super) class: Field,
 }
 
-/// Storage for the spans of a head, borrowed by the message.
-pub struct Table<const FIELDS: usize = MAX_FIELDS>(pub(super) [Span; FIELDS]);
+/// Storage for what is found in a head, borrowed by the message.
+pub struct Table<const FIELDS: usize = MAX_FIELDS> {
+    pub(super) spans: [Span; FIELDS],
+    pub(super) more: Store,
+}
+
+/// What is kept of a head beyond its lines.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// By `Connection`.
+    pub(super) named: Named,
+    /// The normal form of a target that is not in it.
+    pub(super) normal: Vec<u8>,
+}
 
 /// Enough for most heads, and sooner made.
 pub type SmallTable = Table<32>;
 
 impl<const FIELDS: usize> Default for Table<FIELDS> {
     fn default() -> Self {
-        Self([Span { start: 0, name: 0, value: 0, end: 0, class: Field::Other }; FIELDS])
+        let spans = [Span { start: 0, name: 0, value: 0, end: 0, class: Field::Other }; FIELDS];
+        Self { spans, more: Store::default() }
     }
 }
 
@@ -35,6 +49,8 @@ pub struct Fields<'t, 'a> {
     spans: &'t [Span],
     /// All of them are what would be written for them.
     are_canonical: bool,
+    /// What `Connection` names, once it has been read.
+    named: &'t [Place],
 }
 
 /// One of them.
@@ -48,18 +64,29 @@ pub struct Line<'a> {
 impl<'t, 'a> Fields<'t, 'a> {
     /// Those of a head of the usual shape, which is the one that is written too.
     pub(super) fn canonical(head: &'a [u8], spans: &'t [Span]) -> Self {
-        Self { head, spans, are_canonical: true }
+        Self { head, spans, are_canonical: true, named: &[] }
     }
 
-    /// Those that httparse found: its names and values are slices of the head.
-    pub(super) fn parsed(head: &'a [u8], headers: &[Header<'a>], table: &'t mut Table) -> Self {
-        let place = |slice: &[u8]| (slice.as_ptr() as usize - head.as_ptr() as usize) as u32;
-        for (span, header) in table.0.iter_mut().zip(headers) {
+    /// Those of a head of any shape: `lines` is all of it but the first line. httparse's names and values are slices of it.
+    pub(super) fn parse(head: &'a [u8], lines: &'a [u8], spans: &'t mut [Span]) -> Result<Self, Refusal> {
+        let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let headers = match httparse::parse_headers(lines, &mut slots) {
+            Ok(httparse::Status::Complete((length, headers))) if length == lines.len() => headers,
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge("too many fields")),
+            _ => return Err(Refusal::Malformed(first_line::fault_of_fields(lines))),
+        };
+        steps::count(head.len());
+        for (span, header) in spans.iter_mut().zip(headers) {
             let (name, value) = (header.name.as_bytes(), text::trim(header.value));
-            let (start, at) = (place(name), place(value));
+            let (start, at) = (offset(head, name), offset(head, value));
             *span = Span { start, name: start + name.len() as u32, value: at, end: at + value.len() as u32, class: classify(name) };
         }
-        Self { head, spans: &table.0[..headers.len()], are_canonical: false }
+        Ok(Self { head, spans: &spans[..headers.len()], are_canonical: false, named: &[] })
+    }
+
+    /// Its `Connection` fields were read.
+    pub(super) fn set_named(&mut self, named: &'t mut Named) {
+        self.named = named.sorted(self.head);
     }
 
     /// The whole head, up to and including the empty line.
@@ -74,7 +101,8 @@ impl<'t, 'a> Fields<'t, 'a> {
 
     /// In their order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Line<'a>> + use<'t, 'a> {
-        let Self { head, spans, are_canonical: is_canonical } = *self;
+        let Self { head, spans, are_canonical: is_canonical, .. } = *self;
+        steps::count(spans.len());
         spans.iter().map(move |&span| Line { head, span, is_canonical })
     }
 
@@ -90,8 +118,7 @@ impl<'t, 'a> Fields<'t, 'a> {
 
     /// Whether a `Connection` field names this one, and may (RFC 9110 7.6.1).
     pub fn names(&self, name: &[u8], class: Field) -> bool {
-        may_be_dropped(class)
-            && self.of(Field::Connection).any(|line| text::list(line.value()).any(|option| option.eq_ignore_ascii_case(name)))
+        may_be_dropped(class) && is_named(name, self.named, self.head)
     }
 }
 
@@ -106,6 +133,12 @@ impl<'a> Line<'a> {
         &self.head[self.span.value as usize..self.span.end as usize]
     }
 
+    /// Where a piece of the value lies in the head.
+    pub(super) fn place(&self, piece: &[u8]) -> Place {
+        let start = offset(self.head, piece);
+        Place { start, end: start + piece.len() as u32 }
+    }
+
     /// What the name means.
     pub fn class(&self) -> Field {
         self.span.class
@@ -117,4 +150,9 @@ impl<'a> Line<'a> {
         let is_it = || value == name + 2 && self.head[value as usize - 1] == b' ' && self.head.get(end as usize) == Some(&b'\r');
         (self.is_canonical || is_it()).then_some(start as usize..end as usize + 2)
     }
+}
+
+/// Where a piece of the head begins.
+fn offset(head: &[u8], piece: &[u8]) -> u32 {
+    (piece.as_ptr() as usize - head.as_ptr() as usize) as u32
 }

@@ -3,9 +3,13 @@
 //! What two parsers could read differently is a [`Refusal`], never a guess.
 
 pub mod check;
+pub mod check_cost;
+pub mod check_target;
 pub mod chunked;
+pub mod connection;
 pub mod date;
 pub mod fields;
+mod first_line;
 pub mod forwarded;
 pub mod framing;
 pub mod head;
@@ -14,6 +18,7 @@ mod quick;
 pub mod request;
 pub mod response;
 pub mod scan;
+pub mod target;
 pub mod write;
 
 /// Fields that a head may have at most, whatever is configured: the parser's table lies on the stack.
@@ -30,7 +35,7 @@ pub enum Refusal {
     HeadTooLarge(&'static str),
     /// More content than allowed.
     BodyTooLarge,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
+    /// Another major version than HTTP/1.
     Version,
     /// A method that a reverse proxy does not serve.
     Method,

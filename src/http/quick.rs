@@ -1,12 +1,13 @@
 //! Heads of the shape that nearly all have, in one pass: `GET /target HTTP/1.1`, lines of `name: value`, CRLF everywhere, no
 //! blank more than that, all of it here and within the limits.
 //!
-//! Nothing is refused here: what has another shape is left to [`HeadScan`](super::scan::HeadScan) and httparse, which find out
-//! what is missing or wrong. What is found here they would find as well: the fuzz targets hold the two together.
+//! Nothing is refused here: what has another shape is left to [`HeadScan`](super::scan::HeadScan) and to the reading of a whole head,
+//! which find out what is missing or wrong. What is found here they would find as well: the fuzz targets hold the two together.
 
 use super::HeadLimits;
 use super::fields::{Field, classify, is_target, is_token};
 use super::head::Span;
+use crate::base::steps;
 
 /// `method SP target SP HTTP/1.1`: both, and where the fields begin.
 pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(&'a str, &'a str, usize)> {
@@ -14,6 +15,7 @@ pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(
         .into_iter()
         .find(|method| bytes.starts_with(method.as_bytes()) && bytes.get(method.len()) == Some(&b' '))?;
     let rest = &bytes[method.len() + 1..];
+    steps::count(rest.len().min(limits.first_line));
     let (target, after) = rest.split_at(find(rest, b' ')?);
     let start = method.len() + 1 + target.len() + b" HTTP/1.1\r\n".len();
     let is_usual = !target.is_empty() && is_target(target) && after.starts_with(b" HTTP/1.1\r\n") && start - 2 <= limits.first_line;
@@ -27,7 +29,7 @@ pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u
     let status = digit(a)? * 100 + digit(b)? * 10 + digit(c)?;
     let (reason, after) = rest.split_at(clean(rest));
     let start = b"HTTP/1.1 200 \r\n".len() + reason.len();
-    let is_usual = reason.is_ascii() && after.starts_with(b"\r\n") && start - 2 <= limits.first_line;
+    let is_usual = after.starts_with(b"\r\n") && start - 2 <= limits.first_line;
     is_usual.then_some((status, reason, start))
 }
 
@@ -45,6 +47,7 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &m
         let length = clean(value);
         let has_blanks = value[..length].first() == Some(&b' ') || value[..length].last() == Some(&b' ');
         let end = name.len() + 2 + length;
+        steps::count(end);
         // A name that is known by all of its bytes is a token.
         let is_name = !matches!(class, Field::Other | Field::LookAlike | Field::Forwarding) || is_token(name);
         if has_blanks || !is_name || end > limits.line || !value[length..].starts_with(b"\r\n") {

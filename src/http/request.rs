@@ -1,11 +1,13 @@
-//! A request head: parsed by httparse, then held to the strictness that it lacks. One way to read it, or a [`Refusal`].
+//! A request head: its field lines parsed by httparse, then held to the strictness that it lacks. One way to read it, or a
+//! [`Refusal`].
 
+use super::connection::{Connection, Named};
 use super::fields::{self, Field};
 use super::framing::Length;
-use super::head::{Fields, SmallTable, Table};
-use super::{HeadLimits, MAX_FIELDS, Refusal, quick};
+use super::head::{Fields, SmallTable, Store, Table};
+use super::target::Normal;
+use super::{HeadLimits, Refusal, first_line, quick};
 use crate::base::text;
-use std::mem::MaybeUninit;
 
 /// A request head that can be read in one way only.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Request<'t, 'a> {
     pub minor: u8,
     /// Who is asked: of an absolute-form target, else of `Host`; empty for HTTP/1.0 without either.
     pub authority: &'a [u8],
+    /// What is asked for, as routes and limits go by it.
+    pub normal: Normal<'t>,
     /// All field lines as they came.
     pub fields: Fields<'t, 'a>,
     /// Of the body.
@@ -28,7 +32,7 @@ pub struct Request<'t, 'a> {
     pub connection: Connection,
     /// `Expect: 100-continue` from a client that can be sent one.
     pub expects_continue: bool,
-    /// The protocol of an `Upgrade` that may be forwarded: a single one but h2c, on HTTP/1.1, without a body.
+    /// The protocol of an `Upgrade` that may be forwarded: a single one but h2c, on HTTP/1.1.
     pub upgrade: Option<&'a str>,
     /// `TE: trailers`.
     pub takes_trailers: bool,
@@ -44,74 +48,25 @@ pub struct Request<'t, 'a> {
     pub referer: Option<&'a [u8]>,
 }
 
-/// What the `Connection` fields of a message say (RFC 9110 7.6.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Connection {
-    /// `close`
-    pub close: bool,
-    /// `keep-alive`
-    pub keep_alive: bool,
-    /// `upgrade`
-    pub upgrade: bool,
-    /// It names fields.
-    pub names_fields: bool,
-    /// How many options it has.
-    pub(super) options: u8,
-}
-
-impl Connection {
-    /// Every option is compared with every field: more of them than a head has fields would cost more than they weigh.
-    const MAX_OPTIONS: u8 = 100;
-
-    /// Adds one `Connection` field.
-    pub(super) fn read(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        for option in text::list(value) {
-            if self.options == Self::MAX_OPTIONS {
-                return Err(Refusal::HeadTooLarge("Connection has too many options"));
-            }
-            self.options += 1;
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else {
-                self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
-                self.names_fields = true;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the connection outlives the message (RFC 9112 9.3).
-    pub fn persists(self, minor: u8) -> bool {
-        !self.close && (minor == 1 || self.keep_alive)
-    }
-}
-
-impl<'t, 'a> Request<'t, 'a> {
+impl<'t, 'a: 't> Request<'t, 'a> {
     /// Reads a whole head, up to and including the empty line.
     pub fn parse(head: &'a [u8], table: &'t mut Table) -> Result<Self, Refusal> {
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut parsed = httparse::Request::new(&mut []);
-        let status = parsed.parse_with_uninit_headers(head, &mut slots);
-        let is_whole = status == Ok(httparse::Status::Complete(head.len()));
-        match (parsed.method, parsed.path, parsed.version) {
-            (Some(method), Some(target), Some(minor)) if is_whole => {
-                Self::read(method, target, minor, Fields::parsed(head, parsed.headers, table))
-            }
-            _ => Err(why(head, status)),
-        }
+        let (line, lines) = first_line::split(head)?;
+        let (method, target, minor) = first_line::request(line)?;
+        let fields = Fields::parse(head, lines, &mut table.spans)?;
+        Self::read(method, target, minor, fields, &mut table.more)
     }
 
     /// Reads the head that `bytes` begin with, where it is whole, of the usual shape and within the limits. Any other is a
     /// matter for `HeadScan` and [`Request::parse`], which know what is wrong with it, or missing.
     pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
         let (method, target, at) = quick::request_line(bytes, limits)?;
-        let (count, length) = quick::fields(bytes, at, limits, &mut table.0)?;
-        Some(Self::read(method, target, 1, Fields::canonical(&bytes[..length], &table.0[..count])))
+        let (count, length) = quick::fields(bytes, at, limits, &mut table.spans)?;
+        let fields = Fields::canonical(&bytes[..length], &table.spans[..count]);
+        Some(Self::read(method, target, 1, fields, &mut table.more))
     }
 
-    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>) -> Result<Self, Refusal> {
+    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>, store: &'t mut Store) -> Result<Self, Refusal> {
         if matches!(method, "CONNECT" | "TRACE") {
             return Err(Refusal::Method);
         }
@@ -122,6 +77,7 @@ impl<'t, 'a> Request<'t, 'a> {
             path,
             minor,
             authority: b"",
+            normal: Normal::default(),
             fields,
             length: Length::Empty,
             connection: Connection::default(),
@@ -134,7 +90,13 @@ impl<'t, 'a> Request<'t, 'a> {
             user_agent: None,
             referer: None,
         };
-        request.read_fields(absolute)?;
+        request.read_fields(absolute, &mut store.named)?;
+        request.fields.set_named(&mut store.named);
+        if request.fields.names(b"expect", Field::Expect) {
+            // It does not go on, so no 100 (Continue) is to be waited for.
+            request.expects_continue = false;
+        }
+        request.normal = Normal::read(path, request.authority, &mut store.normal)?;
         Ok(request)
     }
 
@@ -143,7 +105,8 @@ impl<'t, 'a> Request<'t, 'a> {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
     }
 
-    fn read_fields(&mut self, absolute: Option<&'a [u8]>) -> Result<(), Refusal> {
+    fn read_fields(&mut self, absolute: Option<&'a [u8]>, named: &mut Named) -> Result<(), Refusal> {
+        named.clear();
         let (mut host, mut content_length, mut chunked, mut accept) = (None, None, false, Accept::default());
         let (mut upgrade, mut upgrades) = (None, 0);
         for field in self.fields.iter() {
@@ -174,9 +137,8 @@ impl<'t, 'a> Request<'t, 'a> {
                     read_transfer_encoding(field.value())?;
                     chunked = true;
                 }
-                Field::Connection => self.connection.read(field.value())?,
-                Field::Expect if field.value().eq_ignore_ascii_case(b"100-continue") => self.expects_continue = self.minor == 1,
-                Field::Expect if self.minor == 1 => return Err(Refusal::Expectation),
+                Field::Connection => self.connection.read(&field, named)?,
+                Field::Expect if self.minor == 1 => self.expects_continue |= read_expect(field.value())?,
                 Field::Upgrade => {
                     upgrades += 1;
                     upgrade = std::str::from_utf8(field.value()).ok();
@@ -197,11 +159,7 @@ impl<'t, 'a> Request<'t, 'a> {
             return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
         }
         self.wants_json = accept.wants_json();
-        if self.connection.names_fields && self.fields.names(b"expect", Field::Expect) {
-            // It does not go on, so no 100 (Continue) is to be waited for.
-            self.expects_continue = false;
-        }
-        let is_asked_for = self.minor == 1 && self.connection.upgrade && upgrades == 1 && content_length.is_none_or(|n| n == 0) && !chunked;
+        let is_asked_for = self.minor == 1 && self.connection.upgrade && upgrades == 1;
         self.upgrade = upgrade.filter(|name| is_asked_for && is_protocol(name));
         self.authority = absolute.or(host).unwrap_or_default();
         self.length = match content_length {
@@ -260,34 +218,9 @@ fn is_protocol(text: &str) -> bool {
     fields::is_token(name.as_bytes()) && fields::is_token(version.as_bytes()) && !name.eq_ignore_ascii_case("h2c")
 }
 
-/// Why httparse did not take a whole head. Other versions are told apart, because the remedy is another.
-fn why(head: &[u8], status: httparse::Result<usize>) -> Refusal {
-    match status {
-        Err(httparse::Error::TooManyHeaders) => Refusal::HeadTooLarge("too many fields"),
-        Err(httparse::Error::Version) if has_other_version(head) => Refusal::Version,
-        Err(httparse::Error::Version) => Refusal::Malformed("the request line does not end in an HTTP version"),
-        Err(httparse::Error::HeaderName) => Refusal::Malformed("a field name is malformed"),
-        Err(httparse::Error::HeaderValue) => Refusal::Malformed("a field value is malformed"),
-        Err(httparse::Error::Token) => Refusal::Malformed("the request line is malformed"),
-        Err(httparse::Error::NewLine) => Refusal::Malformed("a line end is malformed"),
-        _ => Refusal::Malformed("the head is malformed"),
-    }
-}
-
-/// `method SP target SP HTTP/d.d` with other digits than ours (RFC 9112 2.3).
-fn has_other_version(head: &[u8]) -> bool {
-    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|&b| b == b' ');
-    let (Some(_), Some(_), Some(version), None) = (words.next(), words.next(), words.next(), words.next()) else { return false };
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit())
-}
-
 /// The forms of RFC 9112 3.2 that a reverse proxy takes: what goes on, and the authority if the target names one.
 fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a [u8]>), Refusal> {
     let malformed = Refusal::Malformed("the request target is malformed");
-    if !fields::is_target(target.as_bytes()) {
-        return Err(malformed);
-    }
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
         return Ok((target, None));
     }
@@ -320,6 +253,13 @@ pub(super) fn read_content_length(value: &[u8]) -> Option<u64> {
         let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
         n.checked_mul(10)?.checked_add(digit)
     })
+}
+
+/// A list (RFC 9110 10.1.1), of which one member is known; says whether it is there.
+fn read_expect(value: &[u8]) -> Result<bool, Refusal> {
+    let mut expectations = text::list(value).peekable();
+    let is_there = expectations.peek().is_some();
+    if expectations.all(|expectation| expectation.eq_ignore_ascii_case(b"100-continue")) { Ok(is_there) } else { Err(Refusal::Expectation) }
 }
 
 /// Exactly `chunked` (RFC 9112 6.1); codings that exist but are not served are told apart from nonsense.
@@ -395,7 +335,8 @@ mod tests {
         for (head, expected) in [
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Refusal::Version),
             ("PRI * HTTP/2.0\r\n\r\n", Refusal::Version),
-            ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::Version),
+            ("GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue, tea\r\n\r\n", Refusal::Expectation),
             ("CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
             ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Method),
             ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Refusal::Coding),
@@ -423,7 +364,7 @@ mod tests {
             Expect: 100-Continue\r\nVia: 1.1 x, 1.1 tidegate (c)\r\nVia: 1.0 TideGate\r\nContent-Length: 007\r\nUser-Agent: u\r\n\r\n";
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
-        assert_eq!(request.connection, Connection { close: true, keep_alive: false, upgrade: false, names_fields: true, options: 3 });
+        assert_eq!(request.connection, Connection { close: true, keep_alive: false, upgrade: false, names_fields: true, members: 3 });
         assert!(request.takes_trailers && request.wants_json && request.expects_continue && !request.is_idempotent());
         assert_eq!((request.times_here, request.length, request.user_agent), (2, Length::Known(7), Some(&b"u"[..])));
     }

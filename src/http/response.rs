@@ -1,11 +1,11 @@
 //! A response head from an upstream: read as strictly as a request's wherever a difference could hurt.
 
+use super::connection::{Connection, Named};
 use super::fields::Field;
 use super::framing::Length;
 use super::head::{Fields, SmallTable, Table};
-use super::request::{Connection, read_content_length};
-use super::{HeadLimits, MAX_FIELDS, Refusal, quick};
-use std::mem::MaybeUninit;
+use super::request::read_content_length;
+use super::{HeadLimits, Refusal, first_line, quick};
 
 /// A response head that can be read in one way only.
 #[derive(Debug)]
@@ -28,34 +28,34 @@ pub struct Response<'t, 'a> {
     pub has_date: bool,
 }
 
-impl<'t, 'a> Response<'t, 'a> {
+impl<'t, 'a: 't> Response<'t, 'a> {
     /// Reads a whole head, up to and including the empty line, as the answer to a request that was (not) `HEAD`.
     pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table) -> Result<Self, Refusal> {
-        let mut slots = [const { MaybeUninit::uninit() }; MAX_FIELDS];
-        let mut parsed = httparse::Response::new(&mut []);
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, &mut slots) {
-            Ok(httparse::Status::Complete(length)) if length == head.len() => {
-                let (status, reason, minor) =
-                    (parsed.code.unwrap_or(0), parsed.reason.unwrap_or_default().as_bytes(), parsed.version.unwrap_or(0));
-                Self::read(status, reason, minor, Fields::parsed(head, parsed.headers, table), to_head)
-            }
-            Ok(httparse::Status::Complete(_)) => Err(Refusal::Malformed("its status line is malformed")),
-            Err(httparse::Error::TooManyHeaders) => Err(Refusal::HeadTooLarge("too many fields")),
-            _ => Err(Refusal::Malformed("its head is malformed")),
-        }
+        let (line, lines) = first_line::split(head)?;
+        let (status, reason, minor) = first_line::status(line)?;
+        let fields = Fields::parse(head, lines, &mut table.spans)?;
+        Self::read(status, reason, minor, fields, to_head, &mut table.more.named)
     }
 
     /// Reads the head that `bytes` begin with, where it is whole, of the usual shape and within the limits. Any other is a
     /// matter for `HeadScan` and [`Response::parse`], which know what is wrong with it, or missing.
     pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
         let (status, reason, at) = quick::status_line(bytes, limits)?;
-        let (count, length) = quick::fields(bytes, at, limits, &mut table.0)?;
-        Some(Self::read(status, reason, 1, Fields::canonical(&bytes[..length], &table.0[..count]), to_head))
+        let (count, length) = quick::fields(bytes, at, limits, &mut table.spans)?;
+        let fields = Fields::canonical(&bytes[..length], &table.spans[..count]);
+        Some(Self::read(status, reason, 1, fields, to_head, &mut table.more.named))
     }
 
-    fn read(status: u16, reason: &'a [u8], minor: u8, fields: Fields<'t, 'a>, to_head: bool) -> Result<Self, Refusal> {
+    fn read(
+        status: u16,
+        reason: &'a [u8],
+        minor: u8,
+        fields: Fields<'t, 'a>,
+        to_head: bool,
+        named: &'t mut Named,
+    ) -> Result<Self, Refusal> {
         if !(100..=599).contains(&status) {
-            return Err(Refusal::Malformed("its status line is malformed"));
+            return Err(Refusal::Malformed("its status code is not one of 100 to 599"));
         }
         let mut response = Self {
             status,
@@ -67,7 +67,8 @@ impl<'t, 'a> Response<'t, 'a> {
             connection: Connection::default(),
             has_date: false,
         };
-        response.read_fields(to_head)?;
+        response.read_fields(to_head, named)?;
+        response.fields.set_named(named);
         Ok(response)
     }
 
@@ -77,7 +78,8 @@ impl<'t, 'a> Response<'t, 'a> {
     }
 
     /// RFC 9112 6.3, the steps that concern responses, by their numbers.
-    fn read_fields(&mut self, to_head: bool) -> Result<(), Refusal> {
+    fn read_fields(&mut self, to_head: bool, named: &mut Named) -> Result<(), Refusal> {
+        named.clear();
         let mut chunked = false;
         for field in self.fields.iter() {
             match field.class() {
@@ -94,7 +96,7 @@ impl<'t, 'a> Response<'t, 'a> {
                     }
                     chunked = true;
                 }
-                Field::Connection => self.connection.read(field.value())?,
+                Field::Connection => self.connection.read(&field, named)?,
                 Field::Date => self.has_date = true,
                 _ => {}
             }

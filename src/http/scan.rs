@@ -2,6 +2,7 @@
 //! hold for what has come so far, line by line.
 
 use super::{HeadLimits, Refusal};
+use crate::base::steps;
 
 /// Position within a head that is still coming in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +34,7 @@ impl HeadScan {
     /// Looks at the bytes of `head` that are new and returns its length once the empty line is there.
     pub fn find_end(&mut self, head: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
         let mut line = self.line as usize;
+        steps::count(head.len() - self.searched as usize);
         for lf in memchr::memchr_iter(b'\n', &head[self.searched as usize..]) {
             let lf = self.searched as usize + lf;
             let is_bare = lf == 0 || head[lf - 1] != b'\r';

@@ -23,6 +23,8 @@ pub struct Forward<'a> {
     pub trace_id: &'a [u8],
     /// The client is a proxy whose word on where a request comes from is kept, and added to.
     pub is_trusted: bool,
+    /// Whether `Via` is added; where not, none goes on.
+    pub via: bool,
 }
 
 /// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left out: [`put_host`].
@@ -30,9 +32,9 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let fields = request.fields;
     let line = fields.first_line();
     // In origin-form, and with the version that goes on.
-    let stays = request.minor == 1
-        && request.path.len() == request.target.len()
-        && line.len() == request.method.len() + request.target.len() + b"  HTTP/1.1\r\n".len();
+    let stays = request.path.len() == request.target.len()
+        && line.len() == request.method.len() + request.target.len() + b"  HTTP/1.1\r\n".len()
+        && line.ends_with(b" HTTP/1.1\r\n");
     if !stays {
         let slash = if request.path.starts_with('?') { "/" } else { "" };
         put(out, [request.method.as_bytes(), b" ", slash.as_bytes(), request.path.as_bytes(), b" HTTP/1.1\r\n"]);
@@ -40,15 +42,20 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
             put(out, [b"Host: ", request.authority, b"\r\n"]);
         }
     }
-    let length_stays = matches!(request.length, Length::Known(_)) && fields.first(Field::ContentLength).is_some_and(is_plain);
+    let declared = fields.first(Field::ContentLength);
+    let length_stays = declared.is_some_and(is_plain);
+    let expect_stays = request.expects_continue && fields.of(Field::Expect).all(|line| line.value().eq_ignore_ascii_case(b"100-continue"));
+    let mut expects = request.expects_continue;
     push_lines(out, fields, stays, |line| {
         let passes = match line.class() {
-            Field::Other | Field::Via | Field::Accept | Field::UserAgent | Field::Referer => true,
+            Field::Other | Field::Accept | Field::UserAgent | Field::Referer => true,
+            Field::Via => forward.via,
             Field::Authorization | Field::Cookie | Field::Date => true,
             Field::Host => stays,
             Field::ContentLength => length_stays,
             Field::MaxForwards => request.max_forwards.is_none(),
-            Field::Expect => request.expects_continue,
+            // One line says it once.
+            Field::Expect => expect_stays && std::mem::take(&mut expects),
             Field::Forwarding => forward.is_trusted && !line.name().eq_ignore_ascii_case(b"x-forwarded-for"),
             Field::LookAlike => {
                 let [name, trace_id] = [line.name(), forward.trace_id].map(String::from_utf8_lossy);
@@ -63,8 +70,13 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         Length::Known(n) if !length_stays => push_content_length(out, n),
         Length::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
         // RFC 9110 8.6: a method that expects content says that there is none.
-        Length::Empty if matches!(request.method, "POST" | "PUT" | "PATCH") => push_content_length(out, 0),
+        Length::Empty if !length_stays && (declared.is_some() || matches!(request.method, "POST" | "PUT" | "PATCH")) => {
+            push_content_length(out, 0)
+        }
         _ => {}
+    }
+    if expects {
+        put(out, [b"Expect: 100-continue\r\n"]);
     }
     if let Some(left) = request.max_forwards {
         put(out, [b"Max-Forwards: "]);
@@ -84,7 +96,10 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         (false, false) => {}
     }
     push_forwarding(out, request, forward);
-    end_head(out, request.minor, forward.trace_id);
+    if forward.via {
+        push_via(out, request.minor);
+    }
+    end_head(out, forward.trace_id);
 }
 
 /// Where the request comes from. What a trusted proxy says of that stays; `X-Forwarded-For`, and `Forwarded` (RFC 7239) where
@@ -142,7 +157,8 @@ pub struct Reply<'a> {
 /// Appends the head of a forwarded response, interim ones included.
 pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
     let fields = response.fields;
-    let stays = response.minor == 1 && fields.first_line().len() == response.reason.len() + b"HTTP/1.1 200 \r\n".len();
+    let line = fields.first_line();
+    let stays = line.starts_with(b"HTTP/1.1 ") && line.len() == response.reason.len() + b"HTTP/1.1 200 \r\n".len();
     if !stays {
         put(out, [b"HTTP/1.1 "]);
         push_decimal(out, response.status.into());
@@ -156,7 +172,8 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
         let passes = match line.class() {
             TransferEncoding | Connection | HopByHop | Te | TraceId => false,
             ContentLength => length_stays,
-            Upgrade => response.status == 101,
+            // RFC 9110 15.5.22: what the client is to ask for instead.
+            Upgrade => matches!(response.status, 101 | 426),
             _ => true,
         };
         passes && !(response.connection.names_fields && line.class() != Upgrade && fields.names(line.name(), line.class()))
@@ -169,18 +186,38 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
             _ if length_stays => {}
             _ => length.into_iter().for_each(|n| push_content_length(out, n)),
         }
-        push_connection(out, reply.minor, reply.persists);
+        if response.status == 426 && fields.first(Field::Upgrade).is_some() {
+            push_upgrade_and_connection(out, reply.minor, reply.persists);
+        } else {
+            push_connection(out, reply.minor, reply.persists);
+        }
         if !response.has_date {
             push_date(out, reply.date);
         }
     }
-    end_head(out, 1, reply.trace_id);
+    push_via(out, response.minor);
+    end_head(out, reply.trace_id);
 }
 
-/// `Via` with [`NAME`], the trace id, and the empty line.
-fn end_head(out: &mut Vec<u8>, minor: u8, trace_id: &[u8]) {
+/// `Via` with the version that was received, and [`NAME`].
+fn push_via(out: &mut Vec<u8>, minor: u8) {
     let version = if minor == 0 { b"Via: 1.0 " } else { b"Via: 1.1 " };
-    put(out, [version, NAME.as_bytes(), b"\r\nX-Trace-ID: ", trace_id, b"\r\n\r\n"]);
+    put(out, [version, NAME.as_bytes(), b"\r\n"]);
+}
+
+/// The trace id, and the empty line.
+fn end_head(out: &mut Vec<u8>, trace_id: &[u8]) {
+    put(out, [b"X-Trace-ID: ", trace_id, b"\r\n\r\n"]);
+}
+
+/// A sender of `Upgrade` names it in `Connection` (RFC 9110 7.8).
+fn push_upgrade_and_connection(out: &mut Vec<u8>, minor: u8, persists: bool) {
+    let rest: &[u8] = match (minor, persists) {
+        (1, false) => b", close\r\n",
+        (0, true) => b", keep-alive\r\n",
+        _ => b"\r\n",
+    };
+    put(out, [b"Connection: Upgrade", rest]);
 }
 
 /// Digits as they would be written: without leading zeros.
@@ -291,7 +328,7 @@ mod tests {
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         let mut out = Vec::new();
-        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: b"t", is_trusted });
+        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: b"t", is_trusted, via: true });
         String::from_utf8(out).unwrap()
     }
 

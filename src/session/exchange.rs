@@ -150,6 +150,8 @@ pub struct Asked {
     pub is_last: bool,
     /// It asks for another protocol.
     pub wants_upgrade: bool,
+    /// It does so with content, which some read as the other protocol's: the connections that it takes serve no other request.
+    pub upgrades_after_content: bool,
 }
 
 /// One try at one upstream.
@@ -171,6 +173,8 @@ pub struct Attempt {
     pub broken: bool,
     /// A byte of an answer has come.
     pub answered: bool,
+    /// It is a 101 that has to wait until the request's content is out.
+    pub holds_switch: bool,
     /// The upstream closed its sending side.
     pub upstream_fin: bool,
     /// Its connection may serve again.

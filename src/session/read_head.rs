@@ -311,11 +311,12 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
     exchange.bytes_in = exchange.head_bytes;
     exchange.up.body = Body::new(request.length, Recode::Same);
     exchange.asked.awaits_continue = request.expects_continue && request.length != Length::Empty;
-    if turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0 {
+    exchange.asked.upgrades_after_content = request.upgrade.is_some() && request.length != Length::Empty;
+    if exchange.asked.upgrades_after_content || turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0 {
         exchange.outcome.fate = Fate::Closed;
     }
     if turn.is_admin {
-        return match admin::find(request.method, request.path) {
+        return match admin::find(request.method, request.normal.path) {
             Ok(page) => {
                 exchange.page = Some(page);
                 Ok(())
@@ -328,7 +329,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
         return refuse(Reason::Draining, "this proxy is about to end; try another, or again in a moment");
     }
     let site = exchange.site.clone();
-    let query = Query { port: turn.port, authority: request.authority, method: request.method, path: request.path };
+    let query = Query { port: turn.port, method: request.method, target: request.normal };
     let decision = site.decide(query);
     exchange.route = decision.route;
     exchange.timeouts = decision.timeouts.clone();
@@ -344,7 +345,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
         // It is for whoever gets it last: us (RFC 9110 7.6.2).
         Some(Action::Proxy { .. }) if request.max_forwards == Some(0) => exchange.content_status = 204,
         Some(Action::Proxy { pool }) => {
-            if request.times_here >= MAX_TIMES_HERE {
+            if site.config.via && request.times_here >= MAX_TIMES_HERE {
                 return refuse(Reason::LoopDetected, "Via names tidegate too often: a pool leads back here");
             }
             exchange.maker = Maker::Upstream;
@@ -355,7 +356,8 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
             };
             exchange.asked.needs_host = request.authority.is_empty();
             exchange.asked.wants_upgrade = request.upgrade.is_some();
-            let forward = Forward { client: client.ip(), scheme: "http", trace_id: exchange.trace_id.as_bytes(), is_trusted };
+            let trace_id = exchange.trace_id.as_bytes();
+            let forward = Forward { client: client.ip(), scheme: "http", trace_id, is_trusted, via: site.config.via };
             exchange.up.open_head();
             write::request_head(&mut exchange.up.block, request, forward);
             exchange.up.close_head(0);

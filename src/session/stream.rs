@@ -52,7 +52,7 @@ impl Session {
         self.fail(x, Failure::new(Reason::RequestError, "the request ended within its body"), turn)
     }
 
-    pub(super) fn on_upstream_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &Turn) -> State {
+    pub(super) fn on_upstream_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
         x.up.took(n, &mut self.up);
         self.on_request_progress(&mut x, n, turn);
         // What cannot be sent twice need not be kept, nor what fills the ring: the body must go on.
@@ -62,7 +62,7 @@ impl Session {
             x.replayable &= x.asked.is_idempotent && self.up.kept() == 0;
             self.up.release();
         }
-        State::StreamingBody(x)
+        self.after_request_progress(x, turn)
     }
 
     fn on_request_progress(&mut self, x: &mut Exchange, n: usize, turn: &Turn) {
@@ -103,13 +103,19 @@ impl Session {
 
     /// Looks at the answer's new bytes: heads until the final one, then the body.
     fn take_answer(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.attempt.holds_switch && !self.is_request_out(&x) {
+            return State::StreamingBody(x);
+        }
         let limits = response_limits(&x);
         while x.outcome.status == 0 {
             // Most heads come whole, and need no search for their end.
             let passed = match x.attempt.scan.is_fresh().then(|| self.on_response_head(&mut x, None, turn)).flatten() {
                 Some(passed) => passed,
                 None => match x.attempt.scan.find_end(self.down.raw_mut(), &limits) {
-                    Ok(Some(length)) => self.on_response_head(&mut x, Some(length), turn).unwrap_or(Ok(None)),
+                    Ok(Some(length)) => match self.on_response_head(&mut x, Some(length), turn) {
+                        Some(passed) => passed,
+                        None => return State::StreamingBody(x),
+                    },
                     Ok(None) => {
                         if self.down.is_attached() && self.down.room() == 0 {
                             let small = self.down.move_to(vec![0; limits.total].into_boxed_slice());
@@ -142,8 +148,8 @@ impl Session {
         if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
     }
 
-    /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search. The status is that
-    /// of an answer that is to be dropped for another attempt.
+    /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search, or is to wait. The
+    /// status is that of an answer that is to be dropped for another attempt.
     fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Option<u16>, Refusal>> {
         let mut table = turn.table.take().unwrap_or_default();
         let passed = self.pass_response_head(x, length, &mut table, turn);
@@ -158,6 +164,7 @@ impl Session {
         table: &mut SmallTable,
         turn: &mut Turn,
     ) -> Option<Result<Option<u16>, Refusal>> {
+        let request_is_out = self.is_request_out(x);
         let bytes = &*self.down.raw_mut();
         let mut large;
         let parsed = if let Some(length) = length {
@@ -173,6 +180,11 @@ impl Session {
         if x.wants_another(response) && x.gets_another(response.status, turn) {
             return Some(Ok(Some(response.status)));
         }
+        if response.status == 101 && x.asked.wants_upgrade && !request_is_out {
+            // The client still speaks HTTP until its content is whole, and so does who reads it.
+            x.attempt.holds_switch = true;
+            return None;
+        }
         if let Err(refusal) = take_head(x, response, turn) {
             return Some(Err(refusal));
         }
@@ -184,11 +196,21 @@ impl Session {
         Some(Ok(None))
     }
 
+    /// Whether the upstream has all of the request.
+    fn is_request_out(&self, x: &Exchange) -> bool {
+        x.up.is_complete() && !x.attempt.broken && x.up.is_flushed(&self.up)
+    }
+
+    /// More of the request is out: an answer that had to wait for that is looked at again.
+    fn after_request_progress(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.attempt.holds_switch { self.take_answer(x, turn) } else { State::StreamingBody(x) }
+    }
+
     /// The last byte of the answer is here. Everything is settled before the client can see that byte.
     fn on_answer_whole(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
         x.conclude(Verdict::Success, turn);
-        let request_is_out = x.up.is_complete() && !x.attempt.broken && x.up.is_flushed(&self.up);
+        let request_is_out = self.is_request_out(&x);
         let is_exact = self.down.raw() == 0;
         self.down.drop_raw();
         if request_is_out {
@@ -237,18 +259,19 @@ impl Session {
         }
     }
 
-    pub(super) fn on_passed(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &Turn) -> State {
+    pub(super) fn on_passed(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {
         match direction {
             Direction::Up => {
                 x.up.passed(n);
                 self.on_request_progress(&mut x, n, turn);
+                self.after_request_progress(x, turn)
             }
             Direction::Down => {
                 x.on_client_progress();
                 x.down.passed(n);
+                State::StreamingBody(x)
             }
         }
-        State::StreamingBody(x)
     }
 
     /// Others wait, and the client takes nothing.
@@ -313,7 +336,8 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     }
     x.outcome.final_at = pass_head(x, response, recode, x.outcome.fate == Fate::Kept, turn);
     x.outcome.status = response.status;
-    x.attempt.keep_upstream = response.connection.persists(response.minor) && response.length != Length::UntilClose;
+    let persists = response.connection.persists(response.minor) && response.length != Length::UntilClose;
+    x.attempt.keep_upstream = persists && !x.asked.upgrades_after_content;
     x.down.body = Body::new(response.length, recode);
     let micros = turn.now.micros.saturating_sub(x.attempt.sent_at);
     x.attempt.upstream_micros = Some(micros);

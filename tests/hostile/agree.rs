@@ -112,7 +112,9 @@ fn is_plain(request: &Request, bytes: &[u8]) -> bool {
     let is_host =
         host.first().is_some_and(u8::is_ascii_alphabetic) && !host.contains(&b'/') && host.iter().filter(|&&b| b == b':').count() == 0;
     let (body, _) = body(&bytes[request.body_at..], request.framing, Style::Canonical);
-    target.starts_with(b"/") && is_simple(target) && is_host && is_simple(host) && body.is_whole
+    // `..` may lead above the root, and is no part of a name.
+    let climbs = |text: &[u8]| text.windows(2).any(|two| two == b"..");
+    target.starts_with(b"/") && is_simple(target) && !climbs(target) && !climbs(host) && is_host && is_simple(host) && body.is_whole
 }
 
 /// The world comes to rest, upstreams answer what is whole, and so on until nothing is left to be answered.

@@ -21,6 +21,17 @@ fn is_ours(name: &str) -> bool {
         "x-trace-id",
         "max-forwards",
         "date",
+        "https",
+        "auth-type",
+        "path-info",
+        "path-translated",
+        "remote-addr",
+        "remote-host",
+        "remote-user",
+        "script-filename",
+        "script-name",
+        "server-name",
+        "server-port",
     ];
     // Some upstreams take `_` for `-`.
     let name = name.to_ascii_lowercase().replace('_', "-");
@@ -43,7 +54,7 @@ fn end_to_end(head: &Head) -> Vec<(String, &[u8])> {
 pub fn check(request: &Request) {
     let Request { target, minor, head, .. } = request;
     let count = |name: &str| head.values(name).count();
-    assert_eq!(*minor, 1, "{head:?}");
+    assert!(*minor == 1 && head.first.ends_with(b" HTTP/1.1"), "{head:?}");
     assert!(target.starts_with('/') || target == "*", "the target {target:?} went on");
     for name in ["Host", "X-Trace-ID", "X-Forwarded-For", "X-Forwarded-Proto"] {
         assert_eq!(count(name), 1, "{name} in {head:?}");

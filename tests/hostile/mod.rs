@@ -11,12 +11,13 @@
 //!
 //! Invariants. What an upstream hears is canonical, and is a request that a client sent, read in the same way; nothing of a refused
 //! request is in it. What a client hears are its answers in order: made here, or what the upstream said to just that request; none
-//! looks whole that is not. Rings stay bounded. When time has passed, nothing is left: no session, connection, place or timer. And
+//! looks whole that is not. Rings stay bounded, and so is the work for each byte. When time has passed, nothing is left: no session, connection, place or timer. And
 //! what one client says leads to the same, whole and byte by byte.
 
 mod agree;
 mod answers;
 mod canon;
+mod cost;
 mod dice;
 mod judge;
 mod net;
@@ -30,13 +31,16 @@ mod strict;
 
 use scene::Scene;
 use script::Script;
+use tidegate::base::steps;
 
 /// Plays an input; panics where something does not hold.
 pub fn run(input: &[u8]) {
     let script = Script::read(input);
     let mut scene = Scene::new(script.setting);
+    let before = steps::taken();
     scene.play(&script);
     scene.end();
+    cost::check(&scene, steps::taken() - before);
     judge::judge(&scene);
     if script.is_compared {
         agree::check(&script);

@@ -18,7 +18,7 @@ pub fn compose(dice: &mut Dice, nonce: u32) -> Vec<u8> {
 fn compose_any(dice: &mut Dice, nonce: u32) -> Vec<u8> {
     let bad = ["get", "CONNECT", "TRACE", "PRI", "", "G T", "G(T"];
     let method = dice.choose(&["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PATCH", "M-SEARCH"], &bad);
-    let target = match dice.lean(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]) {
+    let target = match dice.lean(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17]) {
         0 => format!("/q{nonce:04}"),
         1 => format!("/q{nonce:04}?a=b&c[]=%20"),
         2 => format!("http://b.test:8080/q{nonce:04}"),
@@ -34,7 +34,9 @@ fn compose_any(dice: &mut Dice, nonce: u32) -> Vec<u8> {
         12 => "https://b.test".to_owned(),
         13 => format!("/q{nonce:04}{}", "a".repeat(600)),
         14 => String::new(),
-        _ => format!("//q{nonce:04}/../x"),
+        15 => format!("//q{nonce:04}/../x"),
+        16 => format!("/{{q{nonce:04}}}|^`<\"\\>%41%2f/./%zz"),
+        _ => format!("/q{nonce:04}/../../x"),
     };
     let version =
         dice.lean(&["HTTP/1.1", "HTTP/1.0", "HTTP/1.1", "HTTP/1.2", "HTTP/2.0", "HTTP/1.1 ", "http/1.1", "HTTP/1,1", "", "HTTP/1.10"]);
@@ -122,6 +124,10 @@ const GOOD: &[&str] = &[
     "X-Empty:",
     "Trailer: X-T",
     "Date: then",
+    "Script_Name: NONCE",
+    "REMOTE-USER: NONCE",
+    "Expect: ,",
+    "Connection: ,,x-a,, ,X-B,",
 ];
 
 const BAD: &[&str] = &[

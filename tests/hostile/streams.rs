@@ -51,7 +51,7 @@ impl Request {
 impl Response {
     /// Made by the proxy itself: it says `Via` of no answer of its own.
     pub fn is_made_here(&self) -> bool {
-        !self.head.fields.iter().any(|field| field.is("Via") && field.value == b"1.1 tidegate")
+        !self.head.fields.iter().any(|field| field.is("Via") && [&b"1.1 tidegate"[..], b"1.0 tidegate"].contains(&&field.value[..]))
     }
 
     pub fn nonces(&self) -> Vec<&Field> {
@@ -113,6 +113,8 @@ fn minor_of(version: &[u8]) -> Option<u8> {
     match version {
         b"HTTP/1.0" => Some(0),
         b"HTTP/1.1" => Some(1),
+        // RFC 9110 2.5: as the highest minor version that is known.
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Some(1),
         _ => None,
     }
 }

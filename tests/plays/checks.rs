@@ -99,7 +99,7 @@ fn what_is_no_answer_fails() {
     let closing = Origin::each(|conn, _| conn.close());
     let cases = [
         (closing, "closed the connection before it answered"),
-        (Origin::saying("+OK hello\r\n\r\n"), "its answer is malformed: its head is malformed"),
+        (Origin::saying("+OK hello\r\n\r\n"), "its answer is malformed: its first line is no status line"),
         (
             Origin::saying(format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(17_000))),
             "the head of its answer is over the limits: a field line is too long",

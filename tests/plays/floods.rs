@@ -68,12 +68,15 @@ fn heads_at_their_limits_cost_what_they_weigh() {
 fn connection_names_no_more_fields_than_a_head_has() {
     let origin = Origin::each(|conn, request| {
         let n = request.target[1..].parse::<usize>().unwrap();
-        conn.send(format!("HTTP/1.1 200 OK\r\nConnection: {}\r\nContent-Length: 2\r\n\r\nok", "a, ".repeat(n)));
+        conn.send(format!("HTTP/1.1 200 OK\r\nConnection: {}\r\nContent-Length: 2\r\n\r\nok", vec!["a"; n].join(", ")));
     });
     let proxy = Config::to(&origin).start();
-    let options = |n: usize| format!("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: {}\r\nX: y\r\n\r\n", "a,,".repeat(n));
-    ask(proxy.addr(), options(LINES)).expect(200);
-    refused(&proxy, options(LINES + 1), &[431]);
+    // Empty members cost as much as others.
+    for option in ["a", ""] {
+        let list = |n: usize| format!("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: {}\r\nX: y\r\n\r\n", vec![option; n].join(","));
+        ask(proxy.addr(), list(LINES)).expect(200);
+        refused(&proxy, list(LINES + 1), &[431]);
+    }
     proxy.get("/100").expect(200);
     let answer = proxy.get("/101");
     proxy.expect_refusal(answer, 502, "http_response_header_size");

@@ -13,7 +13,7 @@ fn what_is_no_answer_is_never_passed_on_as_one() {
         b"\x15\x03\x03\x00\x02\x02\x28secret\r\n\r\n",
         b"\x00\x00\x12\x04\x00\x00\x00\x00\x00secret\r\n\r\n",
         b"HTTP/0.9 200 OK\r\nX: secret\r\n\r\n",
-        b"HTTP/1.2 200 OK\r\nX: secret\r\n\r\n",
+        b"HTTP/1.10 200 OK\r\nX: secret\r\n\r\n",
         b"HTTP/1.1\r\nX: secret\r\n\r\n",
         b"HTTP/1.1 \r\nX: secret\r\n\r\n",
         b"HTTP/1.1 OK 200\r\nX: secret\r\n\r\n",

@@ -85,7 +85,6 @@ fn what_may_not_be_upgraded_goes_on_without_the_field() {
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: a, b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n",
         "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx",
     ] {
         let mut client = proxy.client();
         client.send(head);
@@ -152,4 +151,56 @@ fn what_a_closing_upstream_said_last_is_delivered() {
     let mut rest = Vec::new();
     assert_eq!(client.wire.rest(&mut rest), End::Closed);
     assert_eq!(rest.len(), BYTES);
+}
+
+/// `docker exec` and `docker attach` do that.
+#[test]
+fn a_request_with_content_is_sent_whole_before_the_tunnel_begins() {
+    const EARLY: &str = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+    for framing in ["Content-Length: 12", "Transfer-Encoding: chunked"] {
+        let content = |n: usize, text: &str| if framing.starts_with('C') { text.to_owned() } else { format!("{n:x}\r\n{text}\r\n") };
+        let end = if framing.starts_with('C') { "" } else { "0\r\n\r\n" };
+        // It says yes before it has read the content: the tunnel begins behind it all the same.
+        let origin = Origin::start(|conn| {
+            let Some(head) = conn.read_head() else { return };
+            conn.send(EARLY);
+            let Some(request) = conn.read_body(head) else { return };
+            assert_eq!(request.text(), "{\"tty\":true}");
+            let mut piece = [0; 100];
+            while let Ok(n @ 1..) = conn.wire().some(&mut piece) {
+                conn.send(&piece[..n]);
+            }
+            conn.close();
+        });
+        let proxy = Config::to(&origin).start();
+        let mut client = proxy.client();
+        client.send(format!("POST /exec HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n{framing}\r\n\r\n"));
+        client.send(content(5, "{\"tty"));
+        wait_until("the upstream has the head", || origin.heads().len() == 1);
+        assert!(!client.has_news(), "told to switch in the middle of its content");
+        client.send(content(7, "\":true}") + end + "ping");
+        let answer = client.head().unwrap();
+        assert_eq!((answer.status, answer.fields.get("Upgrade")), (101, Some("tcp")));
+        let mut got = Vec::new();
+        client.wire.take(4, &mut got).unwrap();
+        client.send("pong");
+        client.half_close();
+        assert_eq!(client.wire.rest(&mut got), End::Closed);
+        assert_eq!(got, b"pingpong");
+    }
+}
+
+#[test]
+fn a_connection_that_was_asked_to_switch_with_content_is_not_kept() {
+    let origin = Origin::echoing();
+    let proxy = Config::to(&origin).start();
+    for turn in 1..=2 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 2\r\n\r\nok");
+        let answer = client.response().expect(200);
+        assert!(answer.fields.lists("Connection", "close") && answer.text() == "ok");
+        assert_eq!(client.expect_end(), End::Closed);
+        assert_eq!(origin.connections(), turn, "the upstream's connection was kept");
+    }
+    assert!(origin.requests().iter().all(|request| request.fields.get("Upgrade") == Some("tcp")));
 }

@@ -1,0 +1,192 @@
+//! One normal form of a URI's path and of its host (RFC 3986 6.2.2), so that two ways to write one thing are compared as one.
+//!
+//! A byte that may stand in a segment of a path by itself stands there by itself; every other is percent-encoded, in upper case,
+//! also a `%` that encodes nothing. `%2F` is no separator; `\` is one, as browsers and many servers take it. Empty segments and
+//! `.` go, and each `..` goes with the segment before it.
+
+use super::steps;
+use std::io::Write;
+use std::net::Ipv6Addr;
+
+/// May stand in a segment by itself: RFC 3986's unreserved characters, sub-delimiters, `:` and `@`.
+const SEGMENT: u8 = 1;
+/// The same, and `/`.
+const PATH: u8 = 2;
+/// A registered name's characters, but for upper case.
+const HOST: u8 = 4;
+
+static CLASS: [u8; 256] = {
+    let mut class = [0; 256];
+    let mut b = 0;
+    while b < 128 {
+        let c = b as u8;
+        let is_name = c.is_ascii_alphanumeric()
+            || matches!(c, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        let is_segment = is_name || matches!(c, b':' | b'@');
+        class[b] |= if is_segment { SEGMENT | PATH } else { 0 };
+        class[b] |= if c == b'/' { PATH } else { 0 };
+        class[b] |= if is_name && !c.is_ascii_uppercase() { HOST } else { 0 };
+        b += 1;
+    }
+    class
+};
+
+/// Whether a path is its own normal form and has nothing encoded, as nearly all do: one pass, without a branch for a byte.
+pub fn is_plain_path(path: &[u8]) -> bool {
+    steps::count(path.len());
+    let (mut class, mut before, mut is_odd) = (PATH, 0, false);
+    for &b in path {
+        class &= CLASS[b as usize];
+        is_odd |= before == b'/' && (b == b'/' || b == b'.');
+        before = b;
+    }
+    class != 0 && !is_odd && path.first() == Some(&b'/')
+}
+
+/// Appends the normal form of a path without its query. False if the path climbs above its root.
+pub fn push_path(path: &[u8], out: &mut Vec<u8>) -> bool {
+    steps::count(path.len());
+    let root = out.len() + 1;
+    out.push(b'/');
+    let mut segments = path.split(|&b| b == b'/' || b == b'\\').peekable();
+    while let Some(segment) = segments.next() {
+        let start = out.len();
+        push_segment(segment, out);
+        match &out[start..] {
+            b"" => {}
+            b"." => out.truncate(start),
+            b".." if start == root => return false,
+            b".." => {
+                let above = out[..start - 1].iter().rposition(|&b| b == b'/').map_or(root, |slash| slash + 1);
+                out.truncate(above);
+            }
+            _ if segments.peek().is_some() => out.push(b'/'),
+            _ => {}
+        }
+    }
+    true
+}
+
+fn push_segment(mut segment: &[u8], out: &mut Vec<u8>) {
+    while let [b, rest @ ..] = segment {
+        segment = rest;
+        let b = match (b, rest) {
+            (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                segment = after;
+                digit(*high) << 4 | digit(*low)
+            }
+            (b, _) => *b,
+        };
+        if CLASS[b as usize] & SEGMENT != 0 {
+            out.push(b);
+        } else {
+            const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+            out.extend_from_slice(&[b'%', DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]);
+        }
+    }
+}
+
+/// Of a hexadecimal digit.
+fn digit(b: u8) -> u8 {
+    if b.is_ascii_digit() { b - b'0' } else { (b | 0x20) - b'a' + 10 }
+}
+
+/// Whether a host without its port is its own normal form, as nearly all are.
+pub fn is_plain_host(host: &[u8]) -> bool {
+    host.iter().fold(HOST, |all, &b| all & CLASS[b as usize]) != 0 && host.last() != Some(&b'.')
+}
+
+/// Appends the normal form of a host: in lower case, without the dot of the root; an IPv6 address without brackets.
+pub fn push_host(host: &[u8], out: &mut Vec<u8>) {
+    let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
+    if let Some(address) = std::str::from_utf8(bare).ok().and_then(|text| text.parse::<Ipv6Addr>().ok()) {
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "{address}");
+        return;
+    }
+    let start = out.len();
+    out.extend_from_slice(host.strip_suffix(b".").unwrap_or(host));
+    out[start..].make_ascii_lowercase();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        push_path(text.as_bytes(), &mut out).then(|| String::from_utf8(out).unwrap())
+    }
+
+    fn host(text: &str) -> String {
+        let mut out = Vec::new();
+        push_host(text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn one_path_in_many_spellings() {
+        for (spelling, normal) in [
+            ("", "/"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/admin", "/admin"),
+            ("/./admin", "/admin"),
+            ("/x/../admin", "/admin"),
+            ("/x/%2e%2E/admin", "/admin"),
+            ("//admin", "/admin"),
+            ("/%61dmin", "/admin"),
+            ("/\\admin", "/admin"),
+            ("/x\\..\\admin", "/admin"),
+            ("/admin/", "/admin/"),
+            ("/admin//", "/admin/"),
+            ("/admin/.", "/admin/"),
+            ("/admin/x/..", "/admin/"),
+            ("/a//../b", "/b"),
+            ("/.../..a", "/.../..a"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a%5cb", "/a%5Cb"),
+            ("/a%2f../b", "/a%2F../b"),
+            ("/%7Euser/%40me", "/~user/@me"),
+            ("/{a}|`\"<>^[]", "/%7Ba%7D%7C%60%22%3C%3E%5E%5B%5D"),
+            ("/%C3%a9", "/%C3%A9"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/100%", "/100%25"),
+            ("/%%341", "/%2541"),
+            ("/%zz%4", "/%25zz%254"),
+            ("/%252e%252e/x", "/%252e%252e/x"),
+        ] {
+            assert_eq!(path(spelling).as_deref(), Some(normal), "{spelling}");
+            assert_eq!(path(normal).as_deref(), Some(normal), "{spelling} twice");
+            assert!(!is_plain_path(spelling.as_bytes()) || spelling == normal, "{spelling}");
+        }
+        assert!(is_plain_path(b"/a/b.c/d..e/") && is_plain_path(b"/") && !is_plain_path(b""));
+    }
+
+    #[test]
+    fn nothing_lies_above_the_root() {
+        for climbs in ["/..", "/../x", "/x/../..", "/%2e%2e", "/.%2E/x", "//../x", "/./..", "/\\..", "/x/..\\../x", "/../"] {
+            assert_eq!(path(climbs), None, "{climbs}");
+        }
+    }
+
+    #[test]
+    fn one_host_in_many_spellings() {
+        for (spelling, normal) in [
+            ("a.example", "a.example"),
+            ("A.Example.", "a.example"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+            ("[0:0::0:1]", "::1"),
+            ("[::FFFF:10.0.0.1]", "::ffff:10.0.0.1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("", ""),
+        ] {
+            assert_eq!(host(spelling), normal);
+            assert_eq!(host(normal), normal);
+            assert!(!is_plain_host(spelling.as_bytes()) || spelling == normal, "{spelling}");
+        }
+        assert!(is_plain_host(b"a_b.example") && is_plain_host(b"") && !is_plain_host(b"A") && !is_plain_host(b"a."));
+    }
+}

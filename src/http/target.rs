@@ -1,0 +1,75 @@
+//! What a request asks for, in one normal form. Routes, limits and access lists go by it, so that a target written in another
+//! way is not another target to them; what goes on to an upstream is what the client sent.
+
+use super::Refusal;
+use crate::base::uri;
+
+/// See the module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Normal<'t> {
+    /// In lower case, without port, brackets and the root's dot. Empty where an HTTP/1.0 request names none.
+    pub host: &'t [u8],
+    /// Without query. `OPTIONS *` asks for all there is: that is `/` here.
+    pub path: &'t [u8],
+}
+
+impl<'t> Normal<'t> {
+    /// Of a target in origin-form, absolute-form without its authority, or `*`, and of an authority that is one. The usual ones
+    /// are their own normal form; others are written into `buffer`.
+    pub(super) fn read(target: &'t str, authority: &'t [u8], buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
+        let path = match target.as_bytes() {
+            b"*" => b"/",
+            target => &target[..memchr::memchr(b'?', target).unwrap_or(target.len())],
+        };
+        let host = without_port(authority);
+        let (path_is_plain, host_is_plain) = (uri::is_plain_path(path), uri::is_plain_host(host));
+        if path_is_plain && host_is_plain {
+            return Ok(Self { host, path });
+        }
+        buffer.clear();
+        if !path_is_plain && !uri::push_path(path, buffer) {
+            return Err(Refusal::Malformed("the request target climbs above its root"));
+        }
+        let middle = buffer.len();
+        if !host_is_plain {
+            uri::push_host(host, buffer);
+        }
+        let (normal_path, normal_host) = buffer.split_at(middle);
+        Ok(Self { host: if host_is_plain { host } else { normal_host }, path: if path_is_plain { path } else { normal_path } })
+    }
+}
+
+fn without_port(authority: &[u8]) -> &[u8] {
+    match memchr::memrchr(b':', authority) {
+        Some(colon) if !authority.ends_with(b"]") => &authority[..colon],
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(target: &str, authority: &str) -> Option<(String, String)> {
+        let mut buffer = b"left over".to_vec();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        Normal::read(target, authority.as_bytes(), &mut buffer).ok().map(|normal| (text(normal.host), text(normal.path)))
+    }
+
+    #[test]
+    fn targets_of_every_form() {
+        for (target, authority, host, path) in [
+            ("/a?b=/../c", "a.example:80", "a.example", "/a"),
+            ("?x", "a", "a", "/"),
+            ("*", "a", "a", "/"),
+            ("/", "", "", "/"),
+            ("//x", "A.Example.:80", "a.example", "/x"),
+            ("/x", "A:", "a", "/x"),
+            ("/%78", "[::1]", "::1", "/x"),
+            ("/x", "[0::1]:80", "::1", "/x"),
+        ] {
+            assert_eq!(read(target, authority), Some((host.to_owned(), path.to_owned())), "{target} {authority}");
+        }
+        assert_eq!(read("/../x", "a"), None);
+    }
+}
