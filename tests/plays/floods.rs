@@ -21,6 +21,14 @@ fn lists(name: &str, member: &str) -> String {
     head(lists.chain((0..LINES - 8).map(|i| format!("x{i:02}:"))))
 }
 
+/// As many options of `Connection` as there may be, and as many fields, long and alike.
+fn options() -> String {
+    let name = |i: usize| format!("{}{i:03}", "x".repeat(150));
+    let list = (0..LINES).map(name).collect::<Vec<_>>().join(",");
+    let fields = (0..LINES - 2).map(|i| format!("{}: {}", name(i * 2), "v".repeat(330)));
+    head(std::iter::once(format!("Connection: {list}")).chain(fields))
+}
+
 /// Heads close to every limit, by what they are full of.
 fn large_heads() -> Vec<(&'static str, String)> {
     let wide = |name: fn(usize) -> String| head((0..LINES - 1).map(|i| format!("{}: {}", name(i), "v".repeat(610))));
@@ -36,7 +44,7 @@ fn large_heads() -> Vec<(&'static str, String)> {
         ("Accept", lists("Accept", "a,")),
         ("Via", lists("Via", "1 a,")),
         ("TE", lists("TE", "a,")),
-        ("empty options of Connection", lists("Connection", ",")),
+        ("options of Connection", options()),
     ]
 }
 
