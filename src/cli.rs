@@ -200,8 +200,7 @@ fn check(sources: Sources, print: bool) -> Result<End, End> {
     if print {
         return Ok(End::good(loaded.effective.to_string(), warnings));
     }
-    let name = loaded.path.map_or("no file, only defaults".to_owned(), |path| path.display().to_string());
-    Ok(End::good(format!("{name}: the configuration is good\n"), warnings))
+    Ok(End::good(format!("{}: the configuration is good\n", loaded.source), warnings))
 }
 
 /// A test backend is a proxy without upstreams that echoes on each of its addresses. It reads no file and no variable: what a
@@ -283,7 +282,9 @@ mod tests {
         }
         for line in ["check x.yaml", "-t x.yaml", "-t -c x.yaml", "run -t x.yaml", "check -c x.yaml"] {
             match parsed_in(dir.path(), line) {
-                Invocation::End(end) => assert_eq!(end, End::good("x.yaml: the configuration is good\n", ""), "{line}"),
+                Invocation::End(end) => {
+                    assert_eq!(end, End::good("x.yaml, environment (LOG_LEVEL): the configuration is good\n", ""), "{line}")
+                }
                 Invocation::Run(_) => panic!("{line} runs"),
             }
         }

@@ -20,6 +20,9 @@ pub fn listen(text: &str) -> Result<(String, u16), String> {
     if let Ok(port) = text.parse::<u16>() {
         return Err(format!("\"{port}\" is a port alone, write \"0.0.0.0:{port}\" (every interface) or \"127.0.0.1:{port}\""));
     }
+    if text.starts_with("unix:") {
+        return Err(format!("\"{}\": Unix sockets are not built yet", Shown(text)));
+    }
     if text.contains("://") {
         return Err(format!("\"{}\" is a URL, a listener is written host:port", Shown(text)));
     }
@@ -45,6 +48,9 @@ pub fn host_port(text: &str) -> Result<(String, u16), String> {
 /// `http://host[:port]` or `https://…`, nothing behind it.
 pub fn url(text: &str) -> Result<Origin, String> {
     let shown = Shown(text);
+    if text.starts_with("unix:") || text.starts_with("srv:") {
+        return Err(format!("\"{shown}\": Unix sockets and SRV records are not built yet"));
+    }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(format!("\"{shown}\" is no URL, write \"http://{shown}\""));
     };

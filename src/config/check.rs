@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::address;
+use super::doubts;
 use super::guards;
 use super::model::{
     AccessFormat, Balance, Config, Limits, Listener, Logging, NewRequests, Pool, Rotate, Shutdown, Target, Timeouts, Upstream,
@@ -53,10 +54,8 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
         routes,
         timeouts,
     };
-    if config.pools[0].upstreams.is_empty() && config.routes.is_empty() {
-        report.warn(root, "neither upstreams nor routes: every request is answered 404");
-    }
     guards::check_health_check(root.get("health_check"), report);
+    doubts::of(&config, root, report);
     config
 }
 
@@ -296,8 +295,9 @@ fn logging(section: &Node) -> Logging {
             "json" => AccessFormat::Json,
             _ => AccessFormat::Text,
         },
-        rotate: section
-            .get("rotate")
-            .map_or(Rotate { max_bytes: 0, keep: 0 }, |rotate| Rotate { max_bytes: int(rotate, "max_bytes"), keep: int(rotate, "keep") }),
+        rotate: section.get("rotate").map_or(Rotate { max_bytes: u64::MAX, keep: 1 }, |rotate| Rotate {
+            max_bytes: int(rotate, "max_bytes"),
+            keep: int(rotate, "keep"),
+        }),
     }
 }

@@ -7,21 +7,32 @@ use super::report::Report;
 use super::schema::{Key, Kind, Rule, State};
 use super::suggest;
 use super::tree::{Entry, Node, Path, Place, Shown, Value};
+use super::variables;
 
 /// Checks `node` against `kind`. `name` is the key it stands under, for hints about units and sections.
 pub fn conform(kind: &'static Kind, name: &str, node: Node, report: &mut Report) -> Node {
     if matches!(node.value, Value::Invalid) {
         return node;
     }
+    let node = variables::settle(kind, node);
     match kind {
         Kind::Bool => match node.value {
             Value::Bool(_) => node,
             _ => mismatch(kind, name, node, report),
         },
+        Kind::BoolOr(word) => match &node.value {
+            Value::Bool(_) => node,
+            Value::Text(text) if text == word => node,
+            _ => mismatch(kind, name, node, report),
+        },
         Kind::AutoOrInt { .. } if node.text() == Some("auto") => node,
         Kind::Int { min, max } | Kind::AutoOrInt { min, max } => match node.value {
-            Value::Int(v) if (i128::from(*min)..=i128::from(*max)).contains(&v) => node,
-            Value::Int(v) => refuse(&node, report, format!("{v} is out of range, allowed: {min} to {max}")),
+            Value::Int(v) => within(v, *min, *max, node, report),
+            _ => mismatch(kind, name, node, report),
+        },
+        Kind::Amount { unit, min, max } => match (&node.value, node.text().and_then(|text| unit.parse(text))) {
+            (Value::Int(v), _) => within(*v, *min, *max, node, report),
+            (_, Some(v)) => within(v, *min, *max, node, report),
             _ => mismatch(kind, name, node, report),
         },
         Kind::Text(rule) => match &node.value {
@@ -55,6 +66,14 @@ pub fn conform(kind: &'static Kind, name: &str, node: Node, report: &mut Report)
     }
 }
 
+/// A number, if it is in range.
+fn within(v: i128, min: i64, max: i64, node: Node, report: &mut Report) -> Node {
+    if (i128::from(min)..=i128::from(max)).contains(&v) {
+        return node.with(Value::Int(v));
+    }
+    refuse(&node, report, format!("{v} is out of range, allowed: {min} to {max}"))
+}
+
 fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Report) -> Node {
     let Node { value: Value::Map(entries), place, path } = node else { return node };
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
@@ -78,7 +97,7 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
             }
         }
         let node = match node.value {
-            Value::Null if key.nullable => node,
+            _ if key.nullable && variables::is_null(&node.value) => node.with(Value::Null),
             Value::Null if matches!(key.kind, Kind::List(_) | Kind::OneOrList(_)) => node.with(Value::List(Vec::new())),
             Value::Null if key.kind.can_be_empty() => node.with(Value::Map(Vec::new())),
             _ => conform(&key.kind, key.name, node, report),
@@ -134,6 +153,7 @@ fn asks_for_something(kind: &Kind, value: &Value) -> bool {
     fn any(value: &Value) -> bool {
         match value {
             Value::Null | Value::Bool(false) | Value::Int(0) | Value::Invalid => false,
+            Value::Filled(text) => !matches!(text.as_str(), "" | "~" | "null" | "false" | "0"),
             Value::List(items) => !items.is_empty(),
             Value::Map(entries) => entries.iter().any(|entry| any(&entry.node.value)),
             _ => true,
@@ -184,6 +204,10 @@ fn unknown_key(keys: &'static [Key], section: &str, written: &str, place: &Place
 fn mismatch(kind: &Kind, name: &str, node: Node, report: &mut Report) -> Node {
     let expected = kind.expected();
     let message = match &node.value {
+        Value::Text(text) if let Kind::Amount { unit, .. } = kind => {
+            let meant = unit.meant(name, text).map(|meant| format!(", {meant}")).unwrap_or_default();
+            format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
+        }
         Value::Text(text) if matches!(kind, Kind::Int { .. } | Kind::AutoOrInt { .. }) => {
             let meant = suggest::plain_number(name, text).map(|n| format!(", write {n}")).unwrap_or_default();
             format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
@@ -223,7 +247,7 @@ fn found(value: &Value) -> String {
         Value::Bool(v) => v.to_string(),
         Value::Int(v) => format!("the number {v}"),
         Value::Float(v) => format!("the number {v}"),
-        Value::Text(v) => format!("the text \"{}\"", Shown(v)),
+        Value::Text(v) | Value::Filled(v) => format!("the text \"{}\"", Shown(v)),
         Value::List(_) => "a list".into(),
         Value::Map(_) => "a section".into(),
         Value::Invalid => "something else".into(),

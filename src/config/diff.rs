@@ -43,7 +43,7 @@ fn show(value: &Value) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Float(value) => value.to_string(),
-        Value::Text(value) => format!("{value:?}"),
+        Value::Text(value) | Value::Filled(value) => format!("{value:?}"),
         Value::List(_) => "[]".into(),
         Value::Map(_) => "{}".into(),
     }

@@ -28,6 +28,19 @@ const SHORT: [(&str, &[&str], bool); 8] = [
     ("REQUEST_TIMEOUT_CONNECT", &["timeouts", "connect_ms"], true),
 ];
 
+/// Names without our prefix that hold a host or a port.
+const HOSTS_AND_PORTS: [&str; 9] = [
+    "LISTEN_HOST",
+    "LISTEN_PORT",
+    "PROXY_PORT",
+    "DEVPROXY_HOST",
+    "DEVPROXY_PORT",
+    "METRICS_LISTEN_HOST",
+    "METRICS_LISTEN_PORT",
+    "UPSTREAM_HOST",
+    "UPSTREAM_PORT",
+];
+
 /// The text of a `.env` file.
 pub fn parse_dotenv(text: &str) -> Result<Variables, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -45,14 +58,27 @@ pub fn parse_dotenv(text: &str) -> Result<Variables, String> {
 /// Lays both over `tree`, `.env` first. Variables that together make one value (`BACKEND_1` …) may come from both.
 pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, report: &mut Report) {
     let set = |from: &Variables| -> Variables { from.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.clone(), v.clone())).collect() };
-    let environment = set(environment);
-    let mut dotenv = set(dotenv);
+    let (mut environment, mut dotenv) = (set(environment), set(dotenv));
+    [&mut environment, &mut dotenv].into_iter().for_each(|layer| leave_services(layer, report));
     dotenv.retain(|name, _| !environment.contains_key(name));
     let mut all = dotenv.clone();
     all.extend(environment.clone());
     for layer in [&dotenv, &environment] {
         Layer { layer, all: &all, tree, report }.apply();
     }
+}
+
+/// Kubernetes sets `PROXY_PORT=tcp://10.96.0.10:80` for a Service called `proxy`: that is not meant for us.
+fn leave_services(layer: &mut Variables, report: &mut Report) {
+    layer.retain(|name, value| {
+        let is_service = HOSTS_AND_PORTS.contains(&name.as_str()) && value.contains("://");
+        if is_service {
+            let message =
+                "is a URL, as Kubernetes sets it for a Service of that name, and ignored; TIDEGATE_LISTEN and the like are ours alone";
+            report.warn_at(&Place::named(name), &Path::default(), message);
+        }
+        !is_service
+    });
 }
 
 /// Sets the value at `path` after checking it like a document that holds nothing else.
@@ -141,7 +167,9 @@ impl Layer<'_> {
     }
 
     fn unknown(&mut self, name: &str, steps: &[String]) {
-        let known = super::reference::rows().into_iter().map(|row| row.key).collect::<Vec<_>>();
+        // Items of lists, and what has a free name, cannot be said by a variable of their own.
+        let keys = super::reference::rows().into_iter().map(|row| row.key);
+        let known = keys.filter(|key| !key.contains(['[', '<'])).collect::<Vec<_>>();
         let meant = suggest::closest(&steps.join("."), known.iter().map(String::as_str));
         let meant = meant.map(|key| format!(", did you mean {PREFIX}{}?", key.to_ascii_uppercase().replace('.', "__"))).unwrap_or_default();
         self.report.warn_at(&Place::named(name), &Path::default(), format!("no key of the configuration, ignored{meant}"));
@@ -244,7 +272,8 @@ impl Layer<'_> {
             };
             let host = host.trim_matches(['[', ']']);
             let port = self.all.get("UPSTREAM_PORT").map_or("80", String::as_str);
-            words.push(("UPSTREAM_HOST", if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }));
+            let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            words.push(("UPSTREAM_HOST", if port == "443" { format!("https://{address}") } else { address }));
         }
         let Some((first, _)) = words.first() else { return };
         let place = Place::named(first);

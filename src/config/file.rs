@@ -297,7 +297,7 @@ fn unknown(number: usize) -> Place {
 /// Keys are text to us whatever YAML makes of them: a pool may be called `8080` or `true`.
 fn key_text(value: &Value) -> String {
     match value {
-        Value::Text(text) => text.clone(),
+        Value::Text(text) | Value::Filled(text) => text.clone(),
         Value::Bool(v) => v.to_string(),
         Value::Int(v) => v.to_string(),
         Value::Float(v) => v.to_string(),

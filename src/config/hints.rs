@@ -3,7 +3,8 @@
 use super::suggest;
 use super::tree::{Node, Value};
 
-/// One foreign key. `{v}` in the hint is the value as written, `{ms}` the same number of seconds in milliseconds.
+/// One foreign key. `{v}` in the hint is the value as written, `{ms}` the same number of seconds in milliseconds, `{route}` the
+/// path of the route around it.
 struct Hint {
     /// The section it stands in; "*" = any.
     section: &'static str,
@@ -34,6 +35,8 @@ static HINTS: &[Hint] = &[
     hint("logging", "format", "did you mean access_format: {v}?"),
     hint("upstreams", "address", "write host and port, or url"),
     hint("upstreams", "server", "write host and port, or url"),
+    hint("respond", "headers", "did you mean {route}.headers.set_response?"),
+    hint("respond", "header", "did you mean {route}.headers.set_response?"),
     hint("", "static_files", "files are the action of a route: `routes: [{static_files: {root: public}}]`"),
     hint("", "echo", "it is the action of a route: `routes: [{echo: {}}]`"),
     hint("", "respond", "it is the action of a route: `routes: [{respond: {status: 200}}]`"),
@@ -135,6 +138,11 @@ fn filled_in(section: &str, key: &str, value: &Node) -> Option<String> {
     if wants_value && shown.is_none() {
         // `timeout: {…}`: name the key, leave the value open.
         return Some(found.hint.replace("\"0.0.0.0:{v}\"", "…").replace("{v}", "…").replace("{ms}", "…"));
+    }
+    if found.hint.contains("{route}") {
+        let path = value.path.to_string();
+        let route = path.rsplitn(3, '.').last().unwrap_or_default();
+        return Some(found.hint.replace("{route}", route));
     }
     let ms = milliseconds(value).unwrap_or_else(|| "…".into());
     Some(found.hint.replace("{v}", &shown.unwrap_or_default()).replace("{ms}", &ms))

@@ -2,6 +2,7 @@
 //! what its corpus is replayed through. Nothing here runs in the proxy.
 
 use super::address;
+use super::env;
 use super::load::{Effective, complete, decode, document};
 use super::model::Config;
 use super::report::{Problems, Report};
@@ -47,7 +48,7 @@ pub fn file(bytes: &[u8]) -> Verdict {
 /// As [`super::load()`] reads a file alone. `None` if the address of a listener would have to be looked up.
 fn read(text: &str) -> Option<Result<(Config, Effective), Problems>> {
     let mut report = Report::default();
-    let root = match document(NAME, text, &mut report) {
+    let root = match document(NAME, text, &env::Variables::new(), &mut report) {
         Ok(root) => root,
         Err(problems) => return Some(Err(problems)),
     };

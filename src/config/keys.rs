@@ -4,20 +4,21 @@
 use super::address;
 use super::schema::{Key, Kind, Rule, key};
 use super::tree::Shown;
+use super::units::Unit;
 
 const DAY_MS: i64 = 86_400_000;
 /// A day at most; 0 has a meaning (no limit, do not wait, off, at once).
-const MS: Kind = Kind::Int { min: 0, max: DAY_MS };
+const MS: Kind = Kind::Amount { unit: Unit::Milliseconds, min: 0, max: DAY_MS };
 /// A day at most, and something.
-const SOME_MS: Kind = Kind::Int { min: 1, max: DAY_MS };
+const SOME_MS: Kind = Kind::Amount { unit: Unit::Milliseconds, min: 1, max: DAY_MS };
 /// Counts of things that are held in memory or the kernel.
 const COUNT: Kind = Kind::Int { min: 1, max: 1_000_000_000 };
 const COUNT_OR_0: Kind = Kind::Int { min: 0, max: 1_000_000_000 };
 /// What one connection may hold in memory for a head; 16 MiB.
-const HEAD: Kind = Kind::Int { min: 1, max: 16_777_216 };
+const HEAD: Kind = Kind::Amount { unit: Unit::Bytes, min: 1, max: 16_777_216 };
 /// 1 PiB: more than anybody means, and exact in every number format.
-const BYTES: Kind = Kind::Int { min: 1, max: 1_125_899_906_842_624 };
-const BYTES_OR_0: Kind = Kind::Int { min: 0, max: 1_125_899_906_842_624 };
+const BYTES: Kind = Kind::Amount { unit: Unit::Bytes, min: 1, max: 1_125_899_906_842_624 };
+const BYTES_OR_0: Kind = Kind::Amount { unit: Unit::Bytes, min: 0, max: 1_125_899_906_842_624 };
 const PORT: Kind = Kind::Int { min: 1, max: 65_535 };
 const STATUS: Kind = Kind::Int { min: 100, max: 599 };
 
@@ -27,7 +28,8 @@ const TEXT: Kind = Kind::Text(Rule { what: "text", check: |_| Ok(()) });
 const ADDRESS: Kind = Kind::Text(Rule { what: "\"host:port\"", check: |text| address::listen(text).map(drop) });
 const CIDR: Kind = Kind::Text(Rule { what: "an address or CIDR", check: address::cidr });
 const FIELD: Rule = Rule { what: "a header name", check: token };
-const FIELD_VALUE: Kind = Kind::Text(Rule { what: "a header value", check: field_value });
+const FIELD_TEXT: Rule = Rule { what: "a header value", check: field_value };
+const FIELD_VALUE: Kind = Kind::Text(FIELD_TEXT);
 const TARGET: Kind = Kind::Text(Rule { what: "a path that begins with /", check: target });
 const URL_PATH: Kind = Kind::Text(Rule { what: "a path that begins with /", check: url_path });
 
@@ -39,7 +41,15 @@ pub static ROOT: &[Key] = &[
     key("workers", Kind::AutoOrInt { min: 1, max: 1024 }, "Threads, each with its own loop; auto = the CPUs it may use.").default("auto"),
     key("pid_file", FILE, "Holds the process id while it runs.").off(),
     key("upstreams", UPSTREAMS, "The servers of the pool named `default`.").also("backends").default("[]"),
+    key(
+        "resolver",
+        Kind::Text(Rule { what: "\"host:port\"", check: |text| address::host_port(text).map(drop) }),
+        "A name server for `srv:` upstreams; the system's by default.",
+    )
+    .off()
+    .no_effect_yet(),
     BALANCE.default("round_robin"),
+    STICKY.off(),
     SLOW_START.default("0"),
     key("resolve_ms", MS, "Host names are looked up again this often; 0 = never.").default("30000"),
     key("timeouts", Kind::Section(TIMEOUTS), "How long is waited for what."),
@@ -52,6 +62,19 @@ pub static ROOT: &[Key] = &[
     CACHE.off(),
     HEADERS,
     UPSTREAM_TLS,
+    COMPRESSION.off(),
+    key(
+        "error_detail",
+        Kind::Choice { words: &["auto", "always", "never"], any_case: false },
+        "The sentence after the reason in the bodies of 5xx errors; auto = only to this machine.",
+    )
+    .default("auto")
+    .no_effect_yet(),
+    key("error_pages", FILE, "A directory with 502.html, 5xx.html, 502.json and the like.").off().no_effect_yet(),
+    key("watch", Kind::Bool, "Reload when the file changes.").default("false").no_effect_yet(),
+    key("tracing", Kind::Section(TRACING), "Spans by OTLP.").off().no_effect_yet(),
+    key("tests", Kind::List(&Kind::Section(TEST)), "Requests, and what is to become of them.").default("[]").no_effect_yet(),
+    key("admin_socket", FILE, "A Unix socket for commands that change something.").off().no_effect_yet(),
     key("shutdown", Kind::Section(SHUTDOWN), "What SIGTERM and SIGINT do."),
     key("pools", Kind::Named { name: NAME, value: &Kind::Section(POOL) }, "More pools, by name.").default("{}"),
     key(
@@ -66,12 +89,23 @@ static LISTENER: Kind = Kind::SectionOr {
     section: &[
         key("address", ADDRESS, "`host:port`."),
         key("tls", Kind::Section(TLS), "Serve TLS here.").off().refused("TLS is not built yet, and this port would serve plain HTTP"),
-        key("proxy_protocol", Kind::Bool, "Clients are proxies that send the PROXY protocol.").default("false").no_effect_yet(),
+        key("mode", Kind::Text(Rule { what: "a mode such as \"0660\"", check: mode }), "Of a Unix socket.").no_effect_yet(),
+        key("http2", Kind::Bool, "Speak HTTP/2 to clients that do.").default("true").no_effect_yet(),
+        key("proxy_protocol", Kind::Bool, "Clients are proxies that send the PROXY protocol.")
+            .default("false")
+            .refused("the PROXY protocol is not built yet, and every client would be refused"),
     ],
     other: &ADDRESS,
 };
 
-static TLS: &[Key] = &[key("certificates", Kind::List(&Kind::Section(CERTIFICATE)), "Chosen by the client's server name.")];
+static TLS: &[Key] = &[
+    key("certificates", Kind::List(&Kind::Section(CERTIFICATE)), "Chosen by the client's server name; the first is the default."),
+    key("min_version", Kind::Choice { words: &["1.2", "1.3"], any_case: false }, "The oldest version.").default("\"1.2\""),
+    key("strict_sni", Kind::Bool, "Refuse names without a certificate.").default("false"),
+    key("client_ca", FILE, "Roots of clients' certificates, PEM.").off(),
+    key("client_auth", Kind::Choice { words: &["require", "request"], any_case: false }, "Whether a client must have one.")
+        .default("require"),
+];
 static CERTIFICATE: &[Key] = &[key("cert", FILE, "The chain, PEM."), key("key", FILE, "Its key, PEM.")];
 
 const UPSTREAMS: Kind = Kind::List(&Kind::Section(UPSTREAM));
@@ -82,6 +116,11 @@ static UPSTREAM: &[Key] = &[
     key("name", Kind::Text(NAME), "What logs and metrics call it: unique in its pool, host:port by default.").also("id"),
     key("weight", Kind::Int { min: 0, max: 1000 }, "Its share; 0 = no new requests.").default("1"),
     key("health_check_enabled", Kind::Bool, "Whether `health_check` looks at it.").default("true"),
+    key("backup", Kind::Bool, "Gets requests only while no other of its pool is usable.").default("false").no_effect_yet(),
+    key("http2", Kind::BoolOr("auto"), "Speak HTTP/2 to it; auto = where it offers that.").default("false").no_effect_yet(),
+    key("send_proxy", Kind::Choice { words: &["v1", "v2"], any_case: false }, "Send it the PROXY protocol.")
+        .off()
+        .refused("the PROXY protocol is not built yet, and the upstream would wait for it"),
 ];
 
 const BALANCE: Key = key(
@@ -103,6 +142,7 @@ static TIMEOUTS: &[Key] = &[
     key("read_ms", MS, "One wait for bytes from the upstream: 504.").default("60000"),
     key("write_ms", MS, "One wait for the upstream to take bytes: 504.").default("60000"),
     key("total_ms", MS, "Request head complete to last response byte: 504, or a cut connection.").default("0"),
+    key("attempt_ms", MS, "One attempt, until the head of its answer: as `read_ms`.").default("0").no_effect_yet(),
     key("client_request_line_ms", MS, "First byte to the end of the request line: 408.").default("5000"),
     key("client_header_ms", MS, "Accept (first request) or first byte to the end of the head: 408.").default("10000"),
     key("client_body_ms", MS, "One wait for body bytes from the client: 408.").default("30000"),
@@ -123,13 +163,15 @@ static LIMITS: &[Key] = &[
     key("max_client_conns", COUNT, "Open client connections of each listen address.").default("10000"),
     key("max_conns_per_upstream", COUNT, "Open connections to one upstream, idle ones too.").default("1000"),
     key("max_tunnels_per_upstream", COUNT, "Upgraded connections to one upstream, counted apart from the others: 503.").default("1000"),
+    key("max_streams_per_upstream", COUNT, "Exchanges on HTTP/2 connections to one upstream.").default("1000").no_effect_yet(),
+    key("max_streams_per_connection", COUNT, "Exchanges at a time of one HTTP/2 client connection.").default("100").no_effect_yet(),
     key("max_conns_per_client", COUNT_OR_0, "Open connections of one client: 429; 0 = off.").default("0"),
     key("max_request_line", HEAD, "Request line: 414.").default("8192"),
     key("max_header_size", HEAD, "One field line: 431.").default("16384"),
     key("max_headers", Kind::Int { min: 1, max: 1024 }, "Field lines: 431.").default("100"),
     key("max_total_headers", HEAD, "Whole head: 431.").default("65536"),
     MAX_BODY_SIZE.default("0"),
-    key("buffer_size", Kind::Int { min: 4096, max: 16_777_216 }, "One ring buffer, one direction.").default("16384"),
+    key("buffer_size", Kind::Amount { unit: Unit::Bytes, min: 4096, max: 16_777_216 }, "One ring buffer, one direction.").default("16384"),
     key("upstream_idle_conns", COUNT, "Idle connections kept per upstream and worker.").default("64"),
 ];
 const MAX_BODY_SIZE: Key = key("max_body_size", BYTES_OR_0, "Request body: 413; 0 = no limit.");
@@ -142,7 +184,8 @@ static LOGGING: &[Key] = &[
     key("error_log", FILE, "Diagnostics; `-` = standard error; with `dir` set the default is error.log.").default("\"-\""),
     key("access_format", Kind::Choice { words: &["text", "combined", "json"], any_case: false }, "Of the access log.").default("text"),
     key("dir", FILE, "Directory of relative paths, made if missing.").off(),
-    key("rotate", Kind::Section(ROTATE), "Of log files."),
+    key("rotate", Kind::Section(ROTATE), "Of log files; null leaves it to others.").nullable().default("{}"),
+    key("server_timing", Kind::Bool, "`Server-Timing` on answers.").default("false").no_effect_yet(),
 ];
 static LEVELS: &[&str] = &["error", "warn", "warning", "info", "debug", "trace"];
 static ROTATE: &[Key] = &[
@@ -177,6 +220,13 @@ pub static CHECK: &[Key] = &[
     key("failure_threshold", COUNT, "Failures until it is down.").default("3"),
     key("success_threshold", COUNT, "Successes until it is up.").default("2"),
     key("expected_status", Kind::List(&STATUS), "First and last good status.").default("[200, 399]"),
+    key("host", Kind::Text(NAME), "Its Host; the upstream's by default.").off().no_effect_yet(),
+    key("headers", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "More fields.").default("{}").no_effect_yet(),
+    key("method", Kind::Text(Rule { what: "a method", check: method }), "Its method.").default("GET").no_effect_yet(),
+    key("port", PORT, "Another port than the upstream's.").off().no_effect_yet(),
+    key("expected_body", TEXT, "What the first 16 KiB of the body must contain.").off().no_effect_yet(),
+    key("grpc", TEXT, "A service of grpc.health.v1; \"\" = the whole server.").off().no_effect_yet(),
+    key("fail_open", Kind::Bool, "Where every check of a pool fails, requests go on as if none did.").default("false").no_effect_yet(),
 ];
 
 const RATE_LIMIT: Key = key("rate_limit", Kind::Section(RATE), "Requests over it get 429.").nullable();
@@ -187,6 +237,12 @@ pub static RATE: &[Key] = &[
     key("burst", COUNT, "At once; twice the rate by default."),
     key("per_client", Kind::Section(PER_CLIENT), "Of each client.").off(),
     key("dry_run", Kind::Bool, "Count what would be refused, refuse nothing.").default("false"),
+    key("shared", Kind::Section(SHARED), "Counted over several processes.").off().no_effect_yet(),
+];
+static SHARED: &[Key] = &[
+    key("redis", Kind::Text(NAME), "`redis://host:6379`."),
+    key("prefix", Kind::Text(NAME), "Of its keys.").default("tidegate"),
+    key("sync_ms", SOME_MS, "How often it is asked.").default("100"),
 ];
 pub static PER_CLIENT: &[Key] =
     &[key("requests_per_second", COUNT, "Of one client."), key("burst", COUNT, "At once; twice the rate by default.")];
@@ -197,16 +253,20 @@ static CACHED: &[Key] = &[
     key("max_object_bytes", BYTES, "One answer.").default("1048576"),
 ];
 
+const NO_CHANGES: &str = "changes to header fields are not built yet, and it would pass as it came";
 const HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.");
 const ROUTE_HEADERS: Key = key("headers", Kind::Section(FIELDS), "What is changed in heads.").no_effect_yet();
 static FIELDS: &[Key] = &[
     key("via", Kind::Bool, "Send `Via` upstream; false: no loop is noticed either.").default("true"),
     key("trusted_proxies", Kind::List(&CIDR), "Whose X-Forwarded-*, Forwarded and X-Trace-ID are kept.").default("[]"),
     key("upstream_host", Kind::Bool, "Send the upstream's own host:port as Host.").default("false").no_effect_yet(),
-    key("remove_request", Kind::List(&Kind::Text(FIELD)), "Never sent upstream.").default("[]").no_effect_yet(),
-    key("remove_response", Kind::List(&Kind::Text(FIELD)), "Never sent to the client.").default("[]").no_effect_yet(),
-    key("set_request", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way up.").default("{}").no_effect_yet(),
-    key("set_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way down.").default("{}").no_effect_yet(),
+    key("remove_request", Kind::List(&Kind::Text(FIELD)), "Never sent upstream.").default("[]").refused(NO_CHANGES),
+    key("remove_response", Kind::List(&Kind::Text(FIELD)), "Never sent to the client.").default("[]").refused(NO_CHANGES),
+    key("set_request", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way up.").default("{}").refused(NO_CHANGES),
+    key("set_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Set on the way down.").default("{}").refused(NO_CHANGES),
+    key("add_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Added on the way down, beside what is there.")
+        .default("{}")
+        .refused(NO_CHANGES),
 ];
 
 const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "For https:// upstreams.").no_effect_yet();
@@ -214,6 +274,8 @@ static TLS_OUT: &[Key] = &[
     key("ca_file", FILE, "Roots, PEM; the system's by default.").off(),
     key("server_name", Kind::Text(NAME), "The name asked for; the host by default.").off(),
     key("insecure_skip_verify", Kind::Bool, "Take any certificate.").default("false"),
+    key("client_cert", FILE, "Ours, PEM.").off(),
+    key("client_key", FILE, "Its key, PEM.").off(),
 ];
 
 static SHUTDOWN: &[Key] = &[
@@ -231,18 +293,44 @@ static POOL: &[Key] = &[
     CIRCUIT_BREAKER,
     HEALTH_CHECK,
     UPSTREAM_TLS,
+    STICKY.nullable(),
+    key("resolve_ms", MS, "Its own.").no_effect_yet(),
+    ROUTE_HEADERS,
+    CACHE,
+    key("limits", Kind::Section(POOL_LIMITS), "Its own.").no_effect_yet(),
+];
+static POOL_LIMITS: &[Key] = &[
+    key("max_conns_per_upstream", COUNT, "Its own."),
+    key("max_tunnels_per_upstream", COUNT, "Its own."),
+    key("max_streams_per_upstream", COUNT, "Its own."),
+    key("upstream_idle_conns", COUNT, "Its own."),
 ];
 
 /// A route's own sections lie over its pool's and the global ones, key by key.
 static ROUTE: &[Key] = &[
     key("name", Kind::Text(NAME), "What logs call it."),
     key("match", Kind::Section(MATCH), "All that is given must hold; nothing = every request."),
-    key("strip_prefix", URL_PATH, "Taken off the path before it is sent upstream.").no_effect_yet(),
+    key("strip_prefix", URL_PATH, "Taken off the path before it is sent upstream.")
+        .refused("it is not built yet, and the upstream would get another path"),
     key("proxy", Kind::Text(NAME), "Action: forward to this pool."),
     key("static_files", Kind::Section(FILES), "Action: files of a directory.").no_effect_yet(),
     key("echo", Kind::Section(ECHO), "Action: answer with what was received."),
     key("respond", Kind::Section(RESPOND), "Action: a fixed answer."),
     key("redirect", Kind::Section(REDIRECT), "Action: send the client elsewhere.").no_effect_yet(),
+    key(
+        "admin",
+        Kind::Choice { words: &["metrics", "health", "backends", "live", "ready"], any_case: false },
+        "Action: a page of the admin port.",
+    )
+    .no_effect_yet(),
+    key("rewrite", Kind::Section(REWRITE), "Another path for the upstream.")
+        .refused("it is not built yet, and the upstream would get another path"),
+    key("basic_auth", Kind::Section(BASIC_AUTH), "Who has no password gets 401.")
+        .refused("it is not built yet, and everybody would get in"),
+    key("forward_auth", Kind::Section(FORWARD_AUTH), "Another service says who may pass.")
+        .refused("it is not built yet, and everybody would get in"),
+    key("access_log", Kind::Bool, "false: no line in the access log.").default("true").no_effect_yet(),
+    COMPRESSION.nullable(),
     key("timeouts", Kind::Section(TIMEOUTS), "Its own."),
     RETRY,
     RATE_LIMIT,
@@ -259,12 +347,66 @@ static MATCH: &[Key] = &[
     key("methods", Kind::List(&Kind::Text(Rule { what: "a method", check: method })), "One of these."),
     key("port", PORT, "The port the client connected to."),
 ];
-static FILES: &[Key] =
-    &[key("root", FILE, "The directory."), key("index", Kind::Text(NAME), "Served for a directory.").default("index.html")];
+static FILES: &[Key] = &[
+    key("root", FILE, "The directory."),
+    key("index", Kind::OneOrList(&Kind::Text(NAME)), "Served for a directory.").default("index.html"),
+    key("try", Kind::List(&Kind::Text(NAME)), "Files to try, in order.").default("[]"),
+    key("listing", Kind::Bool, "List directories.").default("false"),
+    key("precompressed", Kind::Bool, "Serve `.zst`, `.br` and `.gz` beside a file.").default("true"),
+    key("cache_control", Kind::Text(FIELD_TEXT), "`Cache-Control` of its answers.").off(),
+];
+static REWRITE: &[Key] = &[
+    key("path", Kind::Text(NAME), "The new path; `{path}` is the old one."),
+    key("regex", Kind::Text(NAME), "What it must match."),
+    key("to", Kind::Text(NAME), "What it becomes; `$1` is the first group."),
+];
+static BASIC_AUTH: &[Key] = &[
+    key("realm", TEXT, "Shown to whoever is asked.").default("tidegate"),
+    key("users", Kind::Named { name: NAME, value: &TEXT }, "Names, and hashes of their passwords."),
+];
+static FORWARD_AUTH: &[Key] = &[
+    key("pool", Kind::Text(NAME), "Who is asked."),
+    key("path", TARGET, "For what."),
+    key("copy", Kind::List(&Kind::Text(FIELD)), "Fields of its answer that go upstream.").default("[]"),
+    key("timeout_ms", SOME_MS, "How long it may take.").default("5000"),
+];
+const STICKY: Key = key("sticky", Kind::Section(STICKY_KEYS), "A cookie that leads a client to the same upstream.").no_effect_yet();
+static STICKY_KEYS: &[Key] = &[
+    key("cookie", Kind::Text(FIELD), "Its name.").default("tidegate"),
+    key("max_age_ms", MS, "How long it is kept; 0 = the session.").default("0"),
+    key("secure", Kind::BoolOr("auto"), "auto = where the client speaks TLS.").default("auto"),
+    key("same_site", Kind::Choice { words: &["lax", "strict", "none"], any_case: true }, "Its SameSite.").default("lax"),
+    key("key", TEXT, "32 characters or more, for several processes to agree.").off(),
+];
+const COMPRESSION: Key = key("compression", Kind::Section(COMPRESSED), "Answers are compressed.").no_effect_yet();
+static COMPRESSED: &[Key] = &[
+    key("algorithms", Kind::List(&Kind::Choice { words: &["zstd", "br", "gzip"], any_case: false }), "In order of preference.")
+        .default("[zstd, br, gzip]"),
+    key("min_bytes", BYTES, "Smaller ones are not.").default("1024"),
+    key("types", Kind::List(&Kind::Text(NAME)), "Which media types; `text/*` is every text."),
+];
+static TRACING: &[Key] = &[
+    key("otlp", Kind::Text(NAME), "Where spans go: `http://127.0.0.1:4318`."),
+    key("sample_percent", Kind::Int { min: 0, max: 100 }, "Of requests that carry no decision.").default("1"),
+    key("service_name", Kind::Text(NAME), "What it is called there.").default("tidegate"),
+];
+static TEST: &[Key] = &[
+    key("request", Kind::Text(NAME), "`GET https://shop.example/api`."),
+    key("from", Kind::Text(NAME), "The client's address.").default("127.0.0.1"),
+    key("expect", Kind::Section(EXPECT), "What is to become of it."),
+];
+static EXPECT: &[Key] = &[
+    key("status", STATUS, "Of the answer made here."),
+    key("route", Kind::Text(NAME), "The route that takes it."),
+    key("pool", Kind::Text(NAME), "The pool that gets it."),
+    key("upstream_path", TARGET, "The path that the upstream sees."),
+];
 static ECHO: &[Key] = &[key("name", Kind::Text(NAME), "First line of the answer; the route's name by default.")];
 static RESPOND: &[Key] = &[
     key("status", Kind::Int { min: 200, max: 599 }, "Its status.").default("200"),
     key("body", TEXT, "Its body, text/plain.").default("\"\""),
+    key("body_file", FILE, "A file with its body.").off().no_effect_yet(),
+    key("content_type", Kind::Text(FIELD_TEXT), "Of the body.").default("\"text/plain; charset=utf-8\"").no_effect_yet(),
 ];
 static REDIRECT: &[Key] = &[
     key("status", Kind::Int { min: 300, max: 399 }, "Its status.").default("308"),
@@ -290,6 +432,11 @@ fn token(text: &str) -> Result<(), String> {
 fn field_value(text: &str) -> Result<(), String> {
     let bad = text.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f);
     if bad { Err(format!("\"{}\" has a control character in it", Shown(text))) } else { Ok(()) }
+}
+
+fn mode(text: &str) -> Result<(), String> {
+    let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    if is_octal { Ok(()) } else { Err(format!("\"{}\" is no mode, write it like \"0660\"", Shown(text))) }
 }
 
 fn url_path(text: &str) -> Result<(), String> {

@@ -1,8 +1,10 @@
 //! Reads every source in its order, and hands back the configuration or everything that is wrong with it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::conform::{conform, fill};
 use super::keys::ROOT;
@@ -10,7 +12,7 @@ use super::model::Config;
 use super::report::{Problems, Report};
 use super::schema::Kind;
 use super::tree::{self, Node, Place, Value};
-use super::{check, env, file};
+use super::{check, env, file, variables};
 
 /// Where a configuration comes from. Kept, so that a reload reads the same again.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,8 @@ pub struct Loaded {
     pub effective: Effective,
     /// For the log, at level warn.
     pub warnings: Vec<String>,
+    /// What was read, in words: files, and whether variables or options said something.
+    pub source: String,
     /// For the log, at level info.
     pub notes: Vec<String>,
     /// The file that was read.
@@ -83,12 +87,38 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
     let mut report = Report::default();
     let mut root = Node::new(Value::Map(Vec::new()), Place::Nowhere, tree::Path::default());
     if let Some((name, text)) = &source {
-        root = document(name, text, &mut report)?;
+        let mut known = variables.clone();
+        known.extend(environment.clone());
+        root = document(name, text, &known, &mut report)?;
     }
     env::apply(&variables, &environment, &mut root, &mut report);
     options(&sources, &mut root, &mut report);
+    let source_names = source_names(path.as_deref(), &root, &variables);
     let (config, effective, warnings) = complete(root, report, source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
-    Ok(Loaded { config, effective, warnings, notes, path, sources })
+    Ok(Loaded { config, effective, warnings, source: source_names, notes, path, sources })
+}
+
+/// Every source that said something, in the order of their precedence.
+fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables) -> String {
+    let mut named = BTreeSet::new();
+    collect_names(root, &mut named);
+    let (options, variables): (Vec<_>, Vec<_>) =
+        named.iter().map(|name| &**name).partition(|name| name.starts_with("--") || *name == "HOST:PORT");
+    let (of_file, of_process): (Vec<_>, Vec<_>) = variables.into_iter().partition(|name| dotenv.contains_key(*name));
+    let list = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} ({})", names.join(", ")));
+    let file = path.map_or("no file".to_owned(), |path| path.display().to_string());
+    let others = [list(".env", of_file), list("environment", of_process), (!options.is_empty()).then(|| options.join(", "))];
+    let parts: Vec<String> = [Some(file)].into_iter().chain(others).flatten().collect();
+    if path.is_none() && parts.len() == 1 { "no file, only defaults".into() } else { parts.join(", ") }
+}
+
+/// The variables and options that have set something.
+fn collect_names(node: &Node, names: &mut BTreeSet<Arc<str>>) {
+    if let Place::Named(name) = &node.place {
+        names.insert(name.clone());
+    }
+    node.items().iter().for_each(|item| collect_names(item, names));
+    node.entries().iter().for_each(|entry| collect_names(&entry.node, names));
 }
 
 /// What all sources said, with the defaults, as it is meant; or every problem. `source` is the file's name and text.
@@ -156,9 +186,10 @@ pub(super) fn decode(bytes: Vec<u8>, name: &impl fmt::Display) -> Result<String,
 }
 
 /// The file as a tree that keeps the schema. Only what is no YAML ends the reading.
-pub(super) fn document(name: &str, text: &str, report: &mut Report) -> Result<Node, Problems> {
+pub(super) fn document(name: &str, text: &str, variables: &env::Variables, report: &mut Report) -> Result<Node, Problems> {
     static DOCUMENT: Kind = Kind::Section(ROOT);
     let root = file::parse(text).map_err(|e| Problems::one(format!("{name}:{}:{}: {}", e.line, e.column, e.message)))?;
+    let root = variables::put_in(root, variables, report);
     Ok(match root.value {
         Value::Null => root.with(Value::Map(Vec::new())),
         Value::Map(_) => conform(&DOCUMENT, "", root, report),

@@ -14,6 +14,7 @@ mod address;
 mod check;
 mod conform;
 mod diff;
+mod doubts;
 mod env;
 mod file;
 mod guards;
@@ -30,6 +31,8 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod units;
+mod variables;
 
 pub use diff::changes;
 pub use load::{Effective, Loaded, Sources, load};

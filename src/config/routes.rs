@@ -11,7 +11,7 @@ use super::suggest;
 use super::tree::{Node, Shown};
 
 /// A route does one of these.
-const ACTIONS: [&str; 5] = ["proxy", "static_files", "echo", "respond", "redirect"];
+const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirect", "admin"];
 
 /// The list under `routes`.
 pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
@@ -103,6 +103,7 @@ impl Reader<'_> {
                 let status = node.get("status").map_or(Some(200), Node::int)?;
                 Some(Action::Respond { status, body: text(node, "body").to_owned() })
             }
+            "admin" => Some(Action::Unbuilt),
             "static_files" => self.unbuilt(node, "root", "a directory, such as {root: public}"),
             _ => self.unbuilt(node, "location", "a target, such as {location: \"https://{host}{uri}\"}"),
         }

@@ -1,6 +1,7 @@
 //! The language in which `keys.rs` describes the configuration: keys, the kinds of their values, and how far they are built.
 //! It checks nothing (`conform.rs` does) and lists nothing (`keys.rs` does).
 
+use super::units::Unit;
 use std::fmt;
 
 /// One key of a section.
@@ -33,7 +34,15 @@ pub enum State {
 #[derive(Debug)]
 pub enum Kind {
     Bool,
+    /// true, false, or this word.
+    BoolOr(&'static str),
     Int {
+        min: i64,
+        max: i64,
+    },
+    /// A number of milliseconds or bytes, also written with a unit.
+    Amount {
+        unit: Unit,
         min: i64,
         max: i64,
     },
@@ -126,7 +135,12 @@ impl Kind {
     pub fn expected(&self) -> String {
         match self {
             Self::Bool => "true or false".into(),
+            Self::BoolOr(word) => format!("true, false or {word}"),
             Self::Int { min, max } => format!("an integer from {min} to {max}"),
+            Self::Amount { unit, min, max } => {
+                let (what, example) = unit.words();
+                format!("{what} from {min} to {max}, or {example}")
+            }
             Self::AutoOrInt { min, max } => format!("auto, or an integer from {min} to {max}"),
             Self::Text(rule) => rule.what.into(),
             Self::Choice { words, .. } => {

@@ -33,6 +33,8 @@ pub enum Value {
     Int(i128),
     Float(f64),
     Text(String),
+    /// A text with variables put in: what it is, its key's kind says.
+    Filled(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
     /// Something stood here and was refused: later checks neither use it nor complain that it is missing.
@@ -228,7 +230,9 @@ impl Serialize for Node {
             Value::Bool(v) => s.serialize_bool(*v),
             Value::Int(v) => s.serialize_i128(*v),
             Value::Float(v) => s.serialize_f64(*v),
-            Value::Text(v) => s.serialize_str(v),
+            // What would be read as a variable is printed so that it is none.
+            Value::Text(v) | Value::Filled(v) if v.contains("${") => s.serialize_str(&v.replace("${", "$${")),
+            Value::Text(v) | Value::Filled(v) => s.serialize_str(v),
             Value::List(items) => {
                 let mut list = s.serialize_seq(Some(items.len()))?;
                 for item in items {

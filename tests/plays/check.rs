@@ -16,8 +16,7 @@ pools:
   "yes": {upstreams: [{host: "::1", port: 1, name: "1e3"}], balance: {consistent_hash: {header: X-Key}}, timeouts: {read_ms: 5}}
   "null": {upstreams: []}
   "0x10": {backends: [{host: h, port: 2, id: "~"}]}
-headers: {set_request: {X-A: "yes: 'no' \"maybe\"", X-B: " # "}, remove_response: [Server]}
-health_check: {path: "/a%20b"}
+health_check: {path: "/a%20b", headers: {X-A: "yes: 'no' \"maybe\"", X-B: " # "}}
 routes:
   - {name: "- 1", match: {host: "*.example.com", path_prefix: /api, methods: [GET]}, proxy: "yes", limits: {max_body_size: 0}}
   - {match: {path: "/n"}, proxy: "null"}
@@ -43,9 +42,13 @@ fn what_print_shows_reads_back_to_itself() {
     }
     let shown = print(Launch::new(args).file("config.yaml", RICH));
     let (before, after) = [RICH, &shown].map(|text| serde_yaml::from_str::<serde_json::Value>(text).unwrap()).into();
-    for at in
-        ["/routes/2/respond/body", "/headers/set_request/X-A", "/headers/set_request/X-B", "/pools/yes/upstreams/0/name", "/routes/0/name"]
-    {
+    for at in [
+        "/routes/2/respond/body",
+        "/health_check/headers/X-A",
+        "/health_check/headers/X-B",
+        "/pools/yes/upstreams/0/name",
+        "/routes/0/name",
+    ] {
         assert!(before.pointer(at).is_some_and(|value| value.is_string()), "{at}");
         assert_eq!(before.pointer(at), after.pointer(at), "{at} in {shown}");
     }

@@ -2,7 +2,7 @@
 
 use super::Setup;
 use crate::config::Sources;
-use crate::config::model::Config;
+use crate::config::model::{Action, Config};
 
 /// A key as each source sets it, and what then holds.
 struct Source {
@@ -81,8 +81,11 @@ fn variables_that_make_one_value_may_come_from_both() {
     let setup = Setup::new().write(".env", "BACKEND_1=http://a:1\nBACKEND_2=http://b:2\n").variable("BACKEND_2", "http://c:3");
     let names: Vec<String> = setup.good().config.pools[0].upstreams.iter().map(|upstream| upstream.name.clone()).collect();
     assert_eq!(names, ["a:1", "c:3"]);
-    let setup = Setup::new().write(".env", "UPSTREAM_HOST=a\n").variable("UPSTREAM_PORT", "443");
-    assert_eq!(setup.good().config.pools[0].upstreams[0].name, "a:443");
+    let setup = Setup::new().write(".env", "UPSTREAM_HOST=a\n").variable("UPSTREAM_PORT", "8443");
+    assert_eq!(setup.good().config.pools[0].upstreams[0].name, "a:8443");
+    // The port of HTTPS is not spoken to in plain HTTP.
+    let problems = setup.variable("UPSTREAM_PORT", "443").problems();
+    assert!(problems.starts_with("UPSTREAM_HOST: upstreams[0].url: TLS to upstreams is not built yet"), "{problems}");
 }
 
 #[test]
@@ -121,7 +124,7 @@ fn each_variable_sets_its_key() {
 
 #[test]
 fn variables_change_the_first_listener_and_leave_the_others() {
-    let text = "listen: [{address: '127.0.0.1:1', proxy_protocol: true}, '127.0.0.1:2']\nmetrics_listen: null\n";
+    let text = "listen: [{address: '127.0.0.1:1', mode: '0600'}, '127.0.0.1:2']\nmetrics_listen: null\n";
     let setup = Setup::new().with(text).variable("LISTEN_PORT", "3").variable("METRICS_LISTEN_HOST", "::1");
     let config = setup.good().config;
     let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
@@ -134,7 +137,7 @@ fn a_wrong_value_is_placed_by_its_variable_or_option() {
     for (name, value, wanted) in [
         ("LOG_LEVEL", "loud", "LOG_LEVEL: logging.level: unknown value \"loud\", allowed: error, warn, warning, info, debug, trace"),
         ("LISTEN_PORT", "70000", "LISTEN_PORT: \"70000\" is no port, allowed: 0 to 65535"),
-        ("PROXY_PORT", "tcp://10.0.0.1:80", "PROXY_PORT: \"tcp://10.0.0.1:80\" is no port, allowed: 0 to 65535"),
+        ("PROXY_PORT", "10.0.0.1:80", "PROXY_PORT: \"10.0.0.1:80\" is no port, allowed: 0 to 65535"),
         ("LISTEN_HOST", "a b", "LISTEN_HOST: listen: \"a b\" is no host name or address"),
         ("UPSTREAMS", "a:1,b", "UPSTREAMS: upstreams[1]: \"b\" has no port, write \"b:8080\""),
         ("BACKEND_3", "http://a/x", "BACKEND_3: upstreams[0].url: \"http://a/x\": an upstream has no path, write \"http://a\""),
@@ -225,4 +228,36 @@ fn options_without_any_file() {
     let config = super::load(sources).unwrap().config;
     let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!((addresses, config.workers), (vec!["0.0.0.0:81".to_owned(), "[::1]:82".to_owned()], 3));
+}
+
+#[test]
+fn variables_of_the_file_are_put_in_before_it_is_read() {
+    let text = "workers: ${N}\nlisten: \"${HOST:-127.0.0.1}:${PORT}\"\ntimeouts: {read_ms: \"${WAIT}\"}\nmetrics_listen: ${OFF}\n\
+                routes: [{name: \"${N}\", respond: {status: \"${EMPTY:-503}\", body: \"$${N} ${LIST} $5\"}}]\n";
+    let setup = Setup::new().with(text).write(".env", "N=7\nPORT=1\n").variable("N", "3").variable("WAIT", "2s").variable("OFF", "null");
+    let loaded = setup.variable("EMPTY", "").variable("LIST", "[a, b]").good();
+    let config = &loaded.config;
+    assert_eq!((config.workers, config.timeouts.read_ms, config.metrics_listen), (3, 2000, None));
+    assert_eq!((config.listeners[0].address.to_string(), config.routes[0].name.as_str()), ("127.0.0.1:1".to_owned(), "3"));
+    assert_eq!(config.routes[0].action, Action::Respond { status: 503, body: "${N} [a, b] $5".into() });
+    // What is printed has no variables, and a literal one reads back as such.
+    let printed = loaded.effective.to_string();
+    assert!(printed.contains("$${N} [a, b] $5"), "{printed}");
+    assert_eq!(Setup::new().with(&printed).good().config, *config);
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_is_not_ours() {
+    let loaded = Setup::new().variable("PROXY_PORT", "tcp://10.96.0.10:80").variable("UPSTREAMS", "http://127.0.0.1:9").good();
+    assert_eq!(loaded.config.listeners[0].address.to_string(), "127.0.0.1:8080");
+    assert!(matches!(&loaded.warnings[..], [one] if one.starts_with("PROXY_PORT: is a URL")), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn every_source_is_named() {
+    assert_eq!(Setup::new().good().source, "no file, only defaults");
+    assert_eq!(Setup::new().variable("LOG_LEVEL", "debug").good().source, "no file, environment (LOG_LEVEL)");
+    let mut setup = Setup::new().with("workers: 1\n").write(".env", "MAX_RETRIES=1\n").variable("LOG_LEVEL", "debug");
+    setup.sources.to = Some(vec!["127.0.0.1:1".into()]);
+    assert_eq!(setup.good().source, "c.yaml, .env (MAX_RETRIES), environment (LOG_LEVEL), --to");
 }

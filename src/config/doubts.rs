@@ -1,0 +1,98 @@
+//! What is allowed, and yet hardly meant: warnings.
+
+use super::model::{Action, Config, Listener, Pool, Route, Upstream};
+use super::report::Report;
+use super::tree::Node;
+use std::net::IpAddr;
+
+/// Everything about a whole configuration that deserves a second look.
+pub fn of(config: &Config, root: &Node, report: &mut Report) {
+    if config.pools.iter().all(|pool| pool.upstreams.is_empty()) && config.routes.is_empty() {
+        report.warn(root, "neither upstreams nor routes: every request is answered 404");
+    }
+    if let Some(node) = root.get("metrics_listen").filter(|_| config.metrics_listen.is_some_and(|admin| admin.ip().is_unspecified())) {
+        report.warn(node, "everybody who reaches this machine can read the admin port; 127.0.0.1 or a private address keeps it closed");
+    }
+    // As they are written, beside what they mean: the pool at the top level, then those under `pools`.
+    let written = [root].into_iter().chain(root.get("pools").map(Node::entries).unwrap_or_default().iter().map(|entry| &entry.node));
+    for (index, node) in written.enumerate() {
+        timeouts(node, report);
+        statuses(node, report);
+        let Some(pool) = config.pools.get(index).filter(|pool| node.has("upstreams") && !pool.upstreams.is_empty()) else { continue };
+        weights(pool, node, report);
+        loops(config, index, node, report);
+    }
+    for node in root.get("routes").map(Node::items).unwrap_or_default() {
+        timeouts(node, report);
+        statuses(node, report);
+    }
+}
+
+/// Both must be written there: whoever sets only one of them has not compared them.
+fn timeouts(owner: &Node, report: &mut Report) {
+    let Some(section) = owner.get("timeouts") else { return };
+    let is_written = |key| section.get(key).filter(|node| node.place != super::tree::Place::Nowhere);
+    let (Some(read), Some(total)) = (is_written("read_ms"), is_written("total_ms")) else { return };
+    if let (Some(read_ms), Some(total_ms)) = (read.int::<u32>(), total.int::<u32>())
+        && total_ms > 0
+        && total_ms < read_ms
+    {
+        report.warn(read, format!("never comes: total_ms ends the exchange after {total_ms} ms"));
+    }
+}
+
+fn statuses(owner: &Node, report: &mut Report) {
+    let listed = owner.get("retry").and_then(|retry| retry.get("statuses")).map(Node::items).unwrap_or_default();
+    if let Some(node) = listed.iter().find(|node| node.int::<u16>().is_some_and(|status| (200..300).contains(&status))) {
+        report.warn(node, "a success would be thrown away and asked for again");
+    }
+}
+
+fn weights(pool: &Pool, node: &Node, report: &mut Report) {
+    if pool.upstreams.iter().all(|upstream| upstream.weight == 0)
+        && let Some(list) = node.get("upstreams")
+    {
+        report.warn(list, "every weight is 0: no upstream gets requests");
+    }
+}
+
+/// Upstreams that are listeners of ours, whose requests come to the same pool again.
+fn loops(config: &Config, pool: usize, node: &Node, report: &mut Report) {
+    let items = node.get("upstreams").map(Node::items).unwrap_or_default();
+    if items.len() != config.pools[pool].upstreams.len() {
+        return;
+    }
+    for (upstream, item) in config.pools[pool].upstreams.iter().zip(items) {
+        let listener = config.listeners.iter().find(|listener| is_at(listener, upstream));
+        if listener.is_some_and(|listener| leads_back(config, listener.address.port(), pool)) {
+            report
+                .warn(item, format!("{} is an address of listen: requests go round until Via has named tidegate ten times", upstream.name));
+        }
+    }
+}
+
+fn is_at(listener: &Listener, upstream: &Upstream) -> bool {
+    let own = listener.address;
+    let host = match upstream.host.parse::<IpAddr>() {
+        Ok(ip) => ip,
+        Err(_) if upstream.host.eq_ignore_ascii_case("localhost") => IpAddr::from([127, 0, 0, 1]),
+        Err(_) => return false,
+    };
+    own.port() == upstream.port && (own.ip() == host || (own.ip().is_unspecified() && host.is_loopback()))
+}
+
+/// Whether what comes to that port may be forwarded to that pool.
+fn leads_back(config: &Config, port: u16, pool: usize) -> bool {
+    let takes_port = |route: &&Route| route.matcher.port.is_none_or(|wanted| wanted == port);
+    for route in config.routes.iter().filter(takes_port) {
+        if matches!(route.action, Action::Proxy { pool: other } if other == pool) {
+            return true;
+        }
+        let matcher = &route.matcher;
+        let takes_all = matcher.host.is_none() && matcher.path.is_none() && matcher.methods.is_empty();
+        if takes_all && matcher.path_prefix.as_deref().is_none_or(|prefix| prefix == "/") {
+            return false;
+        }
+    }
+    pool == 0
+}
