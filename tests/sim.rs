@@ -9,18 +9,23 @@
 //! ```
 
 mod sim {
+    pub mod admin;
+    pub mod checked;
     pub mod checks;
     pub mod client;
+    pub mod extras;
     pub mod ledger;
     pub mod net;
     pub mod origin;
     pub mod parse;
+    pub mod seen;
     pub mod socket;
     pub mod weather;
     pub mod wire;
     pub mod world;
 }
 
+use sim::seen;
 use sim::world::World;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +36,8 @@ use std::time::{Duration, Instant};
 const SEEDS: u64 = 6000;
 /// Seeds that failed once, and are run each time. What a seed means changes with the world, so each has a test elsewhere too.
 const FORMER: &[u64] = &[106_510, 127_512, 180_413];
+/// In so many worlds everything that they are made for happens.
+const ENOUGH: u64 = 3000;
 /// Threads that run seeds.
 const THREADS: usize = 2;
 /// A seed takes milliseconds; one that takes so long hangs within a turn.
@@ -45,6 +52,7 @@ static CURRENT: [AtomicU64; THREADS] = [const { AtomicU64::new(NONE) }; THREADS]
 fn every_seed_ends_well() {
     let trace = std::env::var("SIM_TRACE").is_ok();
     let (seeds, former) = seeds();
+    let count = seeds.end - seeds.start;
     println!("seeds {}..{}", seeds.start, seeds.end);
     std::thread::spawn(watch);
     std::thread::scope(|scope| {
@@ -59,6 +67,9 @@ fn every_seed_ends_well() {
             });
         }
     });
+    println!("seen: {}", seen::describe());
+    let missing = seen::missing();
+    assert!(count < ENOUGH || missing.is_empty(), "in {count} worlds there was none of these: {missing:?}");
 }
 
 /// Those to run, and those that are run beside them.

@@ -77,6 +77,13 @@ pub struct Client<S> {
     pub(super) is_resting: bool,
 }
 
+impl<S> Client<S> {
+    /// Whether it came to the admin port.
+    pub fn is_admin(&self) -> bool {
+        self.entrance.is_admin
+    }
+}
+
 /// Where a client stands in line.
 pub(super) struct Stand {
     pub(super) pool: Arc<Pool>,

@@ -116,7 +116,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Gives free places to those who wait in any line, and sends them away where every server is down.
-    pub(super) fn hand_on_all(&mut self) {
+    pub fn hand_on_all(&mut self) {
         let site = Rc::clone(&self.turn.site);
         for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(pool);

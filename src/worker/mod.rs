@@ -1,11 +1,11 @@
 //! A worker: one thread, one poll, one loop. The only place where sockets and sessions meet.
 
+pub mod checks;
 pub mod core;
 pub mod shared;
 
 mod accept;
 mod bulk;
-mod checks;
 mod clients;
 mod dial;
 mod line;

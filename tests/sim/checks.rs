@@ -1,7 +1,12 @@
 //! What must hold: after every turn, and when everything is over.
 
 use super::ledger::{Flaw, Framing, Route};
+use super::seen::{Seen, note};
 use super::world::World;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tidegate::guard::breaker::State;
 use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
 use tidegate::session::Exchange;
@@ -19,7 +24,7 @@ impl World {
             session.check();
             // Who comes back to the line after its time there is over is told so in the next millisecond.
             let is_back = session.exchange().is_some_and(|x| x.is_queued);
-            let is_timely = session.next_deadline().is_none_or(|due| due > self.micros / 1000);
+            let is_timely = session.next_deadline().is_none_or(|due| due > core.turn.now.millis());
             assert!(is_timely || is_back, "a deadline has passed: {session:?}");
             let largest = limits.buffer_size.max(limits.max_total_headers);
             assert!(session.up.capacity() <= largest && session.down.capacity() <= largest, "a ring is too large");
@@ -36,17 +41,42 @@ impl World {
             }
         }
         assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
-        assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
-        let in_use: u64 = self
-            .site
-            .servers()
-            .map(|(_, server)| &server.cells[worker])
-            .map(|cell| cell.active.value() + cell.idle.value() + cell.tunnels.value())
-            .sum();
+        if queued > 0 {
+            note(Seen::InLine);
+        }
+        let clients = core.clients.iter().filter(|(_, client)| !client.is_admin()).count();
+        assert_eq!(core.turn.stats.client_connections.value(), clients as u64, "the gauge of clients");
+        let cells = self.servers().into_iter().map(|(_, server)| {
+            let cell = &server.cells[worker];
+            cell.active.value() + cell.idle.value() + cell.tunnels.value()
+        });
+        let in_use: u64 = cells.sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         if self.seats.len() == 1 {
             self.check_line();
         }
+        if self.extras.per_client > 0 {
+            self.check_clients();
+        }
+        for (_, server) in self.site.servers() {
+            match server.circuit.state() {
+                State::Open => note(Seen::CircuitOpen),
+                State::HalfOpen => note(Seen::CircuitHalfOpen),
+                State::Closed => {}
+            }
+        }
+    }
+
+    /// Over all workers nobody has more served at once than one client may have connections.
+    fn check_clients(&self) {
+        let mut served: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        for (_, client) in self.seats.iter().flat_map(|seat| &seat.core.clients) {
+            if client.session.exchange().is_some_and(|x| x.attempt.has_upstream || x.is_queued) {
+                *served.entry(client.session.client().ip()).or_default() += 1;
+            }
+        }
+        let most = self.extras.per_client;
+        assert!(served.values().all(|&count| count <= most), "one client has more than {most} connections: {served:?}");
     }
 
     /// First come, first served: who has an upstream came before all that still stand in line for a place alone, or in the same
@@ -65,7 +95,9 @@ impl World {
             .filter(|(_, x)| x.is_queued && x.queued_for == Needs::default() && x.attempts == 0)
             .map(|(key, x)| (key, joined(x)))
             .collect();
-        if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min() {
+        // Each pool has its own.
+        let is_alone = self.site.pools.len() == 1 && self.sites.len() == 1;
+        if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min().filter(|_| is_alone) {
             let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
             assert!(passed.is_none(), "client {:?} was served before one that came first: {waiting:?}", passed.map(|(key, _)| key));
         }
@@ -81,18 +113,20 @@ impl World {
             assert_eq!(seat.core.turn.stats.client_connections.value(), 0);
             assert_eq!(seat.core.turn.stats.resting_clients.value(), 0);
         }
-        for (pool, server) in self.site.servers() {
+        let mut pools: Vec<_> = self.sites.iter().flat_map(|site| &site.pools).collect();
+        pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        assert!(pools.iter().all(|pool| pool.line.is_empty()), "somebody stands in line");
+        for (_, server) in self.servers() {
             let places = &server.places;
             assert_eq!((places.taken(), places.partial(), places.tunnels()), (0, 0, 0), "places of {}", server.config.name);
             assert_eq!(server.circuit.trials(), 0, "trials of {}", server.config.name);
-            assert!(pool.line.is_empty(), "somebody stands in line");
             assert!(server.cells.iter().all(|cell| cell.active.value() + cell.idle.value() + cell.tunnels.value() == 0));
         }
         let descriptors = format!("{:?}", self.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
         assert!(self.shared.connections.is_empty(), "a client is counted that has gone");
-        let door = format!("{:?}", self.door);
-        assert!(door.contains("places: Gate(0)"), "{door}");
+        let doors = [&self.door, &self.admin_door].map(|door| format!("{door:?}"));
+        assert!(doors.iter().all(|door| door.contains("places: Gate(0)")), "{doors:?}");
         self.check_books();
         self.check_counters();
     }
@@ -108,17 +142,34 @@ impl World {
                 let answered =
                     entry.answered.unwrap_or_else(|| panic!("{:?} was never answered: {} {:?}", entry.spec, client.describe(), entry.plan));
                 let expected = match entry.spec.route {
-                    Route::Proxy => (entry.plan.status, false, entry.plan.length(entry.spec.method)),
+                    Route::Proxy | Route::Other => (entry.plan.status, false, entry.plan.length(entry.spec.method)),
                     Route::Nowhere => (404, true, answered.2),
+                    Route::Method if !matches!(entry.spec.method, "PUT" | "POST") => (404, true, answered.2),
                     _ => (200, true, answered.2),
                 };
                 assert_eq!(answered, expected, "{:?} {:?}", entry.spec, entry.plan);
+                if answered.0 == 101 {
+                    let sent = entry.spec.tunnel.as_ref().map(|content| content.len());
+                    assert_eq!(entry.tunnelled, sent, "through the tunnel: {:?} {:?} {}", entry.spec, entry.plan, client.describe());
+                    note(Seen::TunnelWhole);
+                }
             }
         }
         for (nonce, entry) in &books.entries {
+            match (entry.spec.route, entry.answered) {
+                (_, Some((101, ..))) => note(Seen::TunnelOpened),
+                (_, Some((_, false, _))) if entry.spec.tunnel.is_some() => note(Seen::TunnelRefused),
+                (Route::Host, Some((200, ..))) => note(Seen::AnsweredByHost),
+                (Route::Method, Some((200, ..))) => note(Seen::AnsweredByMethod),
+                (Route::Other, Some((_, false, _))) => note(Seen::SecondPool),
+                _ => {}
+            }
             let lines: Vec<_> = books.lines.iter().filter(|line| line.nonce == Some(*nonce)).collect();
             assert!(lines.len() <= 1, "{nonce} was logged {} times", lines.len());
             let most = 1 + books.max_retries;
+            if lines.iter().any(|line| line.attempts > 1) {
+                note(Seen::Retried);
+            }
             assert!(lines.iter().all(|line| line.attempts <= most), "{nonce} was tried more than {most} times: {lines:?}");
             let Some((status, made_here, length)) = entry.answered else { continue };
             let is_unreadable = matches!(entry.spec.flaw, Some(Flaw::Head(_) | Flaw::Noise(_)));
@@ -128,10 +179,14 @@ impl World {
             }
             // Told to come no more, or given up before its head was whole: known by its first line alone.
             let Some(line) = lines.first() else {
-                assert!(made_here && matches!(status, 408 | 400), "{nonce} was answered {status} and not logged");
+                assert!(made_here && matches!(status, 408 | 400 | 429), "{nonce} was answered {status} and not logged");
                 continue;
             };
             assert!(line.status == status, "{nonce}: answered {status}, logged {line:?}");
+            if status == 101 && line.error.is_some() {
+                // A tunnel that was cut.
+                continue;
+            }
             assert_eq!(line.error.is_some(), made_here && status >= 400, "{nonce}: {line:?}");
             let is_plain = made_here || entry.plan.frame != super::ledger::Frame::Chunked || entry.spec.minor == 0;
             if is_plain {
@@ -143,7 +198,9 @@ impl World {
             let may_be_early = entry.spec.framing == Framing::Chunked;
             assert!(entry.spec.flaw.is_none() || made_here || may_be_early, "a flawed request was served: {nonce} {:?}", entry.spec.flaw);
         }
-        if self.weather.is_calm && self.weather.descriptors == 1000 && !self.weather.has_decoys {
+        self.check_rate();
+        let is_checked = self.site.config.pools[0].health_check.is_some();
+        if self.weather.is_calm && self.extras.admins == 0 && !is_checked && self.weather.descriptors == 1000 && !self.weather.has_decoys {
             let ended = books.lines.len() as u64;
             assert!(ended > 0);
             let passed = self.busy_until.saturating_sub(5_000_000) / 1000;
@@ -151,6 +208,20 @@ impl World {
             let slack = 10 + self.steps * 3 / 1000;
             assert!(passed <= books.stalled + slack, "it took {passed} ms, the actors stalled {} ms", books.stalled);
         }
+    }
+
+    /// Over all workers no more are let through than the rate and what it allows at once.
+    fn check_rate(&self) {
+        let Some(rate) = self.extras.rate else { return };
+        let books = self.books.borrow();
+        let is_limited = |entry: &super::ledger::Entry| entry.spec.route == Route::Proxy;
+        let of = |line: &&super::net::Line| line.nonce.and_then(|nonce| books.entries.get(&nonce)).is_some_and(is_limited);
+        let (refused, let_through): (Vec<_>, Vec<_>) =
+            books.lines.iter().filter(of).partition(|line| line.error.as_deref() == Some("rate_limited"));
+        let seconds = (self.busy_until.saturating_sub(5_000_000)).div_ceil(1_000_000) + 1;
+        let most = u64::from(rate.burst.max(rate.requests_per_second)) + seconds * u64::from(rate.requests_per_second);
+        assert!(let_through.len() as u64 <= most, "{} were let through in {seconds} s, {rate:?}", let_through.len());
+        refused.iter().for_each(|_| note(Seen::RateLimited));
     }
 
     fn check_counters(&self) {
@@ -161,13 +232,14 @@ impl World {
         let count = |pick: &dyn Fn(&super::net::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
         let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));
         assert_eq!(requests - refused, count(&|line| line.is_parsed), "requests counted, and logged");
-        assert_eq!(refused, count(&|line| !line.is_parsed && !matches!(line.status, 408 | 499)), "refusals counted, and logged");
+        assert_eq!(refused, count(&|line| !line.is_parsed && !matches!(line.status, 408 | 429 | 499)), "refusals counted, and logged");
         for class in 1..5 {
             let logged = count(&|line| usize::from(line.status / 100) == class + 1 && line.status != 499);
             let counted = sum(&|s| s.responses[class].value());
             assert!(logged <= counted, "{logged} lines of class {}, {counted} counted", class + 1);
         }
-        let finals: u64 = (1..5).map(|class| sum(&|s| s.responses[class].value())).sum();
+        let switched = count(&|line| line.status == 101);
+        let finals: u64 = switched + (1..5).map(|class| sum(&|s| s.responses[class].value())).sum::<u64>();
         let lost = count(&|line| line.status == 499);
         assert!(
             finals <= books.lines.len() as u64 && finals + lost >= books.lines.len() as u64,
@@ -183,8 +255,13 @@ impl World {
         let errors: u64 = Reason::ALL.iter().map(|&reason| sum(&|s| s.errors[reason].value())).sum();
         assert!(errors <= 2 * count(&|line| line.error.is_some()), "an exchange failed more than twice");
         let wires = self.wires.borrow();
-        let (read, written) =
-            wires.conns.iter().filter(|conn| conn.server.is_none()).fold((0, 0), |(r, w), conn| (r + conn.read, w + conn.written));
+        let is_admin = |id| self.admins.iter().any(|admin| admin.id == id);
+        let (read, written) = wires
+            .conns
+            .iter()
+            .enumerate()
+            .filter(|(id, conn)| conn.server.is_none() && !is_admin(*id))
+            .fold((0, 0), |(r, w), (_, conn)| (r + conn.read, w + conn.written));
         assert_eq!(sum(&|s| s.bytes_received.value()), read, "bytes received");
         assert_eq!(sum(&|s| s.bytes_sent.value()), written, "bytes sent");
         let interims = sum(&|s| s.responses[0].value());

@@ -3,6 +3,7 @@
 
 use super::ledger::{Books, Entry};
 use super::parse::{Head, Length, Piece, Reader};
+use super::seen::{Seen, note};
 use super::wire::{Heard, Id, Wires};
 
 /// How it ends its connection before its time.
@@ -28,6 +29,8 @@ pub enum Quit {
 pub struct Client {
     pub id: Id,
     pub nonces: Vec<u64>,
+    /// Last byte of its address.
+    pub address: u8,
     pub quit: Quit,
     /// FIN right after the last request.
     pub half_closes: bool,
@@ -59,6 +62,8 @@ pub struct Client {
     is_noise: bool,
     content: Vec<u8>,
     must_close: bool,
+    is_tunnel: bool,
+    heard_rst: bool,
     sent_fin: bool,
     heard_end: bool,
     pub is_gone: bool,
@@ -72,6 +77,7 @@ impl Client {
         Self {
             id,
             nonces,
+            address: 7,
             quit: Quit::Never,
             half_closes: false,
             depth: 1,
@@ -96,6 +102,8 @@ impl Client {
             is_noise: false,
             content: Vec::new(),
             must_close: false,
+            is_tunnel: false,
+            heard_rst: false,
             sent_fin: false,
             heard_end: false,
             is_gone: false,
@@ -133,18 +141,23 @@ impl Client {
     }
 
     fn is_done(&self) -> bool {
+        if self.is_tunnel && self.quit == Quit::Never {
+            // Its side may still be open when the other's is closed.
+            return self.heard_rst || (self.heard_end && self.sent_fin);
+        }
         let all = self.answered == self.nonces.len() || (self.must_close && !self.reader.in_body());
         self.heard_end || (self.quit == Quit::Never && all)
     }
 
     fn wants_fin(&self) -> bool {
         let in_the_middle = matches!(self.quit, Quit::FinAfter(n) if self.sent >= n);
-        let at_the_end = self.half_closes && self.begun == self.nonces.len() && self.out_at == self.out.len();
+        let at_the_end = (self.half_closes || self.is_tunnel) && self.begun == self.nonces.len() && self.out_at == self.out.len();
         !self.sent_fin && (in_the_middle || at_the_end)
     }
 
     fn can_send(&self, wires: &Wires, now: u64) -> bool {
-        if self.sent_fin || self.must_close || self.heard_end || now < self.send_wake || wires.peer_room(self.id) == 0 {
+        let may_say_more = self.is_tunnel || (!self.must_close && !self.heard_end);
+        if self.sent_fin || !may_say_more || self.heard_rst || now < self.send_wake || wires.peer_room(self.id) == 0 {
             return false;
         }
         let at_content = self.out_at == self.head_len && self.out_at < self.out.len();
@@ -155,7 +168,7 @@ impl Client {
             return false;
         }
         if self.out_at == self.out.len() {
-            return self.begun < self.nonces.len() && self.begun - self.answered < self.depth;
+            return !self.is_tunnel && self.begun < self.nonces.len() && self.begun - self.answered < self.depth;
         }
         self.out_at < self.head_len || self.continues || now >= self.continue_due
     }
@@ -256,7 +269,7 @@ impl Client {
                 }
                 self.heard_end = true;
             }
-            Heard::Rst => self.heard_end = true,
+            Heard::Rst => (self.heard_end, self.heard_rst) = (true, true),
         }
     }
 
@@ -277,10 +290,15 @@ impl Client {
     }
 
     fn on_head(&mut self, head: &Head, books: &mut Books) {
-        let entry = self.current(books);
         let status = head.status();
+        if status == 429 && head.field("Proxy-Status") == Some("tidegate; error=client_connection_limit") {
+            note(Seen::ClientOverItsLimit);
+            // Told at the door: it may have asked for nothing yet.
+            self.begun = self.begun.max(self.answered + 1);
+        }
+        let entry = self.current(books);
         assert!(status == 100 || head.field("X-Trace-ID").is_some(), "{head:?}");
-        if status < 200 {
+        if status < 200 && status != 101 {
             assert!(entry.spec.minor == 1, "an interim response to HTTP/1.0");
             entry.interims_got += 1;
             if status == 100 {
@@ -298,9 +316,15 @@ impl Client {
             // Not what the plan says now: an attempt that was given up may reach its origin after a later one.
             assert!(entry.said.contains(&status), "answered {status}, the origins said {:?}: {}", entry.said, entry.spec.nonce);
         }
-        assert!(head.field("Date").is_some());
+        assert!(status == 101 || head.field("Date").is_some());
         let is_bodiless = entry.spec.method == "HEAD" || matches!(status, 204 | 304);
         let length = match head.framing() {
+            _ if status == 101 => {
+                assert!(entry.spec.tunnel.is_some() && head.field("Upgrade") == Some("sim"), "{head:?}");
+                let up = entry.spec.tunnel.clone().unwrap();
+                (self.out, self.out_at, self.head_len, self.is_tunnel) = (up.to_vec(), 0, 0, true);
+                Length::UntilClose
+            }
             _ if is_bodiless => Length::Known(0),
             Some(length) => length,
             None => {
@@ -310,7 +334,7 @@ impl Client {
         };
         assert!(length != Length::Chunked || entry.spec.minor == 1, "chunks to HTTP/1.0");
         let keeps = head.field("Connection").is_some_and(|value| value.eq_ignore_ascii_case("keep-alive"));
-        self.must_close = head.closes() || (entry.spec.minor == 0 && !keeps);
+        self.must_close = self.is_tunnel || head.closes() || (entry.spec.minor == 0 && !keeps);
         assert!(!keeps || !head.closes());
         self.reader.begin_body(length);
         self.content.clear();
@@ -334,7 +358,8 @@ impl Client {
         let entry = self.current(books);
         assert!(entry.answered.is_none(), "answered twice");
         entry.answered = Some((status, made_here, length));
-        if !made_here && !is_noise {
+        // A tunnel has an end, and nothing that tells whether it is the right one.
+        if !made_here && status != 101 && !is_noise {
             assert!(
                 entry.finished.contains(&(status, length)),
                 "whole at the client, not at the origin: {} {:?} {:?}",

@@ -22,6 +22,11 @@ pub enum Route {
     Echo,
     Respond,
     Nowhere,
+    /// By its host: a fixed answer, or the second pool.
+    Host,
+    Other,
+    /// By its method: a fixed answer, or none.
+    Method,
 }
 
 /// What is wrong with a request.
@@ -49,6 +54,10 @@ pub struct Spec {
     pub closes: bool,
     pub route: Route,
     pub flaw: Option<Flaw>,
+    /// It asks for a tunnel, to send this through it.
+    pub tunnel: Option<Rc<[u8]>>,
+    /// Last byte of the client's address.
+    pub address: u8,
 }
 
 /// When the origin begins its answer.
@@ -68,6 +77,8 @@ pub enum Frame {
     UntilClose,
     /// 204 and 304.
     Bare,
+    /// 101, and what comes through the tunnel.
+    Tunnel,
 }
 
 /// What the origin does beyond answering.
@@ -128,6 +139,8 @@ pub struct Entry {
     /// Status and length of content of each that one finished.
     pub finished: Vec<(u16, usize)>,
     pub interims_sent: u32,
+    /// Bytes of the client's that came out of the tunnel before its end.
+    pub tunnelled: Option<usize>,
     /// What the client got: status, whether the proxy made it, content length.
     pub answered: Option<(u16, bool, usize)>,
     pub interims_got: u32,
@@ -171,9 +184,12 @@ pub fn nonce_of(target: &str) -> Option<u64> {
 
 impl fmt::Debug for Spec {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { nonce, method, minor, framing, content, expects, closes, route, flaw } = self;
-        let length = content.len();
-        write!(f, "{method} {nonce} 1.{minor} {framing:?} {length} expects {expects} closes {closes} {route:?} {flaw:?}")
+        let Self { nonce, method, minor, framing, content, expects, closes, route, flaw, tunnel, address } = self;
+        let (length, tunnel) = (content.len(), tunnel.as_ref().map(|content| content.len()));
+        write!(
+            f,
+            "{method} {nonce} 1.{minor} {framing:?} {length} expects {expects} closes {closes} {route:?} {flaw:?} {tunnel:?} {address}"
+        )
     }
 }
 
@@ -192,7 +208,15 @@ impl Spec {
 
     /// Whether the connection can serve another request after it.
     pub fn keeps(&self) -> bool {
-        !self.closes && !matches!(self.flaw, Some(Flaw::Head(_) | Flaw::Noise(_) | Flaw::Chunk(_)))
+        !self.closes && self.tunnel.is_none() && !matches!(self.flaw, Some(Flaw::Head(_) | Flaw::Noise(_) | Flaw::Chunk(_)))
+    }
+
+    pub fn host(&self) -> &'static str {
+        match self.route {
+            Route::Host => "pages.test",
+            Route::Other => "a.other.test",
+            _ => "sim.test",
+        }
     }
 
     /// The bytes of the request, and how many of them are its head.
@@ -202,13 +226,15 @@ impl Spec {
         }
         let prefix = match self.route {
             Route::Proxy => ["", "http://sim.test"][usize::from(rng.u8(0..8) == 0)],
+            Route::Host | Route::Other => "",
+            Route::Method => "/method",
             Route::Echo => "/echo",
             Route::Respond => "/respond",
             Route::Nowhere => "/nowhere",
         };
         let mut head = format!("{} {prefix}/n/{} HTTP/1.{}\r\n", self.method, self.nonce, self.minor);
         if self.minor == 1 || rng.bool() {
-            head += "Host: sim.test\r\n";
+            head += &format!("Host: {}\r\n", self.host());
         }
         let mut options = Vec::new();
         if rng.u8(0..4) == 0 {
@@ -219,6 +245,10 @@ impl Spec {
             (true, 1) => options.push("close"),
             (false, 0) => options.push("keep-alive"),
             _ => {}
+        }
+        if self.tunnel.is_some() {
+            options.push("Upgrade");
+            head += "Upgrade: sim\r\n";
         }
         if !options.is_empty() {
             head += &format!("Connection: {}\r\n", options.join(", "));
@@ -296,6 +326,7 @@ impl Plan {
             Frame::Known => head += &format!("Content-Length: {}\r\n", self.content.len()),
             Frame::Chunked => head += "Transfer-Encoding: chunked\r\n",
             Frame::UntilClose | Frame::Bare => {}
+            Frame::Tunnel => head += "Connection: Upgrade\r\nUpgrade: sim\r\n",
         }
         if self.closes {
             head += "Connection: close\r\n";

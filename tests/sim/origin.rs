@@ -24,6 +24,7 @@ pub struct Origin {
     pub patience: Option<(u64, Leave)>,
     /// On a connection that has served, leaves after so many bytes of the next request: it had decided so before it came.
     pub crosses: Option<usize>,
+    is_tunnel: bool,
     served: u32,
     heard: usize,
     reader: Reader,
@@ -52,6 +53,7 @@ impl Origin {
             sip: usize::MAX,
             patience: None,
             crosses: None,
+            is_tunnel: false,
             served: 0,
             heard: 0,
             reader: Reader::new(),
@@ -97,7 +99,8 @@ impl Origin {
     fn can_hear(&self, wires: &Wires, books: &Books, now: u64) -> bool {
         let is_deaf = matches!(self.fault(books), Fault::Deaf(n) if self.content_at >= n);
         // One request at a time: the next is read when this one is done.
-        now >= self.wake && wires.peer_hears(self.id) && (!is_deaf || wires.peer_waiting(self.id) == 0)
+        let has_heard_all = self.is_tunnel && self.request_ended;
+        now >= self.wake && !has_heard_all && wires.peer_hears(self.id) && (!is_deaf || wires.peer_waiting(self.id) == 0)
     }
 
     fn can_answer(&self, wires: &Wires, now: u64) -> bool {
@@ -140,6 +143,11 @@ impl Origin {
                 self.reader.push(&bytes);
                 self.take_pieces(wires, books, now);
             }
+            Heard::Fin if self.is_tunnel && !self.request_ended => {
+                self.request_ended = true;
+                books.entries.get_mut(&self.nonce.unwrap()).unwrap().tunnelled = Some(self.content_at);
+                self.end_tunnel(wires);
+            }
             // The proxy gave the connection up, or closes an idle one.
             Heard::Fin | Heard::Rst => {
                 self.is_gone = true;
@@ -168,10 +176,12 @@ impl Origin {
         assert!(version == "HTTP/1.1" && words.next().is_none(), "{:?}", head.first);
         let nonce = super::ledger::nonce_of(target).unwrap_or_else(|| panic!("{:?}", head.first));
         assert_eq!(target, format!("/n/{nonce}"), "origin-form");
+        let is_other = self.server >= super::extras::OTHER_SERVERS;
         let entry = books.entries.get_mut(&nonce).unwrap();
         assert!(!entry.is_forbidden, "a request that was never to come here: {nonce}");
         assert!(!matches!(entry.spec.flaw, Some(Flaw::Head(_) | Flaw::Noise(_))), "a refused request came through: {head:?}");
-        assert_eq!(entry.spec.route, Route::Proxy);
+        assert_eq!(entry.spec.route, if is_other { Route::Other } else { Route::Proxy }, "the wrong pool: {nonce}");
+        assert_eq!(head.field("Upgrade"), entry.spec.tunnel.as_ref().map(|_| "sim"), "{head:?}");
         assert_eq!(method, entry.spec.method);
         entry.seen += 1;
         assert!(entry.seen == 1 || entry.spec.is_idempotent(), "{nonce} came twice");
@@ -182,8 +192,8 @@ impl Origin {
             entry.plan.fault = Fault::None;
         }
         let host = head.field("Host").unwrap_or_else(|| panic!("no Host: {head:?}"));
-        assert!(host == "sim.test" || (entry.spec.minor == 0 && host.starts_with("origin-")), "{host}");
-        assert_eq!(head.field("X-Forwarded-For"), Some("10.9.8.7"), "{head:?}");
+        assert!(host == entry.spec.host() || (entry.spec.minor == 0 && host.starts_with("origin-")), "{host}");
+        assert_eq!(head.field("X-Forwarded-For"), Some(&*format!("10.9.8.{}", entry.spec.address)), "{head:?}");
         for name in ["X-Gone", "Keep-Alive"] {
             assert!(head.field(name).is_none(), "{head:?}");
         }
@@ -197,6 +207,9 @@ impl Origin {
             (Framing::Chunked, Some(Length::Chunked)) => Length::Chunked,
             (framing, length) => panic!("framed as {length:?}, sent as {framing:?}"),
         };
+        self.is_tunnel = entry.plan.frame == Frame::Tunnel;
+        wires.conns[self.id].is_tunnel = self.is_tunnel;
+        let length = if self.is_tunnel { Length::UntilClose } else { length };
         self.reader.begin_body(length);
         (self.nonce, self.request_ended, self.content_at) = (Some(nonce), false, 0);
         (self.is_answering, self.stalled, self.idle_due) = (false, std::mem::take(&mut self.is_late), 0);
@@ -208,7 +221,8 @@ impl Origin {
     fn on_content(&mut self, bytes: &[u8], books: &mut Books) {
         let entry = &books.entries[&self.nonce.unwrap()];
         let (at, end) = (self.content_at, self.content_at + bytes.len());
-        assert!(entry.spec.content.get(at..end) == Some(bytes), "wrong content at {at}..{end} of {}", entry.spec.nonce);
+        let content = entry.spec.tunnel.as_ref().filter(|_| self.is_tunnel).unwrap_or(&entry.spec.content);
+        assert!(content.get(at..end) == Some(bytes), "wrong content at {at}..{end} of {}", entry.spec.nonce);
         self.content_at = end;
     }
 
@@ -245,7 +259,7 @@ impl Origin {
         }
         let is_time = match plan.when {
             When::AtHead => true,
-            When::AtEnd => self.request_ended,
+            When::AtEnd => self.request_ended || self.is_tunnel,
             When::Within(n) => self.content_at >= n || self.request_ended,
         };
         self.is_answering |= is_time && !self.sent_fin;
@@ -294,14 +308,28 @@ impl Origin {
         self.finish(wires, books, now);
     }
 
+    /// Both directions are over.
+    fn end_tunnel(&mut self, wires: &mut Wires) {
+        if self.request_ended && self.sent_fin {
+            self.is_gone = true;
+            wires.peer_close(self.id);
+        }
+    }
+
     /// The answer is out: closes, or waits for the next request.
     fn finish(&mut self, wires: &mut Wires, books: &Books, now: u64) {
         let Some(nonce) = self.nonce.filter(|_| self.is_answering && self.out_at == self.out.len()) else { return };
         let Entry { plan, spec, .. } = &books.entries[&nonce];
-        let ends = plan.closes || (plan.frame == Frame::UntilClose && spec.method != "HEAD") || matches!(plan.fault, Fault::Malformed(_));
+        let ends = plan.closes
+            || self.is_tunnel
+            || (plan.frame == Frame::UntilClose && spec.method != "HEAD")
+            || matches!(plan.fault, Fault::Malformed(_));
         if ends && !self.sent_fin {
             self.sent_fin = true;
             wires.peer_fin(self.id);
+        }
+        if self.is_tunnel {
+            return self.end_tunnel(wires);
         }
         if !self.request_ended {
             return;

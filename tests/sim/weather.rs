@@ -1,10 +1,11 @@
 //! What a seed makes of a world: its configuration, its network, who takes part and how they behave.
 
 use super::client::{Client, Quit};
+use super::extras::{Extras, upstream};
 use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Plan, Route, Spec, When, pattern};
 use super::net::Roads;
 use super::origin::Leave;
-use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Retry, Upstream};
+use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Retry};
 use tidegate::config::{Sources, load};
 
 /// The general conditions of a world.
@@ -120,14 +121,6 @@ impl Weather {
             let one = [&mut timeouts.read_ms, &mut timeouts.write_ms, &mut timeouts.client_body_ms].into_iter().nth(rng.usize(0..6));
             one.into_iter().for_each(|one| *one = 0);
         }
-        let upstream = |index: usize| Upstream {
-            name: format!("origin-{index}"),
-            host: format!("origin-{index}.test"),
-            port: 80,
-            tls: false,
-            weight: 1,
-            is_checked: true,
-        };
         config.pools[0].upstreams = (0..self.servers).map(upstream).collect();
         config.pools[0].timeouts = config.timeouts.clone();
         config.pools[0].retry = Retry {
@@ -201,7 +194,19 @@ impl Weather {
             _ => Route::Proxy,
         };
         let expects = minor == 1 && !content.is_empty() && rng.u8(0..4) == 0;
-        let mut spec = Spec { nonce, method, minor, framing, content, expects, closes: rng.u8(0..10) == 0, route, flaw: None };
+        let mut spec = Spec {
+            nonce,
+            method,
+            minor,
+            framing,
+            content,
+            expects,
+            closes: rng.u8(0..10) == 0,
+            route,
+            flaw: None,
+            tunnel: None,
+            address: 7,
+        };
         if !self.is_calm && !self.is_mild && rng.u8(0..15) == 0 {
             self.spoil(&mut spec, rng);
         }
@@ -350,7 +355,16 @@ impl Weather {
     }
 
     /// A client with its requests, which are entered into the books.
-    pub fn client(&self, id: usize, next_nonce: &mut u64, books: &mut Books, rng: &mut fastrand::Rng) -> Client {
+    pub fn client(
+        &self,
+        extras: &Extras,
+        next_nonce: &mut u64,
+        books: &mut Books,
+        rng: &mut fastrand::Rng,
+        dice: &mut fastrand::Rng,
+    ) -> Client {
+        // Few addresses where those are limited.
+        let address = if extras.per_client > 0 { dice.u8(7..9) } else { 7 };
         let mut nonces = Vec::new();
         let (mut is_over, mut was_good) = (false, true);
         let is_polite = self.is_calm || self.is_mild || rng.u8(0..3) != 0;
@@ -358,7 +372,9 @@ impl Weather {
         for _ in 0..rng.usize(1..=6) {
             let nonce = *next_nonce;
             *next_nonce += 1;
-            let spec = self.spec(nonce, rng);
+            let mut spec = self.spec(nonce, rng);
+            extras.alter(&mut spec, dice);
+            spec.address = address;
             let plan = self.plan(&spec, rng);
             total += spec.content.len() + 200;
             let is_forbidden = is_over || (spec.flaw == Some(Flaw::Oversize) && spec.framing == Framing::Known);
@@ -370,8 +386,10 @@ impl Weather {
             let is_good = is_polite && is_served && is_let_through && spec.flaw.is_none() && !is_over;
             // What befalls one request may end the connection, and those after it.
             was_good &= self.is_calm || (is_good && self.is_fair() && plan.stall.is_none() && plan.pause.is_none());
-            let is_sure = is_good && is_safe && was_good;
+            let is_sure = is_good && is_safe && was_good && !extras.spoils(self);
             is_over |= !spec.keeps();
+            // What is sent behind it would go through the tunnel.
+            let may_switch = spec.tunnel.is_some();
             nonces.push(nonce);
             let entry = Entry {
                 spec,
@@ -383,21 +401,25 @@ impl Weather {
                 said: Vec::new(),
                 finished: Vec::new(),
                 interims_sent: 0,
+                tunnelled: None,
                 answered: None,
                 interims_got: 0,
                 was_begun: false,
                 was_sent: false,
             };
             books.entries.insert(nonce, entry);
-            if is_over && (is_polite || rng.bool()) {
+            extras.switch(nonce, books, dice);
+            if (is_over && (is_polite || rng.bool())) || may_switch {
                 break;
             }
         }
-        let mut client = Client::new(id, nonces);
+        let mut client = Client::new(0, nonces);
+        client.address = address;
         client.depth = [1, 1, 2, 6][rng.usize(0..4)];
         client.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(total / 300);
         client.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.max_content / 300);
-        client.half_closes = rng.u8(0..5) == 0;
+        // Who has closed its side has nothing to say in a tunnel.
+        client.half_closes = rng.u8(0..5) == 0 && !client.nonces.iter().any(|nonce| books.entries[nonce].spec.tunnel.is_some());
         // The rest of a request that has its answer is waited for two seconds altogether: a polite client is not slower.
         match (rng.u8(0..3), self.are_clients_slow) {
             (0, true) => client.read_stall = self.stall(self.max_content, 1600, rng),

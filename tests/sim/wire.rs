@@ -35,6 +35,8 @@ pub struct Conn {
     pub source: Option<Source>,
     /// Index of the server, for connections that the proxy made.
     pub server: Option<usize>,
+    /// Its server has switched to a tunnel, which takes no place.
+    pub is_tunnel: bool,
     /// Until the handshake is over.
     connecting: Option<Fate>,
     /// It never was a connection.
@@ -93,6 +95,8 @@ pub struct Wires {
     pub bustle: u8,
     /// Largest send or receive buffer.
     pub max_buffer: usize,
+    /// The smallest: what is large does not go through a few bytes at a time in any number of steps that is worth waiting for.
+    pub min_buffer: usize,
     /// Calls of the proxy that moved something, and all of them in this turn.
     pub transfers: u64,
     pub calls: u64,
@@ -102,14 +106,12 @@ pub struct Wires {
 impl Wires {
     pub fn new(seed: u64, mtu: usize, max_buffer: usize, trace: bool) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
-        Self { conns: Vec::new(), rng, mtu, bustle: 20, max_buffer, transfers: 0, calls: 0, trace }
+        Self { conns: Vec::new(), rng, mtu, bustle: 20, max_buffer, min_buffer: 1, transfers: 0, calls: 0, trace }
     }
 
     fn buffer_size(&mut self) -> usize {
         let max = self.max_buffer;
-        // Megabytes do not go through a few bytes at a time in any number of steps that is worth waiting for.
-        let min = if max < 1_000_000 { 1 } else { max / 1000 };
-        if self.rng.u8(0..4) == 0 { self.rng.usize(1..=max.min(600)).max(min) } else { self.rng.usize(max / 4..=max) }
+        if self.rng.u8(0..4) == 0 { self.rng.usize(1..=max.min(600)).max(self.min_buffer) } else { self.rng.usize(max / 4..=max) }
     }
 
     /// A connection; `connecting` if the proxy makes it, and done already if a client does.
@@ -119,6 +121,7 @@ impl Wires {
             worker,
             source: None,
             server,
+            is_tunnel: false,
             connecting,
             is_refused: false,
             air: VecDeque::new(),

@@ -1,17 +1,21 @@
 //! One seed's world: workers, wires, clients and origins, moved one random step at a time on a virtual clock.
 
+mod beside;
 mod turn;
 
+use super::admin::AdminClient;
+use super::checked::Checked;
 use super::client::Client;
+use super::extras::Extras;
 use super::ledger::Books;
 use super::net::{SimJournal, SimNet};
 use super::origin::Origin;
-use super::socket::writer;
+use super::seen::{Seen, note};
+use super::socket::{SimSocket, writer};
 use super::weather::Weather;
 use super::wire::{Id, Wires};
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -24,6 +28,7 @@ use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
+use tidegate::worker::checks::Checks;
 use tidegate::worker::core::Core;
 use tidegate::worker::shared::{Mail, RenderJob, Shared};
 
@@ -44,8 +49,17 @@ impl Wake for Bell {
 pub struct Seat {
     pub core: SimCore,
     bell: Arc<AtomicBool>,
-    /// Clients in the kernel's queue.
-    pub backlog: VecDeque<Id>,
+    /// Clients in the kernel's queue, and the last bytes of their addresses.
+    pub backlog: VecDeque<(Id, u8)>,
+    /// The same, at the admin port.
+    admin_backlog: VecDeque<Id>,
+    /// The first worker's alone have something to do.
+    checks: Checks<SimSocket>,
+    /// Sites that it is not told of yet.
+    news: VecDeque<Arc<Site>>,
+    phase: turn::Phase,
+    is_vain: bool,
+    transfers: u64,
     is_ready: bool,
     is_paused: bool,
     vain_turns: u32,
@@ -55,23 +69,33 @@ pub struct Seat {
 /// See the module.
 pub struct World {
     pub weather: Weather,
+    pub extras: Extras,
+    /// Of what stands in the extras.
+    dice: fastrand::Rng,
     pub wires: Rc<RefCell<Wires>>,
     pub books: Rc<RefCell<Books>>,
+    /// The newest.
     pub site: Arc<Site>,
+    /// All of them.
+    pub sites: Vec<Arc<Site>>,
     pub shared: Arc<Shared>,
     /// The one door of the world.
     pub door: Arc<Door>,
+    pub admin_door: Arc<Door>,
     pub seats: Vec<Seat>,
     pub clients: Vec<Client>,
     arrivals: Vec<Client>,
     pub origins: Vec<Origin>,
+    pub admins: Vec<AdminClient>,
+    checked: Vec<Checked>,
+    rendering: VecDeque<RenderJob>,
     pub rng: fastrand::Rng,
     pub micros: u64,
     pub steps: u64,
     /// When the last client left (microseconds).
     pub busy_until: u64,
     live: Vec<Id>,
-    _jobs: mpsc::Receiver<RenderJob>,
+    jobs: mpsc::Receiver<RenderJob>,
 }
 
 /// What may happen next.
@@ -82,6 +106,12 @@ enum Step {
     Client(usize),
     Origin(usize),
     Arrive,
+    ArriveAdmin,
+    Admin(usize),
+    Checked(usize),
+    Render,
+    /// A worker is told of a new site.
+    News(usize),
 }
 
 impl World {
@@ -91,18 +121,20 @@ impl World {
         if trace {
             println!("{weather:?}");
         }
-        let config = weather.config(&mut rng);
+        let mut dice = fastrand::Rng::with_seed(seed ^ 0x5eed_0000);
+        let extras = Extras::draw(&weather, &mut dice);
+        if trace {
+            println!("{extras:?}");
+        }
+        let mut config = weather.config(&mut rng);
+        extras.configure(&mut config, weather.is_calm || weather.is_mild, &mut dice);
         if trace {
             println!("{:?}\n{:?}", config.timeouts, config.limits);
         }
         let workers = weather.workers;
         let door = Arc::new(Door::new(weather.doors, workers));
         let site = Arc::new(Site::new(config, workers, None));
-        for (index, (_, server)) in site.servers().enumerate() {
-            let address = |last: u8| SocketAddr::from(([10, 0, index as u8, last], 80));
-            let all = if weather.has_decoys { vec![address(2), address(1)] } else { vec![address(1)] };
-            server.set_addresses(&all);
-        }
+        site.servers().for_each(|(_, server)| beside::give_address(server, weather.has_decoys, 1));
         let bells: Vec<_> = (0..workers).map(|_| Arc::new(AtomicBool::new(false))).collect();
         let (renderer, jobs) = mpsc::channel();
         let stats = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
@@ -124,36 +156,63 @@ impl World {
             }),
             renderer,
         });
-        let wires = Rc::new(RefCell::new(Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace)));
+        let mut wires = Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace);
+        wires.min_buffer = (weather.max_content / 10_000).max(1);
+        let wires = Rc::new(RefCell::new(wires));
         let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
-            let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit: weather.places };
+            // The most that a reload may allow.
+            let limit = if extras.reloads.is_empty() || weather.places > 3 { weather.places } else { 3 };
+            let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit };
             let journal = Box::new(SimJournal(books.clone()));
             let mut core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
             // So that bodies of this size go through pipes in some worlds.
             core.long_run = [16_384, 60_000, core.long_run][seed as usize % 3];
-            Seat { core, bell, backlog: VecDeque::new(), is_ready: false, is_paused: false, vain_turns: 0, vain_since: 0 }
+            Seat {
+                core,
+                bell,
+                backlog: VecDeque::new(),
+                admin_backlog: VecDeque::new(),
+                checks: Checks::new(seed, shared.descriptors.clone()),
+                news: VecDeque::new(),
+                phase: turn::Phase::Poll,
+                is_vain: false,
+                transfers: 0,
+                is_ready: false,
+                is_paused: false,
+                vain_turns: 0,
+                vain_since: 0,
+            }
         };
-        let seats = bells.into_iter().enumerate().map(seat).collect();
+        let mut seats: Vec<Seat> = bells.into_iter().enumerate().map(seat).collect();
+        seats[0].checks.take_site(&site, 5000);
         let mut next_nonce = 1;
-        let arrivals = (0..weather.clients).map(|_| weather.client(0, &mut next_nonce, &mut books.borrow_mut(), &mut rng)).collect();
+        let arrivals =
+            (0..weather.clients).map(|_| weather.client(&extras, &mut next_nonce, &mut books.borrow_mut(), &mut rng, &mut dice)).collect();
         Self {
             weather,
+            extras,
+            dice,
             wires,
             books,
+            sites: vec![site.clone()],
             site,
             shared,
             door,
+            admin_door: Arc::new(Door::new(100, workers)),
             seats,
             clients: Vec::new(),
             arrivals,
             origins: Vec::new(),
+            admins: Vec::new(),
+            checked: Vec::new(),
+            rendering: VecDeque::new(),
             rng,
             micros: 5_000_000,
             steps: 0,
             busy_until: 0,
             live: Vec::new(),
-            _jobs: jobs,
+            jobs,
         }
     }
 
@@ -167,6 +226,7 @@ impl World {
             if self.weather.drain_at == Some(self.steps) {
                 self.drain();
             }
+            self.go_on_beside();
             self.choices(&mut choices);
             let spurious = self.rng.u8(0..200);
             match choices.get(self.rng.usize(0..choices.len().max(1))) {
@@ -196,8 +256,9 @@ impl World {
         choices.clear();
         let (wires, books, now) = (self.wires.borrow(), self.books.borrow(), self.micros);
         for (worker, seat) in self.seats.iter().enumerate() {
-            let is_due = seat.core.next_wake().is_some_and(|wake| wake * 1000 <= now);
-            let accepts = seat.is_ready && !seat.is_paused;
+            let wakes = [seat.core.next_wake(), seat.checks.next_wake()];
+            let is_due = wakes.into_iter().flatten().any(|wake| wake * 1000 <= now) || seat.phase != turn::Phase::Poll;
+            let accepts = (seat.is_ready && !seat.is_paused) || !seat.admin_backlog.is_empty();
             if is_due || accepts || seat.core.is_behind() || seat.bell.load(SeqCst) || wires.has_edge(worker) {
                 choices.push(Step::Turn(worker));
             }
@@ -206,6 +267,13 @@ impl World {
         choices.extend((0..self.clients.len()).filter(|&i| self.clients[i].can_act(&wires, now)).map(Step::Client));
         choices.extend((0..self.origins.len()).filter(|&i| self.origins[i].can_act(&wires, &books, now)).map(Step::Origin));
         choices.extend((!self.arrivals.is_empty()).then_some(Step::Arrive));
+        choices.extend((0..self.admins.len()).filter(|&i| self.admins[i].can_act(&wires)).map(Step::Admin));
+        choices.extend((0..self.checked.len()).filter(|&i| self.checked[i].can_act(&wires)).map(Step::Checked));
+        choices.extend((self.extras.admins > self.admins.len()).then_some(Step::ArriveAdmin));
+        choices.extend((!self.rendering.is_empty()).then_some(Step::Render));
+        // Some workers are told late.
+        let is_told = choices.is_empty() || self.dice.u8(0..20) == 0;
+        choices.extend((0..self.seats.len()).filter(|&worker| is_told && !self.seats[worker].news.is_empty()).map(Step::News));
     }
 
     fn step(&mut self, step: Step) {
@@ -219,6 +287,11 @@ impl World {
             Step::Client(index) => self.clients[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
             Step::Origin(index) => self.origins[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
             Step::Arrive => self.arrive(),
+            Step::ArriveAdmin => self.arrive_admin(),
+            Step::Admin(index) => self.admins[index].act(&mut self.wires.borrow_mut()),
+            Step::Checked(index) => self.checked[index].act(&mut self.wires.borrow_mut()),
+            Step::Render => self.render(),
+            Step::News(worker) => self.tell(worker),
         }
         self.meet_origins();
     }
@@ -229,7 +302,7 @@ impl World {
         let worker = self.rng.usize(0..self.seats.len());
         client.id = self.wires.borrow_mut().open(worker, None, None);
         self.live.push(client.id);
-        self.seats[worker].backlog.push_back(client.id);
+        self.seats[worker].backlog.push_back((client.id, client.address));
         self.seats[worker].is_ready = true;
         self.clients.push(client);
     }
@@ -239,6 +312,10 @@ impl World {
         let dialled = std::mem::take(&mut self.books.borrow_mut().dialled);
         for id in dialled {
             self.live.push(id);
+            if self.is_check(id) {
+                self.meet_check(id);
+                continue;
+            }
             let mut origin = Origin::new(id, self.wires.borrow().conns[id].server.unwrap());
             let rng = &mut self.rng;
             origin.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
@@ -261,7 +338,8 @@ impl World {
     /// Time jumps to whatever is due next. False if nothing ever is.
     fn sleep(&mut self) -> bool {
         let now = self.micros;
-        let timers = self.seats.iter().filter_map(|seat| seat.core.next_wake().map(|wake| wake * 1000));
+        let wakes = self.seats.iter().flat_map(|seat| [seat.core.next_wake(), seat.checks.next_wake()]);
+        let timers = wakes.flatten().map(|wake| wake * 1000);
         let actors = self.clients.iter().filter_map(|client| client.wake(now));
         let origins = self.origins.iter().filter_map(|origin| origin.wake(now));
         let Some(next) = timers.chain(actors).chain(origins).min() else { return false };
@@ -277,6 +355,7 @@ impl World {
     }
 
     fn drain(&mut self) {
+        note(Seen::Drained);
         for mailbox in &self.shared.mailboxes {
             mailbox.post(Mail::Drain);
         }
@@ -284,7 +363,7 @@ impl World {
 
     /// Everything there is, for a failure.
     pub fn describe(&self) -> String {
-        let mut lines = vec![format!("{:?}", self.weather), format!("at {} ms", self.micros / 1000)];
+        let mut lines = vec![format!("{:?}", self.weather), format!("{:?}", self.extras), format!("at {} ms", self.micros / 1000)];
         lines.extend(self.clients.iter().map(Client::describe));
         lines.extend(self.origins.iter().filter(|origin| !origin.is_gone).map(Origin::describe));
         for (worker, seat) in self.seats.iter().enumerate() {

@@ -33,7 +33,7 @@ const REST_MS: u64 = 250;
 const QUIET_MS: u64 = 60_000;
 
 /// See the module.
-pub(super) struct Checks<S> {
+pub struct Checks<S> {
     /// By the slots of their servers, which are the keys of tokens and timers.
     targets: BTreeMap<usize, Target<S>>,
     wheel: Wheel,
@@ -67,7 +67,7 @@ struct Target<S> {
 
 impl<S: Socket> Checks<S> {
     /// Nothing is checked yet.
-    pub(super) fn new(seed: u64, descriptors: Arc<Descriptors>) -> Self {
+    pub fn new(seed: u64, descriptors: Arc<Descriptors>) -> Self {
         Self {
             targets: BTreeMap::new(),
             wheel: Wheel::default(),
@@ -81,7 +81,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Checks what this site wants checked. Servers that stay keep their verdict, and a check under way goes on.
-    pub(super) fn take_site(&mut self, site: &Site, now: u64) {
+    pub fn take_site(&mut self, site: &Site, now: u64) {
         let limits = &site.config.limits;
         let (line, lines, total) = (limits.max_header_size, limits.max_headers, limits.max_total_headers);
         self.limits = HeadLimits { first_line: line, line, lines, total };
@@ -112,7 +112,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Checks nothing any more; the last verdicts stand.
-    pub(super) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         self.targets.clear();
         self.wheel = Wheel::default();
     }
@@ -129,7 +129,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// When the next timer may fire (milliseconds).
-    pub(super) fn next_wake(&self) -> Option<u64> {
+    pub fn next_wake(&self) -> Option<u64> {
         self.wheel.next_wake()
     }
 
@@ -139,12 +139,12 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Whether a verdict has changed since this was asked last: somebody may wait for that.
-    pub(super) fn take_news(&mut self) -> bool {
+    pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
     }
 
     /// An edge for the connection of a check.
-    pub(super) fn on_edge<N: Net<Socket = S>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
+    pub fn on_edge<N: Net<Socket = S>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
         round.link.on_edge(edge);
         if round.phase != Phase::Resting {
@@ -169,7 +169,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Timers that have come: checks begin, or are over.
-    pub(super) fn expire<N: Net<Socket = S>>(&mut self, net: &mut N, now: u64) {
+    pub fn expire<N: Net<Socket = S>>(&mut self, net: &mut N, now: u64) {
         self.wheel.advance(now);
         while let Some(slot) = self.wheel.pop_due().map(|key| key as usize) {
             let Some(target) = self.targets.get(&slot) else { continue };

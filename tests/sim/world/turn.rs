@@ -1,5 +1,6 @@
 //! A worker's turn, as `worker::mod` and `worker::accept` have it around the same core.
 
+use super::super::seen::{Seen, note};
 use super::super::socket::SimSocket;
 use super::super::wire::Wires;
 use super::{Seat, World};
@@ -21,50 +22,123 @@ const VAIN_MICROS: u64 = 1_000_000;
 /// Calls of one turn: far beyond what the budgets of all sessions allow.
 const MAX_CALLS: u64 = 300_000;
 
+/// What a turn does next, in the order of `worker::Worker::run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Poll,
+    Mail,
+    Accept,
+    Pump,
+    Expire,
+    End,
+}
+
 impl World {
-    /// One turn of a worker, in the order of `worker::Worker::run`.
+    /// One turn of a worker; or, where turns interleave, the next part of one: what others share may change between its parts.
     pub(super) fn turn(&mut self, worker: usize) {
+        loop {
+            let phase = self.seats[worker].phase;
+            self.seats[worker].phase = match phase {
+                Phase::Poll => {
+                    self.poll(worker);
+                    Phase::Mail
+                }
+                Phase::Mail => {
+                    self.take_mail(worker);
+                    Phase::Accept
+                }
+                Phase::Accept => {
+                    let now = self.seats[worker].core.turn.now;
+                    let came = accept(&mut self.seats[worker], &self.wires, [&self.door, &self.admin_door], worker, now);
+                    self.seats[worker].is_vain &= !came;
+                    Phase::Pump
+                }
+                Phase::Pump => {
+                    self.seats[worker].core.pump_ready();
+                    Phase::Expire
+                }
+                Phase::Expire => {
+                    self.expire(worker);
+                    Phase::End
+                }
+                Phase::End => {
+                    self.end_turn(worker);
+                    Phase::Poll
+                }
+            };
+            if self.extras.interleaves || phase == Phase::End {
+                break;
+            }
+        }
+    }
+
+    fn poll(&mut self, worker: usize) {
+        self.look_around(worker);
         let now = self.now();
         let seat = &mut self.seats[worker];
         let mut edges = Vec::new();
-        let transfers = {
+        seat.transfers = {
             let mut wires = self.wires.borrow_mut();
             wires.poll(worker, &mut edges);
             wires.calls = 0;
             wires.transfers
         };
-        let mut is_vain = edges.is_empty();
+        seat.is_vain = edges.is_empty();
+        // Whoever posts from now on rings for the next turn.
+        seat.bell.store(false, SeqCst);
         seat.core.begin_turn(now);
         for (source, edge) in edges {
             match source {
                 Source::Client(key) => seat.core.on_client_edge(key, edge),
                 Source::Upstream(key) => seat.core.on_upstream_edge(key, edge),
+                Source::Check(slot) => seat.checks.on_edge(slot, edge, &mut seat.core.net, now.millis()),
                 other => panic!("{other:?} is nothing that this network knows"),
             }
         }
+    }
+
+    fn look_around(&self, worker: usize) {
+        let sites = || self.seats.iter().map(|seat| &**seat.core.turn.site);
+        if sites().any(|site| !std::ptr::eq(site, &**self.seats[worker].core.turn.site)) {
+            note(Seen::WorkersOnTwoSites);
+        }
+        if self.seats.iter().any(|seat| seat.phase != Phase::Poll) {
+            note(Seen::TurnsInterleaved);
+        }
+    }
+
+    fn take_mail(&mut self, worker: usize) {
         let mut letters = Vec::new();
-        seat.bell.store(false, SeqCst);
         if self.shared.mailboxes[worker].is_full() {
             self.shared.mailboxes[worker].collect(&mut letters);
         }
-        is_vain &= letters.is_empty();
+        let seat = &mut self.seats[worker];
+        let now = seat.core.turn.now;
+        seat.is_vain &= letters.is_empty();
         for mail in letters {
             match mail {
                 Mail::Resume => seat.is_paused = false,
                 Mail::Drain => {
                     let grace_ms = u64::from(seat.core.turn.site.config.shutdown.grace_ms);
                     seat.core.set_own_timer(GRACE_TIMER, now.millis() + grace_ms);
+                    seat.checks.stop();
                     seat.core.on_mail(Mail::Drain);
+                }
+                Mail::Site(new) => {
+                    seat.core.on_mail(Mail::Site(new));
+                    if worker == 0 && self.extras.is_checked && !seat.core.turn.is_draining {
+                        seat.checks.take_site(&seat.core.turn.site, now.millis());
+                    }
                 }
                 mail => seat.core.on_mail(mail),
             }
         }
-        is_vain &= !accept(seat, &self.wires, &self.door, worker, now);
-        seat.core.pump_ready();
-        let Seat { core, is_paused, .. } = seat;
-        let mut fired = false;
+    }
+
+    fn expire(&mut self, worker: usize) {
+        let Seat { core, is_paused, checks, is_vain, .. } = &mut self.seats[worker];
         core.expire(|core, timer| {
-            fired = true;
+            *is_vain = false;
             match timer {
                 ACCEPT_TIMER => *is_paused = false,
                 GRACE_TIMER => core.on_mail(Mail::Cut),
@@ -72,12 +146,23 @@ impl World {
                 _ => {}
             }
         });
-        core.end_turn();
-        is_vain &= !fired && self.wires.borrow().transfers == transfers;
+        let now = core.turn.now.millis();
+        *is_vain &= checks.next_wake().is_none_or(|wake| wake > now);
+        checks.expire(&mut core.net, now);
+        if checks.take_news() {
+            core.hand_on_all();
+        }
+    }
+
+    fn end_turn(&mut self, worker: usize) {
+        let seat = &mut self.seats[worker];
+        seat.core.end_turn();
+        let is_vain = seat.is_vain && self.wires.borrow().transfers == seat.transfers;
         // Who looks now and then, and finds nothing, does not spin.
-        let is_later = now.micros > seat.vain_since + VAIN_MICROS;
+        let now = seat.core.turn.now.micros;
+        let is_later = now > seat.vain_since + VAIN_MICROS;
         if !is_vain || is_later {
-            (seat.vain_turns, seat.vain_since) = (0, now.micros);
+            (seat.vain_turns, seat.vain_since) = (0, now);
         }
         seat.vain_turns += u32::from(is_vain);
         assert!(seat.vain_turns < MAX_VAIN_TURNS, "worker {worker} spins");
@@ -87,12 +172,18 @@ impl World {
 }
 
 /// As `worker::accept` does it. True if somebody came in.
-fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, door: &Arc<Door>, worker: usize, now: Now) -> bool {
+fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc<Door>; 2], worker: usize, now: Now) -> bool {
     let shared = seat.core.shared.clone();
     let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
     let mut came = false;
+    while let Some(id) = seat.admin_backlog.pop_front() {
+        came = true;
+        assert!(admin_door.try_enter());
+        shared.descriptors.enter_admin();
+        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: 8081, is_admin: true });
+    }
     while seat.is_ready && !seat.is_paused {
-        let Some(&id) = seat.backlog.front() else {
+        let Some(&(id, last)) = seat.backlog.front() else {
             seat.is_ready = false;
             break;
         };
@@ -118,13 +209,16 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, door: &Arc<Door>, worker:
         }
         seat.backlog.pop_front();
         came = true;
-        let socket = SimSocket { wires: wires.clone(), id, taken: None };
-        let peer = SocketAddr::from(([10, 9, 8, 7], 1000 + id as u16));
-        let entrance = Entrance { door: door.clone(), port: 8080, is_admin: false };
-        seat.core.admit(socket, peer, entrance, |net, socket, source| {
-            net.wires.borrow_mut().register(socket.id, source);
-            Ok(())
-        });
+        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: 8080, is_admin: false });
     }
     came
+}
+
+fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance) {
+    let socket = SimSocket { wires: wires.clone(), id, taken: None };
+    let peer = SocketAddr::from((address, 1000 + id as u16));
+    seat.core.admit(socket, peer, entrance, |net, socket, source| {
+        net.wires.borrow_mut().register(socket.id, source);
+        Ok(())
+    });
 }

@@ -1,0 +1,170 @@
+//! What happens in half of the worlds beside plain requests: tunnels, routes by host and method, reloads in the middle that one
+//! worker takes before another, addresses that change, health checks, limits of rates and of connections, an admin port. It is
+//! drawn from dice of its own: the seeds of plain worlds stay what they were.
+
+use super::ledger::{Books, Fault, Frame, Framing, Route, Spec, When, pattern};
+use super::weather::Weather;
+use tidegate::config::model::{Action, Balance, Config, HealthCheck, Matcher, Pool, Rate, RateAlgorithm, RateLimit, Upstream};
+
+/// The servers of the second pool have numbers from here on.
+pub const OTHER_SERVERS: usize = 5;
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Extras {
+    pub has_tunnels: bool,
+    pub has_routes: bool,
+    /// Steps at which the configuration is read again.
+    pub reloads: Vec<u64>,
+    /// Steps at which a server gets another address.
+    pub moves: Vec<u64>,
+    /// A worker's turn is several steps, and others come between them.
+    pub interleaves: bool,
+    /// Clients of the admin port.
+    pub admins: usize,
+    /// `limits.max_conns_per_client`; 0: it is never reached.
+    pub per_client: usize,
+    pub rate: Option<Rate>,
+    pub is_checked: bool,
+}
+
+impl Extras {
+    pub fn draw(weather: &Weather, dice: &mut fastrand::Rng) -> Self {
+        if weather.max_content > 1_000_000 || dice.bool() {
+            return Self::default();
+        }
+        let one_in = |dice: &mut fastrand::Rng, n: u8| dice.u8(0..n) == 0;
+        let is_wild = !weather.is_calm && !weather.is_mild;
+        let steps = |dice: &mut fastrand::Rng, most: usize| (0..dice.usize(0..=most)).map(|_| dice.u64(1..4000)).collect();
+        Self {
+            has_tunnels: one_in(dice, 2),
+            has_routes: one_in(dice, 2),
+            reloads: if one_in(dice, 2) { steps(dice, 3) } else { Vec::new() },
+            moves: if one_in(dice, 3) { steps(dice, 3) } else { Vec::new() },
+            interleaves: weather.workers > 1 && one_in(dice, 2),
+            admins: if one_in(dice, 3) { dice.usize(1..=3) } else { 0 },
+            per_client: if is_wild && one_in(dice, 4) { dice.usize(1..=2) } else { 0 },
+            rate: (is_wild && one_in(dice, 4)).then(|| Rate { requests_per_second: dice.u32(1..20), burst: dice.u32(1..10) }),
+            is_checked: one_in(dice, 3),
+        }
+    }
+
+    /// Whether a request may fail by what stands here.
+    pub fn spoils(&self, weather: &Weather) -> bool {
+        self.per_client > 0 || self.rate.is_some() || (self.is_checked && !weather.is_calm && !weather.is_mild)
+    }
+
+    pub fn configure(&self, config: &mut Config, is_kind: bool, dice: &mut fastrand::Rng) {
+        if self.per_client > 0 {
+            config.limits.max_conns_per_client = self.per_client;
+        }
+        config.rate_limit = self.rate.map(|rate| RateLimit {
+            algorithm: [RateAlgorithm::TokenBucket, RateAlgorithm::SlidingWindow][dice.usize(0..2)],
+            global: Some(rate),
+            per_client: None,
+            dry_run: false,
+            owns_global: true,
+            owns_per_client: true,
+        });
+        if self.is_checked {
+            config.pools[0].health_check = Some(HealthCheck {
+                path: "/check".into(),
+                interval_ms: dice.u32(20..500),
+                timeout_ms: if is_kind { 5000 } else { dice.u32(5..500) },
+                failure_threshold: dice.u32(1..=2),
+                success_threshold: dice.u32(1..=2),
+                expected_status: (200, 299),
+            });
+        }
+        if self.has_routes {
+            self.route(config, dice);
+        }
+    }
+
+    /// A second pool by its host; answers made here by host, and by method.
+    fn route(&self, config: &mut Config, dice: &mut fastrand::Rng) {
+        let mut other: Pool = config.pools[0].clone();
+        other.name = "other".into();
+        other.upstreams = (0..dice.usize(1..=2)).map(|index| upstream(OTHER_SERVERS + index)).collect();
+        config.pools.push(other);
+        let model = config.routes[0].clone();
+        let route = |name: &str, matcher: Matcher, action: Action| tidegate::config::model::Route {
+            name: name.into(),
+            matcher,
+            action,
+            timeouts: config.timeouts.clone(),
+            retry: config.pools[0].retry.clone(),
+            ..model.clone()
+        };
+        let respond = |body: &str| Action::Respond { status: 200, body: body.into() };
+        let by_host = |host: &str| Matcher { host: Some(host.into()), ..Matcher::default() };
+        let by_method = |methods: &[&str]| Matcher {
+            path_prefix: Some("/method".into()),
+            methods: methods.iter().map(|&method| method.into()).collect(),
+            ..Matcher::default()
+        };
+        let more = [
+            route("pages", by_host("pages.test"), respond("by host")),
+            route("other", by_host("*.other.test"), Action::Proxy { pool: 1 }),
+            route("method", by_method(&["PUT", "POST"]), respond("by method")),
+            route("no method", by_method(&[]), Action::Unbuilt),
+        ];
+        config.routes.splice(0..0, more);
+    }
+
+    /// What a reload makes of the configuration: nothing that would let a request fail.
+    pub fn reconfigure(&self, config: &mut Config, weather: &Weather, dice: &mut fastrand::Rng) {
+        let upstreams = &mut config.pools[0].upstreams;
+        match dice.u8(0..6) {
+            0 if upstreams.len() < OTHER_SERVERS => {
+                let number = (0..).find(|&number| !upstreams.iter().any(|upstream| number_of(&upstream.name) == number)).unwrap();
+                upstreams.insert(dice.usize(0..=upstreams.len()), self::upstream(number));
+            }
+            1 | 2 if upstreams.len() > 1 => drop(upstreams.remove(dice.usize(0..upstreams.len()))),
+            3 => config.pools[0].balance = if config.pools[0].balance == Balance::Random { Balance::RoundRobin } else { Balance::Random },
+            4 if weather.places < 100 => config.limits.max_conns_per_upstream = dice.usize(1..=3),
+            5 => config.pools[0].breaker.timeout_ms = dice.u32(1..3000),
+            _ => {}
+        }
+    }
+
+    /// Makes some requests into something else than plain ones. True if it is the last of its connection.
+    pub fn alter(&self, spec: &mut Spec, dice: &mut fastrand::Rng) {
+        if spec.flaw.is_some() {
+            return;
+        }
+        if self.has_routes && dice.u8(0..3) == 0 {
+            spec.route = [Route::Host, Route::Other, Route::Other, Route::Method][dice.usize(0..4)];
+            // Without a Host field it would go elsewhere.
+            spec.minor = 1;
+        }
+        let may_tunnel = matches!(spec.route, Route::Proxy | Route::Other) && spec.method == "GET" && spec.framing == Framing::Bare;
+        if self.has_tunnels && may_tunnel && dice.u8(0..3) == 0 {
+            (spec.minor, spec.closes) = (1, false);
+            spec.tunnel = Some(pattern(2 * spec.nonce, dice.usize(0..3000)));
+        }
+    }
+
+    /// The origin's part in that. It may have its reasons to answer as usual.
+    pub fn switch(&self, nonce: u64, books: &mut Books, dice: &mut fastrand::Rng) {
+        let entry = books.entries.get_mut(&nonce).unwrap();
+        if entry.spec.tunnel.is_some() && dice.u8(0..4) != 0 {
+            let plan = &mut entry.plan;
+            (plan.status, plan.frame, plan.minor, plan.when, plan.closes) = (101, Frame::Tunnel, 1, When::AtEnd, false);
+            if plan.fault == Fault::Extra {
+                // Through a tunnel nothing is more than it should be.
+                plan.fault = Fault::None;
+            }
+            plan.content = pattern(2 * nonce + 1, plan.content.len().max(1));
+        }
+    }
+}
+
+pub fn upstream(number: usize) -> Upstream {
+    Upstream { name: format!("origin-{number}"), host: format!("origin-{number}.test"), port: 80, tls: false, weight: 1, is_checked: true }
+}
+
+/// The number of a server, which stands in its name and in the third byte of its addresses.
+pub fn number_of(name: &str) -> usize {
+    name.strip_prefix("origin-").and_then(|number| number.parse().ok()).expect("a server's name")
+}

@@ -1,0 +1,118 @@
+//! What the world does beside the traffic of clients: reloads, addresses, pages, the other ends of checks.
+
+use super::super::admin::AdminClient;
+use super::super::checked::Checked;
+use super::super::extras::number_of;
+use super::super::seen::{Seen, note};
+use super::super::wire::Id;
+use super::World;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tidegate::net::token::Source;
+use tidegate::site::Site;
+use tidegate::upstream::pool::Pool;
+use tidegate::upstream::server::Server;
+use tidegate::worker::shared::{Mail, NewSite};
+
+/// A server's address; the first of two refuses.
+pub(super) fn give_address(server: &Server, has_decoy: bool, last: u8) {
+    let address = |last: u8| SocketAddr::from(([10, 0, number_of(&server.config.name) as u8, last], 80));
+    let all = if has_decoy { vec![address(2), address(last)] } else { vec![address(last)] };
+    server.set_addresses(&all);
+}
+
+impl World {
+    /// Of the newest site and of those before it, each once.
+    pub fn servers(&self) -> Vec<(Arc<Pool>, Arc<Server>)> {
+        let mut all: Vec<(Arc<Pool>, Arc<Server>)> = Vec::new();
+        for (pool, server) in self.sites.iter().rev().flat_map(|site| site.servers()) {
+            if !all.iter().any(|(_, other)| Arc::ptr_eq(other, server)) {
+                all.push((pool.clone(), server.clone()));
+            }
+        }
+        all
+    }
+
+    /// Pages that are asked for; what is to happen at this step; the end of the checks, which have none of their own.
+    pub(super) fn go_on_beside(&mut self) {
+        self.rendering.extend(self.jobs.try_iter());
+        if self.extras.reloads.contains(&self.steps) {
+            self.reload();
+        }
+        if self.extras.moves.contains(&self.steps) {
+            self.move_server();
+        }
+        // Some never notice that they were sent away.
+        let is_over = |id: Id| self.wires.borrow().conns[id].is_dropped;
+        if self.extras.is_checked && self.arrivals.is_empty() && self.clients.iter().all(|client| client.is_gone || is_over(client.id)) {
+            self.seats[0].checks.stop();
+            self.extras.is_checked = false;
+        }
+    }
+
+    /// As `server::reload` does it; but the workers are told one by one.
+    fn reload(&mut self) {
+        let mut config = self.site.config.clone();
+        self.extras.reconfigure(&mut config, &self.weather, &mut self.dice);
+        let site = Arc::new(Site::new(config, self.seats.len(), Some(&self.site)));
+        for (_, server) in site.servers().filter(|(_, server)| !server.is_resolved()) {
+            give_address(server, self.weather.has_decoys, 1);
+        }
+        let is_gone = |server: &Arc<Server>| !site.servers().any(|(_, other)| Arc::ptr_eq(server, other));
+        if self.site.servers().any(|(_, server)| is_gone(server) && server.in_flight() > 0) {
+            note(Seen::ServerGoneWithConnections);
+        }
+        let is_former = |pool: &Arc<Pool>| !site.pools.iter().any(|other| Arc::ptr_eq(pool, other));
+        if self.site.pools.iter().any(|pool| is_former(pool) && !pool.line.is_empty()) {
+            note(Seen::LineOfAFormerPool);
+        }
+        self.site.retire(&site);
+        self.seats.iter_mut().for_each(|seat| seat.news.push_back(site.clone()));
+        self.sites.push(site.clone());
+        self.site = site;
+    }
+
+    pub(super) fn tell(&mut self, worker: usize) {
+        let site = self.seats[worker].news.pop_front().unwrap();
+        let new = NewSite { site, opened: Vec::new(), closed: Vec::new() };
+        self.shared.mailboxes[worker].post(Mail::Site(Box::new(new)));
+        note(Seen::ReloadTaken);
+        self.shared.resume(&self.door.paused);
+    }
+
+    /// As `upstream::resolve` does it.
+    fn move_server(&mut self) {
+        let servers: Vec<Arc<Server>> = self.site.servers().map(|(_, server)| server.clone()).collect();
+        let server = &servers[self.dice.usize(0..servers.len())];
+        give_address(server, self.weather.has_decoys, self.dice.u8(3..20));
+        self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Addresses(server.clone())));
+        note(Seen::AddressMoved);
+    }
+
+    pub(super) fn arrive_admin(&mut self) {
+        let id = self.wires.borrow_mut().open(0, None, None);
+        self.live.push(id);
+        self.seats[0].admin_backlog.push_back(id);
+        self.admins.push(AdminClient::new(id, &mut self.dice));
+    }
+
+    /// As the helper thread of `server` does it.
+    pub(super) fn render(&mut self) {
+        let job = self.rendering.pop_front().unwrap();
+        let page = Box::new(self.shared.panel.render(job.page, &job.site));
+        let is_there = self.seats[0].core.clients.get(job.ticket.key).is_some_and(|client| client.session.is_serial(job.ticket.serial));
+        note(if is_there { Seen::PageRendered } else { Seen::PageOfOneGone });
+        self.shared.mailboxes[job.ticket.worker].post(Mail::Rendered { ticket: job.ticket, page });
+    }
+
+    pub(super) fn is_check(&self, id: Id) -> bool {
+        matches!(self.wires.borrow().conns[id].source, Some(Source::Check(_)))
+    }
+
+    pub(super) fn meet_check(&mut self, id: Id) {
+        let is_well = self.weather.is_calm || self.weather.is_mild || self.dice.u8(0..3) != 0;
+        let status = if is_well { Some(200) } else { [None, Some(500), Some(404)][self.dice.usize(0..3)] };
+        note(if is_well { Seen::CheckPassed } else { Seen::CheckFailed });
+        self.checked.push(Checked::new(id, status));
+    }
+}
