@@ -58,6 +58,12 @@ impl World {
         if self.extras.per_client > 0 {
             self.check_clients();
         }
+        if self.extras.are_origins_well {
+            let is_up = self.site.pools.iter().all(|pool| pool.is_up(core.turn.now.millis()));
+            assert!(is_up, "clients alone have made a pool unusable: {:?}", self.site.pools);
+            let errors = core.turn.stats.errors[Reason::RequestTimeout].value();
+            (0..errors.min(1)).for_each(|_| note(Seen::HostileBesideWellOrigins));
+        }
         for (_, server) in self.site.servers() {
             match server.circuit.state() {
                 State::Open => note(Seen::CircuitOpen),
@@ -81,7 +87,7 @@ impl World {
 
     /// First come, first served: who has an upstream came before all that still stand in line for a place alone, or in the same
     /// turn.
-    fn check_line(&mut self) {
+    fn check_line(&self) {
         // For want of a descriptor one may go back to the end of the line.
         if self.weather.descriptors < 1000 || self.weather.roads.starved > 0 {
             return;

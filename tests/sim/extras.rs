@@ -26,6 +26,8 @@ pub struct Extras {
     pub per_client: usize,
     pub rate: Option<Rate>,
     pub is_checked: bool,
+    /// Clients are as hostile as anywhere, and no upstream does anything wrong: none may be taken for bad.
+    pub are_origins_well: bool,
 }
 
 impl Extras {
@@ -46,6 +48,7 @@ impl Extras {
             per_client: if is_wild && one_in(dice, 4) { dice.usize(1..=2) } else { 0 },
             rate: (is_wild && one_in(dice, 4)).then(|| Rate { requests_per_second: dice.u32(1..20), burst: dice.u32(1..10) }),
             is_checked: one_in(dice, 3),
+            are_origins_well: is_wild && one_in(dice, 2),
         }
     }
 
@@ -148,6 +151,9 @@ impl Extras {
     /// The origin's part in that. It may have its reasons to answer as usual.
     pub fn switch(&self, nonce: u64, books: &mut Books, dice: &mut fastrand::Rng) {
         let entry = books.entries.get_mut(&nonce).unwrap();
+        if self.are_origins_well {
+            (entry.plan.fault, entry.plan.stall, entry.plan.pause) = (Fault::None, None, None);
+        }
         if entry.spec.tunnel.is_some() && dice.u8(0..4) != 0 {
             let plan = &mut entry.plan;
             (plan.status, plan.frame, plan.minor, plan.when, plan.closes) = (101, Frame::Tunnel, 1, When::AtEnd, false);

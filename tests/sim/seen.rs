@@ -38,6 +38,7 @@ seen!(
     Retried,
     TurnsInterleaved,
     Drained,
+    HostileBesideWellOrigins,
 );
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

@@ -8,7 +8,7 @@ use super::checked::Checked;
 use super::client::Client;
 use super::extras::Extras;
 use super::ledger::Books;
-use super::net::{SimJournal, SimNet};
+use super::net::{Roads, SimJournal, SimNet};
 use super::origin::Origin;
 use super::seen::{Seen, note};
 use super::socket::{SimSocket, writer};
@@ -117,17 +117,21 @@ enum Step {
 impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let weather = Weather::draw(&mut rng);
+        let mut weather = Weather::draw(&mut rng);
         if trace {
             println!("{weather:?}");
         }
         let mut dice = fastrand::Rng::with_seed(seed ^ 0x5eed_0000);
         let extras = Extras::draw(&weather, &mut dice);
+        if extras.are_origins_well {
+            let Weather { roads, jumps, leaves_idle, has_decoys, drain_at, .. } = &mut weather;
+            (*roads, *jumps, *leaves_idle, *has_decoys, *drain_at) = (Roads::default(), false, false, false, None);
+        }
         if trace {
             println!("{extras:?}");
         }
         let mut config = weather.config(&mut rng);
-        extras.configure(&mut config, weather.is_calm || weather.is_mild, &mut dice);
+        extras.configure(&mut config, weather.is_calm || weather.is_mild || extras.are_origins_well, &mut dice);
         if trace {
             println!("{:?}\n{:?}", config.timeouts, config.limits);
         }
@@ -270,7 +274,9 @@ impl World {
         choices.extend((0..self.admins.len()).filter(|&i| self.admins[i].can_act(&wires)).map(Step::Admin));
         choices.extend((0..self.checked.len()).filter(|&i| self.checked[i].can_act(&wires)).map(Step::Checked));
         choices.extend((self.extras.admins > self.admins.len()).then_some(Step::ArriveAdmin));
-        choices.extend((!self.rendering.is_empty()).then_some(Step::Render));
+        // Pages take their time, and who asked may have left.
+        let is_made = choices.is_empty() || self.dice.u8(0..20) == 0;
+        choices.extend((is_made && !self.rendering.is_empty()).then_some(Step::Render));
         // Some workers are told late.
         let is_told = choices.is_empty() || self.dice.u8(0..20) == 0;
         choices.extend((0..self.seats.len()).filter(|&worker| is_told && !self.seats[worker].news.is_empty()).map(Step::News));

@@ -110,7 +110,7 @@ impl World {
     }
 
     pub(super) fn meet_check(&mut self, id: Id) {
-        let is_well = self.weather.is_calm || self.weather.is_mild || self.dice.u8(0..3) != 0;
+        let is_well = self.extras.are_origins_well || self.weather.is_calm || self.weather.is_mild || self.dice.u8(0..3) != 0;
         let status = if is_well { Some(200) } else { [None, Some(500), Some(404)][self.dice.usize(0..3)] };
         note(if is_well { Seen::CheckPassed } else { Seen::CheckFailed });
         self.checked.push(Checked::new(id, status));
