@@ -9,16 +9,18 @@ pub struct Checked {
     status: Option<u16>,
     heard: Vec<u8>,
     has_answered: bool,
+    /// What is still to be sent.
+    out: Vec<u8>,
     pub is_gone: bool,
 }
 
 impl Checked {
     pub fn new(id: Id, status: Option<u16>) -> Self {
-        Self { id, status, heard: Vec::new(), has_answered: false, is_gone: false }
+        Self { id, status, heard: Vec::new(), has_answered: false, out: Vec::new(), is_gone: false }
     }
 
     pub fn can_act(&self, wires: &Wires) -> bool {
-        !self.is_gone && wires.peer_hears(self.id)
+        !self.is_gone && (wires.peer_hears(self.id) || (!self.out.is_empty() && wires.peer_room(self.id) > 0))
     }
 
     pub fn act(&mut self, wires: &mut Wires) {
@@ -34,8 +36,10 @@ impl Checked {
             assert!(self.heard.starts_with(b"GET /check HTTP/1.1\r\n"), "{}", self.heard.escape_ascii());
             self.has_answered = true;
             if let Some(status) = self.status {
-                wires.peer_send(self.id, format!("HTTP/1.1 {status} Well\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes());
+                self.out = format!("HTTP/1.1 {status} Well\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into();
             }
         }
+        let n = wires.peer_send(self.id, &self.out);
+        self.out.drain(..n);
     }
 }

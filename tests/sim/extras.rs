@@ -40,8 +40,7 @@ impl Extras {
         let steps = |dice: &mut fastrand::Rng, most: usize| (0..dice.usize(0..=most)).map(|_| dice.u64(1..4000)).collect();
         Self {
             has_tunnels: one_in(dice, 2),
-            // A second pool where descriptors are scarce is a scene that is still to be mended for.
-            has_routes: one_in(dice, 2) && weather.descriptors == 1000,
+            has_routes: one_in(dice, 2),
             reloads: if one_in(dice, 2) { steps(dice, 3) } else { Vec::new() },
             moves: if one_in(dice, 3) { steps(dice, 3) } else { Vec::new() },
             interleaves: weather.workers > 1 && one_in(dice, 2),

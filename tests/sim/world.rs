@@ -35,7 +35,7 @@ use tidegate::worker::shared::{Mail, RenderJob, Shared};
 pub type SimCore = Core<SimNet>;
 
 /// Steps of one world: several times what the longest takes. One that takes more is a finding.
-const MAX_STEPS: u64 = 3_000_000;
+const MAX_STEPS: u64 = 1_000_000;
 
 struct Bell(Arc<AtomicBool>);
 
@@ -161,7 +161,7 @@ impl World {
             renderer,
         });
         let mut wires = Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace);
-        wires.min_buffer = if weather.max_content > 1_000_000 { 1000 } else { 1 };
+        wires.min_buffer = (weather.max_content / 10_000).max(1);
         let wires = Rc::new(RefCell::new(wires));
         let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
