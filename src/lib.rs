@@ -51,8 +51,8 @@
 //! # Absences
 //!
 //! `session` opens no socket and reads no clock. `base` knows no HTTP. `http` allocates nothing for a field. Nothing blocks on a
-//! loop: name look-ups, pages of the admin port and log files have threads of their own. There is no `unsafe` in the crate. No panic can be
-//! reached from the network. Nothing grows without a bound that is configured or named.
+//! loop: name look-ups, pages of the admin port and log files have threads of their own. `unsafe` is denied, and one question to the kernel in
+//! `net::sys` is the exception. No panic can be reached from the network. Nothing grows without a bound that is configured or named.
 
 pub mod admin;
 pub mod answer;

@@ -18,6 +18,7 @@ mod plays {
     mod checks_end;
     mod cli;
     mod clock;
+    mod delivery;
     mod demo;
     mod desync;
     mod drain;
@@ -54,6 +55,7 @@ mod plays {
     mod slowloris;
     mod slowness;
     mod stalled;
+    mod strays;
     mod streaming;
     mod timeouts;
     mod tunnel;

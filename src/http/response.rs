@@ -26,6 +26,13 @@ pub struct Response<'t, 'a> {
     pub connection: Connection,
     /// It has a `Date`.
     pub has_date: bool,
+    /// It has no content, and announces some that must not follow: an upstream that errs so may send it all the same.
+    pub belies_itself: bool,
+}
+
+/// Whether no status line begins with these bytes.
+pub fn is_no_status_line(bytes: &[u8]) -> bool {
+    bytes.iter().zip(b"HTTP/1.0 000").any(|(&b, &model)| if model == b'0' { !b.is_ascii_digit() } else { b != model })
 }
 
 impl<'t, 'a: 't> Response<'t, 'a> {
@@ -66,6 +73,7 @@ impl<'t, 'a: 't> Response<'t, 'a> {
             content_length: None,
             connection: Connection::default(),
             has_date: false,
+            belies_itself: false,
         };
         response.read_fields(to_head, named)?;
         response.fields.set_named(named);
@@ -105,9 +113,13 @@ impl<'t, 'a: 't> Response<'t, 'a> {
             // Step 3 lets a proxy take the coding, and calls it an attempt at smuggling: refused here.
             return Err(Refusal::Malformed("it has both Content-Length and Transfer-Encoding"));
         }
+        let is_bare = self.status < 200 || self.status == 204;
+        let has_none = is_bare || to_head || self.status == 304;
+        // RFC 9110 8.6 and RFC 9112 6.1: to a HEAD and with a 304, a length is that of the content that a GET would have had.
+        self.belies_itself = has_none && (chunked || (is_bare && self.content_length.is_some_and(|n| n > 0)));
         self.length = match self.content_length {
             // Step 1: no body, whatever the fields say.
-            _ if to_head || self.status < 200 || matches!(self.status, 204 | 304) => Length::Empty,
+            _ if has_none => Length::Empty,
             _ if chunked => Length::Chunked, // step 4
             Some(0) => Length::Empty,        // step 6
             Some(n) => Length::Known(n),     // step 6
@@ -132,6 +144,35 @@ mod tests {
         assert_eq!(length("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Some(Length::Empty));
         assert_eq!(length("HTTP/1.1 304 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false), Some(Length::Empty));
         assert_eq!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", false), Some(Length::Chunked));
+    }
+
+    #[test]
+    fn what_must_not_follow_is_noticed() {
+        let belies = |head: &str, to_head| {
+            let head = format!("HTTP/1.1 {head}\r\n\r\n");
+            Response::parse(head.as_bytes(), to_head, &mut Table::default()).unwrap().belies_itself
+        };
+        for head in ["204 OK\r\nContent-Length: 5", "204 OK\r\nTransfer-Encoding: chunked", "304 OK\r\nTransfer-Encoding: chunked"] {
+            assert!(belies(head, false) && belies(head, true), "{head:?}");
+        }
+        assert!(belies("200 OK\r\nTransfer-Encoding: chunked", true) && belies("103 Hints\r\nContent-Length: 5", false));
+        for head in ["204 OK\r\nContent-Length: 0", "304 OK\r\nContent-Length: 5", "304 OK", "204 OK"] {
+            assert!(!belies(head, false), "{head:?}");
+        }
+        assert!(!belies("200 OK\r\nContent-Length: 5", true) && !belies("200 OK\r\nTransfer-Encoding: chunked", false));
+    }
+
+    #[test]
+    fn what_begins_no_status_line_shows_at_its_first_wrong_byte() {
+        for line in ["HTTP/1.1 200 OK\r\n", "HTTP/1.0 404\r\n", "HTTP/1.1 599 \u{ff}"] {
+            assert!((0..=line.len()).all(|n| !is_no_status_line(&line.as_bytes()[..n])), "{line:?}");
+        }
+        for (line, wrong) in
+            [("SSH-2.0", 0), ("HTTP/2.0 200", 5), ("HTTP/1.1200", 8), ("HTTP/1.1 20 OK", 11), ("\r\nHTTP/1.1", 0), ("ICY 200", 0)]
+        {
+            let first = (0..=line.len()).find(|&n| is_no_status_line(&line.as_bytes()[..n]));
+            assert_eq!(first, Some(wrong + 1), "{line:?}");
+        }
     }
 
     #[test]

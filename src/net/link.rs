@@ -27,6 +27,8 @@ pub trait Socket {
     fn reset_on_close(&mut self);
     /// The error that is pending on the socket, if any.
     fn take_error(&mut self) -> Option<io::Error>;
+    /// Whether the other end has acknowledged all that was written.
+    fn is_delivered(&self) -> bool;
 }
 
 impl Socket for mio::net::TcpStream {
@@ -66,6 +68,10 @@ impl Socket for mio::net::TcpStream {
 
     fn take_error(&mut self) -> Option<io::Error> {
         mio::net::TcpStream::take_error(self).unwrap_or_else(Some)
+    }
+
+    fn is_delivered(&self) -> bool {
+        super::sys::unacknowledged(self) == 0
     }
 }
 
@@ -152,6 +158,11 @@ impl<S: Socket> Link<S> {
         let room = buffer.len();
         let read = self.socket.read(&mut [IoSliceMut::new(buffer)]);
         self.after_read(read, room)
+    }
+
+    /// Whether the socket has nothing to say at this moment: a read, not a bit that the last edge left, is what knows.
+    pub fn is_empty(&mut self) -> bool {
+        !self.ready.gone && !self.ready.read_closed && self.read(&mut [0]) == Transfer::Blocked
     }
 
     /// Writes once. Empty slices are left out.

@@ -1,7 +1,9 @@
 //! What the operating system is asked beyond sockets.
 
+use rustix::ioctl;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
+use std::os::fd::AsFd;
 
 /// Raises the soft limit of open descriptors to the hard one, and says what it is then.
 pub fn raise_descriptor_limit() -> usize {
@@ -31,6 +33,17 @@ pub fn lack(error: &io::Error) -> Option<Lack> {
         libc::EADDRNOTAVAIL => Some(Lack::Address),
         _ => None,
     }
+}
+
+/// Bytes written to a TCP socket that its other end has not acknowledged, a FIN counted as one.
+#[allow(unsafe_code)]
+pub fn unacknowledged(socket: impl AsFd) -> usize {
+    // What Linux calls SIOCOUTQ has the number of TIOCOUTQ.
+    const SIOCOUTQ: ioctl::Opcode = libc::TIOCOUTQ as ioctl::Opcode;
+    // SAFETY: the kernel writes one int for this opcode, which is what the getter has room for.
+    let queued = unsafe { ioctl::ioctl(socket, ioctl::Getter::<SIOCOUTQ, libc::c_int>::new()) };
+    // A socket that cannot be asked is closed: nothing waits in it.
+    queued.map_or(0, |n| n.unsigned_abs() as usize)
 }
 
 /// Descriptors open now.

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// As Apache does it (`ap_escape_logitem`): `\"` and `\\`, the usual letters for `\n` `\r` `\t` `\b` `\v`, and `\xNN` for every
 /// other byte that is not printable ASCII. Meant to stand between double quotes, or, where no space can be in it, bare.
-pub(super) fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
     runs(bytes, &NOT_PLAIN, out, |rest, out| {
         match rest[0] {
             b @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', b]),

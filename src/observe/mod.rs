@@ -10,7 +10,7 @@
 //! Nothing here ever makes a worker wait, and nothing here knows what a session, a pool or a configuration is.
 
 pub mod access;
-mod escape;
+pub mod escape;
 pub mod exposition;
 mod file;
 pub mod log;

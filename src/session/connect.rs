@@ -6,6 +6,7 @@ use super::failure::{Failure, Time};
 use super::{Effect, Session, State, Turn};
 use crate::guard::breaker::Verdict;
 use crate::guard::places::Needs;
+use crate::http::scan::HeadScan;
 use crate::http::write;
 use crate::observe::reason::Reason;
 use crate::upstream::pool::{Again, Grant, Pick, Seeker, Want};
@@ -181,13 +182,17 @@ impl Session {
         State::StreamingBody(exchange)
     }
 
-    /// The pooled connection was closed by the upstream before a byte of an answer: a fresh one takes its place, once.
+    /// The pooled connection is of no use: closed by the upstream, or what it says is no answer to this request. A fresh one takes
+    /// its place, once.
     pub(super) fn replace_stale(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.attempt.replaced = true;
         exchange.attempt.reused = false;
         exchange.attempt.broken = false;
+        exchange.attempt.answered = false;
         exchange.attempt.upstream_fin = false;
         exchange.attempt.taken = 0;
+        exchange.attempt.scan = HeadScan::default();
+        self.down.clear();
         exchange.up.replay(&mut self.up);
         self.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Reconnect);

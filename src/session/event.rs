@@ -69,6 +69,8 @@ pub enum Event {
     Rendered(Box<Rendered>),
     /// Others wait for the place of an answer that the client does not take.
     MakeRoom,
+    /// The client has all that was sent to it.
+    Delivered,
     /// A deadline that the session set may have come.
     Deadline,
     /// The process ends soon.
@@ -100,13 +102,21 @@ pub enum Effect {
     Tunnel,
     /// The exchange needs its upstream connection no more.
     Release {
-        /// It may serve again.
+        /// It may serve again. Otherwise the exchange ends in the middle of something, and the connection is reset.
         keep: bool,
     },
+    /// The answer is whole, and its connection serves no other: it is closed.
+    CloseUpstream,
+    /// The answer had no content: if its connection is kept, it rests before it serves again.
+    LetRest,
     /// Make a page of the admin port.
     Render(Page),
     /// Close the sending side towards the client.
     HalfClose,
+    /// Say whether the client has all that was sent and says nothing more; if not, close the sending side.
+    Part,
+    /// Say whether the client has all that was sent.
+    AskDelivered,
     /// Close the sending side towards the upstream.
     HalfCloseUpstream,
     /// When the upstream's connection is closed, it is reset: its end must not look like one.

@@ -38,9 +38,9 @@ pub enum Fate {
     Kept,
     /// It was told `Connection: close`, or its end is the end of the body.
     Closed,
-    /// The answer is cut; a plain close shows that to the client.
+    /// The answer is cut; the end of the connection shows that to the client.
     Cut,
-    /// The answer is cut, and a plain close would look like its end: reset.
+    /// The answer is cut, and the end of the connection would look like its own: only a reset shows it.
     Reset,
 }
 
@@ -179,8 +179,12 @@ pub struct Attempt {
     pub upstream_fin: bool,
     /// Its connection may serve again.
     pub keep_upstream: bool,
-    /// Interim responses so far.
-    pub interims: u8,
+    /// The answer, or what the client has of it, began with an interim response.
+    pub has_interim: bool,
+    /// The answer has no content.
+    pub is_bare: bool,
+    /// A response without content announced some.
+    pub belies_itself: bool,
     /// Bytes that the kernel took on this connection.
     pub taken: u64,
     /// When it began, or the last byte of the request was sent so far (microseconds).

@@ -2,6 +2,7 @@
 
 use crate::config::model::Timeouts;
 use crate::http::Refusal;
+use crate::observe::escape::quoted;
 use crate::observe::reason::Reason;
 use std::borrow::Cow;
 use std::fmt;
@@ -65,6 +66,15 @@ impl Failure {
             Refusal::Upgrade => Self::new(Reason::UpgradeFailed, format!("{upstream} switched to another protocol than was asked for")),
             _ => Self::new(Reason::ProtocolError, format!("{upstream} broke the protocol")),
         }
+    }
+
+    /// An upstream that speaks something else: its first bytes say what.
+    pub fn not_http(upstream: &str, bytes: &[u8]) -> Self {
+        const MAX_SHOWN: usize = 64;
+        let mut shown = Vec::new();
+        quoted(&bytes[..bytes.len().min(MAX_SHOWN)], &mut shown);
+        let shown = String::from_utf8_lossy(&shown);
+        Self::new(Reason::ProtocolError, format!("{upstream} sent what begins no HTTP/1 answer: \"{shown}\""))
     }
 
     /// What happened at an upstream, in words.

@@ -77,6 +77,14 @@ enum Why {
     Answered,
     /// It was idle when the process began to end.
     Idle,
+    /// Its answer is cut, which the half-close shows.
+    Cut,
+    /// Its answer is cut, which only a reset shows. The reset waits until what came before it has arrived, or until then
+    /// (milliseconds).
+    Broken {
+        /// See above.
+        until: u64,
+    },
 }
 
 /// How a socket is closed.
@@ -182,7 +190,9 @@ impl Session {
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), Cut) => self.on_cut(x, turn),
 
             (Draining(why), ClientBytes) => self.on_lingering_bytes(why),
-            (Draining(_), ClientFin | ClientGone | Cut) => Closed(Ending::Plain),
+            (Draining(Why::Broken { .. }), Delivered | Cut) => Closed(Ending::Reset),
+            (Draining(why @ Why::Broken { .. }), ClientFin) => Draining(why),
+            (Draining(_), ClientFin | ClientGone | Delivered | Cut) => Closed(Ending::Plain),
             (Draining(why), Deadline) => self.on_lingering_deadline(why, turn),
 
             (state, _) => state,
@@ -307,7 +317,7 @@ impl Session {
 
     /// Whether something must still be told to the client before the process may end.
     pub fn is_finishing(&self) -> bool {
-        self.is_busy() || matches!(self.state, State::Draining(Why::Answered))
+        self.is_busy() || matches!(self.state, State::Draining(Why::Answered | Why::Cut | Why::Broken { .. }))
     }
 
     /// Whether what still comes from the client is dropped.

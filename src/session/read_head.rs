@@ -163,7 +163,7 @@ impl Session {
             return self.refuse_head(Failure::new(Reason::RequestTimeout, "the request's head did not come in time"), turn);
         }
         if !turn.is_draining {
-            return State::Closed(Ending::Plain);
+            return self.part(turn);
         }
         self.linger(Why::Idle, turn)
     }

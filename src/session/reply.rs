@@ -12,6 +12,8 @@ use crate::observe::reason::{Blame, Reason, TimeoutKind};
 
 /// How long the rest of a request is read and dropped after its answer.
 const LINGER_MS: u32 = 2000;
+/// After so long is asked whether the client has what was sent before a reset, then after twice as long, and so on: no event tells.
+const DELIVERY_MS: u64 = 10;
 
 impl Session {
     /// An answer made here is sent once the request has been read: `echo` counts its body, and the connection can be kept.
@@ -82,15 +84,18 @@ impl Session {
         if reason == Reason::ClientWriteTimeout && !x.has_begun() && !x.outcome.settled {
             // It takes nothing: a page would wait where something waits already.
             x.outcome.status = reason.status();
-            return self.finish(x, turn, State::Closed(Ending::Reset));
+            let next = self.cut_off(turn);
+            return self.finish(x, turn, next);
         }
         // What was counted stands, even where nothing of it went out yet.
         if x.has_begun() || x.outcome.settled {
             x.settle(turn);
             x.outcome.fate = if x.outcome.ends_with_close { Fate::Reset } else { Fate::Cut };
             // A client that does not take what is there will not take it now; otherwise it gets what came.
-            if matches!(reason.timeout(), Some(TimeoutKind::Client | TimeoutKind::Total)) {
-                return self.finish(x, turn, State::Closed(Ending::Reset));
+            if reason == Reason::ClientWriteTimeout || reason.timeout() == Some(TimeoutKind::Total) {
+                let is_seen = x.outcome.fate == Fate::Cut && reason != Reason::ClientWriteTimeout;
+                let next = if is_seen { self.linger(Why::Cut, turn) } else { self.cut_off(turn) };
+                return self.finish(x, turn, next);
             }
             self.down.drop_raw();
             x.down.body = Body::default();
@@ -143,7 +148,9 @@ impl Session {
         }
         x.settle(turn);
         self.let_go(&mut x, turn);
-        self.finish(x, turn, State::Closed(Ending::Reset))
+        // What the kernel has it still delivers after a plain close.
+        let ending = if x.outcome.ends_with_close { Ending::Reset } else { Ending::Plain };
+        self.finish(x, turn, State::Closed(ending))
     }
 
     pub(super) fn on_dropped_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
@@ -209,23 +216,50 @@ impl Session {
                 State::Replying(x)
             }
             // Who did not ask for the close may have sent the next request already.
-            Fate::Closed if request_is_read && x.asked.is_last && self.up.raw() == 0 => self.finish(x, turn, State::Closed(Ending::Plain)),
+            Fate::Closed if request_is_read && x.asked.is_last && self.up.raw() == 0 => {
+                let next = self.part(turn);
+                self.finish(x, turn, next)
+            }
             Fate::Closed => {
                 let next = self.linger(Why::Answered, turn);
                 self.finish(x, turn, next)
             }
-            Fate::Cut => self.finish(x, turn, State::Closed(Ending::Plain)),
-            Fate::Reset => self.finish(x, turn, State::Closed(Ending::Reset)),
+            Fate::Cut => {
+                let next = self.linger(Why::Cut, turn);
+                self.finish(x, turn, next)
+            }
+            Fate::Reset => {
+                let next = self.cut_off(turn);
+                self.finish(x, turn, next)
+            }
         }
+    }
+
+    /// Closes the connection where that takes nothing from the client; otherwise lingers. What would still come to a socket that
+    /// is closed is answered with a reset, and that with the loss of all that has not arrived.
+    pub(super) fn part(&mut self, turn: &mut Turn) -> State {
+        self.drain(turn, Effect::Part);
+        State::Draining(Why::Answered)
+    }
+
+    /// Resets the connection once what was sent before has arrived.
+    fn cut_off(&mut self, turn: &mut Turn) -> State {
+        self.drain(turn, Effect::AskDelivered);
+        let until = std::mem::replace(&mut self.phase, turn.now.millis() + DELIVERY_MS);
+        State::Draining(Why::Broken { until })
     }
 
     /// Half-closes, then reads and drops what still comes (RFC 9112 9.6).
     pub(super) fn linger(&mut self, why: Why, turn: &mut Turn) -> State {
+        self.drain(turn, Effect::HalfClose);
+        State::Draining(why)
+    }
+
+    fn drain(&mut self, turn: &mut Turn, effect: Effect) {
         self.up.clear();
         self.down.clear();
         self.phase = after(turn.now.millis(), LINGER_MS);
-        turn.effects.push(Effect::HalfClose);
-        State::Draining(why)
+        turn.effects.push(effect);
     }
 
     pub(super) fn on_lingering_bytes(&mut self, why: Why) -> State {
@@ -233,8 +267,19 @@ impl Session {
         State::Draining(why)
     }
 
-    pub(super) fn on_lingering_deadline(&mut self, why: Why, turn: &Turn) -> State {
-        if self.phase > turn.now.millis() { State::Draining(why) } else { State::Closed(Ending::Plain) }
+    pub(super) fn on_lingering_deadline(&mut self, why: Why, turn: &mut Turn) -> State {
+        let now = turn.now.millis();
+        match why {
+            _ if self.phase > now => State::Draining(why),
+            Why::Broken { until } if until > now => {
+                let waited = now.saturating_sub(until - u64::from(LINGER_MS));
+                self.phase = until.min(now + waited.max(DELIVERY_MS));
+                turn.effects.push(Effect::AskDelivered);
+                State::Draining(why)
+            }
+            Why::Cut | Why::Broken { .. } => State::Closed(Ending::Reset),
+            Why::Answered | Why::Idle => State::Closed(Ending::Plain),
+        }
     }
 
     /// A wait of an exchange is over.

@@ -101,7 +101,7 @@ impl Exchange {
             && !response.is_interim()
             && self.asked.is_idempotent
             && self.replayable
-            && self.attempt.interims == 0
+            && !self.attempt.has_interim
     }
 
     /// Whether an answer of that status is dropped for another attempt; if not, it is the client's.

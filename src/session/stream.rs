@@ -8,15 +8,22 @@ use super::{Effect, Session, State, Turn};
 use crate::guard::breaker::Verdict;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{SmallTable, Table};
-use crate::http::response::Response;
+use crate::http::response::{Response, is_no_status_line};
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Reply};
 use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::Reason;
 use crate::upstream::server::Fault;
 
-/// Interim responses to one request; more is an upstream that never answers.
-const MAX_INTERIMS: u8 = 32;
+/// What becomes of a response whose head is here.
+enum Passed {
+    /// It goes to the client, or its head does.
+    On,
+    /// It is dropped for another attempt.
+    Over(u16),
+    /// It is no answer to this request.
+    Aside,
+}
 
 impl Session {
     /// Looks at the request's new body bytes.
@@ -57,7 +64,7 @@ impl Session {
         self.on_request_progress(&mut x, n, turn);
         // What cannot be sent twice need not be kept, nor what fills the ring: the body must go on.
         let is_full = self.up.room() == 0 && self.up.ready() == 0;
-        let has_passed = x.outcome.status != 0 || x.attempt.interims > 0;
+        let has_passed = x.outcome.status != 0 || x.attempt.has_interim;
         if !x.asked.is_idempotent || has_passed || is_full {
             x.replayable &= x.asked.is_idempotent && self.up.kept() == 0;
             self.up.release();
@@ -78,13 +85,18 @@ impl Session {
 
     pub(super) fn on_upstream_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.waits.read = 0;
+        if x.attempt.reused && x.attempt.taken == 0 {
+            // It was not asked yet: they belong behind the answer before, or say farewell.
+            return self.replace_stale(x, turn);
+        }
         x.attempt.answered = true;
         self.take_answer(x, turn)
     }
 
     pub(super) fn on_upstream_fin(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.attempt.upstream_fin = true;
-        if x.outcome.status == 0 { self.on_no_answer(x, turn) } else { self.take_answer(x, turn) }
+        let has_answer = x.outcome.status != 0 || (self.down.raw() > 0 && !x.attempt.holds_switch);
+        if has_answer { self.take_answer(x, turn) } else { self.on_no_answer(x, turn) }
     }
 
     pub(super) fn on_upstream_gone(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
@@ -108,14 +120,20 @@ impl Session {
         }
         let limits = response_limits(&x);
         while x.outcome.status == 0 {
+            if x.down.pending(&self.down) >= x.site.config.limits.buffer_size {
+                // So many interim responses wait for the client: until it takes them the upstream waits too.
+                return State::StreamingBody(x);
+            }
             // Most heads come whole, and need no search for their end.
             let passed = match x.attempt.scan.is_fresh().then(|| self.on_response_head(&mut x, None, turn)).flatten() {
                 Some(passed) => passed,
+                None if is_no_status_line(self.down.raw_mut()) => return self.on_no_status_line(x, turn),
                 None => match x.attempt.scan.find_end(self.down.raw_mut(), &limits) {
                     Ok(Some(length)) => match self.on_response_head(&mut x, Some(length), turn) {
                         Some(passed) => passed,
                         None => return State::StreamingBody(x),
                     },
+                    Ok(None) if x.attempt.upstream_fin => return self.on_no_answer(x, turn),
                     Ok(None) => {
                         if self.down.is_attached() && self.down.room() == 0 {
                             let small = self.down.move_to(vec![0; limits.total].into_boxed_slice());
@@ -127,8 +145,9 @@ impl Session {
                 },
             };
             match passed {
-                Ok(None) => {}
-                Ok(Some(status)) => return self.drop_answer(x, status, turn),
+                Ok(Passed::On) => {}
+                Ok(Passed::Over(status)) => return self.drop_answer(x, status, turn),
+                Ok(Passed::Aside) => return self.replace_stale(x, turn),
                 Err(refusal) => return self.fail_response(x, refusal, turn),
             }
         }
@@ -148,9 +167,18 @@ impl Session {
         if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
     }
 
-    /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search, or is to wait. The
-    /// status is that of an answer that is to be dropped for another attempt.
-    fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Option<u16>, Refusal>> {
+    /// The upstream speaks something else; on a connection that had served before, what follows its last answer does.
+    fn on_no_status_line(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
+        if x.attempt.reused && x.asked.is_idempotent && x.replayable {
+            return self.replace_stale(x, turn);
+        }
+        let name = x.server().map_or("the upstream", |server| &server.config.name);
+        let failure = Failure::not_http(name, self.down.raw_mut());
+        self.fail_attempt(x, failure, turn)
+    }
+
+    /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search, or is to wait.
+    fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Passed, Refusal>> {
         let mut table = turn.table.take().unwrap_or_default();
         let passed = self.pass_response_head(x, length, &mut table, turn);
         turn.table = Some(table);
@@ -163,7 +191,7 @@ impl Session {
         length: Option<usize>,
         table: &mut SmallTable,
         turn: &mut Turn,
-    ) -> Option<Result<Option<u16>, Refusal>> {
+    ) -> Option<Result<Passed, Refusal>> {
         let request_is_out = self.is_request_out(x);
         let bytes = &*self.down.raw_mut();
         let mut large;
@@ -177,8 +205,11 @@ impl Session {
             Ok(response) => response,
             Err(refusal) => return Some(Err(*refusal)),
         };
+        if is_farewell(x, response) {
+            return Some(Ok(Passed::Aside));
+        }
         if x.wants_another(response) && x.gets_another(response.status, turn) {
-            return Some(Ok(Some(response.status)));
+            return Some(Ok(Passed::Over(response.status)));
         }
         if response.status == 101 && x.asked.wants_upgrade && !request_is_out {
             // The client still speaks HTTP until its content is whole, and so does who reads it.
@@ -193,7 +224,7 @@ impl Session {
         // From here on there is no other attempt.
         x.replayable = false;
         self.up.release();
-        Some(Ok(None))
+        Some(Ok(Passed::On))
     }
 
     /// Whether the upstream has all of the request.
@@ -221,7 +252,11 @@ impl Session {
         }
         x.give_back(x.attempt.holds, turn);
         let keep = x.attempt.keep_upstream && request_is_out && is_exact && !x.attempt.upstream_fin;
-        turn.effects.push(Effect::Release { keep });
+        if keep && x.attempt.is_bare {
+            turn.effects.push(Effect::LetRest);
+        }
+        let is_closed = !keep && request_is_out;
+        turn.effects.push(if is_closed { Effect::CloseUpstream } else { Effect::Release { keep } });
         x.attempt.has_upstream = false;
         x.outcome.is_whole = true;
         (self.phase, x.waits.read, x.waits.write) = (0, 0, 0);
@@ -232,8 +267,8 @@ impl Session {
         x.on_client_progress();
         x.down.took(n, &mut self.down);
         self.down.release();
-        // An enchunked body is framed run by run: the next run may lie there already.
-        if x.outcome.status != 0 && (self.down.raw() > 0 || x.attempt.upstream_fin) {
+        // An enchunked body is framed run by run: the next run may lie there already. So may a head behind interim ones.
+        if self.down.raw() > 0 || (x.outcome.status != 0 && x.attempt.upstream_fin) {
             self.take_answer(x, turn)
         } else {
             State::StreamingBody(x)
@@ -301,25 +336,29 @@ fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(
         return Err(Refusal::Upgrade);
     }
     if response.is_interim() {
-        take_interim(x, response, turn)?
+        take_interim(x, response, turn);
     } else {
-        take_final(x, response, turn)
+        take_final(x, response, turn);
     }
     x.attempt.scan = HeadScan::default();
     Ok(())
 }
 
-fn take_interim(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(), Refusal> {
-    x.attempt.interims += 1;
-    if x.attempt.interims > MAX_INTERIMS {
-        return Err(Refusal::Malformed("it sent too many interim responses"));
-    }
+fn take_interim(x: &mut Exchange, response: &Response, turn: &mut Turn) {
+    x.attempt.has_interim = true;
     if x.asked.minor == 1 {
         turn.stats.responses[0].add(1);
         pass_head(x, response, Recode::Same, true, turn);
     }
     x.asked.awaits_continue &= response.status != 100;
-    Ok(())
+    x.attempt.belies_itself |= response.belies_itself;
+}
+
+/// Whether it is what some upstreams say before they close an idle connection, which crossed this request.
+fn is_farewell(x: &Exchange, response: &Response) -> bool {
+    let closes = response.status == 408 && !response.connection.persists(response.minor);
+    let is_safe = x.asked.is_idempotent && x.replayable && x.up.is_complete() && x.up.body.content() == 0;
+    closes && is_safe && x.attempt.reused && !x.attempt.has_interim
 }
 
 fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
@@ -336,8 +375,11 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     }
     x.outcome.final_at = pass_head(x, response, recode, x.outcome.fate == Fate::Kept, turn);
     x.outcome.status = response.status;
-    let persists = response.connection.persists(response.minor) && response.length != Length::UntilClose;
+    x.attempt.belies_itself |= response.belies_itself;
+    let is_framed = response.length != Length::UntilClose && !x.attempt.belies_itself;
+    let persists = is_framed && response.connection.persists(response.minor);
     x.attempt.keep_upstream = persists && !x.asked.upgrades_after_content;
+    x.attempt.is_bare = response.length == Length::Empty;
     x.down.body = Body::new(response.length, recode);
     let micros = turn.now.micros.saturating_sub(x.attempt.sent_at);
     x.attempt.upstream_micros = Some(micros);

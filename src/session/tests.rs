@@ -4,6 +4,7 @@ mod blame;
 mod ends;
 mod retries;
 mod scene;
+mod strays;
 mod streams;
 mod verdicts;
 mod waits;

@@ -132,6 +132,9 @@ impl Session {
     }
 
     fn end_tunnel(&mut self, mut x: Box<Exchange>, ending: Ending, turn: &mut Turn) -> State {
+        if std::mem::take(&mut x.attempt.has_upstream) {
+            turn.effects.push(Effect::CloseUpstream);
+        }
         self.let_go(&mut x, turn);
         self.finish(x, turn, State::Closed(ending))
     }

@@ -13,9 +13,11 @@ impl Idle {
         self.0[slot].push(key);
     }
 
-    /// Takes the warmest.
-    pub fn take(&mut self, slot: usize) -> Option<usize> {
-        self.0.get_mut(slot)?.pop()
+    /// Takes the warmest that will do.
+    pub fn take(&mut self, slot: usize, will_do: impl Fn(usize) -> bool) -> Option<usize> {
+        let stack = self.0.get_mut(slot)?;
+        let at = stack.iter().rposition(|&key| will_do(key))?;
+        Some(stack.remove(at))
     }
 
     /// The coldest connection of that server.

@@ -2,7 +2,7 @@
 
 use super::core::{Client, Core, Entrance, Net, client_timer, enter};
 use crate::guard::client::ClientId;
-use crate::net::link::{Link, Socket};
+use crate::net::link::{Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::session::{Ending, Event, Session};
 use std::io;
@@ -53,6 +53,21 @@ impl<N: Net> Core<N> {
             self.enqueue(key);
         }
         self.arm(key);
+    }
+
+    /// Sees whether a client's connection can be closed without a loss: bytes that come to a closed socket, or lie unread in it,
+    /// make the kernel reset the connection. If not, its sending side is closed.
+    pub(super) fn part(&mut self, key: usize) -> Option<Event> {
+        let Client { link, entrance, .. } = &mut self.clients[key];
+        match link.read(&mut [0]) {
+            Transfer::Fin | Transfer::Failed => return Some(Event::ClientFin),
+            Transfer::Blocked if link.socket.is_delivered() => return Some(Event::Delivered),
+            Transfer::Bytes(n) if !entrance.is_admin => self.turn.stats.bytes_received.add(n as u64),
+            Transfer::Blocked | Transfer::Bytes(_) => {}
+        }
+        // A client that is gone already shows with the next read.
+        let _ = link.socket.shutdown_write();
+        None
     }
 
     pub(super) fn free_client(&mut self, key: usize) {

@@ -125,6 +125,10 @@ pub struct Upstream<S> {
     pub(super) keepalive_ms: u32,
     /// Until then it may idle (milliseconds). The timer may be set for earlier: it is left alone while the connection is busy.
     pub(super) idle_until: u64,
+    /// From then on it may serve again (microseconds): 0 = at once, the largest = its rest is still to begin.
+    pub(super) ripe_at: u64,
+    /// The turn in which it was parked last.
+    pub(super) parked_in: u64,
     pub(super) is_closing: bool,
 }
 
@@ -141,6 +145,10 @@ pub struct Core<N: Net> {
     /// Open upstream connections.
     pub upstreams: Slab<Upstream<N::Socket>>,
     pub(super) idle: Idle,
+    /// Idle connections whose rest begins with the end of this turn.
+    pub(super) resting: Vec<usize>,
+    /// Number of this turn.
+    pub(super) turn_number: u64,
     /// Timers of clients, by their keys, and the worker's own.
     pub(super) wheel: Wheel,
     /// Timers of upstream connections, by their keys.
@@ -177,6 +185,8 @@ impl<N: Net> Core<N> {
             clients: Slab::new(),
             upstreams: Slab::new(),
             idle: Idle::default(),
+            resting: Vec::new(),
+            turn_number: 0,
             wheel: Wheel::default(),
             upstream_wheel: Wheel::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -197,6 +207,7 @@ impl<N: Net> Core<N> {
     /// A turn begins: everything in it happens at this time.
     pub fn begin_turn(&mut self, now: Now) {
         self.turn.now = now;
+        self.turn_number += 1;
     }
 
     /// An edge for a client.

@@ -1,20 +1,19 @@
-//! Upstream connections: taken from the idle ones or dialled, address by address; parked or closed; places handed on.
+//! Upstream connections: taken from the idle ones or dialled, address by address; closed; places handed on.
 
 use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
+use super::reuse::Idled;
 use super::shared::RenderJob;
 use crate::guard::places::Needs;
-use crate::net::link::{Edge, Link, Socket, Transfer};
+use crate::net::link::{Edge, Link, Socket};
 use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::observe::reason::{Blame, Reason};
 use crate::session::{Effect, Event};
-use crate::upstream::idle::Idle;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering::SeqCst, fence};
 
 /// A dial for which the system had no descriptor is tried again after so long.
 const RETRY_MS: u64 = 100;
@@ -38,7 +37,7 @@ impl Dialing {
     }
 
     /// Whether all addresses had their time.
-    fn is_over(&self, now: u64) -> bool {
+    pub(super) fn is_over(&self, now: u64) -> bool {
         self.left == 0 && self.deadline > 0 && self.deadline <= now
     }
 
@@ -89,6 +88,17 @@ impl<N: Net> Core<N> {
                 self.release(upstream, keep);
                 None
             }
+            Effect::CloseUpstream => {
+                let upstream = self.clients[key].upstream.take()?;
+                self.upstreams[upstream].owner = Owner::Idle;
+                self.close_upstream(upstream);
+                None
+            }
+            Effect::LetRest => {
+                let upstream = self.clients[key].upstream?;
+                self.upstreams[upstream].ripe_at = u64::MAX;
+                None
+            }
             Effect::Render(page) => {
                 let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.turn.site) };
                 // The helper lives as long as the process.
@@ -100,6 +110,8 @@ impl<N: Net> Core<N> {
                 let _ = self.clients[key].link.socket.shutdown_write();
                 None
             }
+            Effect::Part => self.part(key),
+            Effect::AskDelivered => self.clients[key].link.socket.is_delivered().then_some(Event::Delivered),
             Effect::ResetUpstream => {
                 let upstream = self.clients[key].upstream?;
                 self.upstreams[upstream].link.as_mut()?.socket.reset_on_close();
@@ -115,45 +127,33 @@ impl<N: Net> Core<N> {
     }
 
     fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
-        if reuse && self.reuse(key, server) {
+        let found = if reuse { self.reuse(key, server) } else { Idled::Place };
+        if let Idled::Ready(upstream) = found {
+            self.clients[key].upstream = Some(upstream);
+            self.upstreams[upstream].owner = Owner::Client(key);
             return Some(Event::UpstreamConnected { reused: true });
         }
         let exchange = self.clients[key].session.exchange()?;
         let (pool, timeouts) = (exchange.pool().clone(), &exchange.timeouts);
         let (connect_ms, keepalive_ms) = (timeouts.connect_ms, timeouts.upstream_keepalive_ms);
         let server = pool.servers[server].clone();
-        // An idle connection that went between the pick and now: like any other full upstream.
-        if reuse && !server.places.try_enter(Needs::default(), self.turn.site.most()) {
+        let has_place = match found {
+            Idled::Place | Idled::Ready(_) => true,
+            Idled::Resting => server.places.try_enter(Needs::default(), self.turn.site.most()) || self.discard_coldest(&server),
+            // One that went between the pick and now: like any other full upstream.
+            Idled::Nothing => server.places.try_enter(Needs::default(), self.turn.site.most()),
+        };
+        if !has_place {
             return Some(Event::NoDescriptor);
         }
         self.dial(key, pool, server, connect_ms, keepalive_ms)
     }
 
-    /// Takes the connection that is reserved for the client, or an idle one. No shared count is touched: every request comes
-    /// through here.
-    fn reuse(&mut self, key: usize, server: usize) -> bool {
-        let client = &mut self.clients[key];
-        let Some(pool) = client.session.pool() else { return false };
-        let reserved = client.upstream;
-        let Some(upstream) = reserved.or_else(|| take_idle(&mut self.idle, &pool.servers[server], self.turn.worker)) else { return false };
-        client.upstream = Some(upstream);
-        self.upstreams[upstream].owner = Owner::Client(key);
-        true
-    }
-
     /// Replaces a stale connection: the place stays taken, the socket goes first.
     fn reconnect(&mut self, key: usize) -> Option<Event> {
         let old = self.clients[key].upstream.take()?;
-        let keepalive_ms = self.upstreams[old].keepalive_ms;
-        let (pool, server) = (self.upstreams[old].pool.clone(), self.upstreams[old].server.clone());
+        let (pool, server, keepalive_ms) = self.discard(old);
         let connect_ms = self.clients[key].session.exchange()?.timeouts.connect_ms;
-        let upstream = &mut self.upstreams[old];
-        upstream.link = None;
-        upstream.is_closing = true;
-        self.upstream_wheel.cancel(old as u32);
-        self.upstreams.remove(old);
-        self.shared.descriptors.upstream_left();
-        server.cells[self.turn.worker].active.sub(1);
         self.dial(key, pool, server, connect_ms, keepalive_ms)
     }
 
@@ -174,6 +174,8 @@ impl<N: Net> Core<N> {
             address: None,
             keepalive_ms,
             idle_until: 0,
+            ripe_at: 0,
+            parked_in: 0,
             is_closing: false,
         });
         self.clients[key].upstream = Some(upstream);
@@ -325,47 +327,6 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The exchange is done with its connection.
-    pub(super) fn release(&mut self, key: usize, keep: bool) {
-        let now = self.turn.now.millis();
-        let upstream = &mut self.upstreams[key];
-        upstream.owner = Owner::Idle;
-        if upstream.dialing.as_ref().is_some_and(|dialing| dialing.is_over(now)) {
-            self.shared.look_up(&upstream.server, now);
-        }
-        if !keep || !self.may_idle(key) {
-            return self.close_upstream(key);
-        }
-        if self.is_wanted(key) {
-            return self.offer(key);
-        }
-        let upstream = &mut self.upstreams[key];
-        if self.idle.count(upstream.server.slot) >= self.turn.site.config.limits.upstream_idle_conns {
-            return self.close_upstream(key);
-        }
-        let cell = &upstream.server.cells[self.turn.worker];
-        cell.active.sub(1);
-        cell.idle.add(1);
-        self.idle.park(upstream.server.slot, key);
-        // Who came into the line meanwhile may have seen no idle connection.
-        fence(SeqCst);
-        if self.is_wanted(key) {
-            return self.close_upstream(key);
-        }
-        let upstream = &mut self.upstreams[key];
-        upstream.idle_until = self.turn.now.millis() + u64::from(upstream.keepalive_ms);
-        let until = upstream.idle_until;
-        if self.upstream_wheel.deadline(key as u32).is_none_or(|armed| armed > until) {
-            self.upstream_wheel.set(key as u32, until);
-        }
-    }
-
-    /// Whether its place would help somebody in line.
-    fn is_wanted(&self, key: usize) -> bool {
-        let Upstream { pool, server, .. } = &self.upstreams[key];
-        !pool.line.is_empty() && pool.is_wanted(server, self.turn.site.most())
-    }
-
     /// The connection is a tunnel now, for which room was reserved: its place is another's.
     fn become_tunnel(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
@@ -376,31 +337,6 @@ impl<N: Net> Core<N> {
         upstream.server.places.leave();
         let pool = upstream.pool.clone();
         self.hand_on(&pool);
-    }
-
-    /// Whether a connection that is done with its exchange can have another.
-    fn may_idle(&mut self, key: usize) -> bool {
-        let upstream = &self.upstreams[key];
-        let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server.is_retired();
-        // Those who wait in the line of a former pool need the place: they know the server by another number.
-        let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
-        may_stay && !is_wanted && self.is_quiet(key)
-    }
-
-    /// Whether nothing came on a connection that nothing is expected on.
-    fn is_quiet(&mut self, key: usize) -> bool {
-        let Some(link) = &mut self.upstreams[key].link else { return false };
-        if link.ready.gone || link.ready.read_closed {
-            return false;
-        }
-        !link.ready.readable || link.read(&mut [0]) == Transfer::Blocked
-    }
-
-    /// Closes the coldest idle connection to a server, if there is one.
-    pub(super) fn close_coldest(&mut self, server: &Server) {
-        if let Some(key) = self.idle.coldest(server.slot) {
-            self.close_upstream(key);
-        }
     }
 
     /// Its socket is closed at the end of the turn, and only then its place given back.
@@ -436,14 +372,6 @@ impl<N: Net> Core<N> {
         self.hand_on(&pool);
         self.on_descriptor_freed();
     }
-}
-
-fn take_idle(idle: &mut Idle, server: &Server, worker: usize) -> Option<usize> {
-    let key = idle.take(server.slot)?;
-    let cell = &server.cells[worker];
-    cell.idle.sub(1);
-    cell.active.add(1);
-    Some(key)
 }
 
 /// Of a connect that failed.

@@ -11,6 +11,7 @@ mod dial;
 mod line;
 mod mail;
 mod pump;
+mod reuse;
 mod stalls;
 
 use crate::base::clock::Clock;
@@ -163,6 +164,7 @@ impl Worker {
             self.core.pump_ready();
             self.expire();
             self.core.end_turn();
+            self.core.begin_rests(|| self.clock.read());
             self.core.turn.journal.hand_over();
         }
         // A place that was given to a session of ours that has ended is another worker's.

@@ -56,6 +56,10 @@ impl Socket for SimSocket {
     fn take_error(&mut self) -> Option<io::Error> {
         self.wires.borrow_mut().take_error(self.id)
     }
+
+    fn is_delivered(&self) -> bool {
+        self.wires.borrow().is_delivered(self.id)
+    }
 }
 
 impl Drop for SimSocket {

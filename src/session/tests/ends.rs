@@ -85,17 +85,33 @@ fn one_that_was_not_is_followed_by_a_lingering_close() {
 
 #[test]
 fn a_truncated_answer_is_cut_where_the_client_sees_it() {
-    for (request, answer, ending) in [
-        (GET, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Ending::Plain),
-        (GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", Ending::Plain),
-        ("GET /a HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", Ending::Reset),
+    for (request, answer, effect, ending) in [
+        (GET, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", Effect::HalfClose, Ending::Plain),
+        (GET, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", Effect::HalfClose, Ending::Plain),
+        ("GET /a HTTP/1.0\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", Effect::AskDelivered, Ending::Reset),
     ] {
         let mut scene = Scene::streaming(request);
         scene.upstream(answer);
         assert!(scene.sent_to_client().ends_with("abc"));
         scene.event(Event::UpstreamFin);
+        assert_eq!(scene.effects(), [Effect::Release { keep: false }, effect], "{answer}");
+        scene.event(Event::Delivered);
         assert_eq!((scene.session.ending(), scene.lines()), (Some(ending), vec!["200 http_response_incomplete".into()]), "{answer}");
     }
+}
+
+#[test]
+fn a_reset_waits_until_what_came_before_has_arrived() {
+    let mut scene = Scene::streaming("GET /a HTTP/1.0\r\n\r\n");
+    scene.upstream("HTTP/1.1 200 OK\r\n\r\nabc");
+    scene.sent_to_client();
+    scene.event(Event::UpstreamGone).effects();
+    scene.event(Event::ClientFin).wait(10);
+    assert_eq!((scene.session.ending(), scene.effects()), (None, vec![Effect::AskDelivered]), "a FIN is no farewell");
+    let asks = (0..1989).filter(|_| scene.wait(1).effects() == [Effect::AskDelivered]).count();
+    assert_eq!((scene.session.ending(), asks), (None, 7));
+    scene.wait(1);
+    assert_eq!(scene.session.ending(), Some(Ending::Reset), "nor is it waited for without end");
 }
 
 #[test]
@@ -104,7 +120,8 @@ fn a_reset_never_ends_a_body_until_close() {
     scene.upstream("HTTP/1.1 200 OK\r\n\r\nabc");
     scene.sent_to_client();
     scene.event(Event::UpstreamGone);
-    assert_eq!((scene.sent_to_client().as_str(), scene.session.ending()), ("", Some(Ending::Plain)), "without a last chunk");
+    let effects = vec![Effect::Release { keep: false }, Effect::HalfClose];
+    assert_eq!((scene.sent_to_client().as_str(), scene.effects()), ("", effects), "without a last chunk");
 }
 
 #[test]
@@ -200,7 +217,7 @@ fn the_end_of_grace_cuts() {
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
     scene.sent_to_client();
     scene.event(Event::Cut);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 draining".into()]));
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["200 draining".into()]), "its length shows the cut");
     let mut scene = Scene::new();
     scene.event(Event::Cut);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec![]));

@@ -56,7 +56,7 @@ fn a_body_until_close_becomes_chunks() {
     let answer = scene.sent_to_client();
     assert!(answer.contains("\r\nTransfer-Encoding: chunked\r\n") && answer.ends_with("\r\n\r\n3\r\nabc\r\n"), "{answer}");
     scene.event(Event::UpstreamFin);
-    assert_eq!((scene.sent_to_client().as_str(), scene.effects()), ("0\r\n\r\n", vec![Effect::Release { keep: false }]));
+    assert_eq!((scene.sent_to_client().as_str(), scene.effects()), ("0\r\n\r\n", vec![Effect::CloseUpstream]));
     assert!(matches!(scene.session.state, State::ReadingHead(_)));
 }
 
@@ -124,7 +124,7 @@ fn extra_bytes_spoil_the_connection_not_the_answer() {
     let mut scene = Scene::streaming(GET);
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n");
     assert!(scene.sent_to_client().ends_with("\r\n\r\nok"));
-    assert_eq!(scene.effects(), [Effect::Release { keep: false }]);
+    assert_eq!(scene.effects(), [Effect::CloseUpstream]);
 }
 
 #[test]

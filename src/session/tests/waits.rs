@@ -45,7 +45,9 @@ fn a_head_has_two_waits() {
 fn who_sends_nothing_is_closed_without_a_word() {
     let mut scene = Scene::new();
     scene.wait(10_000);
-    assert_eq!((scene.session.ending(), scene.lines(), scene.effects()), (Some(Ending::Plain), vec![], vec![]));
+    assert_eq!((scene.session.ending(), scene.lines(), scene.effects()), (None, vec![], vec![Effect::Part]));
+    scene.event(Event::Delivered);
+    assert_eq!(scene.session.ending(), Some(Ending::Plain));
 }
 
 #[test]
@@ -55,7 +57,10 @@ fn an_idle_connection_is_closed() {
     scene.sent_to_client();
     scene.wait(74_999);
     assert_eq!(scene.session.ending(), None);
+    scene.effects();
     scene.wait(1);
+    assert_eq!((scene.session.ending(), scene.effects()), (None, vec![Effect::Part]), "it may not have read the answer yet");
+    scene.wait(2000);
     assert_eq!(scene.session.ending(), Some(Ending::Plain));
 }
 
@@ -154,14 +159,20 @@ fn a_client_that_takes_nothing_is_cut() {
     scene.wait(5000).upstream(OK).wait(999).event(Event::ClientTook(5)).wait(999);
     assert!(scene.lines().is_empty());
     scene.wait(1);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 client_write_timeout".into()]));
+    assert_eq!((scene.session.ending(), scene.lines()), (None, vec!["200 client_write_timeout".into()]));
+    scene.wait(1999);
+    assert_eq!(scene.session.ending(), None, "it may still read what came before");
+    scene.wait(1);
+    assert_eq!(scene.session.ending(), Some(Ending::Reset));
 }
 
 #[test]
 fn one_that_does_not_take_its_error_page_gets_no_second() {
     let mut scene = only(|timeouts| &mut timeouts.client_write_ms);
     scene.client("GET / HTTP/9\r\n\r\n").wait(1000);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["400 client_write_timeout".into()]));
+    assert_eq!((scene.session.ending(), scene.lines()), (None, vec!["400 client_write_timeout".into()]));
+    scene.wait(2000);
+    assert_eq!(scene.session.ending(), Some(Ending::Reset));
 }
 
 #[test]
@@ -175,16 +186,19 @@ fn the_whole_exchange() {
     scene.sent_to_upstream();
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
     scene.sent_to_client();
+    scene.effects();
     scene.wait(1000);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 http_response_timeout".into()]));
+    let effects = vec![Effect::Release { keep: false }, Effect::HalfClose];
+    assert_eq!((scene.effects(), scene.lines()), (effects, vec!["200 http_response_timeout".into()]));
 }
 
 #[test]
 fn an_answer_that_was_counted_is_not_turned_into_another() {
     let mut scene = connected(only(|timeouts| &mut timeouts.total_ms), GET);
     scene.sent_to_upstream();
-    scene.upstream(OK).wait(1000);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Reset), vec!["200 http_response_timeout".into()]));
+    scene.upstream(OK).effects();
+    scene.wait(1000);
+    assert_eq!((scene.effects(), scene.lines()), (vec![Effect::HalfClose], vec!["200 http_response_timeout".into()]));
     assert_eq!((scene.stats.responses[1].value(), scene.stats.responses[4].value()), (1, 0));
 }
 

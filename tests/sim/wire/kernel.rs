@@ -85,6 +85,12 @@ impl Wires {
         self.conns[id].error.take().map(Into::into)
     }
 
+    /// Whether all that the proxy wrote, a FIN included, is in the peer's receive queue.
+    pub fn is_delivered(&self, id: Id) -> bool {
+        let conn = &self.conns[id];
+        conn.is_reset || (conn.tx.is_empty() && conn.tx_fin == conn.inbox_fin)
+    }
+
     /// The proxy's socket is closed.
     pub fn close(&mut self, id: Id) {
         let conn = &mut self.conns[id];

@@ -155,8 +155,10 @@ impl World {
     }
 
     fn end_turn(&mut self, worker: usize) {
+        let ended = self.now();
         let seat = &mut self.seats[worker];
         seat.core.end_turn();
+        seat.core.begin_rests(|| ended);
         let is_vain = seat.is_vain && self.wires.borrow().transfers == seat.transfers;
         // Who looks now and then, and finds nothing, does not spin.
         let now = seat.core.turn.now.micros;

@@ -73,6 +73,10 @@ impl Socket for Fake {
     fn take_error(&mut self) -> Option<io::Error> {
         self.0.wire().error.map(io::Error::from_raw_os_error)
     }
+
+    fn is_delivered(&self) -> bool {
+        true
+    }
 }
 
 /// Hands out connections, or an error.

@@ -1,0 +1,178 @@
+//! Upstream connections between two exchanges: which are kept, which of those may serve again, and which must go.
+
+use super::core::{Core, Net, Owner, Upstream};
+use crate::base::clock::Now;
+use crate::net::link::{Link, Socket, Transfer};
+use crate::upstream::pool::Pool;
+use crate::upstream::server::Server;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering::SeqCst, fence};
+
+/// A connection whose last answer had no content rests so long (microseconds): an origin that errs sends some all the same, and
+/// what comes after the next request was written would be taken for the answer to that.
+const REST_MICROS: u64 = 5000;
+
+/// What the idle connections to a server have for a request.
+pub(super) enum Idled {
+    /// This one.
+    Ready(usize),
+    /// The place of one that was found to be of no use.
+    Place,
+    /// None that may serve yet.
+    Resting,
+    Nothing,
+}
+
+impl<N: Net> Core<N> {
+    /// Takes the connection that is reserved for the client, or an idle one. No shared count is touched: every request comes
+    /// through here.
+    pub(super) fn reuse(&mut self, key: usize, server: usize) -> Idled {
+        let client = &self.clients[key];
+        if let Some(reserved) = client.upstream {
+            return Idled::Ready(reserved);
+        }
+        let Some(pool) = client.session.pool() else { return Idled::Nothing };
+        let (slot, now) = (pool.servers[server].slot, self.turn.now.micros);
+        let Self { idle, upstreams, .. } = self;
+        let Some(key) = idle.take(slot, |key| upstreams[key].ripe_at <= now) else {
+            return if idle.count(slot) > 0 { Idled::Resting } else { Idled::Nothing };
+        };
+        let upstream = &mut upstreams[key];
+        let cell = &upstream.server.cells[self.turn.worker];
+        cell.idle.sub(1);
+        cell.active.add(1);
+        // What has come since the poll is not known yet.
+        let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
+        if is_unsure && !upstream.link.as_mut().is_some_and(Link::is_empty) {
+            self.discard(key);
+            return Idled::Place;
+        }
+        Idled::Ready(key)
+    }
+
+    /// Closes the idle connection that has rested longest for one that may serve now.
+    pub(super) fn discard_coldest(&mut self, server: &Server) -> bool {
+        let coldest = self.idle.coldest(server.slot);
+        coldest.is_some_and(|key| {
+            self.discard(key);
+            true
+        })
+    }
+
+    /// Resets a connection and keeps its place for another.
+    pub(super) fn discard(&mut self, key: usize) -> (Arc<Pool>, Arc<Server>, u32) {
+        self.upstream_wheel.cancel(key as u32);
+        let Upstream { link, pool, server, keepalive_ms, .. } = self.upstreams.remove(key);
+        let cell = &server.cells[self.turn.worker];
+        if self.idle.remove(server.slot, key) {
+            cell.idle.sub(1)
+        } else {
+            cell.active.sub(1)
+        }
+        if let Some(mut link) = link {
+            link.socket.reset_on_close();
+            drop(link);
+            self.shared.descriptors.upstream_left();
+        }
+        (pool, server, keepalive_ms)
+    }
+
+    /// The exchange is done with its connection.
+    pub(super) fn release(&mut self, key: usize, keep: bool) {
+        let now = self.turn.now.millis();
+        let upstream = &mut self.upstreams[key];
+        upstream.owner = Owner::Idle;
+        if upstream.dialing.as_ref().is_some_and(|dialing| dialing.is_over(now)) {
+            self.shared.look_up(&upstream.server, now);
+        }
+        if !keep {
+            return self.reset_upstream(key);
+        }
+        if !self.may_idle(key) {
+            return self.close_upstream(key);
+        }
+        if self.is_wanted(key) {
+            // Who waits has no time for a rest: the place is handed on without the connection.
+            return if self.is_reliable(key) { self.offer(key) } else { self.reset_upstream(key) };
+        }
+        let upstream = &mut self.upstreams[key];
+        if self.idle.count(upstream.server.slot) >= self.turn.site.config.limits.upstream_idle_conns {
+            return self.close_upstream(key);
+        }
+        let cell = &upstream.server.cells[self.turn.worker];
+        cell.active.sub(1);
+        cell.idle.add(1);
+        self.idle.park(upstream.server.slot, key);
+        // Who came into the line meanwhile may have seen no idle connection.
+        fence(SeqCst);
+        if self.is_wanted(key) {
+            return self.close_upstream(key);
+        }
+        let upstream = &mut self.upstreams[key];
+        upstream.parked_in = self.turn_number;
+        if upstream.ripe_at > 0 {
+            self.resting.push(key);
+        }
+        upstream.idle_until = self.turn.now.millis() + u64::from(upstream.keepalive_ms);
+        let until = upstream.idle_until;
+        if self.upstream_wheel.deadline(key as u32).is_none_or(|armed| armed > until) {
+            self.upstream_wheel.set(key as u32, until);
+        }
+    }
+
+    /// Whether its place would help somebody in line.
+    fn is_wanted(&self, key: usize) -> bool {
+        let Upstream { pool, server, .. } = &self.upstreams[key];
+        !pool.line.is_empty() && pool.is_wanted(server, self.turn.site.most())
+    }
+
+    /// Whether a connection that is done with its exchange can have another.
+    fn may_idle(&mut self, key: usize) -> bool {
+        let upstream = &self.upstreams[key];
+        let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server.is_retired();
+        // Those who wait in the line of a former pool need the place: they know the server by another number.
+        let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
+        may_stay && !is_wanted && self.is_quiet(key)
+    }
+
+    /// Whether nothing came on a connection that nothing is expected on.
+    fn is_quiet(&mut self, key: usize) -> bool {
+        let Some(link) = &mut self.upstreams[key].link else { return false };
+        if link.ready.gone || link.ready.read_closed {
+            return false;
+        }
+        !link.ready.readable || link.read(&mut [0]) == Transfer::Blocked
+    }
+
+    /// Whether a connection may have its next exchange at once.
+    fn is_reliable(&mut self, key: usize) -> bool {
+        let upstream = &mut self.upstreams[key];
+        upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(Link::is_empty)
+    }
+
+    /// The turn ends: connections that were parked in it after an answer without content rest from now on.
+    pub fn begin_rests(&mut self, clock: impl FnOnce() -> Now) {
+        if self.resting.is_empty() {
+            return;
+        }
+        let ripe_at = clock().micros + REST_MICROS;
+        for key in self.resting.drain(..) {
+            // It may have been closed meanwhile, and its slot taken.
+            let upstream = self.upstreams.get_mut(key).filter(|upstream| upstream.ripe_at == u64::MAX);
+            upstream.into_iter().for_each(|upstream| upstream.ripe_at = ripe_at);
+        }
+    }
+
+    /// Closes a connection in the middle of something: its end must not look like one, and leaves no port in TIME_WAIT.
+    fn reset_upstream(&mut self, key: usize) {
+        self.upstreams[key].link.iter_mut().for_each(|link| link.socket.reset_on_close());
+        self.close_upstream(key);
+    }
+
+    /// Closes the coldest idle connection to a server, if there is one.
+    pub(super) fn close_coldest(&mut self, server: &Server) {
+        if let Some(key) = self.idle.coldest(server.slot) {
+            self.close_upstream(key);
+        }
+    }
+}
