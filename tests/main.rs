@@ -21,6 +21,7 @@ mod plays {
     mod delivery;
     mod demo;
     mod desync;
+    mod doors;
     mod drain;
     mod ending;
     mod fields;

@@ -63,5 +63,5 @@ fn last_error(server: &Server) -> Option<String> {
 }
 
 fn rendered(status: u16, content: &Value) -> Rendered {
-    Rendered { status, content_type: "application/json", content: format!("{content}\n").into_bytes() }
+    Rendered { status, content_type: "application/json", content: format!("{content}\n").into_bytes().into() }
 }

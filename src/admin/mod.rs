@@ -2,35 +2,36 @@
 
 mod health;
 
+use crate::guard::door::Door;
 use crate::observe::exposition;
 use crate::observe::reason::Reason;
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::site::Site;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A page. Those that cost less, and that more depends on, come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Page {
-    /// `/metrics`
-    Metrics,
     /// `/health`
     Health,
     /// `/backends/health`
     Backends,
+    /// `/metrics`
+    Metrics,
 }
 
-/// A page that is ready to be sent.
-#[derive(Debug)]
+/// A page that is ready to be sent, to everybody who waits for it.
+#[derive(Clone, Debug)]
 pub struct Rendered {
     /// 200 or 503.
     pub status: u16,
     /// `Content-Type`.
     pub content_type: &'static str,
     /// The page.
-    pub content: Vec<u8>,
+    pub content: Arc<[u8]>,
 }
 
 /// What the pages show; one for the process.
@@ -38,6 +39,8 @@ pub struct Rendered {
 pub struct Panel {
     /// Of every worker.
     pub stats: Vec<Arc<WorkerStats>>,
+    /// Listening addresses, as they are now.
+    pub doors: Mutex<Vec<Arc<Door>>>,
     /// Of all logs.
     pub writer: Arc<Writer>,
     /// The process ends soon.
@@ -71,6 +74,11 @@ impl Panel {
         }
     }
 
+    /// The addresses that are listened on from now on.
+    pub fn set_doors(&self, doors: Vec<Arc<Door>>) {
+        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
+    }
+
     /// Whether the process ends soon.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
@@ -87,14 +95,23 @@ impl Panel {
                 circuit: server.circuit.state() as u8,
             })
             .collect();
+        let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let listeners: Vec<_> = doors
+            .iter()
+            .map(|door| {
+                let (evicted, full) = door.counts();
+                exposition::ListenerView { name: door.name(), evicted, full }
+            })
+            .collect();
         let sources = exposition::Sources {
             workers: &self.stats,
+            listeners: &listeners,
             upstreams: &upstreams,
             reloads_ok: self.reloads_ok.load(Relaxed),
             reloads_error: self.reloads_error.load(Relaxed),
             access_lost: self.writer.access_lost(),
             version: env!("CARGO_PKG_VERSION"),
         };
-        Rendered { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources) }
+        Rendered { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources).into() }
     }
 }

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod mailbox;
 pub mod pool;
+pub mod ranks;
 pub mod ring;
 pub mod steps;
 pub mod sync;

@@ -20,12 +20,19 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Counts one in; returns how many that client has now.
-    pub fn enter(&self, client: ClientId) -> usize {
+    /// Counts one in, if that client has fewer than `most`. Who is refused is not counted: those that are served would be
+    /// refused for it.
+    pub fn try_enter(&self, client: ClientId, most: usize) -> bool {
         let mut shard = self.shard(client);
         let open = shard.entry(client).or_insert(0);
-        *open += 1;
-        *open
+        let has_room = *open < most;
+        *open += usize::from(has_room);
+        has_room
+    }
+
+    /// Whether that client has so many.
+    pub fn has(&self, client: ClientId, most: usize) -> bool {
+        self.shard(client).get(&client).is_some_and(|open| *open >= most)
     }
 
     /// One that was counted in is closed.
@@ -64,13 +71,14 @@ mod tests {
     #[test]
     fn who_has_none_is_forgotten() {
         let connections = Connections::default();
-        assert_eq!([1, 1, 2].map(|n| connections.enter(client(n))), [1, 2, 1]);
+        assert_eq!([1, 1, 1, 2].map(|n| connections.try_enter(client(n), 2)), [true, true, false, true]);
+        assert!(connections.has(client(1), 2) && !connections.has(client(2), 2) && !connections.has(client(3), 1));
         connections.leave(client(1));
-        assert_eq!(connections.enter(client(1)), 2);
+        assert!(connections.try_enter(client(1), 2) && !connections.try_enter(client(1), 2));
         [1, 1, 2].into_iter().for_each(|n| connections.leave(client(n)));
         assert!(connections.is_empty());
         connections.leave(client(3));
-        assert_eq!(connections.enter(client(3)), 1);
+        assert!(connections.try_enter(client(3), 1));
     }
 
     #[test]
@@ -82,7 +90,7 @@ mod tests {
             for _ in 0..20_000 {
                 if open.len() < 30 && rng.bool() {
                     let client = client(rng.u32(0..50));
-                    assert!(connections.enter(client) > 0);
+                    assert!(connections.try_enter(client, 1000));
                     open.push(client);
                 } else if !open.is_empty() {
                     connections.leave(open.swap_remove(rng.usize(0..open.len())));

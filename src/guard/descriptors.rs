@@ -50,8 +50,8 @@ impl Descriptors {
         admitted
     }
 
-    /// Counts a client of the admin port in: it is served from the reserve, if need be.
-    pub fn enter_admin(&self) {
+    /// Counts a client in that is served from the reserve, if need be: one of the admin port, or one that is only refused.
+    pub fn enter_anyway(&self) {
         self.clients.fetch_add(1, SeqCst);
     }
 

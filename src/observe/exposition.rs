@@ -21,6 +21,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Sources<'a> {
     /// Every worker's.
     pub workers: &'a [Arc<WorkerStats>],
+    /// Every listening address.
+    pub listeners: &'a [ListenerView<'a>],
     /// Every upstream of every pool.
     pub upstreams: &'a [UpstreamView<'a>],
     /// Reloads that were applied.
@@ -31,6 +33,17 @@ pub struct Sources<'a> {
     pub access_lost: u64,
     /// Of the program.
     pub version: &'a str,
+}
+
+/// One listening address, as it is at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ListenerView<'a> {
+    /// The address.
+    pub name: &'a str,
+    /// Idle client connections closed for newcomers.
+    pub evicted: u64,
+    /// How often it came to its limit.
+    pub full: u64,
 }
 
 /// One upstream, as it is at this moment.
@@ -129,6 +142,19 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
         "proxy_client_connections",
         "Open client connections.",
         [(vec![], total(all, |worker| &worker.client_connections))],
+    ));
+    let listeners = |of: fn(&ListenerView<'_>) -> u64| {
+        sources.listeners.iter().map(move |listener| (vec![label("listen", listener.name)], of(listener))).collect::<Vec<_>>()
+    };
+    families.push(counter(
+        "proxy_connections_evicted_total",
+        "Idle client connections closed for newcomers at the limit.",
+        listeners(|listener| listener.evicted),
+    ));
+    families.push(counter(
+        "proxy_listener_full_total",
+        "How often a newcomer found the limit of client connections reached.",
+        listeners(|listener| listener.full),
     ));
     families.push(gauge(
         "proxy_queued_requests",

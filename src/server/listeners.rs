@@ -60,11 +60,15 @@ impl Listeners {
                 open.push(same.clone());
                 continue;
             }
-            let door = Arc::new(Door::new(config.limits.max_client_conns, self.workers));
             let mut bound = configured;
-            for worker in &mut sockets {
+            let mut own = Vec::new();
+            for _ in 0..self.workers {
                 let socket;
                 (socket, bound) = bind("listen", bound)?;
+                own.push(socket);
+            }
+            let door = Arc::new(Door::new(config.limits.max_client_conns, self.workers).named(bound.to_string()));
+            for (worker, socket) in sockets.iter_mut().zip(own) {
                 worker.push((socket, Entrance { door: door.clone(), port: bound.port(), is_admin: false }));
             }
             open.push(Open { configured, bound, door });
@@ -87,7 +91,7 @@ impl Listeners {
         self.open.iter().map(|open| open.bound.to_string()).collect::<Vec<_>>().join(",")
     }
 
-    /// Doors whose limit may have changed.
+    /// Those of every address, whose limit may have changed.
     pub(super) fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
         self.open.iter().map(|open| &open.door)
     }
@@ -96,7 +100,7 @@ impl Listeners {
 /// The admin port, for one worker.
 pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, (TcpListener, Entrance))> {
     let (socket, bound) = bind("metrics_listen", address)?;
-    let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers));
+    let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers).named(bound.to_string()));
     Ok((bound, (socket, Entrance { door, port: bound.port(), is_admin: true })))
 }
 

@@ -4,6 +4,7 @@ mod listeners;
 mod logs;
 mod pid_file;
 mod reload;
+mod renderer;
 mod signals;
 
 use crate::admin::Panel;
@@ -20,15 +21,15 @@ use crate::observe::writer::Writer;
 use crate::site::Site;
 use crate::upstream::resolve::{self, Resolver};
 use crate::upstream::server::Server;
-use crate::worker::shared::{Mail, RenderJob, Shared};
+use crate::worker::shared::{Mail, Shared};
 use crate::worker::{Seat, Worker};
 use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloader;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How long a start or a reload waits for new names to be looked up.
@@ -63,6 +64,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     }
     let panel = Arc::new(Panel {
         stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
+        doors: Mutex::new(listeners.doors().cloned().collect()),
         writer: writer.clone(),
         draining: AtomicBool::new(false),
         reloads_ok: AtomicU64::new(0),
@@ -86,7 +88,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
     spawn("renderer", {
         let shared = Arc::clone(&shared);
-        move || render(&jobs, &shared)
+        move || renderer::run(&jobs, &shared)
     })?;
     let ready = format!("ready listen={} metrics={metrics} workers={workers} pid={}", listeners.names(), std::process::id());
     let (call, calls) = channel();
@@ -125,14 +127,6 @@ fn resolver(shared: &Arc<Shared>) -> Resolver {
     let shared = Arc::clone(shared);
     let tell = move |server: &Arc<Server>| shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Addresses(server.clone())));
     Resolver::new(Box::new(resolve::look_up), Box::new(tell))
-}
-
-/// The helper thread: pages of the admin port, which may take long.
-fn render(jobs: &Receiver<RenderJob>, shared: &Shared) {
-    while let Ok(RenderJob { page, ticket, site }) = jobs.recv() {
-        let page = Box::new(shared.panel.render(page, &site));
-        shared.mailboxes[ticket.worker].post(Mail::Rendered { ticket, page });
-    }
 }
 
 /// A panic is a defect: it is logged, and ends the process, whichever thread it happened in.

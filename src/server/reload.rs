@@ -68,6 +68,7 @@ impl Reloader {
         self.resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
         self.site.retire(&site);
         let (sockets, closed) = self.listeners.commit(listeners, site.config.limits.max_client_conns);
+        self.shared.panel.set_doors(self.listeners.doors().cloned().collect());
         for (mailbox, opened) in self.shared.mailboxes.iter().zip(sockets) {
             mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened, closed: closed.clone() })));
         }

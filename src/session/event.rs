@@ -28,6 +28,8 @@ impl Direction {
 pub enum Event {
     /// It was let in only to be told that its client has too many connections.
     OverLimit,
+    /// Its place is needed: it ends, if it is in the middle of nothing.
+    Evicted,
     /// New raw bytes in the `up` ring.
     ClientBytes,
     /// The client closed its sending side: what it sent before still counts.

@@ -77,6 +77,8 @@ pub struct Exchange {
     pub content_status: u16,
     /// A page of the admin port that is still to be rendered.
     pub page: Option<Page>,
+    /// Whoever renders it holds the other end: there is no need to once this one is gone.
+    pub asker: Option<Arc<()>>,
     pub(super) trace_id: TraceId,
     note: Note,
 
@@ -233,12 +235,18 @@ impl Exchange {
 
     /// Gives it back, for the next request.
     pub fn put_back(mut self: Box<Self>, turn: &mut Turn) {
+        /// Content that grew beyond this is not kept for the next exchange.
+        const MAX_CONTENT_KEPT: usize = 16 * 1024;
         /// More than so many are not kept for later.
         const MAX_FREE: usize = 256;
         if turn.exchanges.len() < MAX_FREE {
             // Now, not at the next request: what a slow client left of a large send is not kept.
             self.up.reset();
             self.down.reset();
+            self.asker = None;
+            if self.content.capacity() > MAX_CONTENT_KEPT {
+                self.content = Vec::new();
+            }
             turn.exchanges.push(self);
         }
     }
@@ -260,6 +268,7 @@ impl Exchange {
             content_type: "",
             content_status: 0,
             page: None,
+            asker: None,
             trace_id: TraceId::default(),
             note: Note::default(),
             started: 0,

@@ -3,7 +3,7 @@
 //! What goes out, in this order:
 //!
 //! ```text
-//!     block (heads, or a chunk's size) | spill (left over from the scratch) | ring, checked bytes | tail (a chunk's CRLF)
+//!     block (heads, or a chunk's size) | spill (left over from the scratch, or a page) | ring, checked bytes | tail (a chunk's CRLF)
 //! ```
 
 use crate::base::ring::Ring;
@@ -11,9 +11,36 @@ use crate::base::text::push_hex;
 use crate::http::framing::Body;
 use crate::http::{HeadLimits, Refusal};
 use std::io::IoSlice;
+use std::sync::Arc;
 
 /// Blocks that grew beyond this are not kept for the next exchange.
 const MAX_BLOCK_KEPT: usize = 16 * 1024;
+
+/// What is sent after the block, and before the ring.
+#[derive(Debug)]
+enum Spill {
+    /// Left over from the scratch.
+    Own(Vec<u8>),
+    /// A page that others are sent as well: it lies in memory once, however many take it, and however slowly.
+    Shared(Arc<[u8]>),
+}
+
+impl Default for Spill {
+    fn default() -> Self {
+        Self::Own(Vec::new())
+    }
+}
+
+impl std::ops::Deref for Spill {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -22,7 +49,7 @@ pub struct Half {
     pub block: Vec<u8>,
     /// How many of them were sent.
     pub block_sent: usize,
-    spill: Vec<u8>,
+    spill: Spill,
     spill_sent: usize,
     /// Opaque bytes that were read past the ring, and are neither sent nor spilled yet.
     past: usize,
@@ -46,7 +73,7 @@ impl Half {
         if self.block.capacity() > MAX_BLOCK_KEPT {
             self.block = Vec::new();
         }
-        (self.spill, self.spill_sent, self.past) = (Vec::new(), 0, 0);
+        (self.spill, self.spill_sent, self.past) = (Spill::default(), 0, 0);
         (self.tail, self.last_chunk, self.body) = (b"", false, Body::default());
         (self.sent, self.overhead, self.head_at) = (0, 0, 0);
     }
@@ -75,7 +102,7 @@ impl Half {
     /// Forgets the body, as far as it was not sent.
     pub fn drop_body(&mut self, ring: &mut Ring) {
         ring.clear();
-        (self.spill, self.spill_sent, self.past) = (Vec::new(), 0, 0);
+        (self.spill, self.spill_sent, self.past) = (Spill::default(), 0, 0);
         (self.tail, self.last_chunk) = (b"", false);
         self.body = Body::default();
     }
@@ -154,7 +181,7 @@ impl Half {
         ring.sent(take(ring.ready()));
         self.tail = &self.tail[take(self.tail.len())..];
         if self.spill_sent == self.spill.len() && !self.spill.is_empty() {
-            (self.spill, self.spill_sent) = (Vec::new(), 0);
+            (self.spill, self.spill_sent) = (Spill::default(), 0);
         }
         self.write_last_chunk(ring);
     }
@@ -180,7 +207,13 @@ impl Half {
     pub fn spill(&mut self, bytes: &[u8]) {
         debug_assert!(self.spill.is_empty());
         self.past -= bytes.len();
-        self.spill = bytes.to_vec();
+        self.spill = Spill::Own(bytes.to_vec());
+    }
+
+    /// Content of an answer whose head was just written.
+    pub fn append_shared(&mut self, content: Arc<[u8]>) {
+        debug_assert!(self.spill.is_empty() && self.past == 0);
+        self.spill = Spill::Shared(content);
     }
 
     /// Everything sent so far is to be sent again; the ring must have kept its part.

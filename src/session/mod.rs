@@ -49,7 +49,7 @@ use deadlines::Waits;
 use read_head::ReadHead;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// What is true now, with the data that is valid in it.
 #[derive(Debug)]
@@ -141,6 +141,7 @@ impl Session {
             (ReadingHead(head), Deadline) => self.on_head_deadline(head, turn),
             (ReadingHead(head), Drain) => self.on_head_drain(head, turn),
             (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
+            (ReadingHead(head), Evicted) if !head.has_begun() && self.up.raw() == 0 => Closed(Ending::Plain),
             (ReadingHead(_), OverLimit) => self.on_over_limit(turn),
 
             (ConnectingUpstream(x), ClientBytes) if x.is_queued => self.on_queued_bytes(x, turn),
@@ -182,6 +183,7 @@ impl Session {
 
             (ConnectingUpstream(x) | StreamingBody(x), ClientFin) => self.on_body_fin(x, turn),
             (Replying(x), ClientFin) => self.on_reply_fin(x, turn),
+            (Replying(x), Evicted) => self.abort(x, turn),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), ClientGone) => self.abort(x, turn),
             (ConnectingUpstream(x), Deadline) => self.on_deadline(x, turn, ConnectingUpstream),
             (StreamingBody(x), MakeRoom) => self.make_room(x, turn),
@@ -190,9 +192,9 @@ impl Session {
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), Cut) => self.on_cut(x, turn),
 
             (Draining(why), ClientBytes) => self.on_lingering_bytes(why),
-            (Draining(Why::Broken { .. }), Delivered | Cut) => Closed(Ending::Reset),
+            (Draining(Why::Broken { .. }), Delivered | Evicted | Cut) => Closed(Ending::Reset),
             (Draining(why @ Why::Broken { .. }), ClientFin) => Draining(why),
-            (Draining(_), ClientFin | ClientGone | Delivered | Cut) => Closed(Ending::Plain),
+            (Draining(_), ClientFin | ClientGone | Delivered | Evicted | Cut) => Closed(Ending::Plain),
             (Draining(why), Deadline) => self.on_lingering_deadline(why, turn),
 
             (state, _) => state,
@@ -305,6 +307,19 @@ impl Session {
         matches!(&self.state, State::ReadingHead(head) if head.is_between_requests())
     }
 
+    /// Since when it waits for a request, its first one too, of which nothing has come (milliseconds).
+    pub fn idle_since(&self) -> Option<u64> {
+        match &self.state {
+            State::ReadingHead(head) if !head.has_begun() && self.up.raw() == 0 => Some(head.since()),
+            _ => None,
+        }
+    }
+
+    /// Whether it is only read so that its last answer is not lost to a reset.
+    pub fn has_had_its_last(&self) -> bool {
+        matches!(self.state, State::Draining(Why::Answered | Why::Cut | Why::Broken { .. }))
+    }
+
     /// Whether it is between requests, or within a head.
     pub fn is_asking(&self) -> bool {
         matches!(self.state, State::ReadingHead(_))
@@ -317,7 +332,7 @@ impl Session {
 
     /// Whether something must still be told to the client before the process may end.
     pub fn is_finishing(&self) -> bool {
-        self.is_busy() || matches!(self.state, State::Draining(Why::Answered | Why::Cut | Why::Broken { .. }))
+        self.is_busy() || self.has_had_its_last()
     }
 
     /// Whether what still comes from the client is dropped.
@@ -340,6 +355,11 @@ impl Session {
     /// The pool of the exchange.
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.exchange().map(Exchange::pool)
+    }
+
+    /// Gone as soon as it waits for a page no more.
+    pub fn asker(&self) -> Weak<()> {
+        self.exchange().and_then(|x| x.asker.as_ref()).map_or_else(Weak::new, Arc::downgrade)
     }
 
     /// What it stands in line with.

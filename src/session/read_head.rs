@@ -39,6 +39,8 @@ type Opened = (Box<Exchange>, Result<(), Failure>);
 pub(super) struct ReadHead {
     scan: HeadScan,
     blank_lines: u8,
+    /// When it was begun to be waited for.
+    since: u64,
     /// End of the idle wait; 0 once a byte has come.
     idle: u64,
     /// End of the wait for the request line, and for the head.
@@ -50,17 +52,22 @@ impl ReadHead {
     /// The first request's head is due from the moment of accepting.
     pub(super) fn first(now: u64, timeouts: &Timeouts, is_draining: bool) -> Self {
         let idle = if is_draining { now + DRAIN_IDLE_MS } else { 0 };
-        Self { idle, head: after(now, timeouts.client_header_ms), ..Self::default() }
+        Self { since: now, idle, head: after(now, timeouts.client_header_ms), ..Self::default() }
     }
 
     fn next(now: u64, timeouts: &Timeouts, is_draining: bool) -> Self {
         let idle = if is_draining { now + DRAIN_IDLE_MS } else { after(now, timeouts.client_keepalive_ms) };
-        Self { idle, ..Self::default() }
+        Self { since: now, idle, ..Self::default() }
     }
 
     /// Whether a byte of the request has come.
     pub(super) fn has_begun(&self) -> bool {
         !self.scan.is_fresh()
+    }
+
+    /// When it was begun to be waited for (milliseconds).
+    pub(super) fn since(&self) -> u64 {
+        self.since
     }
 
     /// Whether it is not the first, and nothing of it has come.

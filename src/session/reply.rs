@@ -9,6 +9,7 @@ use crate::answer::page::Page;
 use crate::answer::{Answer, echo};
 use crate::http::framing::{Body, Length, Recode};
 use crate::observe::reason::{Blame, Reason, TimeoutKind};
+use std::sync::Arc;
 
 /// How long the rest of a request is read and dropped after its answer.
 const LINGER_MS: u32 = 2000;
@@ -22,6 +23,7 @@ impl Session {
         if x.up.is_complete() {
             if let Some(page) = x.page.take() {
                 self.serial += 1;
+                x.asker = Some(Arc::default());
                 turn.effects.push(Effect::Render(page));
                 return State::Replying(x);
             }
@@ -42,9 +44,13 @@ impl Session {
         if x.outcome.is_whole {
             return State::Replying(x);
         }
-        x.content = page.content;
+        x.asker = None;
         (x.content_type, x.content_status) = (page.content_type, page.status);
-        self.reply(x, turn)
+        let has_content = x.write_whole(&page.content, false, turn);
+        if has_content {
+            x.down.append_shared(page.content);
+        }
+        self.after_reply(x, turn)
     }
 
     fn reply(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
@@ -52,16 +58,10 @@ impl Session {
             let content = x.up.body.content();
             echo::end(&mut x.content, content);
         }
-        let Exchange { content_status: status, content_type, asked: Asked { minor, to_head, .. }, .. } = *x;
+        // Its storage serves again.
         let content = std::mem::take(&mut x.content);
-        x.write_answer(turn, |out, frame| {
-            Answer { status, content_type, minor, to_head, ..frame }.write(out, "", &content);
-            if to_head || matches!(status, 204 | 304) { 0 } else { content.len() }
-        });
+        x.write_whole(&content, true, turn);
         x.content = content;
-        x.outcome.status = status;
-        x.settle(turn);
-        x.outcome.is_whole = true;
         self.after_reply(x, turn)
     }
 
@@ -373,6 +373,21 @@ impl Exchange {
     fn report(&self, detail: &str, reason: Reason) {
         let level = if reason.blame() == Blame::Client { log::Level::Debug } else { log::Level::Warn };
         log::log!(level, "{}: {detail} trace_id={}", reason.name(), self.trace_id());
+    }
+
+    /// Appends an answer with that content to the block, or only its head. Says whether content follows the head.
+    fn write_whole(&mut self, content: &[u8], with_content: bool, turn: &mut Turn) -> bool {
+        let Self { content_status: status, content_type, asked: Asked { minor, to_head, .. }, .. } = *self;
+        let has_content = !to_head && !matches!(status, 204 | 304);
+        let is_written = has_content && with_content;
+        self.write_answer(turn, |out, frame| {
+            Answer { status, content_type, minor, to_head: !is_written, ..frame }.write(out, "", content);
+            if is_written { content.len() } else { 0 }
+        });
+        self.outcome.status = status;
+        self.settle(turn);
+        self.outcome.is_whole = true;
+        has_content
     }
 
     /// Appends an answer made here to the block; `write` returns how many bytes of it are content.

@@ -1,15 +1,19 @@
-//! Accepting: as long as there is a place at the door and a descriptor, and not a connection longer.
+//! Accepting: as long as there is a place at the door and a descriptor, and not a connection longer. Whoever finds none takes the
+//! place of the connection that idles longest, or waits until one gets free, and those behind it in the kernel's queue.
 
 use super::Worker;
 use super::core::{ACCEPT_TIMER, Entrance};
+use super::rests::Room;
 use crate::net::token::Source;
 use mio::Interest;
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 
 /// Connections accepted in one turn from one listener: others get their turn too.
 const MAX_A_TURN: usize = 64;
-/// Accepting is tried again after so long, if it failed for want of what only the system knows.
+/// Accepting is tried again after so long, if it failed for want of what only the system knows, or where nobody tells that
+/// somebody idles by now.
 const RETRY_MS: u64 = 250;
 
 /// A listening socket of this worker.
@@ -20,6 +24,10 @@ pub(super) struct Listener {
     is_ready: bool,
     /// Until somebody leaves.
     is_paused: bool,
+    /// Whoever came found no place, and nobody has since found the queue empty.
+    is_full: bool,
+    /// Accepted, and without a place so far.
+    newcomer: Option<(TcpStream, SocketAddr)>,
 }
 
 impl Listener {
@@ -32,12 +40,12 @@ impl Listener {
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.is_ready && !self.is_paused
+        (self.is_ready || self.newcomer.is_some()) && !self.is_paused
     }
 }
 
-/// Whether a place was taken for whoever comes next.
-#[derive(PartialEq, Eq)]
+/// Whether a place was taken for a newcomer.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Granted,
     Full,
@@ -59,7 +67,7 @@ impl Worker {
     pub(super) fn open(&mut self, (mut socket, entrance): (TcpListener, Entrance)) -> io::Result<()> {
         let token = Source::Listener(self.listeners.vacant_key()).token();
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.listeners.insert(Listener { socket, entrance, is_ready: false, is_paused: false });
+        self.listeners.insert(Listener { socket, entrance, is_ready: false, is_paused: false, is_full: false, newcomer: None });
         Ok(())
     }
 
@@ -82,66 +90,117 @@ impl Worker {
 
     /// False if this listener has nothing, or may take nothing, for now.
     fn accept_one(&mut self, number: usize, anyway: bool) -> bool {
+        let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         let entrance = self.listeners[number].entrance.clone();
-        if !self.admission(&entrance, anyway) {
-            self.listeners[number].is_paused = true;
+        if self.core.is_over_limit(peer, &entrance) {
+            self.core.shared.descriptors.enter_anyway();
+            self.core.refuse(stream, peer, entrance, |kernel, stream, source| kernel.register(stream, source));
+        } else if self.is_admitted(number, &entrance, anyway) {
+            self.core.admit(stream, peer, entrance, |kernel, stream, source| kernel.register(stream, source));
+        } else {
+            let listener = &mut self.listeners[number];
+            (listener.newcomer, listener.is_paused) = (Some((stream, peer)), true);
             return false;
         }
-        match self.listeners[number].socket.accept() {
-            Ok((stream, peer)) => {
-                self.core.admit(stream, peer, entrance, |kernel, stream, source| kernel.register(stream, source));
-                return true;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.listeners[number].is_ready = false,
+        true
+    }
+
+    /// Whoever comes next.
+    fn newcomer(&mut self, number: usize) -> Option<(TcpStream, SocketAddr)> {
+        let listener = &mut self.listeners[number];
+        if let Some(newcomer) = listener.newcomer.take() {
+            return Some(newcomer);
+        }
+        match listener.socket.accept() {
+            Ok(newcomer) => return Some(newcomer),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (listener.is_ready, listener.is_full) = (false, false),
             // The client gave up while it waited.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {
                 log::warn!("cannot accept: {error}; trying again in {RETRY_MS} ms");
-                self.listeners[number].is_paused = true;
-                self.retry_later();
+                listener.is_paused = true;
+                self.retry_at(self.clock.read().millis() + RETRY_MS);
             }
         }
-        self.core.leave(&entrance);
-        self.listeners[number].is_ready()
+        None
     }
 
-    /// Takes a place at the door, and a descriptor. Who finds none is woken when one gets free: the second look is for one
-    /// that got free between the first and the pause.
-    fn admission(&mut self, entrance: &Entrance, anyway: bool) -> bool {
+    /// Takes a place at the door, and a descriptor; makes room where that is possible. Who finds none is woken when one gets
+    /// free: the second look is for one that got free between the first and the pause.
+    fn is_admitted(&mut self, number: usize, entrance: &Entrance, anyway: bool) -> bool {
+        let mut admission = self.try_enter(entrance, anyway);
+        if admission == Admission::Granted {
+            return true;
+        }
+        self.tell_full(number, admission);
         let shared = self.core.shared.clone();
-        let door = &entrance.door;
-        let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
-        let try_enter = || {
-            if anyway {
-                door.enter_anyway();
-            } else if !door.try_enter() {
-                return Admission::Full;
-            }
-            if entrance.is_admin {
-                shared.descriptors.enter_admin();
-                return Admission::Granted;
-            }
-            if shared.descriptors.admit_client(resting()) {
-                return Admission::Granted;
-            }
-            door.leave();
-            shared.resume(&door.paused);
-            Admission::Starved
-        };
-        let mut admission = try_enter();
-        if admission != Admission::Granted {
-            let paused = if admission == Admission::Full { &door.paused } else { &shared.starved };
+        let mut tried_at = self.core.turn.now.millis() + RETRY_MS;
+        loop {
+            let paused = if admission == Admission::Full { &entrance.door.paused } else { &shared.starved };
             paused.pause(self.core.turn.worker);
-            admission = try_enter();
+            admission = self.try_enter(entrance, anyway);
+            if admission == Admission::Granted {
+                return true;
+            }
+            match self.core.make_room(&entrance.door, admission == Admission::Starved) {
+                Room::Made => continue,
+                Room::At(at) => tried_at = tried_at.min(at),
+                Room::Asked | Room::None => {}
+            }
+            self.retry_at(tried_at);
+            return false;
         }
-        if admission == Admission::Starved {
-            self.retry_later();
-        }
-        admission == Admission::Granted
     }
 
-    fn retry_later(&mut self) {
-        let now = self.clock.read().millis();
-        self.core.set_own_timer(ACCEPT_TIMER, now + RETRY_MS);
+    fn try_enter(&mut self, entrance: &Entrance, anyway: bool) -> Admission {
+        let (shared, door) = (&self.core.shared, &entrance.door);
+        if anyway {
+            door.enter_anyway();
+        } else if !door.try_enter() {
+            return Admission::Full;
+        }
+        if entrance.is_admin {
+            shared.descriptors.enter_anyway();
+            return Admission::Granted;
+        }
+        let resting = shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
+        if shared.descriptors.admit_client(resting) {
+            return Admission::Granted;
+        }
+        door.leave();
+        shared.resume(&door.paused);
+        Admission::Starved
+    }
+
+    /// Counts it, and tells the operator, once while it lasts.
+    fn tell_full(&mut self, number: usize, admission: Admission) {
+        let (now, listener) = (self.core.turn.now.millis(), &mut self.listeners[number]);
+        let Entrance { door, is_admin, .. } = &listener.entrance;
+        let is_first = !std::mem::replace(&mut listener.is_full, true);
+        if admission == Admission::Starved {
+            if self.core.shared.starved.is_news(now) {
+                log::warn!(
+                    "file descriptors are used up (ulimit -n): connections that idle are closed for new ones, and where none idles \
+                     clients wait until others leave"
+                );
+            }
+            return;
+        }
+        if is_first {
+            door.count_full();
+        }
+        if door.paused.is_news(now) {
+            let limit = if *is_admin { "the admin port's limit" } else { "limits.max_client_conns" };
+            log::warn!(
+                "{} has as many clients as {limit} allows ({}): connections that idle are closed for new ones, and where none idles \
+                 clients wait until others leave",
+                door.name(),
+                door.limit()
+            );
+        }
+    }
+
+    fn retry_at(&mut self, at: u64) {
+        self.core.set_own_timer_by(ACCEPT_TIMER, at);
     }
 }

@@ -1,7 +1,8 @@
 //! A client's connection comes and goes: its slot, and the places that it takes meanwhile.
 
-use super::core::{Client, Core, Entrance, Net, client_timer, enter};
+use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
 use crate::guard::client::ClientId;
+use crate::guard::door::Rest;
 use crate::net::link::{Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::session::{Ending, Event, Session};
@@ -13,46 +14,88 @@ impl<N: Net> Core<N> {
     /// descriptor are taken already.
     pub fn admit(
         &mut self,
-        mut socket: N::Socket,
+        socket: N::Socket,
         peer: SocketAddr,
         entrance: Entrance,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
     ) {
-        self.serial += 1;
-        let serial = self.serial;
+        let most = self.most_of_a_client(&entrance);
+        if most.is_some_and(|most| !self.shared.connections.try_enter(ClientId::of(peer.ip()), most)) {
+            entrance.door.leave();
+            self.shared.resume(&entrance.door.paused);
+            return self.refuse(socket, peer, entrance, register);
+        }
+        let standing = Standing { has_place: true, lingers: false, is_counted: most.is_some() };
+        self.seat(socket, peer, entrance, standing, register);
+    }
+
+    /// Whether the client has as many connections as it may.
+    pub fn is_over_limit(&self, peer: SocketAddr, entrance: &Entrance) -> bool {
+        self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer.ip()), most))
+    }
+
+    /// Tells a client that it has too many connections. Its descriptor is counted already, and it gets no place: it lingers
+    /// from the beginning.
+    pub fn refuse(
+        &mut self,
+        socket: N::Socket,
+        peer: SocketAddr,
+        entrance: Entrance,
+        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
+    ) {
+        entrance.door.begin_lingering();
+        let standing = Standing { has_place: false, lingers: true, is_counted: false };
+        if let Some(key) = self.seat(socket, peer, entrance, standing, register) {
+            self.deliver(key, Event::OverLimit);
+            // Now, for it may be the next that goes for others.
+            self.pump(key);
+        }
+    }
+
+    fn most_of_a_client(&self, entrance: &Entrance) -> Option<usize> {
+        let most = self.turn.site.config.limits.max_conns_per_client;
+        (most > 0 && !entrance.is_admin).then_some(most)
+    }
+
+    fn seat(
+        &mut self,
+        mut socket: N::Socket,
+        peer: SocketAddr,
+        entrance: Entrance,
+        standing: Standing,
+        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
+    ) -> Option<usize> {
         let key = self.clients.vacant_key();
         if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
             log::error!("a connection from {peer} cannot be polled: {error}");
             drop(socket);
-            self.leave(&entrance);
-            return;
+            self.leave(&entrance, peer, standing);
+            return None;
         }
-        let is_admin = entrance.is_admin;
-        let most = self.turn.site.config.limits.max_conns_per_client;
-        let is_counted = most > 0 && !is_admin;
-        let is_over = is_counted && self.shared.connections.enter(ClientId::of(peer.ip())) > most;
+        self.serial += 1;
         enter(&mut self.turn, &entrance);
-        let session = Session::new(peer, serial, &self.turn);
-        let link = Link::new(socket, true);
+        let (session, link) = (Session::new(peer, self.serial, &self.turn), Link::new(socket, true));
+        let since = session.idle_since();
+        let side = self.enter_side(&entrance.door, entrance.is_admin);
+        if !entrance.is_admin {
+            self.turn.stats.client_connections.add(1);
+        }
         self.clients.insert(Client {
             link,
             session,
             upstream: None,
             stand: None,
             entrance,
-            is_counted,
+            side,
+            rest: None,
+            standing,
             is_queued: false,
             is_closing: false,
             is_resting: false,
         });
-        if !is_admin {
-            self.turn.stats.client_connections.add(1);
-        }
-        if is_over {
-            self.deliver(key, Event::OverLimit);
-            self.enqueue(key);
-        }
+        self.set_rest(key, since.map(|since| (Rest::Idle, since)));
         self.arm(key);
+        Some(key)
     }
 
     /// Sees whether a client's connection can be closed without a loss: bytes that come to a closed socket, or lie unread in it,
@@ -77,6 +120,7 @@ impl<N: Net> Core<N> {
             self.release(upstream, false);
         }
         self.take_up_pipes(key, |_, _| true);
+        self.set_rest(key, None);
         let mut client = self.clients.remove(key);
         if client.is_resting {
             self.turn.stats.resting_clients.sub(1);
@@ -88,21 +132,27 @@ impl<N: Net> Core<N> {
         if client.session.ending() == Some(Ending::Reset) {
             client.link.socket.reset_on_close();
         }
-        let Client { entrance, link, is_counted, session, .. } = client;
+        let Client { entrance, link, standing, session, side, .. } = client;
         drop(link);
-        if is_counted {
-            self.shared.connections.leave(ClientId::of(session.client().ip()));
-        }
+        self.leave_side(side);
         if !entrance.is_admin {
             self.turn.stats.client_connections.sub(1);
         }
-        self.leave(&entrance);
+        self.leave(&entrance, session.client(), standing);
     }
 
-    /// A client's socket is closed: its place and its descriptor are free.
-    pub(super) fn leave(&mut self, entrance: &Entrance) {
-        entrance.door.leave();
-        self.shared.resume(&entrance.door.paused);
+    /// A client's socket is closed: its places and its descriptor are free.
+    fn leave(&mut self, entrance: &Entrance, peer: SocketAddr, standing: Standing) {
+        let door = &entrance.door;
+        if standing.is_counted {
+            self.shared.connections.leave(ClientId::of(peer.ip()));
+        }
+        if standing.has_place {
+            door.leave();
+            self.shared.resume(&door.paused);
+        } else if standing.lingers {
+            door.end_lingering();
+        }
         self.shared.descriptors.client_left();
         self.on_descriptor_freed();
     }

@@ -2,10 +2,12 @@
 //! simulation drives exactly what runs in production.
 
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
+use super::rests::Side;
 use super::shared::Shared;
 use crate::base::clock::Now;
+use crate::base::ranks::Ranks;
 use crate::base::wheel::Wheel;
-use crate::guard::door::Door;
+use crate::guard::door::{Door, Rest};
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::net::link::{Edge, Link, Socket};
@@ -59,6 +61,17 @@ pub struct Entrance {
     pub is_admin: bool,
 }
 
+/// What a client's connection counts as.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// It has a place at the door.
+    pub(super) has_place: bool,
+    /// It lingers there.
+    pub(super) lingers: bool,
+    /// It is one of its client's address.
+    pub(super) is_counted: bool,
+}
+
 /// A client's slot.
 pub struct Client<S> {
     pub(super) link: Link<S>,
@@ -69,8 +82,11 @@ pub struct Client<S> {
     /// Where it stands in line.
     pub(super) stand: Option<Stand>,
     pub(super) entrance: Entrance,
-    /// It is counted as a connection of its client's address.
-    pub(super) is_counted: bool,
+    /// Its worker's side of that door.
+    pub(super) side: usize,
+    /// In which list it is.
+    pub(super) rest: Option<Rest>,
+    pub(super) standing: Standing,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
     /// As it was counted last.
@@ -149,6 +165,10 @@ pub struct Core<N: Net> {
     pub(super) resting: Vec<usize>,
     /// Number of this turn.
     pub(super) turn_number: u64,
+    /// Doors that there are clients of.
+    pub(super) sides: Slab<Side>,
+    /// Of clients that rest, by their keys.
+    pub(super) ranks: Ranks,
     /// Timers of clients, by their keys, and the worker's own.
     pub(super) wheel: Wheel,
     /// Timers of upstream connections, by their keys.
@@ -187,6 +207,8 @@ impl<N: Net> Core<N> {
             idle: Idle::default(),
             resting: Vec::new(),
             turn_number: 0,
+            sides: Slab::new(),
+            ranks: Ranks::default(),
             wheel: Wheel::default(),
             upstream_wheel: Wheel::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
@@ -262,9 +284,7 @@ impl<N: Net> Core<N> {
     /// The turn ends: closes what is to be closed, hands places on.
     pub fn end_turn(&mut self) {
         while self.has_loose_ends() {
-            while let Some(key) = self.closing_clients.pop() {
-                self.free_client(key);
-            }
+            self.free_closing();
             while let Some(key) = self.closing_upstreams.pop() {
                 self.free_upstream(key);
             }
@@ -278,6 +298,13 @@ impl<N: Net> Core<N> {
             if std::mem::take(&mut self.turn.line_may_move) {
                 self.serve_lines();
             }
+        }
+    }
+
+    /// Frees the slots, and the places, of connections that are to be closed.
+    pub(super) fn free_closing(&mut self) {
+        while let Some(key) = self.closing_clients.pop() {
+            self.free_client(key);
         }
     }
 
@@ -295,6 +322,13 @@ impl<N: Net> Core<N> {
     /// Sets one of the worker's own timers.
     pub fn set_own_timer(&mut self, timer: u32, deadline: u64) {
         self.wheel.set(timer, deadline);
+    }
+
+    /// The same, but an earlier time that it is set to stays.
+    pub fn set_own_timer_by(&mut self, timer: u32, deadline: u64) {
+        if self.wheel.deadline(timer).is_none_or(|set| set > deadline) {
+            self.wheel.set(timer, deadline);
+        }
     }
 
     /// Whether every client has what it was promised: answers, and, for a moment after the news, a connection to ask on.
@@ -351,6 +385,10 @@ impl<N: Net> Core<N> {
         let client = &mut self.clients[key];
         if !client.is_closing {
             client.is_closing = true;
+            if std::mem::take(&mut client.standing.lingers) {
+                client.entrance.door.end_lingering();
+            }
+            self.set_rest(key, None);
             self.closing_clients.push(key);
         }
     }
@@ -375,5 +413,5 @@ pub(super) fn client_timer(key: usize) -> u32 {
 /// What differs from client to client.
 pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
     (turn.port, turn.is_admin) = (entrance.port, entrance.is_admin);
-    turn.is_leaving = turn.is_draining || entrance.door.is_closed();
+    turn.is_leaving = turn.is_draining || entrance.door.keeps_nobody();
 }

@@ -100,7 +100,8 @@ impl<N: Net> Core<N> {
                 None
             }
             Effect::Render(page) => {
-                let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.turn.site) };
+                let asker = self.clients[key].session.asker();
+                let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.turn.site), asker };
                 // The helper lives as long as the process.
                 let _ = self.shared.renderer.send(job);
                 None

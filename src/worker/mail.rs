@@ -22,6 +22,12 @@ impl<N: Net> Core<N> {
                 self.serve_line(&pool, false, pool.line.count(|_| true));
             }
             Mail::Stalls => self.relieve_lines(),
+            Mail::Evict { door, starved } => self.on_evict(&door, starved),
+            Mail::Dismiss(door) => {
+                if door.is_crowded() {
+                    self.dismiss(&door);
+                }
+            }
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {

@@ -13,6 +13,7 @@ mod mail;
 mod pump;
 mod reuse;
 mod stalls;
+mod rests;
 
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
@@ -30,6 +31,7 @@ pub use core::Entrance;
 use core::{ACCEPT_TIMER, Core, GRACE_TIMER, Net};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry};
+pub use rests::Room;
 use shared::{Mail, NewSite, Shared};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;

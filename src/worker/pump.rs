@@ -65,13 +65,14 @@ impl<N: Net> Core<N> {
                 self.turn.buffers.give_back(ring.detach());
             }
         }
-        let rests = client.session.is_resting();
+        let rests = client.session.is_resting() || client.session.has_had_its_last();
         if rests != std::mem::replace(&mut client.is_resting, rests) {
             if rests { self.turn.stats.resting_clients.add(1) } else { self.turn.stats.resting_clients.sub(1) }
         }
         if client.session.ending().is_some() {
             self.close_client(key);
         } else {
+            self.note_rest(key);
             self.arm(key);
         }
         if !self.pipes.is_empty() {

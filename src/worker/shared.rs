@@ -14,7 +14,7 @@ use crate::upstream::server::Server;
 use mio::net::TcpListener;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// A letter to a worker.
 pub enum Mail {
@@ -33,6 +33,15 @@ pub enum Mail {
     Stalls,
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),
+    /// Close the connection that idles longest at this door: a newcomer elsewhere needs its place, or its descriptor.
+    Evict {
+        /// Which.
+        door: Arc<Door>,
+        /// For want of a descriptor.
+        starved: bool,
+    },
+    /// Close the connection that lingers longest at this door: there are too many.
+    Dismiss(Arc<Door>),
     /// The addresses of this server have changed.
     Addresses(Arc<Server>),
     /// Try to accept again, or to end.
@@ -70,6 +79,8 @@ pub struct RenderJob {
     pub ticket: Ticket,
     /// Of what.
     pub site: Arc<Site>,
+    /// Gone when nobody waits for it any more.
+    pub asker: Weak<()>,
 }
 
 /// See the module.

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
@@ -108,6 +108,7 @@ impl Scene {
         let (renderer, jobs) = mpsc::channel();
         let panel = Panel {
             stats: vec![Arc::new(WorkerStats::default())],
+            doors: Mutex::default(),
             writer: writer(),
             draining: AtomicBool::new(false),
             reloads_ok: AtomicU64::new(0),

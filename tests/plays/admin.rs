@@ -171,3 +171,43 @@ fn there_may_be_no_admin_port() {
     assert!(proxy.ready.contains(" metrics=off "), "{:?}", proxy.ready);
     proxy.get("/").expect(200);
 }
+
+/// Who is connected and asks nothing kept whoever came after the 64th from learning anything.
+#[test]
+fn idle_connections_to_the_admin_port_give_way() {
+    let origin = Origin::hello();
+    let proxy = Config::to(&origin).set("timeouts.client_header_ms", 3_600_000).start();
+    let idle: Vec<Client> = (0..100).map(|_| Client::connect(proxy.admin())).collect();
+    for _ in 0..3 {
+        get(proxy.admin(), "/health").expect(200);
+    }
+    drop(idle);
+    let scrape = proxy.scrape();
+    assert_eq!(sum(&scrape, "proxy_connections_evicted_total", &[]), 0.0, "the admin port's connections count nowhere");
+}
+
+/// A page was made for each that had asked for one and left, one after the other, before anybody else got an answer; and what
+/// it took to send them stayed.
+#[test]
+fn pages_are_made_once_for_all_and_for_nobody_who_has_left() {
+    let upstreams: Vec<_> = (0..3000).map(|n| serde_json::json!({"host": "127.0.0.1", "port": 10_000 + n})).collect();
+    let proxy = Config::new().set("upstreams", upstreams).start();
+    let length = get(proxy.admin(), "/metrics").expect(200).body.len();
+    assert!(length > 1_000_000, "{length} is no large page");
+    let before = proxy.rss_bytes();
+    for n in 0..1500 {
+        let mut client = Client::connect(proxy.admin());
+        client.send_get("/metrics");
+        if n % 2 == 0 {
+            client.reset();
+        }
+    }
+    let begin = std::time::Instant::now();
+    get(proxy.admin(), "/health").expect(200);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(10), "/health came after {:?}", begin.elapsed());
+    let mut clients: Vec<_> = (0..60).map(|_| Client::connect(proxy.admin())).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/metrics"));
+    clients.iter_mut().for_each(|client| assert!(client.response().expect(200).body.len() > 1_000_000));
+    drop(clients);
+    wait_until("it has let go of the pages", || proxy.rss_bytes() < before + 40 * 1024 * 1024);
+}

@@ -11,38 +11,41 @@ fn queued(proxy: &Proxy) -> f64 {
 
 #[test]
 fn at_the_limit_clients_wait_and_the_admin_port_does_not() {
-    let origin = Origin::hello();
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
     let proxy = Config::to(&origin).set("limits.max_client_conns", 2).start();
     let (mut one, mut two) = (proxy.client(), proxy.client());
-    one.get("/1").expect(200);
-    two.get("/2").expect(200);
-    let mut three = proxy.client(); // in the kernel's queue
+    one.send_get("/1");
+    two.send_get("/2");
+    wait_until("both are on their way", || origin.requests().len() == 2);
+    let mut three = proxy.client();
     three.send_get("/3");
     assert!(three.is_quiet_for(MOMENT), "served over the limit");
     assert_eq!(proxy.metric("proxy_client_connections", &[]), 2.0);
-    two.get("/who-is-in-stays-in").expect(200);
-    drop(one);
+    gate.release(3);
     assert_eq!(three.response().expect(200).text(), "GET /3");
+    for client in [&mut one, &mut two] {
+        assert!(client.response().expect(200).fields.lists("Connection", "close"), "others wait for the place");
+    }
 }
 
 #[test]
 fn whichever_worker_frees_a_place_the_next_client_gets_it() {
-    let origin = Origin::hello();
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
     let proxy = Config::to(&origin).set("limits.max_client_conns", 2).set("workers", 2).start();
     let mut clients: Vec<_> = (0..16).map(|_| proxy.client()).collect();
     for client in &mut clients {
         client.send_get("/");
     }
-    while !clients.is_empty() {
-        let may_be_served = clients.len().min(2);
-        wait_until("the free places are taken", || clients.iter().filter(|c| c.has_news()).count() >= may_be_served);
+    for served in 0..=8 {
+        wait_until("the free places are taken", || origin.requests().len() >= (served * 2 + 2).min(16));
         std::thread::sleep(Duration::from_millis(50)); // for one too many to show
-        let (served, waiting): (Vec<_>, Vec<_>) = clients.into_iter().partition(|c| c.has_news());
-        assert_eq!(served.len(), may_be_served, "{} still wait", waiting.len());
-        for mut client in served {
-            client.response().expect(200);
-        }
-        clients = waiting;
+        assert_eq!(origin.requests().len(), (served * 2 + 2).min(16));
+        gate.release(2);
+    }
+    for client in &mut clients {
+        client.response().expect(200);
     }
 }
 

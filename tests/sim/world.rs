@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
@@ -152,6 +152,7 @@ impl World {
             starved: Paused::new(workers),
             panel: Arc::new(Panel {
                 stats,
+                doors: Mutex::default(),
                 writer: writer(),
                 draining: AtomicBool::new(false),
                 reloads_ok: AtomicU64::new(0),
