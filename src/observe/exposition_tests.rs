@@ -83,7 +83,8 @@ fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
 }
 
 fn page(workers: &[Arc<WorkerStats>], upstreams: &[UpstreamView<'_>]) -> Page {
-    let sources = Sources { workers, upstreams, reloads_ok: 3, reloads_error: 1, access_lost: 10, version: "1.2.3" };
+    let listeners = &[ListenerView { name: "127.0.0.1:80", evicted: 4, full: 2 }];
+    let sources = Sources { workers, listeners, upstreams, reloads_ok: 3, reloads_error: 1, access_lost: 10, version: "1.2.3" };
     Page::parse(std::str::from_utf8(&render(&sources)).unwrap())
 }
 
@@ -105,6 +106,8 @@ fn workers_are_summed_up() {
     assert_eq!(page.value("proxy_timeout_errors_total", &[("type", "read")]), 101.0);
     assert_eq!(page.value("proxy_errors_total", &[("reason", "connection_refused")]), 101.0);
     assert_eq!(page.value("proxy_client_connections", &[]), 101.0);
+    assert_eq!(page.value("proxy_connections_evicted_total", &[("listen", "127.0.0.1:80")]), 4.0);
+    assert_eq!(page.value("proxy_listener_full_total", &[("listen", "127.0.0.1:80")]), 2.0);
     assert_eq!(page.value("proxy_access_log_dropped_total", &[]), 111.0, "what the writer lost is in it");
     assert_eq!(page.value("proxy_bytes_sent_total", &[]), 9_007_199_254_740_991.0);
     assert_eq!(page.value("proxy_config_reloads_total", &[("result", "ok")]), 3.0);
@@ -131,6 +134,8 @@ fn everything_is_there_from_the_start() {
         ("proxy_bytes_received_total", "counter"),
         ("proxy_client_connections", "gauge"),
         ("proxy_queued_requests", "gauge"),
+        ("proxy_connections_evicted_total", "counter"),
+        ("proxy_listener_full_total", "counter"),
         ("process_cpu_seconds_total", "counter"),
         ("process_resident_memory_bytes", "gauge"),
         ("process_open_fds", "gauge"),

@@ -184,6 +184,7 @@ impl Session {
             (ConnectingUpstream(x) | StreamingBody(x), ClientFin) => self.on_body_fin(x, turn),
             (Replying(x), ClientFin) => self.on_reply_fin(x, turn),
             (Replying(x), Evicted) => self.abort(x, turn),
+            (Replying(x), ClientHalfClosed) => self.on_reply_half_close(x),
             (ConnectingUpstream(x) | StreamingBody(x) | Replying(x), ClientGone) => self.abort(x, turn),
             (ConnectingUpstream(x), Deadline) => self.on_deadline(x, turn, ConnectingUpstream),
             (StreamingBody(x), MakeRoom) => self.make_room(x, turn),

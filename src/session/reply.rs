@@ -24,6 +24,9 @@ impl Session {
             if let Some(page) = x.page.take() {
                 self.serial += 1;
                 x.asker = Some(Arc::default());
+                if self.client_fin {
+                    self.probe(&mut x);
+                }
                 turn.effects.push(Effect::Render(page));
                 return State::Replying(x);
             }
@@ -38,6 +41,23 @@ impl Session {
             x.down.close_head(0);
         }
         State::Replying(x)
+    }
+
+    pub(super) fn on_reply_half_close(&mut self, mut x: Box<Exchange>) -> State {
+        if x.asker.is_some() {
+            self.probe(&mut x);
+        }
+        State::Replying(x)
+    }
+
+    /// Whoever waits for a page and has closed its sending side has most likely left. An interim answer tells: from one that has
+    /// left a reset comes back, before the page is made and sent for nobody.
+    fn probe(&self, x: &mut Exchange) {
+        if x.asked.minor == 1 && !x.down.is_owing(&self.down) {
+            x.down.open_head();
+            x.down.block.extend_from_slice(b"HTTP/1.1 102 Processing\r\n\r\n");
+            x.down.close_head(0);
+        }
     }
 
     pub(super) fn on_rendered(&mut self, mut x: Box<Exchange>, page: Rendered, turn: &mut Turn) -> State {

@@ -126,10 +126,12 @@ impl<N: Net> Core<N> {
     pub(super) fn dismiss(&mut self, door: &Arc<Door>) -> bool {
         let longest = self.side(door).and_then(|side| self.ranks.first(&self.sides[side].rests[Rest::Lingering as usize]));
         let Some((key, _)) = longest else { return false };
-        let link = &mut self.clients[key].link;
+        let client = &mut self.clients[key];
+        let is_public = !client.entrance.is_admin;
         for _ in 0..LAST_READS {
-            if !matches!(link.read(&mut self.scratch), Transfer::Bytes(_)) {
-                break;
+            let Transfer::Bytes(n) = client.link.read(&mut self.scratch) else { break };
+            if is_public {
+                self.turn.stats.bytes_received.add(n as u64);
             }
         }
         self.deliver(key, Event::Evicted);

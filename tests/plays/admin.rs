@@ -205,6 +205,11 @@ fn pages_are_made_once_for_all_and_for_nobody_who_has_left() {
     let begin = std::time::Instant::now();
     get(proxy.admin(), "/health").expect(200);
     assert!(begin.elapsed() < std::time::Duration::from_secs(10), "/health came after {:?}", begin.elapsed());
+    // A client may well have closed its sending side and read on.
+    let mut half_closed = Client::connect(proxy.admin());
+    half_closed.send_get("/metrics");
+    half_closed.half_close();
+    assert!(half_closed.response().expect(200).body.len() > 1_000_000);
     let mut clients: Vec<_> = (0..60).map(|_| Client::connect(proxy.admin())).collect();
     clients.iter_mut().for_each(|client| client.send_get("/metrics"));
     clients.iter_mut().for_each(|client| assert!(client.response().expect(200).body.len() > 1_000_000));

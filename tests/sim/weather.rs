@@ -8,6 +8,9 @@ use super::origin::Leave;
 use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Retry};
 use tidegate::config::{Sources, load};
 
+/// So many places at the door that nobody comes near its limit, and everybody may linger.
+const AMPLE_DOORS: usize = 1000;
+
 /// The general conditions of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct Weather {
@@ -69,7 +72,7 @@ impl Weather {
             max_content,
             clients: if is_huge { 1 } else { rng.usize(1..=8) },
             places: if is_scarce { rng.usize(1..=3) } else { 100 },
-            doors: if !is_mild && rng.u8(0..5) == 0 { rng.usize(1..=3) } else { 100 },
+            doors: if !is_mild && rng.u8(0..5) == 0 { rng.usize(1..=3) } else { AMPLE_DOORS },
             descriptors: if !is_mild && rng.u8(0..5) == 0 { rng.usize(2..=8) } else { 1000 },
             roads: Roads { refused: wild(rng, 30), ignored: wild(rng, 20), unreachable: wild(rng, 10), starved: wild(rng, 10) },
             leaves_idle: !is_mild && rng.u8(0..3) == 0,
@@ -83,7 +86,7 @@ impl Weather {
     /// Whether anything but an actor's own fault can make a request fail.
     pub fn is_fair(&self) -> bool {
         let Roads { refused, ignored, unreachable, starved } = self.roads;
-        let is_ample = self.places == 100 && self.doors == 100 && self.descriptors == 1000;
+        let is_ample = self.places == 100 && self.doors == AMPLE_DOORS && self.descriptors == 1000;
         !self.jumps && !self.has_decoys && is_ample && refused + ignored + unreachable + starved == 0 && self.drain_at.is_none()
     }
 
@@ -448,6 +451,10 @@ impl Weather {
         }
         if !self.is_calm && (!client.send_stalls.is_empty() || client.read_stall.is_some()) {
             // A stall may outlast a timeout.
+            client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
+        }
+        if self.doors < AMPLE_DOORS && client.nonces.len() > 1 {
+            // Near the limit any answer may be the last, and then only a few linger: what is sent after it resets the others.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }
         client
