@@ -35,7 +35,7 @@ use tidegate::worker::shared::{Mail, RenderJob, Shared};
 pub type SimCore = Core<SimNet>;
 
 /// Steps of one world: several times what the longest takes. One that takes more is a finding.
-const MAX_STEPS: u64 = 1_000_000;
+const MAX_STEPS: u64 = 2_000_000;
 
 struct Bell(Arc<AtomicBool>);
 
