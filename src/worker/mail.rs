@@ -22,7 +22,7 @@ impl<N: Net> Core<N> {
                 self.serve_line(&pool, false, pool.line.count(|_| true));
             }
             Mail::Stalls => self.relieve_lines(),
-            Mail::Evict { door, starved } => self.on_evict(&door, starved),
+            Mail::Evict { door, since, starved } => self.on_evict(&door, since, starved),
             Mail::Dismiss(door) => {
                 if door.is_crowded() {
                     self.dismiss(&door);

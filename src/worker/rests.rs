@@ -156,30 +156,31 @@ impl<N: Net> Core<N> {
                 return Room::At(since + LEAST_IDLE_MS);
             }
             if worker != self.turn.worker {
-                self.shared.mailboxes[worker].post(Mail::Evict { door, starved });
+                self.shared.mailboxes[worker].post(Mail::Evict { door, since, starved });
                 return Room::Asked;
             }
-            if self.evict(&door) {
+            if self.evict(&door, since) {
                 return Room::Made;
             }
         }
     }
 
-    /// Another worker needs a place, or a descriptor. It tries again whatever comes of it.
-    pub(super) fn on_evict(&mut self, door: &Arc<Door>, starved: bool) {
+    /// Another worker needs a place, or a descriptor, and saw that somebody idles here since then. It tries again whatever comes
+    /// of it, so a second letter about the same connection is for nobody: those who came to rest later stay.
+    pub(super) fn on_evict(&mut self, door: &Arc<Door>, since: u64, starved: bool) {
         let is_needed = starved || door.is_full();
-        if !is_needed || !self.evict(door) {
+        if !is_needed || !self.evict(door, since) {
             self.shared.resume(if starved { &self.shared.starved } else { &door.paused });
         }
     }
 
-    /// Closes the connection of this worker that has idled longest at that door, if that is long enough. Whoever turns out to
-    /// have sent something is served.
-    fn evict(&mut self, door: &Arc<Door>) -> bool {
-        let now = self.turn.now.millis();
+    /// Closes the connection of this worker that has idled longest at that door, if that is long enough, and not
+    /// only since after `latest`. Whoever turns out to have sent something is served.
+    fn evict(&mut self, door: &Arc<Door>, latest: u64) -> bool {
+        let latest = latest.min(self.turn.now.millis().saturating_sub(LEAST_IDLE_MS));
         while let Some(side) = self.side(door) {
             let Some((key, since)) = self.ranks.first(&self.sides[side].rests[Rest::Idle as usize]) else { break };
-            if since + LEAST_IDLE_MS > now {
+            if since > latest {
                 break;
             }
             self.clients[key].link.ready.readable = true;

@@ -37,6 +37,8 @@ pub enum Mail {
     Evict {
         /// Which.
         door: Arc<Door>,
+        /// It idles since then, or longer (milliseconds).
+        since: u64,
         /// For want of a descriptor.
         starved: bool,
     },
