@@ -11,9 +11,10 @@ mod dial;
 mod line;
 mod mail;
 mod pump;
+mod rests;
 mod reuse;
 mod stalls;
-mod rests;
+mod stalls;
 
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
