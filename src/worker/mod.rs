@@ -14,7 +14,6 @@ mod pump;
 mod rests;
 mod reuse;
 mod stalls;
-mod stalls;
 
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
