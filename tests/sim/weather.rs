@@ -453,8 +453,9 @@ impl Weather {
             // A stall may outlast a timeout.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }
-        if self.doors < AMPLE_DOORS && client.nonces.len() > 1 {
-            // Near the limit any answer may be the last, and then only a few linger: what is sent after it resets the others.
+        let may_send_more = client.nonces.len() > 1 || client.nonces.iter().any(|nonce| !books.entries[nonce].spec.content.is_empty());
+        if self.doors < AMPLE_DOORS && may_send_more {
+            // Near the limit any answer may be the last, and only a few linger: what is sent after the answer resets the others.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }
         client
