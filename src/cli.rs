@@ -3,13 +3,13 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::model::{Action, Matcher, Retry, Route};
-use crate::config::{self, Loaded, Problems, Sources};
+use crate::config::{self, Loaded, Problems, Sources, suggest};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -74,15 +74,33 @@ enum Command {
     Explain(Explain),
     /// A test backend: answers with its name and what it received
     Echo(Echo),
+    /// Print a configuration to begin with, with comments
+    Init,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a manual page
+    Man,
 }
+
+/// What `tidegate init` prints.
+const INIT: &str = include_str!("init.yaml");
+
+/// How to begin, for whoever has given nothing at all.
+const BEGIN: &str = "\
+tidegate --to HOST:PORT           runs a proxy for that upstream, without a file
+tidegate echo HOST:PORT           runs a test backend, which can be such an upstream
+tidegate init > config.yaml       writes a configuration to begin with, which `tidegate` then runs";
 
 #[derive(Debug, Args)]
 struct Run {
     #[command(flatten)]
     options: Options,
-    /// A configuration file, or an address that replaces `listen`
+    /// A configuration file (`-` is standard input), or an address that replaces `listen`
     #[arg(value_name = "CONFIG | HOST:PORT")]
-    target: Option<String>,
+    targets: Vec<String>,
     /// Same as `check`
     #[arg(short = 't')]
     test: bool,
@@ -93,13 +111,13 @@ struct Run {
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Configuration file
+    /// Configuration file; `-` is standard input
     #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Replaces `listen`
+    /// Replaces `listen`; several with commas, or one by one
     #[arg(long, value_name = "A", value_delimiter = ',')]
     listen: Option<Vec<String>>,
-    /// Replaces `upstreams` (host:port or URL): a proxy with no file
+    /// Replaces `upstreams` (host:port or URL), several with commas, or one by one: a proxy with no file
     #[arg(long, value_name = "A", value_delimiter = ',')]
     to: Option<Vec<String>>,
     /// Read this .env file instead of ./.env
@@ -108,6 +126,9 @@ struct Options {
     /// Worker threads
     #[arg(long, value_name = "N")]
     workers: Option<String>,
+    /// Reload when the configuration file changes
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -145,30 +166,54 @@ pub fn parse(
     let base = Sources { environment, cwd, ..Sources::default() };
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(Run { test: false, print: true, .. }) => Err(End::bad("--print belongs to check: tidegate check --print")),
-        Command::Run(run) if !run.test => sources(run.options, run.target, base).and_then(run_with),
+        Command::Run(run) if !run.test => sources(run.options, run.targets, base).and_then(run_with),
         Command::Run(run) | Command::Check(run) => {
             let print = run.print;
-            sources(run.options, run.target, base).and_then(|sources| check(sources, print)).map(Invocation::End)
+            sources(run.options, run.targets, base).and_then(|sources| check(sources, print)).map(Invocation::End)
         }
         Command::Explain(_) => Err(End::bad("tidegate explain is not built yet")),
         Command::Echo(echo) => self::echo(&echo, base.cwd),
+        Command::Init => Err(End::good(INIT, "")),
+        Command::Completions { shell } => Err(End::good(completions(shell), "")),
+        Command::Man => Err(man()),
     };
     done.unwrap_or_else(Invocation::End)
 }
 
 fn run_with(sources: Sources) -> Result<Invocation, End> {
-    Ok(Invocation::Run(Box::new(config::load(sources)?)))
+    let loaded = config::load(sources)?;
+    let Loaded { path, config, .. } = &loaded;
+    if path.is_none() && config.routes.is_empty() && config.pools.iter().all(|pool| pool.upstreams.is_empty()) {
+        return Err(End::bad(BEGIN));
+    }
+    Ok(Invocation::Run(Box::new(loaded)))
 }
 
-fn sources(options: Options, target: Option<String>, base: Sources) -> Result<Sources, End> {
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn man() -> End {
+    let mut text = Vec::new();
+    match clap_mangen::Man::new(Cli::command()).render(&mut text) {
+        Ok(()) => End::good(String::from_utf8_lossy(&text), ""),
+        Err(error) => End::bad(error),
+    }
+}
+
+fn sources(options: Options, targets: Vec<String>, base: Sources) -> Result<Sources, End> {
     let mut sources = Sources {
         config: options.config,
         env_file: options.env_file,
         listen: options.listen.map(|words| ("--listen", words)),
         to: options.to,
         workers: options.workers,
+        watch: options.watch,
         ..base
     };
+    let target = the_only(targets, &sources.cwd)?;
     match target {
         Some(target) if is_address(&target) => {
             if sources.listen.is_some() {
@@ -177,15 +222,34 @@ fn sources(options: Options, target: Option<String>, base: Sources) -> Result<So
             sources.listen = Some(("HOST:PORT", vec![target]));
         }
         Some(target) => {
-            if ["run", "check", "explain", "echo"].contains(&target.as_str()) {
-                return Err(End::bad(format!("the command comes first: tidegate {target} …")));
-            }
             // `--config` is the more explicit of the two.
             sources.config.get_or_insert(target.into());
         }
         None => {}
     }
     Ok(sources)
+}
+
+/// The one word that may stand beside the options. Words that are commands, or nearly so and no files, are told apart first.
+fn the_only(mut targets: Vec<String>, cwd: &Path) -> Result<Option<String>, End> {
+    let cli = Cli::command();
+    let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
+    for target in &targets {
+        if commands.contains(&target.as_str()) {
+            return Err(End::bad(format!("the command comes first: tidegate {target} …")));
+        }
+        let is_word = target.bytes().all(|b| b.is_ascii_alphanumeric()) && !cwd.join(target).exists();
+        if let Some(command) = suggest::closest(target, commands.iter().copied()).filter(|_| is_word) {
+            return Err(End::bad(format!("{target}: no such file, and no such command, did you mean tidegate {command}?")));
+        }
+    }
+    match targets.as_slice() {
+        [] | [_] => Ok(targets.pop()),
+        [first @ .., last] if targets.iter().any(|target| is_address(target)) => {
+            Err(End::bad(format!("{} and {last}: a configuration file goes with --config, an address with --listen", first.join(", "))))
+        }
+        _ => Err(End::bad(format!("one configuration file at a time: {}", targets.join(", and then ")))),
+    }
 }
 
 /// `HOST:PORT`, and not the name of a file.
@@ -261,7 +325,7 @@ mod tests {
     #[test]
     fn run_is_what_happens_without_a_command() {
         for line in ["127.0.0.1:81", "run 127.0.0.1:81", "--listen 127.0.0.1:81", "run --listen=127.0.0.1:81"] {
-            assert_eq!(listens(&run(line)), ["127.0.0.1:81"], "{line}");
+            assert_eq!(listens(&run(&format!("{line} --to a:1"))), ["127.0.0.1:81"], "{line}");
         }
         let loaded = run("--to a:1,http://b:2 --to c:3 --listen :81,[::1]:82 --workers 3");
         let names: Vec<&str> = loaded.config.pools[0].upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
@@ -302,6 +366,13 @@ mod tests {
             ("127.0.0.1:99999", "HOST:PORT: listen[0]: \"127.0.0.1:99999\": port 99999 is out of range, allowed: 0 to 65535\n"),
             (":80 --listen :81", ":80 and --listen both say where to listen, give one of them\n"),
             ("-c x.yaml check", "the command comes first: tidegate check …\n"),
+            ("chekc", "chekc: no such file, and no such command, did you mean tidegate check?\n"),
+            ("chekc x.yaml", "chekc: no such file, and no such command, did you mean tidegate check?\n"),
+            ("run intt", "intt: no such file, and no such command, did you mean tidegate init?\n"),
+            ("proxy", "proxy: cannot be read: No such file or directory (os error 2)\n"),
+            ("a b", "one configuration file at a time: a, and then b\n"),
+            ("check a.yaml b.yaml c.yaml", "one configuration file at a time: a.yaml, and then b.yaml, and then c.yaml\n"),
+            ("a.yaml :80", "a.yaml and :80: a configuration file goes with --config, an address with --listen\n"),
             ("--print", "--print belongs to check: tidegate check --print\n"),
             ("explain GET /", "tidegate explain is not built yet\n"),
             (
@@ -312,9 +383,54 @@ mod tests {
         ] {
             assert_eq!(end(line), End { code: 2, stdout: String::new(), stderr: wanted.into() }, "{line}");
         }
+        assert!(end("--help").stdout.contains("several with commas"));
         let unknown = end("--lisen :80");
         assert!(unknown.code == 2 && unknown.stderr.contains("--listen"), "{unknown:?}");
         assert_eq!(end("echo").code, 2);
+    }
+
+    #[test]
+    fn who_gives_nothing_is_told_how_to_begin() {
+        for line in ["", "run", "--workers 3", ":80", "--listen :80", "--watch"] {
+            let End { code, stdout, stderr } = end(line);
+            let begins: Vec<&str> = stderr.lines().map(|line| line.split("  ").next().unwrap_or_default()).collect();
+            let wanted = ["tidegate --to HOST:PORT", "tidegate echo HOST:PORT", "tidegate init > config.yaml"];
+            assert_eq!((code, stdout.as_str(), begins), (2, "", wanted.to_vec()), "{line}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("config.yaml"), "").unwrap();
+        assert!(matches!(parsed_in(dir.path(), ""), Invocation::Run(_)), "an empty file is a file");
+    }
+
+    #[test]
+    fn what_init_prints_is_good_also_with_its_comments() {
+        let dir = tempfile::tempdir().unwrap();
+        let init = end("init").stdout;
+        // Keys that are commented out have a colon at once, those below them a space or a dash before them.
+        let is_key = |line: &str| {
+            let first = line.trim_start().trim_start_matches("- ").split(' ').next().unwrap_or_default();
+            line.starts_with(' ') || (first.ends_with(':') && first.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b':'))
+        };
+        let active = |line: &str| line.strip_prefix("# ").filter(|key| is_key(key)).unwrap_or(line).to_owned();
+        let all = init.lines().map(active).collect::<Vec<_>>().join("\n");
+        assert!(all.lines().filter(|line| line.starts_with('#')).count() < init.lines().filter(|line| line.starts_with('#')).count() - 20);
+        for text in [init, all] {
+            std::fs::write(dir.path().join("config.yaml"), &text).unwrap();
+            let Invocation::End(end) = parsed_in(dir.path(), "check") else { panic!("it runs") };
+            assert_eq!((end.code, end.stderr.as_str()), (0, ""), "{text}");
+        }
+    }
+
+    #[test]
+    fn completions_and_a_manual_know_every_command() {
+        for line in ["completions bash", "completions zsh", "completions fish", "man"] {
+            let End { code, stdout, stderr } = end(line);
+            assert!(code == 0 && stderr.is_empty(), "{line}: {stderr}");
+            for word in ["check", "echo", "init", "completions"] {
+                assert!(stdout.contains(word), "{line} does not know {word}");
+            }
+        }
+        assert_eq!(end("completions tcl").code, 2);
     }
 
     #[test]

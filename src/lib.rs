@@ -1,8 +1,8 @@
 //! tidegate: an HTTP reverse proxy and load balancer. This is the map of the code.
 //!
 //! One worker thread is one `mio::Poll` and one loop. A worker owns a slab of client sessions and a slab of upstream
-//! connections; its listeners, its waker, the signal pipe and the admin listener are ordinary tokens of the same loop. N workers
-//! bind sockets of their own to one port (SO_REUSEPORT), and so can several processes. The first worker also has the signals, the
+//! connections; its listeners, its waker and the admin listener are ordinary tokens of the same loop. N workers
+//! bind sockets of their own to one port (SO_REUSEPORT), and so can several processes. The first worker also has the
 //! admin port and the health checks of all upstreams. Workers share an immutable [`site::Site`] and a little state made of atomics;
 //! nothing else.
 //!
@@ -30,7 +30,7 @@
 //!
 //! # The way of a byte
 //!
-//! 1. The poll yields a token; [`worker`] matches it: listener, signal, waker, client, upstream.
+//! 1. The poll yields a token; [`worker`] matches it: listener, waker, client, upstream.
 //! 2. `worker::accept` takes a place at the door and a descriptor, and fills a slot with a `Session`.
 //! 3. `worker::pump` fills the session's `up` ring from the client's socket and tells it so.
 //! 4. `session::read_head` parses (`http::quick` the usual heads, httparse the fields of others), frames, and routes by the normal

@@ -29,6 +29,7 @@ mod plays {
     mod foreign;
     mod forward;
     mod framing;
+    mod frozen;
     mod half_close;
     mod hygiene;
     mod lenient;
@@ -56,10 +57,12 @@ mod plays {
     mod slowloris;
     mod slowness;
     mod stalled;
+    mod start;
     mod strays;
     mod streaming;
     mod timeouts;
     mod tunnel;
     mod waiting;
+    mod watch;
     mod websocket;
 }

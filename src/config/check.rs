@@ -35,6 +35,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
     let config = Config {
         workers: workers(root),
         pid_file: path(root, "pid_file"),
+        watch: root.get("watch").is_some_and(|node| matches!(node.value, Value::Bool(true))),
         limits: limits(section("limits")),
         resolve_ms: int(root, "resolve_ms"),
         rate_limit,
@@ -42,10 +43,11 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
         via: section("headers").get("via").is_none_or(|node| matches!(node.value, Value::Bool(true))),
         logging: logging(section("logging")),
         shutdown: Shutdown {
+            delay_ms: int(section("shutdown"), "delay_ms"),
             grace_ms: int(section("shutdown"), "grace_ms"),
             new_requests: match text(section("shutdown"), "new_requests") {
-                "refuse" => NewRequests::Refuse,
-                _ => NewRequests::Reject,
+                "reject" => NewRequests::Reject,
+                _ => NewRequests::Refuse,
             },
         },
         listeners,

@@ -71,7 +71,7 @@ pub static ROOT: &[Key] = &[
     .default("auto")
     .no_effect_yet(),
     key("error_pages", FILE, "A directory with 502.html, 5xx.html, 502.json and the like.").off().no_effect_yet(),
-    key("watch", Kind::Bool, "Reload when the file changes.").default("false").no_effect_yet(),
+    key("watch", Kind::Bool, "Reload when the file changes.").default("false"),
     key("tracing", Kind::Section(TRACING), "Spans by OTLP.").off().no_effect_yet(),
     key("tests", Kind::List(&Kind::Section(TEST)), "Requests, and what is to become of them.").default("[]").no_effect_yet(),
     key("admin_socket", FILE, "A Unix socket for commands that change something.").off().no_effect_yet(),
@@ -279,8 +279,14 @@ static TLS_OUT: &[Key] = &[
 ];
 
 static SHUTDOWN: &[Key] = &[
-    key("grace_ms", MS, "What is unfinished then is cut; 0 = at once.").default("30000"),
-    key("new_requests", Kind::Choice { words: &["reject", "refuse"], any_case: false }, "503, or listeners close.").default("reject"),
+    key("delay_ms", MS, "Everything is served as before for so long, while `/health` says `draining`.").default("0"),
+    key("grace_ms", MS, "From then on: what is unfinished after it is cut; 0 = at once.").default("30000"),
+    key(
+        "new_requests",
+        Kind::Choice { words: &["refuse", "reject"], any_case: false },
+        "refuse = listeners close; reject = requests on new connections get 503.",
+    )
+    .default("refuse"),
 ];
 
 /// A pool's own sections lie over the global ones, key by key.

@@ -14,6 +14,9 @@ use super::schema::Kind;
 use super::tree::{self, Node, Place, Value};
 use super::{check, env, file, variables};
 
+/// How messages call it.
+const STANDARD_INPUT: &str = "standard input";
+
 /// Where a configuration comes from. Kept, so that a reload reads the same again.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -33,6 +36,10 @@ pub struct Sources {
     pub to: Option<Vec<String>>,
     /// `--workers`
     pub workers: Option<String>,
+    /// `--watch`
+    pub watch: bool,
+    /// Standard input, where the file is `-`: a reload finds nothing more there.
+    pub input: Option<String>,
 }
 
 /// A configuration that may be run.
@@ -62,6 +69,13 @@ impl Effective {
     pub(super) fn root(&self) -> &Node {
         &self.0
     }
+
+    /// Takes over what `old` has under a key of the top level.
+    pub fn keep(&mut self, key: &str, old: &Effective) {
+        if let Some(node) = old.0.written(key) {
+            self.0.set(&[key], node.clone());
+        }
+    }
 }
 
 impl fmt::Display for Effective {
@@ -71,7 +85,7 @@ impl fmt::Display for Effective {
 }
 
 /// Reads, checks and combines.
-pub fn load(sources: Sources) -> Result<Loaded, Problems> {
+pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
     let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
     if !sources.alone {
@@ -80,6 +94,11 @@ pub fn load(sources: Sources) -> Result<Loaded, Problems> {
         path = config_path(&sources, &environment, &variables);
     }
     let source = match &path {
+        Some(path) if is_standard_input(path) => {
+            let text = sources.input.take().map_or_else(standard_input, Ok)?;
+            sources.input = Some(text.clone());
+            Some((STANDARD_INPUT.to_owned(), text))
+        }
         Some(path) => Some((path.display().to_string(), read(&sources.cwd.join(path), path)?)),
         None => None,
     };
@@ -106,7 +125,8 @@ fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables) -> St
         named.iter().map(|name| &**name).partition(|name| name.starts_with("--") || *name == "HOST:PORT");
     let (of_file, of_process): (Vec<_>, Vec<_>) = variables.into_iter().partition(|name| dotenv.contains_key(*name));
     let list = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} ({})", names.join(", ")));
-    let file = path.map_or("no file".to_owned(), |path| path.display().to_string());
+    let shown = |path: &Path| if is_standard_input(path) { STANDARD_INPUT.to_owned() } else { path.display().to_string() };
+    let file = path.map_or("no file".to_owned(), shown);
     let others = [list(".env", of_file), list("environment", of_process), (!options.is_empty()).then(|| options.join(", "))];
     let parts: Vec<String> = [Some(file)].into_iter().chain(others).flatten().collect();
     if path.is_none() && parts.len() == 1 { "no file, only defaults".into() } else { parts.join(", ") }
@@ -160,19 +180,31 @@ fn config_path(sources: &Sources, environment: &env::Variables, dotenv: &env::Va
     (sources.to.is_none() && sources.cwd.join(usual).exists()).then(|| usual.to_owned())
 }
 
+/// `-`, as programs have it.
+fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+fn standard_input() -> Result<String, Problems> {
+    read_from(Ok(std::io::stdin()), &STANDARD_INPUT)
+}
+
 fn read(path: &Path, name: &Path) -> Result<String, Problems> {
+    read_from(std::fs::File::open(path), &name.display())
+}
+
+fn read_from(source: std::io::Result<impl Read>, name: &impl fmt::Display) -> Result<String, Problems> {
     /// Also what stops the reading of a device or a pipe that never ends.
     const MAX_BYTES: u64 = 2 << 20;
-    let name = name.display();
     let mut bytes = Vec::new();
-    let result = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+    let result = source.and_then(|source| source.take(MAX_BYTES + 1).read_to_end(&mut bytes));
     if let Err(error) = result {
         return Err(Problems::one(format!("{name}: cannot be read: {error}")));
     }
     if bytes.len() as u64 > MAX_BYTES {
         return Err(Problems::one(format!("{name}: larger than {MAX_BYTES} bytes, that is no configuration")));
     }
-    decode(bytes, &name)
+    decode(bytes, name)
 }
 
 /// A file's bytes as text.
@@ -216,6 +248,9 @@ fn options(sources: &Sources, root: &mut Node, report: &mut Report) {
     if let Some(workers) = &sources.workers {
         let value = workers.parse().map_or_else(|_| Value::Text(workers.clone()), Value::Int);
         env::put(root, &["workers"], value, &Place::named("--workers"), report);
+    }
+    if sources.watch {
+        env::put(root, &["watch"], Value::Bool(true), &Place::named("--watch"), report);
     }
 }
 

@@ -27,7 +27,7 @@ mod reference;
 mod report;
 mod routes;
 mod schema;
-mod suggest;
+pub mod suggest;
 #[cfg(test)]
 mod tests;
 mod tree;

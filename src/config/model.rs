@@ -16,6 +16,8 @@ pub struct Config {
     pub workers: usize,
     /// Written once everything is bound, removed at the end.
     pub pid_file: Option<PathBuf>,
+    /// A change of the file is a reload.
+    pub watch: bool,
     /// `pools[0]` is the pool named "default", which may be empty.
     pub pools: Vec<Pool>,
     /// In order: the first that matches wins.
@@ -353,16 +355,18 @@ pub struct Rotate {
 /// What SIGTERM and SIGINT do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// 0 = cut at once.
+    /// Everything is served as before for so long.
+    pub delay_ms: u32,
+    /// After that; 0 = cut at once.
     pub grace_ms: u32,
-    /// What becomes of new requests meanwhile.
+    /// What becomes of new requests in it.
     pub new_requests: NewRequests,
 }
 
 /// `shutdown.new_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewRequests {
-    /// 503 while draining.
+    /// Those on connections that come now get 503.
     Reject,
     /// Accept queues are emptied and listeners close.
     Refuse,

@@ -26,6 +26,9 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
+    /// Beyond those that are open before the first client: one client can be given one upstream connection.
+    pub const LEAST: usize = RESERVE + 2;
+
     /// `limit` is RLIMIT_NOFILE, `in_use` what is open before the first client.
     pub fn new(limit: usize, in_use: usize) -> Self {
         let available = limit.saturating_sub(in_use + RESERVE);

@@ -8,17 +8,58 @@ use std::net::SocketAddr;
 /// Connections that the kernel completes before they are accepted; it takes the smaller of this and net.core.somaxconn.
 const BACKLOG: i32 = 65_535;
 
-/// Opens one more socket on an address. TCP_NODELAY is set here once: accepted connections inherit it.
+/// Opens one more socket on an address.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, true)
+}
+
+/// Opens the only socket on an address: where anybody listens, it fails, and as long as it is open, so do others.
+pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    open(address, false)
+}
+
+/// Whether anybody listens on an address, or on one that has it in it. Port 0 is nobody's.
+pub fn is_listened_on(address: SocketAddr) -> bool {
+    // A socket that is bound and does not listen is in nobody's way.
+    let is_taken = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    address.port() != 0 && bind(address, false).is_err_and(is_taken)
+}
+
+fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
+    let socket = bind(address, is_shared)?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// TCP_NODELAY is set here once: accepted connections inherit it.
+fn bind(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(is_shared)?;
     socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(TcpListener::from_std(socket.into()))
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shared_or_it_is_not() {
+        let shared = listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = shared.local_addr().unwrap();
+        assert!(is_listened_on(address) && listen(address).is_ok());
+        assert_eq!(listen_alone(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(shared);
+        assert!(!is_listened_on(address));
+        let alone = listen_alone(address).unwrap();
+        assert!(is_listened_on(address) && listen(address).is_err() && listen_alone(address).is_err());
+        drop(alone);
+        assert!(listen(address).is_ok());
+    }
 }

@@ -7,8 +7,6 @@ use mio::Token;
 pub enum Source {
     /// Mail.
     Waker,
-    /// The signal pipe (worker 0).
-    Signals,
     /// A listening socket, by its number in the worker.
     Listener(usize),
     /// A client's connection, by its slot.
@@ -26,7 +24,6 @@ impl Source {
     pub fn token(self) -> Token {
         Token(match self {
             Self::Waker => 0,
-            Self::Signals => KINDS,
             Self::Listener(number) => number * KINDS + 1,
             Self::Client(key) => key * KINDS + 2,
             Self::Upstream(key) => key * KINDS + 3,
@@ -38,8 +35,7 @@ impl Source {
     pub fn of(token: Token) -> Self {
         let (index, kind) = (token.0 / KINDS, token.0 % KINDS);
         match kind {
-            0 if index == 0 => Self::Waker,
-            0 => Self::Signals,
+            0 => Self::Waker,
             1 => Self::Listener(index),
             2 => Self::Client(index),
             3 => Self::Upstream(index),
@@ -54,7 +50,7 @@ mod tests {
 
     #[test]
     fn there_and_back() {
-        let own = [Source::Waker, Source::Signals, Source::Listener(3)];
+        let own = [Source::Waker, Source::Listener(3)];
         for source in own.into_iter().chain([Source::Client(0), Source::Upstream(9), Source::Check(0), Source::Check(7)]) {
             assert_eq!(Source::of(source.token()), source);
         }

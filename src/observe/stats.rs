@@ -89,6 +89,10 @@ pub struct WorkerStats {
     pub timeouts: [Counter; TimeoutKind::NAMES.len()],
     /// Answers made or cut here, by reason.
     pub errors: ErrorCounters,
+    /// Exchanges that ended, but for those refused or cut because the process ends, and those whose clients left.
+    pub exchanges_finished: Counter,
+    /// Exchanges cut because the process ends.
+    pub exchanges_cut: Counter,
     /// Requests over a limit, also where that is only tried out; indexed by `RateScope as usize`.
     pub rate_limited: [Counter; RateScope::NAMES.len()],
     /// Gauge: open client connections (without the admin port's).

@@ -3,7 +3,7 @@
 
 use crate::config::model::Config;
 use crate::guard::door::Door;
-use crate::net::listen::listen;
+use crate::net::listen::{is_listened_on, listen, listen_alone};
 use crate::worker::Entrance;
 use mio::net::TcpListener;
 use std::io;
@@ -64,7 +64,7 @@ impl Listeners {
             let mut own = Vec::new();
             for _ in 0..self.workers {
                 let socket;
-                (socket, bound) = bind("listen", bound)?;
+                (socket, bound) = named("listen", bound, listen(bound))?;
                 own.push(socket);
             }
             let door = Arc::new(Door::new(config.limits.max_client_conns, self.workers).named(bound.to_string()));
@@ -97,22 +97,32 @@ impl Listeners {
     }
 }
 
-/// The admin port, for one worker.
+/// Whether another process listens on one of these addresses; asked before this one does.
+pub(super) fn are_shared(config: &Config) -> bool {
+    config.listeners.iter().any(|listener| is_listened_on(listener.address))
+}
+
+/// The admin port, for one worker, and for one process: of two that shared it, each scrape would find the other.
 pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, (TcpListener, Entrance))> {
-    let (socket, bound) = bind("metrics_listen", address)?;
+    let (socket, bound) = named("metrics_listen", address, listen_alone(address))?;
     let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers).named(bound.to_string()));
     Ok((bound, (socket, Entrance { door, port: bound.port(), is_admin: true })))
 }
 
-fn bind(key: &str, address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let bound = listen(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
-    let (bound, socket) = bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {}", explain(&error))))?;
+/// With the address that it has. An error says which key to change.
+fn named(key: &str, address: SocketAddr, socket: io::Result<TcpListener>) -> io::Result<(TcpListener, SocketAddr)> {
+    let bound = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
+    let (bound, socket) = bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {}", explain(key, &error))))?;
     Ok((socket, bound))
 }
 
 /// What went wrong, and what helps.
-fn explain(error: &io::Error) -> String {
+fn explain(key: &str, error: &io::Error) -> String {
     let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse if key == "metrics_listen" => {
+            ": another program listens there, perhaps a tidegate with the same configuration; each process needs an admin port of its own \
+             (metrics_listen, or METRICS_LISTEN_PORT), or none (null)"
+        }
         io::ErrorKind::AddrInUse => ": another program listens there; stop it, or choose another port",
         io::ErrorKind::AddrNotAvailable => ": no interface of this machine has that address",
         io::ErrorKind::PermissionDenied => ": ports below 1024 need root or CAP_NET_BIND_SERVICE",

@@ -6,11 +6,13 @@ mod pid_file;
 mod reload;
 mod renderer;
 mod signals;
+mod watch;
 
 use crate::admin::Panel;
 use crate::base::clock::Clock;
 use crate::base::mailbox::Mailbox;
 use crate::config::Loaded;
+use crate::config::model::Config;
 use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::Paused;
@@ -27,29 +29,37 @@ use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloader;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
+use watch::Watch;
 
 /// How long a start or a reload waits for new names to be looked up.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
+/// Of its poll, of the copy that registers sockets there, and of what wakes it.
+const DESCRIPTORS_OF_A_WORKER: usize = 3;
 /// How long the end waits for a log target that hangs.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it. The error says what could not be done, where, and perhaps why.
 pub fn run(loaded: Loaded) -> io::Result<()> {
+    let mut signals = signals::catch()?;
+    let watch = Watch::new(loaded.path.as_deref(), &loaded.sources.cwd);
     let limit = sys::raise_descriptor_limit();
     let config = loaded.config;
     let writer = Arc::new(Writer::start(logs::settings(&config.logging))?);
     observe::log::init(config.logging.level, &writer).map_err(|error| io::Error::other(error.to_string()))?;
     let pid_file = Arc::new(PidFile::new(config.pid_file.clone()));
     end_on_panic(writer.clone(), pid_file.clone());
-    let signals = signals::catch()?;
     loaded.notes.iter().for_each(|note| log::info!("{note}"));
     loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
 
     let workers = config.workers;
+    expect_descriptors(&config, limit)?;
+    // The admin port comes first: who fails there must not have let anybody in elsewhere.
+    let admin = config.metrics_listen.map(|address| listeners::admin(address, workers)).transpose()?;
+    let shared_port = if listeners::are_shared(&config) { "shared=yes " } else { "" };
     let polls = (0..workers).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), crate::net::token::Source::Waker.token()));
     let mailboxes = wakers.map(|waker| Ok(Mailbox::new(Box::new(waker?)))).collect::<io::Result<Vec<_>>>()?;
@@ -57,8 +67,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let change = listeners.prepare(&config)?;
     let (mut sockets, _) = listeners.commit(change, config.limits.max_client_conns);
     let mut metrics = "off".to_owned();
-    if let (Some(address), Some(first)) = (config.metrics_listen, sockets.first_mut()) {
-        let (bound, admin) = listeners::admin(address, workers)?;
+    if let (Some((bound, admin)), Some(first)) = (admin, sockets.first_mut()) {
         metrics = bound.to_string();
         first.push(admin);
     }
@@ -90,29 +99,39 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         let shared = Arc::clone(&shared);
         move || renderer::run(&jobs, &shared)
     })?;
-    let ready = format!("ready listen={} metrics={metrics} workers={workers} pid={}", listeners.names(), std::process::id());
+    let ready = format!("ready listen={} metrics={metrics} workers={workers} {shared_port}pid={}", listeners.names(), std::process::id());
     let (call, calls) = channel();
     let (sources, effective) = (loaded.sources, loaded.effective);
-    let reloader = Reloader { sources, effective, site: site.clone(), listeners, resolver, shared: shared.clone(), writer: writer.clone() };
+    let reloader =
+        Reloader { sources, effective, watch, site: site.clone(), listeners, resolver, shared: shared.clone(), writer: writer.clone() };
     spawn("reloader", move || reloader.run(&calls))?;
-    let act = signals::listen(&signals, shared.clone(), writer.clone(), pid_file.clone(), call)?;
+    let mut desk = signals::Desk::new(shared.clone(), writer.clone(), pid_file.clone(), call);
 
     let clock = Clock::start();
-    let mut threads = Vec::new();
-    let mut signals = Some((signals, act));
+    let (end, ends) = channel();
     for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
         let journal = writer.access_log(panel.stats[worker].clone());
-        let seat = Seat { worker, poll, listeners, signals: signals.take(), shared: shared.clone(), site: site.clone(), journal, clock };
-        threads.push(spawn(&format!("worker-{worker}"), move || Worker::new(seat)?.run())?);
+        let seat = Seat { worker, poll, listeners, shared: shared.clone(), site: site.clone(), journal, clock };
+        let (end, signals, shared) = (end.clone(), signals.handle(), shared.clone());
+        spawn(&format!("worker-{worker}"), move || {
+            let outcome = Worker::new(seat).and_then(Worker::run);
+            let is_last = shared.running.load(SeqCst) == 0;
+            let is_the_end = outcome.is_err() || is_last;
+            // Nobody listens any more if another has failed.
+            let _ = end.send(outcome);
+            if is_the_end {
+                signals.close();
+            }
+        })?;
     }
+    drop(end);
     pid_file.write()?;
     observe::log::announce(&ready);
 
-    let mut outcome = Ok(());
-    for thread in threads {
-        // A panic has ended the process already.
-        outcome = outcome.and(thread.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))));
-    }
+    desk.serve(&mut signals);
+    // All of them, or those up to the first that failed.
+    let outcome = ends.iter().collect::<io::Result<()>>();
+    desk.report();
     pid_file.remove();
     writer.shutdown(LOG_PATIENCE);
     outcome
@@ -137,6 +156,19 @@ fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
         writer.shutdown(LOG_PATIENCE);
         std::process::exit(1);
     }));
+}
+
+/// Where not one exchange fits, no client would ever be accepted.
+fn expect_descriptors(config: &Config, limit: usize) -> io::Result<()> {
+    let sockets = config.workers * (DESCRIPTORS_OF_A_WORKER + config.listeners.len()) + usize::from(config.metrics_listen.is_some());
+    let needed = sys::open_descriptors() + sockets + Descriptors::LEAST;
+    if limit >= needed {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "the limit of open descriptors (ulimit -n) is {limit}: with {} workers not one exchange fits, {needed} are needed at least",
+        config.workers
+    )))
 }
 
 /// Limits that the descriptors cannot keep are no reason not to start.

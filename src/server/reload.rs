@@ -1,6 +1,7 @@
-//! SIGHUP: the configuration is read again, checked and put in place, on a thread of its own. A bad one changes nothing.
+//! SIGHUP, or a change of the file where it is watched: the configuration is read again, checked and put in place, on a thread of its own. A bad one changes nothing.
 
 use super::listeners::Listeners;
+use super::watch::{self, Watch};
 use super::{LOOK_UP_PATIENCE, logs};
 use crate::config::model::Config;
 use crate::config::{self, Effective, Loaded, Sources};
@@ -11,7 +12,7 @@ use crate::upstream::resolve::Resolver;
 use crate::worker::shared::{Mail, NewSite, Shared};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 /// Changes that are named one by one; a larger number is only counted.
 const MAX_NAMED: usize = 50;
@@ -22,6 +23,8 @@ pub(super) struct Reloader {
     pub(super) sources: Sources,
     /// As it runs now.
     pub(super) effective: Effective,
+    /// The file that it came from.
+    pub(super) watch: Watch,
     /// As it runs now.
     pub(super) site: Arc<Site>,
     /// As it runs now.
@@ -37,8 +40,13 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reloads once for each call; calls that come meanwhile are one.
     pub(super) fn run(mut self, calls: &Receiver<()>) {
-        while calls.recv().is_ok() {
+        if self.site.config.watch && !self.watch.has_file() {
+            log::warn!("watch: there is no file to look at");
+        }
+        while self.wait(calls) {
             while calls.try_recv().is_ok() {}
+            // Before it is read: what changes during that is found later.
+            self.watch.is_read();
             let panel = self.shared.panel.clone();
             match self.reload() {
                 Ok(()) => panel.reloads_ok.fetch_add(1, Relaxed),
@@ -50,20 +58,44 @@ impl Reloader {
         }
     }
 
+    /// Until there is something to reload; false at the end of the process.
+    fn wait(&mut self, calls: &Receiver<()>) -> bool {
+        loop {
+            if !self.site.config.watch {
+                return calls.recv().is_ok();
+            }
+            match calls.recv_timeout(watch::INTERVAL) {
+                Err(RecvTimeoutError::Timeout) if !self.watch.has_changed() => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(()) | Err(RecvTimeoutError::Timeout) => return true,
+            }
+        }
+    }
+
     /// The error says why nothing has changed, one problem a line.
     fn reload(&mut self) -> Result<(), String> {
-        let Loaded { mut config, effective, warnings, .. } = config::load(self.sources.clone()).map_err(|problems| problems.to_string())?;
+        let Loaded { mut config, mut effective, warnings, .. } =
+            config::load(self.sources.clone()).map_err(|problems| problems.to_string())?;
         if config.routes.is_empty() && config.pools.iter().all(|pool| pool.upstreams.is_empty()) {
             return Err("it has neither upstreams nor routes: was the file cut off?".into());
         }
+        let stays = self.keep_what_needs_a_restart(&mut config);
+        stays.iter().for_each(|key| effective.keep(key, &self.effective));
         let changes = config::changes(&self.effective, &effective);
-        self.keep_what_needs_a_restart(&mut config);
+        let has_upstreams = |config: &Config| config.pools.iter().any(|pool| !pool.upstreams.is_empty());
+        let loses_upstreams = has_upstreams(&self.site.config) && !has_upstreams(&config);
         // Everything that can fail comes before anything that shows.
         let listeners = self.listeners.prepare(&config).map_err(|error| error.to_string())?;
         self.writer.reconfigure(logs::settings(&config.logging)).map_err(|error| error.to_string())?;
 
         observe::log::set_level(config.logging.level);
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        if !stays.is_empty() {
+            log::warn!("reload: {}: a change needs a restart; the rest applies", stays.join(", "));
+        }
+        if loses_upstreams {
+            log::warn!("reload: there are no upstreams any more, only routes: was a part of the file lost?");
+        }
         let site = Arc::new(Site::new(config, self.shared.mailboxes.len(), Some(&self.site)));
         self.resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
         self.site.retire(&site);
@@ -78,14 +110,18 @@ impl Reloader {
         Ok(())
     }
 
-    fn keep_what_needs_a_restart(&self, config: &mut Config) {
+    /// Returns the keys that would have changed, and stay as they are.
+    fn keep_what_needs_a_restart(&self, config: &mut Config) -> Vec<&'static str> {
         let old = &self.site.config;
-        if config.workers != old.workers || config.metrics_listen != old.metrics_listen || config.pid_file != old.pid_file {
-            log::warn!("reload: workers, metrics_listen and pid_file need a restart to change; the rest applies");
-        }
+        let changed = [
+            ("workers", config.workers != old.workers),
+            ("metrics_listen", config.metrics_listen != old.metrics_listen),
+            ("pid_file", config.pid_file != old.pid_file),
+        ];
         config.workers = old.workers;
         config.metrics_listen = old.metrics_listen;
         config.pid_file = old.pid_file.clone();
+        changed.iter().filter(|(_, is_other)| *is_other).map(|(key, _)| *key).collect()
     }
 }
 

@@ -1,51 +1,99 @@
-//! What the process does on a signal. Worker 0 reads them from its poll.
+//! What the process does on a signal. They are caught before anything is bound, and kept until the main thread, which has nothing
+//! else to do by then, can serve them.
 
 use super::pid_file::PidFile;
+use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
-use crate::worker::OnSignal;
 use crate::worker::shared::{Mail, Shared};
-use signal_hook_mio::v1_0::Signals;
+use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// What a second signal leaves the log for its last lines.
-const LAST_LINES: Duration = Duration::from_millis(200);
+/// Signals that end the process and come this close together are one: `timeout` and terminals send them to a process and to its
+/// group.
+const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
-/// The pipe of signals. Those that would end a process that knows nothing of them are caught before it is ready; those that are
-/// meant to end it do so at once until then.
+/// Those that would end a process that knows nothing of them, and those that are meant to.
 pub(super) fn catch() -> io::Result<Signals> {
-    Signals::new([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2])
+    Signals::new([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM, libc::SIGINT])
 }
 
-/// Catches the rest; what to do with one.
-pub(super) fn listen(
-    signals: &Signals,
+/// What signals act on, and what they have done so far.
+pub(super) struct Desk {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
     pid_file: Arc<PidFile>,
     reload: Sender<()>,
-) -> io::Result<OnSignal> {
-    [libc::SIGTERM, libc::SIGINT].into_iter().try_for_each(|signal| signals.add_signal(signal))?;
-    let act = move |signal| match signal {
-        libc::SIGUSR1 => writer.reopen(),
-        libc::SIGUSR2 => log::warn!("SIGUSR2 is ignored: a change of the running binary is not built yet"),
-        libc::SIGHUP => {
-            // The reloader lives as long as the process.
-            let _ = reload.send(());
+    drain: Option<Drain>,
+}
+
+/// Since the signal that ends the process.
+struct Drain {
+    since: Instant,
+    /// Exchanges that had finished before it.
+    finished_before: u64,
+    /// Another signal came: nothing is waited for any more.
+    is_hurried: bool,
+}
+
+impl Desk {
+    pub(super) fn new(shared: Arc<Shared>, writer: Arc<Writer>, pid_file: Arc<PidFile>, reload: Sender<()>) -> Self {
+        Self { shared, writer, pid_file, reload, drain: None }
+    }
+
+    /// Serves signals until the workers have ended.
+    pub(super) fn serve(&mut self, signals: &mut Signals) {
+        signals.forever().for_each(|signal| self.on_signal(signal));
+    }
+
+    fn on_signal(&mut self, signal: i32) {
+        match signal {
+            libc::SIGUSR1 => self.writer.reopen(),
+            libc::SIGUSR2 => log::warn!("SIGUSR2 is ignored: a change of the running binary is not built yet"),
+            libc::SIGHUP => {
+                // The reloader lives as long as the process.
+                let _ = self.reload.send(());
+            }
+            _ => self.end(signal),
         }
-        _ if shared.panel.draining.swap(true, SeqCst) => {
-            log::warn!("second signal: ending at once");
-            pid_file.remove();
-            writer.shutdown(LAST_LINES);
-            std::process::exit(0);
+    }
+
+    fn end(&mut self, signal: i32) {
+        match &mut self.drain {
+            None => {
+                log::info!("{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
+                let finished_before = self.sum(|stats| stats.exchanges_finished.value());
+                self.drain = Some(Drain { since: Instant::now(), finished_before, is_hurried: false });
+                self.shared.panel.draining.store(true, SeqCst);
+                self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
+            }
+            Some(drain) if drain.since.elapsed() < ONE_SIGNAL => {}
+            Some(drain) if !drain.is_hurried => {
+                drain.is_hurried = true;
+                log::warn!("second signal: ending at once");
+                self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Cut));
+            }
+            // A worker has not taken the second one.
+            Some(_) => {
+                self.pid_file.remove();
+                std::process::exit(0);
+            }
         }
-        _ => {
-            log::info!("{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
-            shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
+    }
+
+    /// The last diagnostic of a process that was told to end.
+    pub(super) fn report(&self) {
+        if let Some(drain) = &self.drain {
+            let finished = self.sum(|stats| stats.exchanges_finished.value()) - drain.finished_before;
+            let cut = self.sum(|stats| stats.exchanges_cut.value());
+            log::info!("stopped: {finished} exchanges finished, {cut} cut");
         }
-    };
-    Ok(Box::new(act))
+    }
+
+    fn sum(&self, of: impl Fn(&WorkerStats) -> u64) -> u64 {
+        self.shared.panel.stats.iter().map(|stats| of(stats)).sum()
+    }
 }

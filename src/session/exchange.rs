@@ -212,13 +212,24 @@ pub struct Outcome {
     pub fate: Fate,
     /// Why it was refused or failed.
     pub error: Option<Reason>,
+    /// The end of the process cut it.
+    pub is_cut: bool,
     /// Bytes sent to the client before the final response: interim ones.
     pub final_at: u64,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
-        Self { status: 0, ends_with_close: false, settled: false, is_whole: false, fate: Fate::Closed, error: None, final_at: 0 }
+        Self {
+            status: 0,
+            ends_with_close: false,
+            settled: false,
+            is_whole: false,
+            fate: Fate::Closed,
+            error: None,
+            is_cut: false,
+            final_at: 0,
+        }
     }
 }
 

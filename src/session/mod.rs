@@ -109,6 +109,8 @@ pub struct Session {
     client: SocketAddr,
     /// The client sends nothing after what was read, or lies in its socket.
     client_fin: bool,
+    /// It was accepted when the process had begun to end.
+    is_late: bool,
     /// Of what it waits for, if it waits: a new one for each wait, so that a letter that comes too late finds nobody.
     serial: u64,
 }
@@ -125,6 +127,7 @@ impl Session {
             down: Ring::default(),
             client,
             client_fin: false,
+            is_late: turn.is_draining,
             serial: serial << 32,
         }
     }
@@ -140,7 +143,8 @@ impl Session {
             (ReadingHead(head), ClientFin) => self.on_head_fin(head, turn),
             (ReadingHead(head), Deadline) => self.on_head_deadline(head, turn),
             (ReadingHead(head), Drain) => self.on_head_drain(head, turn),
-            (ReadingHead(_), ClientGone | Cut) => self.on_head_lost(turn),
+            (ReadingHead(_), ClientGone) => self.on_head_lost(turn),
+            (ReadingHead(head), Cut) => self.on_head_cut(head, turn),
             (ReadingHead(head), Evicted) if !head.has_begun() && self.up.raw() == 0 => Closed(Ending::Plain),
             (ReadingHead(_), OverLimit) => self.on_over_limit(turn),
 

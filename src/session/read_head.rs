@@ -183,7 +183,7 @@ impl Session {
         State::ReadingHead(head)
     }
 
-    /// The client left, or is cut off, between requests or within a head.
+    /// The client left between requests or within a head.
     pub(super) fn on_head_lost(&mut self, turn: &mut Turn) -> State {
         if self.up.raw() == 0 {
             return State::Closed(Ending::Plain);
@@ -192,6 +192,16 @@ impl Session {
         exchange.describe_raw(self.up.raw_mut());
         exchange.bytes_in = self.up.raw() as u64;
         self.abort(exchange, turn)
+    }
+
+    /// The process ends: who has sent a part of a head is told that the rest is not waited for.
+    pub(super) fn on_head_cut(&mut self, head: ReadHead, turn: &mut Turn) -> State {
+        if !head.has_begun() {
+            return State::Closed(Ending::Plain);
+        }
+        let mut exchange = self.begin_refused(turn);
+        exchange.outcome.is_cut = true;
+        self.fail(exchange, Failure::new(Reason::Draining, "this proxy ended before the request was complete"), turn)
     }
 
     pub(super) fn on_over_limit(&mut self, turn: &mut Turn) -> State {
@@ -226,12 +236,17 @@ impl Session {
 
     /// Answers a head that is not accepted; whatever else came or comes is dropped.
     pub(super) fn refuse_head(&mut self, failure: Failure, turn: &mut Turn) -> State {
+        let exchange = self.begin_refused(turn);
+        self.fail(exchange, failure, turn)
+    }
+
+    fn begin_refused(&mut self, turn: &mut Turn) -> Box<Exchange> {
         let mut exchange = Exchange::begin(turn);
         exchange.describe_raw(self.up.raw_mut());
         exchange.bytes_in = self.up.raw() as u64;
         exchange.up.body = Body::new(Length::UntilClose, Recode::Same);
         self.up.clear();
-        self.fail(exchange, failure, turn)
+        exchange
     }
 
     /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
@@ -269,7 +284,7 @@ impl Session {
             Err(refusal) => return Some(Err(*refusal)),
         };
         let mut exchange = Exchange::begin(turn);
-        let opened = open(&mut exchange, request, self.client, turn);
+        let opened = open(&mut exchange, request, self.client, self.is_late, turn);
         let length = request.fields.head().len();
         self.up.skip(length);
         Some(Ok((exchange, opened)))
@@ -306,7 +321,7 @@ impl Session {
 }
 
 /// Decides who answers. A request that fails here was understood, and what follows it can be told apart.
-fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &Turn) -> Result<(), Failure> {
+fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late: bool, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
     let trusts = |ip: IpAddr| turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
@@ -332,7 +347,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, turn: &T
             Err(reason) => refuse(reason, "the admin port has /metrics, /health and /backends/health"),
         };
     }
-    if turn.is_draining && turn.site.config.shutdown.new_requests == NewRequests::Reject {
+    if is_late && turn.site.config.shutdown.new_requests == NewRequests::Reject {
         return refuse(Reason::Draining, "this proxy is about to end; try another, or again in a moment");
     }
     let site = exchange.site.clone();

@@ -159,6 +159,7 @@ impl Session {
         if x.outcome.is_whole && x.down.is_flushed(&self.down) {
             return self.finish(x, turn, State::Closed(Ending::Plain));
         }
+        x.outcome.is_cut = true;
         if !x.outcome.is_whole && !x.has_begun() {
             return self.fail(x, Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), turn);
         }
@@ -350,8 +351,11 @@ impl Session {
     /// Logs the exchange and gives it back.
     pub(super) fn finish(&mut self, x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
         self.down.clear();
-        if !x.asked.is_admin && turn.journal.is_on() {
-            turn.journal.line(&x.record(self.client, turn));
+        if !x.asked.is_admin {
+            x.count_end(turn);
+            if turn.journal.is_on() {
+                turn.journal.line(&x.record(self.client, turn));
+            }
         }
         x.put_back(turn);
         next
@@ -365,6 +369,15 @@ impl Exchange {
             let class = usize::from(self.outcome.status / 100).clamp(1, 5) - 1;
             turn.stats.responses[class].add(1);
             turn.stats.duration.observe(turn.now.micros.saturating_sub(self.started));
+        }
+    }
+
+    /// Counts how it ended, for the last words of the process.
+    fn count_end(&self, turn: &Turn) {
+        match self.outcome.error {
+            _ if self.outcome.is_cut => turn.stats.exchanges_cut.add(1),
+            Some(Reason::Draining | Reason::ClientAborted) => {}
+            _ => turn.stats.exchanges_finished.add(1),
         }
     }
 

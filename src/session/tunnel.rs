@@ -98,6 +98,7 @@ impl Session {
     pub(super) fn on_tunnel_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.count_error(Reason::Draining, turn);
         x.outcome.error = Some(Reason::Draining);
+        x.outcome.is_cut = true;
         self.end_tunnel(x, Ending::Plain, turn)
     }
 

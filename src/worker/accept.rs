@@ -81,6 +81,12 @@ impl Worker {
         }
     }
 
+    /// As [`Worker::empty`], for every listener.
+    pub(super) fn empty_all(&mut self) {
+        let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();
+        numbers.into_iter().for_each(|number| self.empty(number));
+    }
+
     /// Takes everything that waits in the accept queue, also above the limit: it would be reset otherwise.
     pub(super) fn empty(&mut self, number: usize) {
         self.listeners[number].is_ready = true;

@@ -26,7 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Timer keys below this are the worker's own.
-const OWN_TIMERS: u32 = 6;
+const OWN_TIMERS: u32 = 7;
 /// Fires when accepting is to be tried again although nobody woke us.
 pub const ACCEPT_TIMER: u32 = 0;
 /// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
@@ -37,6 +37,8 @@ pub(super) const DIAL_TIMER: u32 = 3;
 pub(super) const CIRCUIT_TIMER: u32 = 4;
 /// Fires while somebody waits in line, for those whose clients do not take their answers.
 pub(super) const STALL_TIMER: u32 = 5;
+/// Fires at the end of `shutdown.delay_ms`.
+pub(super) const DELAY_TIMER: u32 = 6;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 

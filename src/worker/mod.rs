@@ -28,12 +28,11 @@ use crate::site::Site;
 use accept::Listener;
 use checks::Checks;
 pub use core::Entrance;
-use core::{ACCEPT_TIMER, Core, GRACE_TIMER, Net};
+use core::{ACCEPT_TIMER, Core, DELAY_TIMER, GRACE_TIMER, Net};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry};
 pub use rests::Room;
 use shared::{Mail, NewSite, Shared};
-use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -44,6 +43,12 @@ use std::time::Duration;
 
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
+/// A turn that begins so long after the first deadline begins late.
+const LATE_MS: u64 = 20;
+/// Turns of input, beyond those that all sockets together may need, that come before the deadlines of a late one.
+const CATCH_UP_ROUNDS: usize = 16;
+/// What other workers, which were late as well, hand on in this time still comes before the deadlines.
+const HAND_ON: Duration = Duration::from_millis(10);
 
 /// The network of production: sockets of the kernel, registered with the worker's poll.
 struct Kernel(Registry);
@@ -91,9 +96,6 @@ impl Wake for mio::Waker {
     }
 }
 
-/// What is done on a signal.
-pub type OnSignal = Box<dyn FnMut(i32) + Send>;
-
 /// What a worker's thread is given.
 pub struct Seat {
     /// Its index.
@@ -102,8 +104,6 @@ pub struct Seat {
     pub poll: Poll,
     /// Its own sockets, and the doors behind them.
     pub listeners: Vec<(TcpListener, Entrance)>,
-    /// The process's signals, and what to do with one: the first worker has them.
-    pub signals: Option<(Signals, OnSignal)>,
     /// What it shares with the others.
     pub shared: Arc<Shared>,
     /// What it begins with.
@@ -122,7 +122,6 @@ pub struct Worker {
     listeners: Slab<Listener>,
     /// Of the process: those of other workers have nothing to do.
     checks: Checks<TcpStream>,
-    signals: Option<(Signals, OnSignal)>,
     letters: Vec<Mail>,
     /// The time to finish is over.
     is_over: bool,
@@ -131,22 +130,17 @@ pub struct Worker {
 impl Worker {
     /// Registers everything with the poll.
     pub fn new(seat: Seat) -> io::Result<Self> {
-        let Seat { worker, poll, listeners, mut signals, shared, site, journal, clock } = seat;
+        let Seat { worker, poll, listeners, shared, site, journal, clock } = seat;
         let mut this = Self {
             checks: Checks::new(fastrand::u64(..), shared.descriptors.clone()),
             core: Core::new(worker, Kernel(poll.registry().try_clone()?), Box::new(journal), shared, Rc::new(site), fastrand::u64(..)),
             poll,
             clock,
             listeners: Slab::new(),
-            signals: None,
             letters: Vec::new(),
             is_over: false,
         };
         listeners.into_iter().try_for_each(|listener| this.open(listener))?;
-        if let Some((signals, _)) = &mut signals {
-            this.poll.registry().register(signals, Source::Signals.token(), Interest::READABLE)?;
-        }
-        this.signals = signals;
         this.check_site();
         Ok(this)
     }
@@ -155,15 +149,13 @@ impl Worker {
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_finished() {
-            match self.poll.poll(&mut events, self.patience()) {
-                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-                _ => {}
-            }
+            let patience = self.patience();
+            self.wait(&mut events, patience)?;
             self.core.begin_turn(self.clock.read());
-            self.take_edges(&events);
-            self.take_mail();
-            self.accept();
-            self.core.pump_ready();
+            self.take_input(&events);
+            if self.is_late() {
+                self.catch_up(&mut events)?;
+            }
             self.expire();
             self.core.end_turn();
             self.core.begin_rests(|| self.clock.read());
@@ -178,12 +170,56 @@ impl Worker {
         Ok(())
     }
 
+    /// A wait that a stop of the process has interrupted is none: what came meanwhile is not known yet.
+    fn wait(&mut self, events: &mut Events, mut patience: Option<Duration>) -> io::Result<()> {
+        loop {
+            match self.poll.poll(events, patience) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => patience = self.patience(),
+                done => return done,
+            }
+        }
+    }
+
+    fn take_input(&mut self, events: &Events) {
+        self.take_edges(events);
+        self.take_mail();
+        self.accept();
+        self.core.pump_ready();
+    }
+
+    /// Whether a deadline has long been over: the process was stopped, or had no CPU.
+    fn is_late(&self) -> bool {
+        self.next_wake().is_some_and(|wake| wake + LATE_MS < self.core.turn.now.millis())
+    }
+
+    /// All that came in the meantime is read before any deadline is judged: every socket is heard of once, and what that leads to
+    /// is done. No more than that, for input that never ends must not stop the clock.
+    fn catch_up(&mut self, events: &mut Events) -> io::Result<()> {
+        let rounds = (self.core.clients.len() + self.core.upstreams.len()) / EVENTS + CATCH_UP_ROUNDS;
+        let mut is_quiet = false;
+        for _ in 0..rounds {
+            self.core.end_turn();
+            self.wait(events, Some(if is_quiet { HAND_ON } else { Duration::ZERO }))?;
+            let has_news = !events.is_empty() || self.core.is_behind();
+            if is_quiet && !has_news {
+                break;
+            }
+            self.take_input(events);
+            is_quiet = !has_news;
+        }
+        Ok(())
+    }
+
+    fn next_wake(&self) -> Option<u64> {
+        [self.core.next_wake(), self.checks.next_wake()].into_iter().flatten().min()
+    }
+
     /// How long the poll may sleep.
     fn patience(&self) -> Option<Duration> {
         if self.core.is_behind() || self.listeners.iter().any(|(_, listener)| listener.is_ready()) {
             return Some(Duration::ZERO);
         }
-        let wake = [self.core.next_wake(), self.checks.next_wake()].into_iter().flatten().min()?;
+        let wake = self.next_wake()?;
         // Up to the millisecond after the deadline: a wake-up before it would find nothing due.
         Some(Duration::from_micros((wake * 1000).saturating_sub(self.clock.read().micros)))
     }
@@ -192,7 +228,6 @@ impl Worker {
         for event in events {
             match Source::of(event.token()) {
                 Source::Waker => {}
-                Source::Signals => self.take_signals(),
                 Source::Listener(number) => self.listeners.get_mut(number).into_iter().for_each(Listener::on_edge),
                 Source::Client(key) => self.core.on_client_edge(key, Edge::from(event)),
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
@@ -201,12 +236,6 @@ impl Worker {
                     self.checks.on_edge(slot, Edge::from(event), &mut self.core.net, now);
                 }
             }
-        }
-    }
-
-    fn take_signals(&mut self) {
-        if let Some((signals, act)) = &mut self.signals {
-            signals.pending().for_each(act);
         }
     }
 
@@ -220,7 +249,8 @@ impl Worker {
         for mail in letters.drain(..) {
             match mail {
                 Mail::Resume => self.resume(),
-                Mail::Drain => self.drain(),
+                Mail::Drain => self.begin_end(),
+                Mail::Cut => self.cut(),
                 Mail::Site(new) => self.take_site(*new),
                 Mail::Addresses(server) => {
                     self.checks.on_addresses(&server, self.core.turn.now.millis());
@@ -236,14 +266,29 @@ impl Worker {
         self.listeners.iter_mut().for_each(|(_, listener)| listener.resume());
     }
 
+    /// Whoever balances over several of us first learns that this one goes.
+    fn begin_end(&mut self) {
+        match self.core.turn.site.config.shutdown.delay_ms {
+            0 => self.drain(),
+            delay_ms => self.core.set_own_timer(DELAY_TIMER, self.clock.read().millis() + u64::from(delay_ms)),
+        }
+    }
+
     fn drain(&mut self) {
-        let Shutdown { grace_ms, new_requests } = self.core.turn.site.config.shutdown;
+        let Shutdown { grace_ms, new_requests, .. } = self.core.turn.site.config.shutdown;
         self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
-        if new_requests == NewRequests::Refuse {
-            self.close(|entrance| !entrance.is_admin);
+        // Either way, who has connected is served.
+        match new_requests {
+            NewRequests::Refuse => self.close(|entrance| !entrance.is_admin),
+            NewRequests::Reject => self.empty_all(),
         }
         self.checks.stop();
         self.core.on_mail(Mail::Drain);
+    }
+
+    fn cut(&mut self) {
+        self.core.on_mail(Mail::Cut);
+        self.is_over = true;
     }
 
     /// Addresses that are new are listened on before those that are gone are left.
@@ -266,18 +311,21 @@ impl Worker {
     }
 
     fn expire(&mut self) {
-        let mut retry = false;
-        let Self { core, is_over, .. } = self;
-        core.expire(|core, timer| match timer {
+        let [mut retry, mut delay_is_over, mut grace_is_over] = [false; 3];
+        self.core.expire(|_, timer| match timer {
             ACCEPT_TIMER => retry = true,
-            GRACE_TIMER => {
-                core.on_mail(Mail::Cut);
-                *is_over = true;
-            }
+            DELAY_TIMER => delay_is_over = true,
+            GRACE_TIMER => grace_is_over = true,
             _ => {}
         });
         if retry {
             self.resume();
+        }
+        if delay_is_over {
+            self.drain();
+        }
+        if grace_is_over {
+            self.cut();
         }
         self.checks.expire(&mut self.core.net, self.core.turn.now.millis());
         self.checks.take_lost().for_each(|server| self.core.shared.look_up(&server, self.core.turn.now.millis()));
@@ -287,7 +335,7 @@ impl Worker {
     }
 
     /// Whether the loop may end. What came into the accept queue meanwhile is answered first; the first worker, which has the
-    /// signals and the admin port, ends last.
+    /// admin port, ends last.
     fn is_finished(&mut self) -> bool {
         if self.is_over {
             return true;
@@ -298,8 +346,7 @@ impl Worker {
         if self.core.turn.worker == 0 && self.core.shared.running.load(SeqCst) > 1 {
             return false;
         }
-        let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();
-        numbers.into_iter().for_each(|number| self.empty(number));
+        self.empty_all();
         self.core.pump_new();
         self.core.pump_ready();
         self.core.end_turn();

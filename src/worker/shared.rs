@@ -97,7 +97,7 @@ pub struct Shared {
     pub starved: Paused,
     /// Counters of all workers.
     pub panel: Arc<Panel>,
-    /// Workers that have not ended. The first ends last: it has the signals and the admin port.
+    /// Workers that have not ended. The first ends last: it has the admin port.
     pub running: AtomicUsize,
     /// To the helper thread.
     pub renderer: Sender<RenderJob>,

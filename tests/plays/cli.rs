@@ -124,6 +124,41 @@ fn bad_usage_and_missing_files_are_2() {
 }
 
 #[test]
+fn nothing_at_all_is_answered_with_how_to_begin() {
+    for args in [vec![], vec!["--listen", "127.0.0.1:0"]] {
+        let said = complaints(Launch::new(args));
+        let begins: Vec<_> = said.iter().map(|line| line.split("  ").next().unwrap()).collect();
+        assert_eq!(begins, ["tidegate --to HOST:PORT", "tidegate echo HOST:PORT", "tidegate init > config.yaml"]);
+    }
+}
+
+#[test]
+fn what_init_prints_runs() {
+    let (status, text, err) = Launch::new(["init"]).run();
+    assert!(status == 0 && err.is_empty(), "{err}");
+    let (status, out, err) = Launch::new(["check"]).file("config.yaml", &text).run();
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "config.yaml: the configuration is good", ""));
+    let launch = Launch::new(["--listen", "127.0.0.1:0"]).file("config.yaml", &text).env("METRICS_LISTEN_PORT", 0);
+    launch.start().get("/").expect(502);
+}
+
+#[test]
+fn a_dash_is_standard_input() {
+    for args in [vec!["-"], vec!["--config", "-"], vec!["run", "-"]] {
+        let launch = Launch::new(args).file("input", &says("piped").replace("metrics_listen: null", "metrics_listen: \"127.0.0.1:0\""));
+        let input = std::fs::File::open(launch.dir().join("input")).unwrap();
+        let proxy = launch.stdin(input).start();
+        assert_eq!(proxy.get("/").expect(200).text().trim_end(), "piped");
+        assert!(proxy.hang_up(), "what was read is kept");
+        assert_eq!(proxy.get("/").expect(200).text().trim_end(), "piped");
+    }
+    let launch = Launch::new(["check", "-"]).file("input", "colour: red\n");
+    let input = std::fs::File::open(launch.dir().join("input")).unwrap();
+    let said = complaints(launch.stdin(input));
+    assert!(said[0].starts_with("standard input:1:1: colour: unknown key"), "{said:?}");
+}
+
+#[test]
 fn an_address_in_use_is_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! The end under load, and the two ways of it: `reject` tells whoever comes, `refuse` closes the doors. `ending.rs` has the
+//! The end under load, and the two ways of it: `refuse` closes the doors, `reject` tells whoever comes. `ending.rs` has the
 //! single cases of the first.
 
 use crate::support::*;
@@ -134,8 +134,8 @@ fn under_reject_and_load_everything_is_answered_until_the_end() {
     let origin = Origin::busy("a");
     let gate = Gate::default();
     let slow = Origin::gated(&gate);
-    let config =
-        Config::to(&origin).set("workers", 2).set("pools.slow.upstreams", serde_json::json!([{"url": format!("http://{}", slow.addr())}]));
+    let config = Config::to(&origin).set("workers", 2).set("shutdown.new_requests", "reject");
+    let config = config.set("pools.slow.upstreams", serde_json::json!([{"url": format!("http://{}", slow.addr())}]));
     let route = serde_json::json!([{"match": {"path": "/held"}, "proxy": "slow"}]);
     let (mut proxy, mut held) = held(config.set("routes", route), &slow);
     let load = Load::start(proxy.addr(), 3, 5, Duration::from_millis(20));
@@ -260,12 +260,119 @@ fn a_second_signal_ends_a_refusing_one_at_once() {
     let gate = Gate::default();
     let origin = Origin::gated(&gate);
     let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "refuse"), &origin);
+    proxy.signal_twice(["TERM", "INT"]);
+    assert_eq!(proxy.wait_exit(), 0);
+    assert_eq!(proxy.log_with(" error=draining ").matches("GET /held").count(), 1, "what was cut is in the log");
+    held.wire.rest(&mut Vec::new());
+    gate.release(1);
+}
+
+/// `timeout` sends one to its child and one to the group.
+#[test]
+fn two_signals_at_once_are_one() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let (mut proxy, mut held) = held(Config::to(&origin), &origin);
+    let pid = rustix::process::Pid::from_raw(proxy.pid() as i32).unwrap();
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    wait_until_draining(&proxy);
+    gate.release(1);
+    held.response().expect(200);
+    drop(held);
+    assert_eq!(proxy.wait_exit(), 0);
+}
+
+#[test]
+fn under_reject_connections_that_exist_are_served() {
+    let gate = Gate::default();
+    let origin = Origin::each({
+        let gate = gate.clone();
+        move |conn, request| {
+            if request.target == "/held" {
+                gate.pass();
+            }
+            conn.answer(request.what());
+        }
+    });
+    let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "reject"), &origin);
+    let before = proxy.metric("proxy_bytes_received_total", &[]);
+    let mut begun = proxy.client();
+    begun.send("GET /begun HTTP/1.1\r\nHo");
+    wait_until("what it sent has arrived", || proxy.metric("proxy_bytes_received_total", &[]) > before);
     proxy.signal("TERM");
     wait_until_draining(&proxy);
-    proxy.signal("INT");
-    assert_eq!(proxy.wait_exit(), 0);
-    held.expect_end();
+    let answer = proxy.get("/new").expect(503);
+    assert_eq!(answer.fields.get("Proxy-Status"), Some("tidegate; error=draining"));
+    begun.send("st: play.test\r\n\r\n");
+    let answer = begun.response().expect(200);
+    assert!(answer.fields.lists("Connection", "close") && answer.text() == "GET /begun", "{answer:?}");
     gate.release(1);
+    held.response().expect(200);
+    drop((held, begun));
+    assert_eq!(proxy.wait_exit(), 0);
+    let last = proxy.diagnostics().pop().unwrap();
+    assert!(last.ends_with("stopped: 2 exchanges finished, 0 cut"), "who was refused has not finished: {last:?}");
+}
+
+#[test]
+fn for_a_while_everything_is_as_before() {
+    let origin = Origin::hello();
+    for way in ["refuse", "reject"] {
+        let shutdown = serde_json::json!({"delay_ms": 3000, "new_requests": way});
+        let mut proxy = Config::to(&origin).set("workers", 2).set("shutdown", shutdown).start();
+        let mut kept = proxy.client();
+        let begin = Instant::now();
+        proxy.signal("TERM");
+        wait_until_draining(&proxy);
+        while begin.elapsed() < Duration::from_millis(1000) {
+            for answer in [kept.get("/"), proxy.client().get("/")] {
+                let answer = answer.expect(200);
+                assert!(!answer.fields.lists("Connection", "close"), "{answer:?}");
+            }
+        }
+        assert_eq!(kept.expect_end(), End::Closed);
+        assert_eq!(proxy.wait_exit(), 0);
+        assert!(begin.elapsed() > Duration::from_millis(2900), "{:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn a_second_signal_cuts_the_delay_short() {
+    let mut proxy = Config::new().set("shutdown.delay_ms", 60_000).start();
+    proxy.signal_twice(["TERM", "TERM"]);
+    assert_eq!(proxy.wait_exit(), 0);
+}
+
+#[test]
+fn the_last_words_say_how_it_went() {
+    let origin = Origin::each(|conn, request| {
+        if request.target == "/never" {
+            conn.wait_for_end();
+        }
+        conn.answer("x");
+    });
+    let mut proxy = Config::to(&origin).set("workers", 2).set("shutdown.grace_ms", 1500).start();
+    (0..5).for_each(|_| drop(proxy.get("/before").expect(200)));
+    let [mut never, mut late, mut half] = [proxy.client(), proxy.client(), proxy.client()];
+    let before = proxy.metric("proxy_bytes_received_total", &[]);
+    half.send("GET /half HTTP");
+    late.send("GET /late HT");
+    wait_until("both have begun", || proxy.metric("proxy_bytes_received_total", &[]) == before + 26.0);
+    never.send_get("/never");
+    wait_until("it is in flight", || origin.heads().iter().any(|head| head.target == "/never"));
+    proxy.signal("TERM");
+    wait_until_draining(&proxy);
+    late.send("TP/1.1\r\nHost: a\r\n\r\n");
+    late.response().expect(200);
+    assert_eq!(proxy.wait_exit(), 0);
+    let last = proxy.diagnostics().pop().unwrap();
+    assert!(last.ends_with("stopped: 1 exchanges finished, 2 cut"), "{last:?}");
+    for part in ["GET /never HTTP/1.1", "GET /half HTTP"] {
+        let line = proxy.log_with(&format!("\"{part}\" 503 "));
+        assert!(line.contains(" error=draining "), "{line}");
+    }
 }
 
 #[test]
@@ -313,9 +420,7 @@ fn the_pid_file_is_no_link_and_goes_with_its_process_alone() {
     let mut held = proxy.client();
     held.send("GET / HTTP/1.1\r\n");
     wait_until("its head has begun", || proxy.metric("proxy_client_connections", &[]) == 1.0);
-    proxy.signal("TERM");
-    wait_until_draining(&proxy);
-    proxy.signal("TERM");
+    proxy.signal_twice(["TERM", "TERM"]);
     assert_eq!(proxy.wait_exit(), 0);
     assert!(!path.exists(), "a second signal leaves it");
 

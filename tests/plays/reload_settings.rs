@@ -73,8 +73,25 @@ fn what_needs_a_restart_is_warned_of_and_the_rest_applies() {
         let is_warning = |line: &String| line.contains(" WARN ") && line.contains(key) && line.contains("restart");
         wait_until(&format!("there is a warning of {key}"), || proxy.diagnostics().iter().any(is_warning));
     }
+    let said = proxy.diagnostics();
+    let reloaded = said.iter().filter(|line| line.contains(" reloaded: ")).collect::<Vec<_>>();
+    assert!(reloaded.len() == 1 && reloaded[0].contains("new"), "{reloaded:?}");
+    assert!(!reloaded[0].contains("workers") && !reloaded[0].contains("metrics_listen"), "they have not changed: {reloaded:?}");
+    proxy.reload(&saying("new"));
+    wait_until("nothing has changed", || proxy.diagnostics().iter().any(|line| line.contains("reloaded: nothing has changed")));
     assert_eq!(get(admin, "/health").expect(200).status, 200);
-    assert_eq!((proxy.threads(), proxy.reloads()), (threads, (1, 0)));
+    assert_eq!((proxy.threads(), proxy.reloads()), (threads, (2, 0)));
+}
+
+#[test]
+fn a_file_that_has_lost_its_upstreams_is_warned_of() {
+    let origin = Origin::hello();
+    let routes = json!([{"match": {"path": "/own"}, "respond": {"body": "own"}}]);
+    let proxy = Config::to(&origin).set("routes", routes.clone()).start();
+    proxy.reload(&Config::new().set("routes", routes));
+    let is_warning = |line: &String| line.contains(" WARN ") && line.contains("no upstreams any more");
+    wait_until("there is a warning", || proxy.diagnostics().iter().any(is_warning));
+    assert_eq!(proxy.get("/own").expect(200).text(), "own");
 }
 
 #[test]

@@ -115,6 +115,12 @@ impl Launch {
         self
     }
 
+    /// What it reads from standard input.
+    pub fn stdin(mut self, input: impl Into<Stdio>) -> Launch {
+        self.command.stdin(input);
+        self
+    }
+
     /// Its directory, which will be its working directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -122,10 +128,17 @@ impl Launch {
 
     /// Starts it and waits for the ready line.
     #[track_caller]
-    pub fn start(mut self) -> Proxy {
+    pub fn start(self) -> Proxy {
+        self.start_and(|_, _| ())
+    }
+
+    /// Starts it, and waits for the ready line once `meanwhile` has had its way with the process id and the directory.
+    #[track_caller]
+    pub fn start_and(mut self, meanwhile: impl FnOnce(u32, &Path)) -> Proxy {
         let mut child = self.command.spawn().expect("the binary");
         drop(self.command); // and with it this side's copy of what `stdout` was given
         let (out, err) = (child.stdout.take().map(Lines::of).unwrap_or_default(), Lines::of(child.stderr.take().unwrap()));
+        meanwhile(child.id(), self.dir.path());
         Proxy::attach(child, out, err, self.dir)
     }
 

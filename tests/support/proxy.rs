@@ -76,8 +76,17 @@ impl Proxy {
 
     /// `TERM`, `INT`, `HUP`, …
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
-        assert!(status.unwrap().success());
+        signal(self.pid(), name);
+    }
+
+    /// Ends it at once: a second signal counts as one a little later than the first.
+    #[track_caller]
+    pub fn signal_twice(&self, names: [&str; 2]) {
+        self.signal(names[0]);
+        wait_until("it is draining", || get(self.admin(), "/health").status == 503);
+        let begin = Instant::now();
+        wait_until("they are two", || begin.elapsed() > Duration::from_millis(150));
+        self.signal(names[1]);
     }
 
     /// Its working directory.
@@ -254,6 +263,12 @@ impl Drop for Proxy {
             panic!("the proxy panicked: {line}");
         }
     }
+}
+
+/// `TERM`, `INT`, `HUP`, …
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.unwrap().success());
 }
 
 /// A sample's name and its labels between braces.

@@ -21,7 +21,7 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.metrics_listen.unwrap().to_string(), "127.0.0.1:8081");
     assert_eq!((config.timeouts.connect_ms, config.timeouts.queue_ms, config.limits.max_body_size), (5000, 5000, 0));
     assert_eq!((config.pools.len(), config.pools[0].name.as_str(), config.routes.len()), (1, "default", 0));
-    assert_eq!((config.logging.access_log, config.shutdown.new_requests), (Some(Target::Standard), NewRequests::Reject));
+    assert_eq!((config.logging.access_log, config.shutdown.new_requests), (Some(Target::Standard), NewRequests::Refuse));
     assert_eq!(nothing.warnings, ["neither upstreams nor routes: every request is answered 404"]);
 }
 
@@ -127,7 +127,7 @@ fn routes_mean_what_they_say() {
 fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
     let cases = [
         ("cache: {}", "1:1: cache: has no effect yet"),
-        ("watch: true", "1:1: watch: has no effect yet"),
+        ("admin_socket: a.sock", "1:1: admin_socket: has no effect yet"),
         ("listen: [{address: '127.0.0.1:1', mode: '0600'}]", "1:35: listen[0].mode: has no effect yet"),
         ("health_check: null\nrate_limit: null\ncache: null\nslow_start_ms: 0\nheaders: {remove_request: [], upstream_host: false}", ""),
     ];

@@ -2,7 +2,7 @@
 
 use super::scene::{GET, Scene, field};
 use super::{Effect, Ending, Event, OK, State};
-use crate::config::model::{Rate, RateAlgorithm, RateLimit};
+use crate::config::model::{NewRequests, Rate, RateAlgorithm, RateLimit};
 use crate::observe::reason::Reason;
 
 #[test]
@@ -187,11 +187,18 @@ fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
     let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 200 ") && field(&answer, "Connection") == Some("close"));
     assert_eq!(scene.effects(), [Effect::Release { keep: true }, Effect::HalfClose]);
-    let mut scene = Scene::new();
-    scene.drain();
-    scene.event(Event::Drain).client(GET);
-    assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
-    assert_eq!(scene.lines(), ["503 draining"]);
+    for way in [NewRequests::Reject, NewRequests::Refuse] {
+        let mut scene = Scene::with(|config| config.shutdown.new_requests = way);
+        scene.drain().event(Event::Drain).client("GET /respond HTTP/1.1\r\nHost: h\r\n\r\n");
+        let answer = scene.sent_to_client();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && field(&answer, "Connection") == Some("close"), "it was there before: {answer}");
+    }
+    for (way, status) in [(NewRequests::Reject, "503 draining"), (NewRequests::Refuse, "200 -")] {
+        let mut scene = Scene::with(|config| config.shutdown.new_requests = way);
+        scene.drain().accept().client("GET /respond HTTP/1.1\r\nHost: h\r\n\r\n");
+        scene.sent_to_client();
+        assert_eq!(scene.lines(), [status], "{way:?}");
+    }
 }
 
 #[test]
@@ -221,6 +228,11 @@ fn the_end_of_grace_cuts() {
     let mut scene = Scene::new();
     scene.event(Event::Cut);
     assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec![]));
+    let mut scene = Scene::new();
+    scene.client("GET /half").event(Event::Cut);
+    assert!(scene.sent_to_client().starts_with("HTTP/1.1 503 "));
+    assert_eq!(scene.lines(), ["503 draining"]);
+    assert_eq!((scene.stats.exchanges_cut.value(), scene.stats.exchanges_finished.value()), (1, 0));
 }
 
 #[test]

@@ -78,6 +78,12 @@ impl Scene {
         self
     }
 
+    /// Another client comes.
+    pub(super) fn accept(&mut self) -> &mut Self {
+        self.session = Session::new(([10, 0, 0, 1], 1001).into(), 2, &self.turn);
+        self
+    }
+
     /// A request is under way on a fresh connection, and what could be sent of it is out.
     pub(super) fn streaming(request: &str) -> Self {
         let mut scene = Self::new();

@@ -1,0 +1,69 @@
+//! A file that is watched is reloaded when it changes, as if by SIGHUP.
+
+use crate::support::*;
+use serde_json::json;
+
+fn saying(text: &str) -> Config {
+    Config::new().set("routes", json!([{"respond": {"body": text}}]))
+}
+
+fn says(proxy: &Proxy, text: &str) {
+    wait_until(&format!("it says {text}"), || proxy.get("/").expect(200).text() == text);
+}
+
+#[test]
+fn a_changed_file_is_reloaded() {
+    let proxy = saying("old").set("watch", true).start();
+    says(&proxy, "old");
+    proxy.write("config.yaml", &saying("new").set("watch", true).0.to_string());
+    says(&proxy, "new");
+    wait_until("it is said", || proxy.diagnostics().iter().any(|line| line.contains(" reloaded: ") && line.contains("\"new\"")));
+    assert_eq!(proxy.reloads(), (1, 0));
+
+    proxy.write("config.yaml", "routes: [{respond: {body: bad}}]\nlimits: {max: 1}\n");
+    wait_until("it is refused", || proxy.reloads() == (1, 1));
+    let is_said = |line: &String| line.contains(" ERROR ") && line.contains("config.yaml:2:10: ");
+    wait_until("it is said where and why", || proxy.diagnostics().iter().any(is_said));
+    std::fs::remove_file(proxy.dir().join("config.yaml")).unwrap();
+    says(&proxy, "new");
+
+    // Once for each change; and who turns it off is not asked again.
+    proxy.write("config.yaml", &saying("last").0.to_string());
+    says(&proxy, "last");
+    assert_eq!(proxy.reloads(), (2, 1));
+    proxy.write("config.yaml", &saying("unseen").0.to_string());
+    assert!(proxy.hang_up());
+    assert_eq!(proxy.reloads(), (3, 1));
+    says(&proxy, "unseen");
+}
+
+/// As Kubernetes mounts a ConfigMap: the file is a link into a directory that is itself a link, and that one is swapped.
+#[test]
+fn what_a_link_leads_to_is_watched() {
+    let launch = Launch::new(["--watch", "config.yaml"]);
+    let dir = launch.dir().to_owned();
+    for name in ["first", "second"] {
+        std::fs::create_dir(dir.join(name)).unwrap();
+        std::fs::write(dir.join(name).join("config.yaml"), saying(name).0.to_string()).unwrap();
+    }
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, dir.join("link")).unwrap();
+        std::fs::rename(dir.join("link"), dir.join(name)).unwrap();
+    };
+    link("first", "..data");
+    link("..data/config.yaml", "config.yaml");
+    let proxy = launch.start();
+    says(&proxy, "first");
+    link("second", "..data");
+    says(&proxy, "second");
+    assert_eq!(proxy.reloads(), (1, 0));
+}
+
+#[test]
+fn where_there_is_no_file_that_is_said() {
+    let origin = Origin::hello();
+    let to = origin.addr().to_string();
+    let proxy = Launch::new(["--watch", "--listen", "127.0.0.1:0", "--to", &to]).env("METRICS_LISTEN_PORT", 0).start();
+    wait_until("it is said", || proxy.diagnostics().iter().any(|line| line.contains(" WARN ") && line.contains("no file to look at")));
+    proxy.get("/").expect(200);
+}
