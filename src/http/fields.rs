@@ -57,7 +57,7 @@ pub fn classify(name: &[u8]) -> Field {
         12.. if self::key(&name[..12]) == const { self::key(b"x-forwarded-") } => Field::Forwarding,
         // All of them that have a `-`: these lengths, or `x-` in front.
         9 | 10 | 14 | 16 | 17 if is_look_alike(name) => Field::LookAlike,
-        5 | 9 | 11 | 15 if is_cgi(name) => Field::LookAlike,
+        5 | 9 | 11 | 15 if matches!(name[0] | 0x20, b'a' | b'h' | b'p' | b'r' | b's') && is_cgi(name) => Field::LookAlike,
         12.. if name[0] | 0x20 == b'x' && is_look_alike(name) => Field::LookAlike,
         _ => Field::Other,
     }
@@ -101,6 +101,7 @@ fn is_look_alike(name: &[u8]) -> bool {
 }
 
 /// Names of variables that a server tells an application; see [`Field::LookAlike`].
+#[cold]
 fn is_cgi(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 11] = [
         b"https",
@@ -184,12 +185,15 @@ pub fn is_host(text: &[u8]) -> bool {
         }
         (&b"-"[..], &text[end + 1..])
     } else {
-        let (host, port) = text.split_at(text.iter().position(|&b| CLASS[b as usize] & HOST == 0).unwrap_or(text.len()));
         // A label of no letters is of no name; the root's may stand at the end.
-        if host.first() == Some(&b'.') || host.windows(2).any(|two| two == b"..") {
-            return false;
+        let (mut length, mut before) = (0, b'.');
+        for &b in text.iter().take_while(|&&b| CLASS[b as usize] & HOST != 0) {
+            if b == b'.' && before == b'.' {
+                return false;
+            }
+            (length, before) = (length + 1, b);
         }
-        (host, port)
+        text.split_at(length)
     };
     let port_is_valid = match port {
         [] => true,

@@ -22,6 +22,8 @@ pub struct Request<'t, 'a> {
     pub minor: u8,
     /// Who is asked: of an absolute-form target, else of `Host`; empty for HTTP/1.0 without either.
     pub authority: &'a [u8],
+    /// There is a `Content-Length`.
+    pub declares_length: bool,
     /// What is asked for, as routes and limits go by it.
     pub normal: Normal<'t>,
     /// All field lines as they came.
@@ -78,6 +80,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
             minor,
             authority: b"",
             normal: Normal::default(),
+            declares_length: false,
             fields,
             length: Length::Empty,
             connection: Connection::default(),
@@ -155,6 +158,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         if host.is_none() && self.minor == 1 {
             return Err(Refusal::Malformed("no Host"));
         }
+        self.declares_length = content_length.is_some();
         if chunked && content_length.is_some() {
             return Err(Refusal::Malformed("both Content-Length and Transfer-Encoding"));
         }

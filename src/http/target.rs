@@ -19,7 +19,7 @@ impl<'t> Normal<'t> {
     pub(super) fn read(target: &'t str, authority: &'t [u8], buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
         let path = match target.as_bytes() {
             b"*" => b"/",
-            target => &target[..memchr::memchr(b'?', target).unwrap_or(target.len())],
+            target => &target[..target.iter().position(|&b| b == b'?').unwrap_or(target.len())],
         };
         let host = without_port(authority);
         let (path_is_plain, host_is_plain) = (uri::is_plain_path(path), uri::is_plain_host(host));
@@ -40,7 +40,8 @@ impl<'t> Normal<'t> {
 }
 
 fn without_port(authority: &[u8]) -> &[u8] {
-    match memchr::memrchr(b':', authority) {
+    // Too short for a search by blocks.
+    match authority.iter().rposition(|&b| b == b':') {
         Some(colon) if !authority.ends_with(b"]") => &authority[..colon],
         _ => authority,
     }

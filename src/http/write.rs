@@ -42,7 +42,8 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
             put(out, [b"Host: ", request.authority, b"\r\n"]);
         }
     }
-    let declared = fields.first(Field::ContentLength);
+    // Most requests say nothing of it, and need no search.
+    let declared = if request.declares_length { fields.first(Field::ContentLength) } else { None };
     let length_stays = declared.is_some_and(is_plain);
     let expect_stays = request.expects_continue && fields.of(Field::Expect).all(|line| line.value().eq_ignore_ascii_case(b"100-continue"));
     let mut expects = request.expects_continue;
@@ -96,10 +97,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         (false, false) => {}
     }
     push_forwarding(out, request, forward);
-    if forward.via {
-        push_via(out, request.minor);
-    }
-    end_head(out, forward.trace_id);
+    end_head(out, forward.via.then_some(request.minor), forward.trace_id);
 }
 
 /// Where the request comes from. What a trusted proxy says of that stays; `X-Forwarded-For`, and `Forwarded` (RFC 7239) where
@@ -195,19 +193,14 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
             push_date(out, reply.date);
         }
     }
-    push_via(out, response.minor);
-    end_head(out, reply.trace_id);
+    end_head(out, Some(response.minor), reply.trace_id);
 }
 
-/// `Via` with the version that was received, and [`NAME`].
-fn push_via(out: &mut Vec<u8>, minor: u8) {
+/// `Via` with the version that was received and [`NAME`], where it is wanted; the trace id, and the empty line.
+fn end_head(out: &mut Vec<u8>, via: Option<u8>, trace_id: &[u8]) {
+    let Some(minor) = via else { return put(out, [b"X-Trace-ID: ", trace_id, b"\r\n\r\n"]) };
     let version = if minor == 0 { b"Via: 1.0 " } else { b"Via: 1.1 " };
-    put(out, [version, NAME.as_bytes(), b"\r\n"]);
-}
-
-/// The trace id, and the empty line.
-fn end_head(out: &mut Vec<u8>, trace_id: &[u8]) {
-    put(out, [b"X-Trace-ID: ", trace_id, b"\r\n\r\n"]);
+    put(out, [version, NAME.as_bytes(), b"\r\nX-Trace-ID: ", trace_id, b"\r\n\r\n"]);
 }
 
 /// A sender of `Upgrade` names it in `Connection` (RFC 9110 7.8).

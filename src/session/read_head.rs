@@ -211,6 +211,7 @@ impl Session {
 
     /// Who speaks another protocol waits for an answer in it: it is told at once, and so is the operator, who may have set a
     /// balancer or a link up for it.
+    #[cold]
     fn on_preface(&mut self, turn: &mut Turn) -> Option<State> {
         let preface = Preface::of(self.up.raw_mut());
         let refusal = preface.refusal()?;

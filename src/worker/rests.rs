@@ -80,12 +80,18 @@ impl<N: Net> Core<N> {
         let (client, worker) = (&mut clients[key], turn.worker);
         let Side { door, rests, .. } = &mut sides[client.side];
         if let Some(old) = std::mem::replace(&mut client.rest, rest.map(|(rest, _)| rest)) {
+            let was_first = ranks.first(&rests[old as usize]).is_some_and(|(first, _)| first == key);
             ranks.leave(&mut rests[old as usize], key);
-            door.set_first(worker, old, ranks.first(&rests[old as usize]).map(|(_, since)| since));
+            if was_first {
+                door.set_first(worker, old, ranks.first(&rests[old as usize]).map(|(_, since)| since));
+            }
         }
         if let Some((new, since)) = rest {
+            let is_first = ranks.first(&rests[new as usize]).is_none();
             ranks.join(&mut rests[new as usize], key, since);
-            door.set_first(worker, new, ranks.first(&rests[new as usize]).map(|(_, since)| since));
+            if is_first {
+                door.set_first(worker, new, Some(since));
+            }
         }
     }
 
