@@ -283,6 +283,7 @@ fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
         timeouts: config.timeouts.clone(),
         retry: Retry::default(),
         rate_limit: None,
+        access_log: true,
         max_body_size: 0,
     });
     let mut routes: Vec<Route> = routes.collect();

@@ -35,6 +35,8 @@ pub struct Decision<'a> {
     pub timeouts: &'a Timeouts,
     /// Bytes of content; 0 = no limit.
     pub max_body_size: u64,
+    /// Whether it has a line in the access log.
+    pub is_logged: bool,
     /// Whether it may come now.
     pub limiter: Option<&'a Limiter>,
 }
@@ -109,9 +111,10 @@ impl Site {
     pub fn decide(&self, query: route::Query) -> Decision<'_> {
         let config = &self.config;
         if let Some(index) = route::find(&config.routes, query) {
-            let Route { action, timeouts, max_body_size, .. } = &config.routes[index];
+            let Route { action, timeouts, max_body_size, access_log, .. } = &config.routes[index];
             let limiter = self.limiters[index].as_ref();
-            return Decision { action: Some(action), route: Some(index), timeouts, max_body_size: *max_body_size, limiter };
+            let (max_body_size, is_logged) = (*max_body_size, *access_log);
+            return Decision { action: Some(action), route: Some(index), timeouts, max_body_size, is_logged, limiter };
         }
         let pool = config.pools.first().filter(|pool| !pool.upstreams.is_empty());
         Decision {
@@ -119,6 +122,7 @@ impl Site {
             route: None,
             timeouts: pool.map_or(&config.timeouts, |pool| &pool.timeouts),
             max_body_size: config.limits.max_body_size,
+            is_logged: true,
             limiter: self.limiter.as_ref(),
         }
     }

@@ -226,3 +226,16 @@ fn the_reader_of_paths_reads_them_all() {
     assert_eq!(used("session/mod.rs"), "admin answer base http net site");
     assert_eq!(used("session/half.rs"), "admin answer guard http net site");
 }
+
+/// Targets are for who reads the log: what a line is about, not which module said it.
+#[test]
+fn every_diagnostic_says_what_it_is_about() {
+    for source in sources() {
+        for macro_name in ["error", "warn", "info", "debug", "trace", "log"] {
+            for (at, call) in source.code.match_indices(&format!("log::{macro_name}!(")) {
+                let rest = source.code[at + call.len()..].trim_start();
+                assert!(rest.starts_with("target: "), "{}: {call} without a target", source.path);
+            }
+        }
+    }
+}

@@ -40,6 +40,7 @@ mod plays {
     mod mistaken_heads;
     mod mistakes;
     mod names;
+    mod observing;
     mod outage;
     mod pages;
     mod places;

@@ -1,4 +1,4 @@
-//! `/health` and `/backends/health`, in the contract's shapes (section 4).
+//! `/health`, `/backends/health`, `/live` and `/ready`: JSON.
 
 use super::{Panel, Rendered};
 use crate::observe::stats::UpstreamStats;
@@ -31,6 +31,21 @@ pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
     rendered(if matches!(status, "healthy" | "degraded") { 200 } else { 503 }, &content)
 }
 
+/// Whoever gets this has been answered by the loop.
+pub(super) fn live() -> Rendered {
+    rendered(200, &json!({"status": "live"}))
+}
+
+/// Whether new requests should be sent here. Upstreams that are down change nothing: without requests none would be tried again.
+pub(super) fn ready(panel: &Panel) -> Rendered {
+    let (status, word) = match (panel.has_started(), panel.is_draining()) {
+        (_, true) => (503, "draining"),
+        (false, false) => (503, "starting"),
+        (true, false) => (200, "ready"),
+    };
+    rendered(status, &json!({"status": word}))
+}
+
 pub(super) fn backends(site: &Site) -> Rendered {
     let sum = |cells: &[UpstreamStats], of: fn(&UpstreamStats) -> u64| cells.iter().map(of).sum::<u64>();
     let backends: Vec<Value> = site
@@ -43,6 +58,7 @@ pub(super) fn backends(site: &Site) -> Rendered {
                 "healthy": server.is_healthy(),
                 "health_check": server.health.state().name(),
                 "circuit": server.circuit.state().name(),
+                "weight": server.weight(),
                 "resolved": server.is_resolved(),
                 "consecutive_failures": server.failures_in_a_row(),
                 "active_connections": server.in_flight(),

@@ -15,8 +15,14 @@ use std::time::Instant;
 /// A page. Those that cost less, and that more depends on, come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Page {
+    /// `/live`
+    Live,
+    /// `/ready`
+    Ready,
     /// `/health`
     Health,
+    /// `/`, for a browser.
+    Index,
     /// `/backends/health`
     Backends,
     /// `/metrics`
@@ -43,6 +49,8 @@ pub struct Panel {
     pub doors: Mutex<Vec<Arc<Door>>>,
     /// Of all logs.
     pub writer: Arc<Writer>,
+    /// The start is over.
+    pub started_up: AtomicBool,
     /// The process ends soon.
     pub draining: AtomicBool,
     /// Reloads that were applied.
@@ -53,9 +61,13 @@ pub struct Panel {
     pub started: Instant,
 }
 
-/// Which page a request asks for, by the normal form of its path.
-pub fn find(method: &str, path: &[u8]) -> Result<Page, Reason> {
+/// Which page a request asks for, by the normal form of its path. `/` is a page for browsers, and the metrics for everybody else.
+pub fn find(method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> Result<Page, Reason> {
     let page = match path {
+        b"/" if accepts_html() => Page::Index,
+        b"/" => Page::Metrics,
+        b"/live" => Page::Live,
+        b"/ready" => Page::Ready,
         b"/metrics" => Page::Metrics,
         b"/health" => Page::Health,
         b"/backends/health" => Page::Backends,
@@ -71,6 +83,9 @@ impl Panel {
             Page::Metrics => self.metrics(site),
             Page::Health => health::summary(self, site),
             Page::Backends => health::backends(site),
+            Page::Live => health::live(),
+            Page::Ready => health::ready(self),
+            Page::Index => index(),
         }
     }
 
@@ -82,6 +97,11 @@ impl Panel {
     /// Whether the process ends soon.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// Whether the start is over.
+    pub fn has_started(&self) -> bool {
+        self.started_up.load(Relaxed)
     }
 
     fn metrics(&self, site: &Site) -> Rendered {
@@ -114,4 +134,14 @@ impl Panel {
         };
         Rendered { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources).into() }
     }
+}
+
+/// Where a person who looks around finds the rest.
+fn index() -> Rendered {
+    let content = "<!doctype html>\n<title>tidegate</title>\n<h1>tidegate</h1>\n<ul>\n\
+        <li><a href=\"/metrics\">/metrics</a>: Prometheus text</li>\n\
+        <li><a href=\"/health\">/health</a>: whether it can serve</li>\n\
+        <li><a href=\"/backends/health\">/backends/health</a>: each upstream</li>\n\
+        <li><a href=\"/live\">/live</a>, <a href=\"/ready\">/ready</a>: for probes</li>\n</ul>\n";
+    Rendered { status: 200, content_type: "text/html; charset=utf-8", content: content.as_bytes().into() }
 }

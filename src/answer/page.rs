@@ -9,8 +9,8 @@ use crate::observe::reason::Reason;
 pub struct Page<'a> {
     /// Why.
     pub reason: Reason,
-    /// For a person: what happened, and where.
-    pub detail: &'a str,
+    /// For a person: what happened, and where; `None` where that is not for everybody.
+    pub detail: Option<&'a str>,
     /// The client accepts JSON and no text.
     pub json: bool,
     /// Seconds after which another try makes sense, where that is known.
@@ -32,10 +32,16 @@ impl Page<'_> {
             fields.push_str("Allow: GET, HEAD\r\n");
         }
         let (content_type, content) = if self.json {
-            let content = serde_json::json!({"status": status, "error": name, "detail": self.detail, "trace_id": frame.trace_id});
+            let mut content = serde_json::json!({"status": status, "error": name});
+            self.detail.into_iter().for_each(|detail| content["detail"] = detail.into());
+            content["trace_id"] = frame.trace_id.into();
             ("application/json", format!("{content}\n"))
         } else {
-            ("text/plain; charset=utf-8", format!("{status} {name}: {}\n", self.detail))
+            let content = match self.detail {
+                Some(detail) => format!("{status} {name}: {detail}\n"),
+                None => format!("{status} {name}: trace_id={}\n", frame.trace_id),
+            };
+            ("text/plain; charset=utf-8", content)
         };
         Answer { status, content_type, ..frame }.write(out, &fields, content.as_bytes());
     }
@@ -48,7 +54,7 @@ mod tests {
     #[test]
     fn says_why_in_text_and_in_json() {
         let frame = Answer { status: 0, content_type: "", minor: 1, persists: false, to_head: false, date: b"now", trace_id: "t" };
-        let page = Page { reason: Reason::ConnectionRefused, detail: "a:1 refused the connection", json: false, retry_after: None };
+        let page = Page { reason: Reason::ConnectionRefused, detail: Some("a:1 refused the connection"), json: false, retry_after: None };
         let mut out = Vec::new();
         page.write(&mut out, frame);
         let text = String::from_utf8(out).unwrap();
@@ -59,6 +65,14 @@ mod tests {
         let mut out = Vec::new();
         Page { json: true, ..page }.write(&mut out, Answer { to_head: true, ..frame });
         assert!(String::from_utf8(out).unwrap().contains("application/json"));
+        for (json, content) in [
+            (false, "502 connection_refused: trace_id=t\n"),
+            (true, "{\"status\":502,\"error\":\"connection_refused\",\"trace_id\":\"t\"}\n"),
+        ] {
+            let mut out = Vec::new();
+            Page { json, detail: None, ..page }.write(&mut out, frame);
+            assert!(String::from_utf8(out).unwrap().ends_with(&format!("\r\n\r\n{content}")));
+        }
     }
 
     #[test]
@@ -66,7 +80,7 @@ mod tests {
         let frame = Answer { status: 0, content_type: "", minor: 1, persists: true, to_head: false, date: b"now", trace_id: "t" };
         let said = |reason, retry_after| {
             let mut out = Vec::new();
-            Page { reason, detail: "", json: false, retry_after }.write(&mut out, frame);
+            Page { reason, detail: None, json: false, retry_after }.write(&mut out, frame);
             let text = String::from_utf8(out).unwrap();
             text.lines().find_map(|line| line.strip_prefix("Retry-After: ")).map(str::to_owned)
         };

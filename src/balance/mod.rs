@@ -19,7 +19,7 @@ mod lots;
 mod random;
 mod round_robin;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weighted;
 
 pub use adaptive::Adaptive;
@@ -71,14 +71,15 @@ pub enum Balance {
 impl Balance {
     /// For the upstreams of a pool, in its order; what has no weight is never offered.
     ///
-    /// `round_robin` honours weights, as it does elsewhere: where they differ it is [`Balance::Weighted`].
-    pub fn new(config: &model::Balance, upstreams: &[Upstream]) -> Self {
+    /// `round_robin` honours weights, as it does elsewhere: where they differ it is [`Balance::Weighted`]. Those that go round begin
+    /// at `start`, which is by chance.
+    pub fn new(config: &model::Balance, upstreams: &[Upstream], start: u32) -> Self {
         let weights: Vec<u32> = upstreams.iter().map(|upstream| upstream.weight).collect();
         let mut used = weights.iter().filter(|&&weight| weight > 0);
         let first = used.next();
         match config {
-            model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights)),
-            model::Balance::RoundRobin | model::Balance::Weighted => Self::Weighted(Weighted::new(&weights)),
+            model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights, start)),
+            model::Balance::RoundRobin | model::Balance::Weighted => Self::Weighted(Weighted::new(&weights, start)),
             model::Balance::Random => Self::Random(Random::new(&weights)),
             model::Balance::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
             model::Balance::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(upstreams)),

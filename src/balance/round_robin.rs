@@ -13,10 +13,11 @@ pub struct RoundRobin {
 }
 
 impl RoundRobin {
-    /// Over the upstreams that have a weight.
-    pub fn new(weights: &[u32]) -> Self {
+    /// Over the upstreams that have a weight. `start` is by chance: were it fixed, every start and every change of the pool would send
+    /// the next request to the same upstream.
+    pub fn new(weights: &[u32], start: u32) -> Self {
         let order = (0..weights.len() as u32).filter(|&index| weights[index as usize] > 0).collect();
-        Self { position: AtomicUsize::new(0), order }
+        Self { position: AtomicUsize::new(start as usize), order }
     }
 }
 
@@ -36,14 +37,22 @@ mod tests {
 
     #[test]
     fn every_upstream_gets_its_turn() {
-        assert_eq!(picks(&RoundRobin::new(&[1, 1, 0, 1]), 7, |_| true), [0, 1, 3, 0, 1, 3, 0].map(Some));
+        assert_eq!(picks(&RoundRobin::new(&[1, 1, 0, 1], 0), 7, |_| true), [0, 1, 3, 0, 1, 3, 0].map(Some));
+    }
+
+    #[test]
+    fn it_begins_anywhere() {
+        assert_eq!(
+            [0, 1, 2, 3, u32::MAX].map(|start| picks(&RoundRobin::new(&[1, 1, 0, 1], start), 1, |_| true)[0]),
+            [0, 1, 3, 0, 0].map(Some)
+        );
     }
 
     #[test]
     fn the_turn_of_who_is_passed_over_is_nobodys() {
-        let balancer = RoundRobin::new(&[1, 1, 1]);
+        let balancer = RoundRobin::new(&[1, 1, 1], 0);
         assert_eq!(picks(&balancer, 4, |index| index != 1), [0, 2, 0, 2].map(Some));
         assert_eq!(picks(&balancer, 1, |_| false), [None]);
-        assert_eq!(picks(&RoundRobin::new(&[0]), 1, |_| true), [None]);
+        assert_eq!(picks(&RoundRobin::new(&[0], 0), 1, |_| true), [None]);
     }
 }

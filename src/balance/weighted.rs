@@ -41,14 +41,16 @@ struct Turn {
 }
 
 impl Weighted {
-    /// Over the upstreams that have a weight.
-    pub fn new(weights: &[u32]) -> Self {
+    /// Over the upstreams that have a weight. `start` is by chance: it begins so far into a round, in parts of 2^32.
+    pub fn new(weights: &[u32], start: u32) -> Self {
+        let moment = Turn { time: start.into(), rate: 1 << 32, step: 0, index: 0 };
         let (mut steps, mut times) = (BTreeMap::new(), BTreeMap::new());
         weights.iter().for_each(|&weight| *steps.entry(weight).or_insert(0) += 2);
         let turn = |(index, &weight): (usize, &u32)| {
             let (step, time) = (steps[&weight], times.entry(weight).or_insert(1));
             *time += 2;
-            Turn { time: *time - 2, rate: step * u64::from(weight), step, index }
+            let turn = Turn { time: *time - 2, rate: step * u64::from(weight), step, index };
+            if turn > moment { turn } else { turn.after(&moment) }
         };
         let weighted = weights.iter().enumerate().filter(|&(_, &weight)| weight > 0);
         let next: BinaryHeap<_> = weighted.map(turn).map(Reverse).collect();
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn shares_are_exact_and_spread() {
-        let balancer = Weighted::new(&[5, 1, 2]);
+        let balancer = Weighted::new(&[5, 1, 2], 0);
         let order: Vec<usize> = picks(&balancer, 160, |_| true).into_iter().flatten().collect();
         assert_eq!(order[..8], [0, 2, 0, 0, 1, 0, 2, 0]);
         assert_eq!([0, 1, 2].map(|index| order.iter().filter(|&&picked| picked == index).count()), [100, 20, 40]);
@@ -113,17 +115,32 @@ mod tests {
 
     #[test]
     fn equals_take_turns_between_those_of_a_heavy_one() {
-        assert_eq!(picks(&Weighted::new(&[3, 1, 0, 1, 1]), 6, |_| true), [0, 1, 0, 3, 0, 4].map(Some));
-        assert_eq!(picks(&Weighted::new(&[7, 7, 7]), 6, |_| true), [0, 1, 2, 0, 1, 2].map(Some));
+        assert_eq!(picks(&Weighted::new(&[3, 1, 0, 1, 1], 0), 6, |_| true), [0, 1, 0, 3, 0, 4].map(Some));
+        assert_eq!(picks(&Weighted::new(&[7, 7, 7], 0), 6, |_| true), [0, 1, 2, 0, 1, 2].map(Some));
+    }
+
+    #[test]
+    fn it_begins_anywhere_in_its_round() {
+        let firsts = |weights: &[u32]| {
+            let starts = (0..1000).map(|i| i << 22);
+            let firsts: Vec<_> = starts.map(|start| picks(&Weighted::new(weights, start), 1, |_| true)[0]).collect();
+            (0..weights.len()).map(|index| firsts.iter().filter(|&&first| first == Some(index)).count()).collect::<Vec<_>>()
+        };
+        let firsts_of_three = firsts(&[5, 1, 2]);
+        assert!(firsts_of_three[0] > 100 && firsts_of_three[2] > 100, "{firsts_of_three:?}");
+        assert!(firsts(&[1, 1, 1, 1]).iter().all(|&count| count > 200));
+        for start in [1, 1 << 31, u32::MAX] {
+            assert_eq!(shares(&Weighted::new(&[5, 1, 2], start), 3, 80, |_| true), [50, 10, 20]);
+        }
     }
 
     #[test]
     fn who_is_left_shares_exactly_and_who_comes_back_has_no_arrears() {
-        let balancer = Weighted::new(&[1000, 1, 2]);
+        let balancer = Weighted::new(&[1000, 1, 2], 0);
         assert_eq!(shares(&balancer, 3, 3000, |index| index != 0), [0, 1000, 2000]);
         assert_eq!(picks(&balancer, 5, |_| false), [None; 5]);
         assert_eq!(shares(&balancer, 3, 1003, |_| true), [1000, 1, 2]);
-        let balancer = Weighted::new(&[1, 1, 2]);
+        let balancer = Weighted::new(&[1, 1, 2], 0);
         assert_eq!(shares(&balancer, 3, 3000, |index| index != 0), [0, 1000, 2000]);
         let back: Vec<_> = picks(&balancer, 4, |_| true);
         assert_eq!(back.iter().filter(|&&index| index == Some(0)).count(), 1);

@@ -10,7 +10,7 @@ use super::address;
 use super::doubts;
 use super::guards;
 use super::model::{
-    AccessFormat, Balance, Config, Limits, Listener, Logging, NewRequests, Pool, Rotate, Shutdown, Target, Timeouts, Upstream,
+    AccessFormat, Balance, Config, ErrorDetail, Limits, Listener, Logging, NewRequests, Pool, Rotate, Shutdown, Target, Timeouts, Upstream,
 };
 use super::report::Report;
 use super::routes;
@@ -41,6 +41,11 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
         rate_limit,
         trusted_proxies: trusted_proxies(section("headers")),
         via: section("headers").get("via").is_none_or(|node| matches!(node.value, Value::Bool(true))),
+        error_detail: match text(root, "error_detail") {
+            "always" => ErrorDetail::Always,
+            "never" => ErrorDetail::Never,
+            _ => ErrorDetail::Auto,
+        },
         logging: logging(section("logging")),
         shutdown: Shutdown {
             delay_ms: int(section("shutdown"), "delay_ms"),
@@ -297,9 +302,6 @@ fn logging(section: &Node) -> Logging {
             "json" => AccessFormat::Json,
             _ => AccessFormat::Text,
         },
-        rotate: section.get("rotate").map_or(Rotate { max_bytes: u64::MAX, keep: 1 }, |rotate| Rotate {
-            max_bytes: int(rotate, "max_bytes"),
-            keep: int(rotate, "keep"),
-        }),
+        rotate: section.get("rotate").map(|rotate| Rotate { max_bytes: int(rotate, "max_bytes"), keep: int(rotate, "keep") }),
     }
 }

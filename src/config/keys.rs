@@ -68,8 +68,7 @@ pub static ROOT: &[Key] = &[
         Kind::Choice { words: &["auto", "always", "never"], any_case: false },
         "The sentence after the reason in the bodies of 5xx errors; auto = only to this machine.",
     )
-    .default("auto")
-    .no_effect_yet(),
+    .default("auto"),
     key("error_pages", FILE, "A directory with 502.html, 5xx.html, 502.json and the like.").off().no_effect_yet(),
     key("watch", Kind::Bool, "Reload when the file changes.").default("false"),
     key("tracing", Kind::Section(TRACING), "Spans by OTLP.").off().no_effect_yet(),
@@ -335,7 +334,7 @@ static ROUTE: &[Key] = &[
         .refused("it is not built yet, and everybody would get in"),
     key("forward_auth", Kind::Section(FORWARD_AUTH), "Another service says who may pass.")
         .refused("it is not built yet, and everybody would get in"),
-    key("access_log", Kind::Bool, "false: no line in the access log.").default("true").no_effect_yet(),
+    key("access_log", Kind::Bool, "false: no line in the access log.").default("true"),
     COMPRESSION.nullable(),
     key("timeouts", Kind::Section(TIMEOUTS), "Its own."),
     RETRY,

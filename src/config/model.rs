@@ -34,6 +34,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether upstreams are sent `Via`.
     pub via: bool,
+    /// Who is told more than the reason of an error.
+    pub error_detail: ErrorDetail,
     /// Logs.
     pub logging: Logging,
     /// Drain.
@@ -117,6 +119,8 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// 0 = no limit.
     pub max_body_size: u64,
+    /// Whether its requests have lines in the access log.
+    pub access_log: bool,
 }
 
 /// What a request must have for a route to take it; `None` and empty mean "any".
@@ -322,8 +326,8 @@ pub struct Logging {
     pub error_log: Target,
     /// How a line of the access log looks.
     pub access_format: AccessFormat,
-    /// Size at which a file is rotated, and how many old ones are kept.
-    pub rotate: Rotate,
+    /// Size at which a file is rotated, and how many old ones are kept; `None` leaves that to others.
+    pub rotate: Option<Rotate>,
 }
 
 /// Where lines go. Paths are already joined with `logging.dir`.
@@ -350,6 +354,17 @@ pub enum AccessFormat {
 pub struct Rotate {
     pub max_bytes: u64,
     pub keep: u32,
+}
+
+/// Whose error answers with a status of 5xx say more than the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorDetail {
+    /// Those to clients on this machine whose request was not forwarded.
+    Auto,
+    /// All.
+    Always,
+    /// None.
+    Never,
 }
 
 /// What SIGTERM and SIGINT do.

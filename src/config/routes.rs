@@ -8,7 +8,7 @@ use super::guards;
 use super::model::{Action, Listener, Matcher, Pool, RateLimit, Route};
 use super::report::Report;
 use super::suggest;
-use super::tree::{Node, Shown};
+use super::tree::{Node, Shown, Value};
 
 /// A route does one of these.
 const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirect", "admin"];
@@ -88,6 +88,7 @@ impl Reader<'_> {
             timeouts: timeouts(&layers),
             retry: guards::retry(&owners),
             rate_limit,
+            access_log: node.get("access_log").is_none_or(|node| !matches!(node.value, Value::Bool(false))),
             max_body_size: limit.and_then(Node::int).unwrap_or_default(),
         })
     }

@@ -6,24 +6,30 @@ use crate::base::text;
 use std::net::{IpAddr, SocketAddr};
 
 /// The last address of `X-Forwarded-For` that is not trusted, if the peer is; else the peer. All lines of that name are one list.
-/// Who wrote what stands before an entry that is no address nobody knows: the one after it is as far as it can be told.
+/// Entries left of one that is no address cannot be trusted: the search stops there.
 pub fn client_address(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
-    let mut client = peer.to_canonical();
+    forwarded_for(peer, fields, trusted).map_or(peer.to_canonical(), |(client, _)| client)
+}
+
+/// Likewise, with its port where that is given; `None` is the peer.
+pub fn forwarded_for(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, Option<u16>)> {
+    let mut client = None;
     let lines = fields.of(Field::Forwarding).rev().filter(|line| line.name().eq_ignore_ascii_case(b"x-forwarded-for"));
     let mut entries = lines.flat_map(|line| text::list(line.value()).rev());
-    while trusted(client) {
-        let Some(address) = entries.next().and_then(address) else { break };
-        client = address;
+    while trusted(client.map_or(peer.to_canonical(), |(address, _)| address)) {
+        let Some(entry) = entries.next().and_then(entry) else { break };
+        client = Some(entry);
     }
     client
 }
 
 /// `192.0.2.1`, `192.0.2.1:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`
-fn address(entry: &[u8]) -> Option<IpAddr> {
+fn entry(entry: &[u8]) -> Option<(IpAddr, Option<u16>)> {
     let entry = std::str::from_utf8(entry).ok()?;
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|inside| inside.contains(':'));
-    let address = bare.unwrap_or(entry).parse().or_else(|_| entry.parse().map(|address: SocketAddr| address.ip()));
-    address.ok().map(|address: IpAddr| address.to_canonical())
+    let with_port = || entry.parse().map(|address: SocketAddr| (address.ip(), Some(address.port())));
+    let (address, port) = bare.unwrap_or(entry).parse().map(|address: IpAddr| (address, None)).or_else(|_| with_port()).ok()?;
+    Some((address.to_canonical(), port))
 }
 
 #[cfg(test)]

@@ -42,11 +42,13 @@ pub struct Body {
     rest: Rest,
     recode: Recode,
     content: u64,
+    /// Bytes that were passed on and are not content.
+    framing: u64,
 }
 
 impl Default for Body {
     fn default() -> Self {
-        Self { rest: Rest::Ended, recode: Recode::Same, content: 0 }
+        Self { rest: Rest::Ended, recode: Recode::Same, content: 0, framing: 0 }
     }
 }
 
@@ -59,7 +61,7 @@ impl Body {
             Length::Chunked => Rest::Chunked(Decoder::default()),
             Length::UntilClose => Rest::UntilClose,
         };
-        Self { rest, recode, content: 0 }
+        Self { rest, recode, content: 0, framing: 0 }
     }
 
     /// Whether all of it has come.
@@ -77,6 +79,19 @@ impl Body {
         self.content
     }
 
+    /// Content bytes that have come.
+    pub fn received(&self) -> u64 {
+        match &self.rest {
+            Rest::Chunked(decoder) => decoder.announced() - decoder.opaque(),
+            _ => self.content,
+        }
+    }
+
+    /// Bytes of framing among those that are passed on.
+    pub fn framing(&self) -> u64 {
+        self.framing
+    }
+
     /// Looks at new bytes; they are shortened in place to what is passed on.
     pub fn scan(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<Step, Refusal> {
         let step = match &mut self.rest {
@@ -89,8 +104,11 @@ impl Body {
             }
             Rest::Chunked(decoder) => {
                 let keep = if self.recode == Recode::Dechunk { Keep::Data } else { Keep::Framing };
+                let before = decoder.announced() - decoder.opaque();
                 let step = decoder.decode(bytes, keep, limits)?;
+                let data = decoder.announced() - decoder.opaque() - before;
                 self.content = decoder.announced();
+                self.framing += step.kept as u64 - data;
                 step
             }
             Rest::UntilClose => Step { consumed: bytes.len(), kept: bytes.len() },

@@ -175,6 +175,31 @@ impl<'t, 'a: 't> Request<'t, 'a> {
     }
 }
 
+impl Request<'_, '_> {
+    /// Whether the client names HTML among what it takes, as browsers do.
+    pub fn accepts_html(&self) -> bool {
+        let names_it = |range: &[u8]| text::trim(range.split(|&b| b == b';').next().unwrap_or_default()).eq_ignore_ascii_case(b"text/html");
+        self.fields.of(Field::Accept).any(|line| text::list(line.value()).any(names_it))
+    }
+}
+
+/// Fields that tell that a request came through a proxy or gateway.
+const FORWARDED: [&[u8]; 3] = [b"x-forwarded-for", b"forwarded", b"via"];
+
+impl Request<'_, '_> {
+    /// Whether it says that it came through another proxy.
+    pub fn is_forwarded(&self) -> bool {
+        let tells = |name: &[u8]| FORWARDED.iter().any(|known| name.eq_ignore_ascii_case(known));
+        self.fields.iter().any(|line| matches!(line.class(), Field::Via | Field::Forwarding) && tells(line.name()))
+    }
+}
+
+/// The same of a head that could not be read.
+pub fn is_forwarded(head: &[u8]) -> bool {
+    let tells = |line: &[u8]| FORWARDED.iter().any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
+    head.split(|&b| b == b'\n').any(tells)
+}
+
 /// What the `Accept` fields say, as far as an error's form depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Accept {

@@ -60,7 +60,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
             Field::Forwarding => forward.is_trusted && !line.name().eq_ignore_ascii_case(b"x-forwarded-for"),
             Field::LookAlike => {
                 let [name, trace_id] = [line.name(), forward.trace_id].map(String::from_utf8_lossy);
-                log::debug!("dropped {name:?}, which reads like a field that frames or routes trace_id={trace_id}");
+                log::debug!(target: "request", "dropped {name:?}, which reads like a field that frames or routes trace_id={trace_id}");
                 false
             }
             _ => false,

@@ -17,17 +17,19 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Record<'a> {
     /// Wall clock at the end of the request, in milliseconds since 1970.
     pub unix_ms: u64,
+    /// Who sent the request: the peer, or whom a trusted proxy forwarded it for. The port where it is known.
+    pub client: (IpAddr, Option<u16>),
     /// The TCP peer.
-    pub client: SocketAddr,
+    pub peer: SocketAddr,
     /// The request line.
     pub request: RequestLine<'a>,
     /// `Host`, as the client sent it.
     pub host: Option<&'a [u8]>,
     /// Of the answer; 499 where the client left first.
     pub status: u16,
-    /// Of the request, head and body.
+    /// Of the request's content.
     pub bytes_in: u64,
-    /// Of the answer's body.
+    /// Of the answer's content.
     pub bytes_out: u64,
     /// Head complete -> last byte to the client.
     pub duration_micros: u64,
@@ -94,7 +96,7 @@ impl Formatter {
     fn text(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
         self.stamp.iso(record.unix_ms, out);
         out.push(b' ');
-        address(record.client.ip(), Some(record.client.port()), out);
+        address(record.client, out);
         out.push(b' ');
         request_line(record.request, out);
         out.push(b' ');
@@ -116,7 +118,7 @@ impl Formatter {
     }
 
     fn combined(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        address(record.client.ip(), None, out);
+        address((record.client.0, None), out);
         out.extend_from_slice(b" - - [");
         self.stamp.apache(record.unix_ms.saturating_sub(record.duration_micros / 1000), out);
         out.extend_from_slice(b"] ");
@@ -140,8 +142,16 @@ impl Formatter {
         out.extend_from_slice(b"{\"time\":\"");
         self.stamp.iso(record.unix_ms, out);
         out.extend_from_slice(b"\",\"client\":\"");
-        address(record.client.ip(), Some(record.client.port()), out);
+        address(record.client, out);
         out.push(b'"');
+        let peer = (record.peer.ip(), Some(record.peer.port()));
+        if peer == record.client {
+            out.extend_from_slice(b",\"peer\":null");
+        } else {
+            out.extend_from_slice(b",\"peer\":\"");
+            address(peer, out);
+            out.push(b'"');
+        }
         string("method", method, out);
         string("uri", uri, out);
         string("version", version, out);
@@ -230,7 +240,7 @@ fn number(key: &str, value: u64, out: &mut Vec<u8>) {
 }
 
 /// By hand for IPv4: `Display` pads it through a buffer and costs more than all the rest of a line.
-fn address(ip: IpAddr, port: Option<u16>, out: &mut Vec<u8>) {
+fn address((ip, port): (IpAddr, Option<u16>), out: &mut Vec<u8>) {
     match (ip.to_canonical(), port) {
         (IpAddr::V4(ip), _) => {
             for (i, octet) in ip.octets().into_iter().enumerate() {

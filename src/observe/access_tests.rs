@@ -3,7 +3,8 @@ use serde_json::{Value, json};
 
 const RECORD: Record<'static> = Record {
     unix_ms: 1_767_323_045_678,
-    client: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 53412),
+    client: (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), Some(53412)),
+    peer: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 53412),
     request: RequestLine::Parsed { method: b"GET", target: b"/a?b", version: b"HTTP/1.1" },
     host: Some(b"example.com"),
     status: 200,
@@ -80,7 +81,7 @@ fn json_has_every_field() {
     assert_eq!(
         read,
         json!({
-            "time": "2026-01-02T03:04:05.678Z", "client": "127.0.0.1:53412", "method": "GET", "uri": "/a?b",
+            "time": "2026-01-02T03:04:05.678Z", "client": "127.0.0.1:53412", "peer": null, "method": "GET", "uri": "/a?b",
             "version": "HTTP/1.1", "host": "example.com", "status": 200, "bytes_in": 87, "bytes_out": 1234,
             "duration_ms": 12.345, "upstream_ms": 9.001, "upstream": "127.0.0.1:9001", "attempts": 1, "error": null,
             "cache": null, "trace_id": "0191e5a0-0000-4000-8000-000000000001", "user_agent": "curl/8.5.0",
@@ -144,7 +145,8 @@ fn json_is_valid_whatever_the_bytes() {
 #[test]
 fn addresses() {
     let shown = |client: &str| {
-        let record = Record { client: client.parse().unwrap(), ..RECORD };
+        let peer: SocketAddr = client.parse().unwrap();
+        let record = Record { client: (peer.ip(), Some(peer.port())), peer, ..RECORD };
         let text = line(Format::Text, &record).split(' ').nth(1).unwrap().to_owned();
         (text, line(Format::Combined, &record).split(' ').next().unwrap().to_owned())
     };
@@ -152,6 +154,23 @@ fn addresses() {
     assert_eq!(shown("10.0.200.255:1"), pair("10.0.200.255:1", "10.0.200.255"));
     assert_eq!(shown("[2001:db8::1]:65535"), pair("[2001:db8::1]:65535", "2001:db8::1"));
     assert_eq!(shown("[::ffff:192.0.2.1]:80"), pair("192.0.2.1:80", "192.0.2.1"));
+}
+
+#[test]
+fn a_client_behind_a_proxy_has_a_port_only_where_one_is_known() {
+    let shown = |client| {
+        let record = Record { client, ..RECORD };
+        let json: Value = serde_json::from_str(&line(Format::Json, &record)).unwrap();
+        let word = |format, at| line(format, &record).split(' ').nth(at).unwrap().to_owned();
+        assert_eq!(json["peer"], "127.0.0.1:53412");
+        (word(Format::Text, 1), word(Format::Combined, 0), json["client"].as_str().unwrap().to_owned())
+    };
+    let all = |a: &str, b: &str| (a.to_owned(), b.to_owned(), a.to_owned());
+    let [v4, v6] = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap());
+    assert_eq!(shown((v4, None)), all("192.0.2.1", "192.0.2.1"));
+    assert_eq!(shown((v4, Some(5))), all("192.0.2.1:5", "192.0.2.1"));
+    assert_eq!(shown((v6, None)), all("2001:db8::1", "2001:db8::1"));
+    assert_eq!(shown((v6, Some(5))), all("[2001:db8::1]:5", "2001:db8::1"));
 }
 
 #[test]

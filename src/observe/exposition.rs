@@ -16,6 +16,8 @@ use std::sync::{Arc, LazyLock};
 /// `Content-Type` of the page.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// Everything a scrape shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources<'a> {
@@ -72,7 +74,7 @@ pub fn render(sources: &Sources<'_>) -> Vec<u8> {
     families.retain(|family| !family.get_metric().is_empty());
     let mut page = Vec::with_capacity(1 << 14);
     if let Err(e) = TextEncoder::new().encode(&families, &mut page) {
-        log::error!("metrics cannot be rendered: {e}");
+        log::error!(target: "metrics", "metrics cannot be rendered: {e}");
     }
     page
 }
@@ -109,8 +111,7 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     families.push(counter(
         "proxy_responses_total",
         "Final responses to clients by status class, and interim ones as 1xx.",
-        numbered("status_class", ["1xx", "2xx", "3xx", "4xx", "5xx"])
-            .map(|(class, label)| (vec![label], total(all, |worker| &worker.responses[class]))),
+        numbered("status_class", STATUS_CLASSES).map(|(class, label)| (vec![label], total(all, |worker| &worker.responses[class]))),
     ));
     families.push(histogram(
         "proxy_request_duration_seconds",
@@ -174,6 +175,14 @@ fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
         "proxy_upstream_requests_total",
         "Attempts that were given to the upstream.",
         all().map(|upstream| (of(upstream), total(upstream.cells, |cells| &cells.requests))),
+    ));
+    families.push(counter(
+        "proxy_upstream_responses_total",
+        "Responses of the upstream by status class, interim ones as 1xx.",
+        all().flat_map(|upstream| {
+            numbered("status_class", STATUS_CLASSES)
+                .map(|(class, label)| (with(upstream, label), total(upstream.cells, |cells| &cells.responses[class])))
+        }),
     ));
     families.push(counter(
         "proxy_upstream_errors_total",

@@ -172,6 +172,9 @@ fn upstreams_have_all_their_labels_whatever_their_names() {
     cells[0].requests.add(2);
     cells[1].requests.add(5);
     cells[1].errors[UpstreamErrorKind::ConnectionRefused as usize].add(4);
+    cells[0].responses[1].add(2);
+    cells[1].responses[1].add(1);
+    cells[0].tunnels.add(2);
     cells[0].active.add(3);
     cells[1].idle.add(1);
     cells[1].duration.observe(700);
@@ -189,6 +192,9 @@ fn upstreams_have_all_their_labels_whatever_their_names() {
     assert_eq!(of("proxy_upstream_errors_total", &[("type", "timeout")]), 0.0);
     assert_eq!(of("proxy_upstream_errors_total", &[("type", "connection_refused")]), 4.0);
     assert_eq!(of("proxy_upstream_errors_total", &[("type", "other")]), 0.0);
+    assert_eq!(of("proxy_upstream_responses_total", &[("status_class", "2xx")]), 3.0);
+    assert_eq!(of("proxy_upstream_responses_total", &[("status_class", "5xx")]), 0.0);
+    assert_eq!(of("proxy_upstream_connections", &[("state", "tunnel")]), 2.0);
     assert_eq!(of("proxy_upstream_connections", &[("state", "active")]), 3.0);
     assert_eq!(of("proxy_upstream_connections", &[("state", "idle")]), 1.0);
     assert_eq!(of("proxy_upstream_duration_seconds_bucket", &[("le", "0.001")]), 1.0);

@@ -28,7 +28,8 @@ pub struct Rotate {
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    pub(super) rotate: Rotate,
+    pub(super) rotate: Option<Rotate>,
+    /// As far as is known: others may have cut it since.
     size: u64,
     /// The file ends in the middle of a line that is not ours to finish: another process died in it.
     ends_torn: bool,
@@ -37,7 +38,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// `file` is what [`stream::open`] made of `path`, and a regular file.
-    pub(super) fn new(path: &Path, file: File, rotate: Rotate) -> Self {
+    pub(super) fn new(path: &Path, file: File, rotate: Option<Rotate>) -> Self {
         let size = file.metadata().map_or(0, |meta| meta.len());
         let ends_torn = size > 0 && !ends_in_newline(path, size);
         Self { path: path.to_owned(), file, rotate, size, ends_torn, not_before: None }
@@ -54,15 +55,15 @@ impl LogFile {
         if torn {
             return self.append(&lines[..first]);
         }
-        let full = self.size > 0 && self.size + first as u64 > self.rotate.max_bytes;
-        if full
+        let Some(rotate) = self.rotate else { return self.append(lines) };
+        if self.is_full(first, rotate)?
             && self.may_rotate()
-            && let Err(e) = self.rotate()
+            && let Err(e) = self.rotate(rotate.keep)
         {
             self.not_before = Some(Instant::now() + ROTATE_AGAIN);
             *trouble = Some(format!("cannot rotate: {e}"));
         }
-        let room = self.rotate.max_bytes.saturating_sub(self.size);
+        let room = rotate.max_bytes.saturating_sub(self.size);
         let fitting = whole_lines(lines, usize::try_from(room).unwrap_or(usize::MAX));
         self.append(&lines[..fitting.max(first)])
     }
@@ -89,21 +90,30 @@ impl LogFile {
         Ok(written)
     }
 
+    /// Whether a line of that length is too much for it. The file is asked before that is believed: `copytruncate` empties it.
+    fn is_full(&mut self, line: usize, rotate: Rotate) -> io::Result<bool> {
+        let is_too_much = |size| size > 0 && size + line as u64 > rotate.max_bytes;
+        if is_too_much(self.size) {
+            self.size = self.file.metadata()?.len();
+        }
+        Ok(is_too_much(self.size))
+    }
+
     fn may_rotate(&self) -> bool {
         self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
     /// Moves every old file up by one, the last one out, and begins a new one. If the path leads to another file already, then
     /// the moving has been done.
-    fn rotate(&mut self) -> io::Result<()> {
+    fn rotate(&mut self, keep: u32) -> io::Result<()> {
         if self.is_at_its_path() {
-            for number in (1..self.rotate.keep).rev() {
+            for number in (1..keep).rev() {
                 match fs::rename(self.old(number), self.old(number + 1)) {
                     Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                     _ => {}
                 }
             }
-            match self.rotate.keep {
+            match keep {
                 0 => fs::remove_file(&self.path)?,
                 _ => fs::rename(&self.path, self.old(1))?,
             }
@@ -141,7 +151,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path, max_bytes: u64, keep: u32) -> LogFile {
-        LogFile::new(path, stream::open(path).unwrap(), Rotate { max_bytes, keep })
+        LogFile::new(path, stream::open(path).unwrap(), Some(Rotate { max_bytes, keep }))
     }
 
     fn write(log: &mut LogFile, mut lines: &[u8]) {
@@ -166,6 +176,30 @@ mod tests {
         assert_eq!(read(&log.old(1)), "a line that is longer\n");
         assert_eq!(read(&log.old(2)), "three\nfour\n");
         assert!(!log.old(3).exists(), "`keep` are kept");
+    }
+
+    #[test]
+    fn a_file_that_was_emptied_is_not_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let mut log = open(&path, 12, 2);
+        for _ in 0..3 {
+            write(&mut log, b"one\ntwo\n");
+            fs::write(&path, "").unwrap(); // as `copytruncate` does
+        }
+        write(&mut log, b"three\nfour\n");
+        assert_eq!(read(&path), "three\nfour\n");
+        assert!(!log.old(1).exists());
+    }
+
+    #[test]
+    fn who_leaves_rotation_to_others_rotates_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let mut log = LogFile::new(&path, stream::open(&path).unwrap(), None);
+        let lines = b"line\n".repeat(10_000);
+        write(&mut log, &lines);
+        assert_eq!((read(&path).len(), log.old(1).exists()), (lines.len(), false));
     }
 
     #[test]

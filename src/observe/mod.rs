@@ -3,6 +3,7 @@
 //! ```text
 //!   stats     counters, one block a worker ------> exposition   Prometheus text, summed at scrape
 //!   reason    one vocabulary for every failure
+//!   quiet     what happens to every request is not told for every request
 //!   access    one finished request -> one line --+
 //!   log       front of the `log` facade ---------+--> writer    one thread, bounded queues, targets that may fail
 //! ```
@@ -15,6 +16,7 @@ pub mod exposition;
 mod file;
 pub mod log;
 mod queue;
+pub mod quiet;
 pub mod reason;
 mod shared;
 mod sink;

@@ -59,7 +59,7 @@ pub(super) enum Letter {
 pub(super) struct Targets {
     pub(super) access: Option<Sink>,
     pub(super) errors: Option<Sink>,
-    pub(super) rotate: Rotate,
+    pub(super) rotate: Option<Rotate>,
     /// Dropped, and with that heard by who waits, once they are in use.
     pub(super) in_use: mpsc::Sender<()>,
 }
@@ -108,7 +108,7 @@ impl Shared {
         std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One diagnostic, one line: `2026-01-02T03:04:05.678Z WARN tidegate::observe: message`.
+    /// One diagnostic, one line: `2026-01-02T03:04:05.678Z WARN upstream: message`.
     pub(super) fn diagnose(&self, level: log::Level, target: &str, message: fmt::Arguments<'_>) {
         let line = line(level, target, message);
         if self.has_ended() {

@@ -65,7 +65,7 @@ enum Out {
 
 impl Sink {
     /// `None` is a log that is turned off. The directory of a file is made if it is missing.
-    pub(super) fn open(target: Option<&Target>, rotate: Rotate) -> io::Result<Self> {
+    pub(super) fn open(target: Option<&Target>, rotate: Option<Rotate>) -> io::Result<Self> {
         let (out, identity) = match target {
             None => (Out::Off, (0, 0)),
             Some(Target::StandardOutput) => inherited(io::stdout().as_fd())?,
@@ -174,7 +174,7 @@ impl Sink {
         }
     }
 
-    pub(super) fn set_rotate(&mut self, rotate: Rotate) {
+    pub(super) fn set_rotate(&mut self, rotate: Option<Rotate>) {
         if let Out::File(file) = &mut self.out {
             file.rotate = rotate;
         }
@@ -345,7 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("access.log"), dir.path().join("moved"));
         fs::write(&path, "").unwrap();
-        let mut sink = Sink::open(Some(&Target::File(path.clone())), Rotate { max_bytes: 100, keep: 1 }).unwrap();
+        let mut sink = Sink::open(Some(&Target::File(path.clone())), Some(Rotate { max_bytes: 100, keep: 1 })).unwrap();
         // As after a disk that was full: half a line is written, its rest is waiting.
         fs::write(&path, "half").unwrap();
         sink.torn = true;
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_log_that_is_off_takes_everything() {
-        let mut sink = Sink::open(None, Rotate { max_bytes: 1, keep: 1 }).unwrap();
+        let mut sink = Sink::open(None, None).unwrap();
         sink.buffer().extend_from_slice(b"one\n");
         assert!(sink.flush());
         assert_eq!((sink.take_lost(), sink.unwritten()), (0, 0));

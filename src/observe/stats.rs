@@ -124,6 +124,8 @@ pub struct UpstreamStats {
     pub requests: Counter,
     /// Attempts after a request's first.
     pub retries: Counter,
+    /// Its responses by class (index 0 is 1xx), interim ones and those that were dropped for another attempt too.
+    pub responses: [Counter; 5],
     /// Indexed by `UpstreamErrorKind as usize`.
     pub errors: [Counter; UpstreamErrorKind::NAMES.len()],
     /// Request sent -> response head.

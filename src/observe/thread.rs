@@ -113,7 +113,7 @@ impl WriterThread {
         }
         match self.errors.complaint(now, &mut due) {
             Some(text) if mute => {
-                standard_error_now(&line(log::Level::Warn, module_path!(), format_args!("{text}")), Duration::ZERO);
+                standard_error_now(&line(log::Level::Warn, "log", format_args!("{text}")), Duration::ZERO);
             }
             Some(text) => self.warn(&text),
             None => {}
@@ -123,7 +123,7 @@ impl WriterThread {
 
     fn warn(&self, text: &str) {
         if log::Level::Warn <= log::max_level() {
-            self.shared.diagnose(log::Level::Warn, module_path!(), format_args!("{text}"));
+            self.shared.diagnose(log::Level::Warn, "log", format_args!("{text}"));
         }
     }
 

@@ -38,8 +38,8 @@ pub struct Settings {
     pub format: Format,
     /// Diagnostics.
     pub errors: Target,
-    /// Of both, where they are files.
-    pub rotate: Rotate,
+    /// Of both, where they are files; `None` leaves that to others.
+    pub rotate: Option<Rotate>,
 }
 
 /// The handle of the writer thread.
@@ -168,7 +168,7 @@ fn open_errors(settings: &Settings) -> io::Result<Sink> {
     open("logging.error_log", "\"-\" (standard error)", Some(&settings.errors), settings.rotate)
 }
 
-fn open(key: &str, instead: &str, target: Option<&Target>, rotate: Rotate) -> io::Result<Sink> {
+fn open(key: &str, instead: &str, target: Option<&Target>, rotate: Option<Rotate>) -> io::Result<Sink> {
     Sink::open(target, rotate).map_err(|e| {
         let target = target.map(Target::to_string).unwrap_or_default();
         let remedy = match e.kind() {

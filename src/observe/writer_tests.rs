@@ -22,7 +22,8 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 fn record(number: u64) -> Record<'static> {
     Record {
         unix_ms: 1_767_323_045_678,
-        client: ([127, 0, 0, 1], 53412).into(),
+        client: ([127, 0, 0, 1].into(), Some(53412)),
+        peer: ([127, 0, 0, 1], 53412).into(),
         request: RequestLine::Parsed { method: b"GET", target: b"/", version: b"HTTP/1.1" },
         host: None,
         status: 200,
@@ -56,12 +57,12 @@ struct Bench {
 
 impl Bench {
     /// With the access log at this name in a directory of its own, and `error.log` beside it.
-    fn new(access: &str, rotate: Rotate) -> Self {
+    fn new(access: &str, rotate: Option<Rotate>) -> Self {
         Self::to(Path::new(access), rotate)
     }
 
     /// With the access log there (a relative path is in the bench's directory).
-    fn to(access: &Path, rotate: Rotate) -> Self {
+    fn to(access: &Path, rotate: Option<Rotate>) -> Self {
         log::set_max_level(log::LevelFilter::Trace);
         let dir = tempfile::tempdir().unwrap();
         let writer = Writer::start(Settings {
@@ -114,7 +115,7 @@ fn numbers(text: &str) -> Vec<u64> {
     text.lines().map(number).collect()
 }
 
-const LARGE: Rotate = Rotate { max_bytes: u64::MAX, keep: 5 };
+const LARGE: Option<Rotate> = Some(Rotate { max_bytes: u64::MAX, keep: 5 });
 
 #[test]
 fn lines_come_in_order_from_every_worker() {
@@ -169,7 +170,7 @@ fn a_full_disk_costs_lines_and_one_warning_a_second() {
     until("every line given up", || bench.given_up() == 2_000);
     until("and said", || complaints(&bench.read("error.log")).0 == 2_000);
     let errors = bench.read("error.log");
-    assert!(errors.contains("WARN tidegate::observe::thread: access log, /dev/full: No space left on device"), "{errors}");
+    assert!(errors.contains("WARN log: access log, /dev/full: No space left on device"), "{errors}");
     let most = start.elapsed().as_secs() as usize + 1;
     assert!(complaints(&errors).1 <= most, "more than {most}: {errors}");
 }
@@ -246,7 +247,7 @@ fn a_pipe_whose_reader_went_works_again_with_the_next() {
 
 #[test]
 fn rotation_loses_no_line() {
-    let mut bench = Bench::new("access.log", Rotate { max_bytes: 10_000, keep: 50 });
+    let mut bench = Bench::new("access.log", Some(Rotate { max_bytes: 10_000, keep: 50 }));
     for turn in 0..100 {
         bench.log(turn * 10..turn * 10 + 10);
     }

@@ -3,13 +3,10 @@
 use crate::config::model::{AccessFormat, Logging, Target};
 use crate::observe::access::Format;
 use crate::observe::writer::{self, Rotate, Settings};
+use std::path::Path;
 
 /// Settings of the writer thread.
 pub(super) fn settings(logging: &Logging) -> Settings {
-    let target = |target: &Target, standard| match target {
-        Target::Standard => standard,
-        Target::File(path) => writer::Target::File(path.clone()),
-    };
     Settings {
         access: logging.access_log.as_ref().map(|log| target(log, writer::Target::StandardOutput)),
         format: match logging.access_format {
@@ -18,6 +15,17 @@ pub(super) fn settings(logging: &Logging) -> Settings {
             AccessFormat::Json => Format::Json,
         },
         errors: target(&logging.error_log, writer::Target::StandardError),
-        rotate: Rotate { max_bytes: logging.rotate.max_bytes, keep: logging.rotate.keep },
+        rotate: logging.rotate.map(|rotate| Rotate { max_bytes: rotate.max_bytes, keep: rotate.keep }),
+    }
+}
+
+/// Standard output and error are not opened a second time by a path: where they are files, two positions would overwrite each other,
+/// and where they are sockets, that fails.
+fn target(target: &Target, standard: writer::Target) -> writer::Target {
+    match target {
+        Target::Standard => standard,
+        Target::File(path) if path == Path::new("/dev/stdout") => writer::Target::StandardOutput,
+        Target::File(path) if path == Path::new("/dev/stderr") => writer::Target::StandardError,
+        Target::File(path) => writer::Target::File(path.clone()),
     }
 }

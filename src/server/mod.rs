@@ -52,8 +52,8 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     observe::log::init(config.logging.level, &writer).map_err(|error| io::Error::other(error.to_string()))?;
     let pid_file = Arc::new(PidFile::new(config.pid_file.clone()));
     end_on_panic(writer.clone(), pid_file.clone());
-    loaded.notes.iter().for_each(|note| log::info!("{note}"));
-    loaded.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    loaded.notes.iter().for_each(|note| log::info!(target: "config", "{note}"));
+    loaded.warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
 
     let workers = config.workers;
     expect_descriptors(&config, limit)?;
@@ -75,6 +75,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
         doors: Mutex::new(listeners.doors().cloned().collect()),
         writer: writer.clone(),
+        started_up: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         reloads_ok: AtomicU64::new(0),
         reloads_error: AtomicU64::new(0),
@@ -126,6 +127,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     }
     drop(end);
     pid_file.write()?;
+    panel.started_up.store(true, SeqCst);
     observe::log::announce(&ready);
 
     desk.serve(&mut signals);
@@ -151,7 +153,7 @@ fn resolver(shared: &Arc<Shared>) -> Resolver {
 /// A panic is a defect: it is logged, and ends the process, whichever thread it happened in.
 fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
     std::panic::set_hook(Box::new(move |panic| {
-        log::error!("{panic}");
+        log::error!(target: "tidegate", "{panic}");
         pid_file.remove();
         writer.shutdown(LOG_PATIENCE);
         std::process::exit(1);
@@ -176,6 +178,7 @@ fn warn_of_limits(site: &Site, limit: usize) {
     let clients = site.config.limits.max_client_conns.saturating_mul(site.config.listeners.len());
     if clients.saturating_mul(2) > limit {
         log::warn!(
+            target: "limits",
             "limits.max_client_conns allows {clients} clients, which with an upstream connection each need {} descriptors; the limit is {limit} \
              (ulimit -n): accepting pauses before they run out",
             clients.saturating_mul(2)

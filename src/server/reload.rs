@@ -41,7 +41,7 @@ impl Reloader {
     /// Reloads once for each call; calls that come meanwhile are one.
     pub(super) fn run(mut self, calls: &Receiver<()>) {
         if self.site.config.watch && !self.watch.has_file() {
-            log::warn!("watch: there is no file to look at");
+            log::warn!(target: "reload", "watch: there is no file to look at");
         }
         while self.wait(calls) {
             while calls.try_recv().is_ok() {}
@@ -51,7 +51,7 @@ impl Reloader {
             match self.reload() {
                 Ok(()) => panel.reloads_ok.fetch_add(1, Relaxed),
                 Err(why) => {
-                    why.lines().for_each(|line| log::error!("reload refused, the old configuration stays: {line}"));
+                    why.lines().for_each(|line| log::error!(target: "reload", "reload refused, the old configuration stays: {line}"));
                     panel.reloads_error.fetch_add(1, Relaxed)
                 }
             };
@@ -89,12 +89,12 @@ impl Reloader {
         self.writer.reconfigure(logs::settings(&config.logging)).map_err(|error| error.to_string())?;
 
         observe::log::set_level(config.logging.level);
-        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
         if !stays.is_empty() {
-            log::warn!("reload: {}: a change needs a restart; the rest applies", stays.join(", "));
+            log::warn!(target: "reload", "reload: {}: a change needs a restart; the rest applies", stays.join(", "));
         }
         if loses_upstreams {
-            log::warn!("reload: there are no upstreams any more, only routes: was a part of the file lost?");
+            log::warn!(target: "reload", "reload: there are no upstreams any more, only routes: was a part of the file lost?");
         }
         let site = Arc::new(Site::new(config, self.shared.mailboxes.len(), Some(&self.site)));
         self.resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
@@ -127,10 +127,10 @@ impl Reloader {
 
 fn say(changes: &[String]) {
     if changes.is_empty() {
-        log::info!("reloaded: nothing has changed");
+        log::info!(target: "reload", "reloaded: nothing has changed");
     } else if changes.len() > MAX_NAMED {
-        log::info!("reloaded: {} keys have changed: {}, …", changes.len(), changes[..MAX_NAMED].join(", "));
+        log::info!(target: "reload", "reloaded: {} keys have changed: {}, …", changes.len(), changes[..MAX_NAMED].join(", "));
     } else {
-        log::info!("reloaded: {}", changes.join(", "));
+        log::info!(target: "reload", "reloaded: {}", changes.join(", "));
     }
 }

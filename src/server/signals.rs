@@ -52,7 +52,7 @@ impl Desk {
     fn on_signal(&mut self, signal: i32) {
         match signal {
             libc::SIGUSR1 => self.writer.reopen(),
-            libc::SIGUSR2 => log::warn!("SIGUSR2 is ignored: a change of the running binary is not built yet"),
+            libc::SIGUSR2 => log::warn!(target: "signal", "SIGUSR2 is ignored: a change of the running binary is not built yet"),
             libc::SIGHUP => {
                 // The reloader lives as long as the process.
                 let _ = self.reload.send(());
@@ -64,7 +64,7 @@ impl Desk {
     fn end(&mut self, signal: i32) {
         match &mut self.drain {
             None => {
-                log::info!("{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
+                log::info!(target: "signal", "{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
                 let finished_before = self.sum(|stats| stats.exchanges_finished.value());
                 self.drain = Some(Drain { since: Instant::now(), finished_before, is_hurried: false });
                 self.shared.panel.draining.store(true, SeqCst);
@@ -73,7 +73,7 @@ impl Desk {
             Some(drain) if drain.since.elapsed() < ONE_SIGNAL => {}
             Some(drain) if !drain.is_hurried => {
                 drain.is_hurried = true;
-                log::warn!("second signal: ending at once");
+                log::warn!(target: "signal", "second signal: ending at once");
                 self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Cut));
             }
             // A worker has not taken the second one.
@@ -89,7 +89,7 @@ impl Desk {
         if let Some(drain) = &self.drain {
             let finished = self.sum(|stats| stats.exchanges_finished.value()) - drain.finished_before;
             let cut = self.sum(|stats| stats.exchanges_cut.value());
-            log::info!("stopped: {finished} exchanges finished, {cut} cut");
+            log::info!(target: "signal", "stopped: {finished} exchanges finished, {cut} cut");
         }
     }
 

@@ -41,7 +41,7 @@ impl Session {
     /// upstreams from all others.
     pub(super) fn is_here(&self, x: &Exchange) -> bool {
         let is_full = self.up.is_attached() && self.up.room() == 0;
-        x.up.is_complete() || is_full || x.bytes_in - x.head_bytes >= x.site.config.limits.buffer_size as u64
+        x.up.is_complete() || is_full || x.bytes_in >= x.site.config.limits.buffer_size as u64
     }
 
     /// More of the content of a request in line has come. Once all of it is here it stands with those who wait for a place alone.
@@ -168,7 +168,8 @@ impl Session {
             return self.fail_without_tunnel(exchange, turn);
         }
         let seconds = exchange.pool().retry_after(turn.now.millis());
-        self.fail(exchange, Failure::new(Reason::DestinationUnavailable, "no upstream takes requests now").retry_after(seconds), turn)
+        let detail = format!("no upstream takes requests: {}", exchange.pool().absence());
+        self.fail(exchange, Failure::new(Reason::DestinationUnavailable, detail).retry_after(seconds), turn)
     }
 
     pub(super) fn on_connected(&mut self, mut exchange: Box<Exchange>, reused: bool, turn: &Turn) -> State {

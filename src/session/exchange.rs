@@ -16,7 +16,7 @@ use crate::observe::reason::Reason;
 use crate::site::Site;
 use crate::upstream::pool::{Again, Pool};
 use crate::upstream::server::{Fault, Server};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -81,13 +81,13 @@ pub struct Exchange {
     pub asker: Option<Arc<()>>,
     pub(super) trace_id: TraceId,
     note: Note,
+    /// Who sent it, where that came through a trusted proxy: the address, and the port if that is known.
+    pub forwarded_for: Option<(IpAddr, Option<u16>)>,
 
     /// Head complete (microseconds).
     pub started: u64,
-    /// Bytes of the request received.
+    /// Bytes of the request's content that were received.
     pub bytes_in: u64,
-    /// Those of its head.
-    pub head_bytes: u64,
     /// Requests given to upstreams.
     pub attempts: u32,
     /// Everything sent of the request can be sent again.
@@ -142,6 +142,8 @@ pub struct Asked {
     pub is_idempotent: bool,
     /// Errors as JSON.
     pub wants_json: bool,
+    /// Errors with what happened, and where.
+    pub wants_detail: bool,
     /// The client waits for 100 (Continue) before it sends its body.
     pub awaits_continue: bool,
     /// On the admin port: not counted, not logged.
@@ -206,6 +208,8 @@ pub struct Outcome {
     pub ends_with_close: bool,
     /// Counted.
     pub settled: bool,
+    /// Its line is in the access log, or it gets none.
+    pub is_logged: bool,
     /// The whole answer is here.
     pub is_whole: bool,
     /// Of the client's connection.
@@ -224,6 +228,7 @@ impl Default for Outcome {
             status: 0,
             ends_with_close: false,
             settled: false,
+            is_logged: false,
             is_whole: false,
             fate: Fate::Closed,
             error: None,
@@ -240,7 +245,7 @@ impl Exchange {
         exchange.reset(&turn.site);
         exchange.trace_id.make(&mut turn.rng);
         exchange.started = turn.now.micros;
-        exchange.asked.is_admin = turn.is_admin;
+        (exchange.asked.is_admin, exchange.outcome.is_logged) = (turn.is_admin, turn.is_admin || !turn.journal.is_on());
         exchange
     }
 
@@ -282,9 +287,9 @@ impl Exchange {
             asker: None,
             trace_id: TraceId::default(),
             note: Note::default(),
+            forwarded_for: None,
             started: 0,
             bytes_in: 0,
-            head_bytes: 0,
             attempts: 0,
             replayable: true,
             waits: Waits::default(),
@@ -315,7 +320,8 @@ impl Exchange {
         self.content.clear();
         (self.content_type, self.content_status, self.page) = ("text/plain; charset=utf-8", 0, None);
         self.note.clear();
-        (self.bytes_in, self.head_bytes, self.attempts, self.replayable) = (0, 0, 0, true);
+        self.forwarded_for = None;
+        (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
         (self.waits, self.owed_since, self.is_backing_off) = (Waits::default(), 0, false);
         (self.is_queued, self.queued_for, self.queue_due) = (false, Needs::default(), 0);
         self.tried.clear();
@@ -375,12 +381,13 @@ impl Exchange {
     }
 
     /// Its line of the access log.
-    pub fn record<'a>(&'a self, client: SocketAddr, turn: &Turn) -> Record<'a> {
+    pub fn record<'a>(&'a self, peer: SocketAddr, turn: &Turn) -> Record<'a> {
         // Between two attempts, the one before.
         let asked_last = self.attempt.server.or(self.tried.last().copied());
         Record {
             unix_ms: turn.now.wall_ms,
-            client,
+            client: self.forwarded_for.unwrap_or((peer.ip(), Some(peer.port()))),
+            peer,
             request: self.note.line(),
             host: self.note.known(2),
             status: self.outcome.status,

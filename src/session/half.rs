@@ -112,8 +112,10 @@ impl Half {
         if self.body.is_ended() || ring.raw() == 0 || (self.body.is_enchunked() && self.pending(ring) > 0) {
             return Ok(0);
         }
+        let framing = self.body.framing();
         let step = self.body.scan(ring.raw_mut(), limits)?;
         ring.check(step.consumed, step.kept);
+        self.overhead += self.body.framing() - framing;
         if self.body.is_enchunked() && step.kept > 0 {
             self.clear_block();
             push_hex(&mut self.block, step.kept as u64);

@@ -6,14 +6,14 @@ use super::failure::Failure;
 use super::{Ending, Session, State, Turn, Why};
 use crate::balance;
 use crate::base::ring::Ring;
-use crate::config::model::{Action, Balance, Limits, NewRequests, Timeouts};
+use crate::config::model::{Action, Balance, ErrorDetail, Limits, NewRequests, Timeouts};
 use crate::guard::rate::Limiter;
 use crate::http::fields::Field;
-use crate::http::forwarded::client_address;
+use crate::http::forwarded::{client_address, forwarded_for};
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{Line, SmallTable, Table};
 use crate::http::preface::{self, Preface};
-use crate::http::request::Request;
+use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
 use crate::http::write::{self, Forward};
 use crate::http::{HeadLimits, Refusal};
@@ -190,7 +190,6 @@ impl Session {
         }
         let mut exchange = Exchange::begin(turn);
         exchange.describe_raw(self.up.raw_mut());
-        exchange.bytes_in = self.up.raw() as u64;
         self.abort(exchange, turn)
     }
 
@@ -222,7 +221,7 @@ impl Session {
                 turn.quiet_until = now + FOREIGN_EVERY_MS;
             }
             let (client, port) = (self.client, turn.port);
-            log::log!(level, "the client {client} speaks {protocol} to port {port}, which speaks plain HTTP without it: 400");
+            log::log!(target: "listener", level, "the client {client} speaks {protocol} to port {port}, which speaks plain HTTP without it: 400");
         }
         self.count_refused_head(turn);
         Some(self.refuse_head(Failure::of_request(refusal), turn))
@@ -244,7 +243,8 @@ impl Session {
     fn begin_refused(&mut self, turn: &mut Turn) -> Box<Exchange> {
         let mut exchange = Exchange::begin(turn);
         exchange.describe_raw(self.up.raw_mut());
-        exchange.bytes_in = self.up.raw() as u64;
+        let is_forwarded = request::is_forwarded(self.up.raw_mut());
+        exchange.asked.wants_detail = wants_detail(exchange.site.config.error_detail, self.client, || is_forwarded);
         exchange.up.body = Body::new(Length::UntilClose, Recode::Same);
         self.up.clear();
         exchange
@@ -329,9 +329,9 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
     let is_trusted = trusts(client.ip().to_canonical());
     if is_trusted {
         request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
+        exchange.forwarded_for = forwarded_for(client.ip(), request.fields, trusts);
     }
-    exchange.head_bytes = request.fields.head().len() as u64;
-    exchange.bytes_in = exchange.head_bytes;
+    exchange.asked.wants_detail = wants_detail(turn.site.config.error_detail, client, || request.is_forwarded());
     exchange.up.body = Body::new(request.length, Recode::Same);
     exchange.asked.awaits_continue = request.expects_continue && request.length != Length::Empty;
     exchange.asked.upgrades_after_content = request.upgrade.is_some() && request.length != Length::Empty;
@@ -339,13 +339,13 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
         exchange.outcome.fate = Fate::Closed;
     }
     if turn.is_admin {
-        return match admin::find(request.method, request.normal.path) {
+        return match admin::find(request.method, request.normal.path, || request.accepts_html()) {
             Ok(page) => {
                 exchange.page = Some(page);
                 Ok(())
             }
             Err(Reason::MethodNotAllowed) => refuse(Reason::MethodNotAllowed, "the admin port knows GET and HEAD"),
-            Err(reason) => refuse(reason, "the admin port has /metrics, /health and /backends/health"),
+            Err(reason) => refuse(reason, "the admin port has /metrics, /health, /backends/health, /live and /ready"),
         };
     }
     if is_late && turn.site.config.shutdown.new_requests == NewRequests::Reject {
@@ -357,6 +357,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
     exchange.route = decision.route;
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
+    exchange.outcome.is_logged |= !decision.is_logged;
     let address = || client_address(client.ip(), request.fields, trusts);
     if let Some(limiter) = decision.limiter {
         limit_rate(limiter, exchange, turn, address)?;
@@ -400,6 +401,16 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
     Ok(())
 }
 
+/// Whether an error may tell this client what happened, and where. Who is on this machine may know the names of upstreams; who came
+/// through another proxy is not.
+fn wants_detail(setting: ErrorDetail, client: SocketAddr, is_forwarded: impl FnOnce() -> bool) -> bool {
+    match setting {
+        ErrorDetail::Always => true,
+        ErrorDetail::Never => false,
+        ErrorDetail::Auto => client.ip().to_canonical().is_loopback() && !is_forwarded(),
+    }
+}
+
 /// What `balance: consistent_hash` goes by: the named field, or the client's address where there is none.
 fn key(header: Option<&str>, request: &Request, client: impl FnOnce() -> IpAddr) -> u64 {
     let is_it = |line: &Line| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
@@ -421,7 +432,7 @@ fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: impl 
         RateScope::Global => "more requests come than rate_limit allows",
     };
     if limiter.is_dry_run {
-        log::debug!("rate_limit.dry_run, let through: {detail} trace_id={}", exchange.trace_id());
+        log::debug!(target: "request", "rate_limit.dry_run, let through: {detail} trace_id={}", exchange.trace_id());
         return Ok(());
     }
     Err(Failure::new(Reason::RateLimited, detail).retry_after(excess.retry_after()))

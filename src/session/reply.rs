@@ -8,7 +8,9 @@ use crate::admin::Rendered;
 use crate::answer::page::Page;
 use crate::answer::{Answer, echo};
 use crate::http::framing::{Body, Length, Recode};
+use crate::observe::quiet::Kind;
 use crate::observe::reason::{Blame, Reason, TimeoutKind};
+use std::fmt;
 use std::sync::Arc;
 
 /// How long the rest of a request is read and dropped after its answer.
@@ -96,7 +98,7 @@ impl Session {
         x.judge(false, turn);
         let Failure { reason, detail, retry_after } = x.first_of(failure);
         x.count_error(reason, turn);
-        x.report(&detail, reason);
+        x.report(&detail, reason, turn);
         self.let_go(&mut x, turn);
         (self.phase, x.waits) = (0, Waits::default());
         x.outcome.error = Some(reason);
@@ -131,9 +133,11 @@ impl Session {
         }
         self.up.drop_checked();
         let json = x.asked.wants_json;
+        // Only what a request of its own brought about is for everybody.
+        let detail = (reason.status() < 500 || x.asked.wants_detail).then_some(&*detail);
         x.write_answer(turn, |out, frame| {
             let before = out.len();
-            Page { reason, detail: &detail, json, retry_after }.write(out, frame);
+            Page { reason, detail, json, retry_after }.write(out, frame);
             if frame.to_head { 0 } else { content_length(&out[before..]) }
         });
         x.outcome.status = reason.status();
@@ -230,6 +234,8 @@ impl Session {
                 self.finish(x, turn, next)
             }
             Fate::Kept => {
+                // The client has its answer: what it still sends is no part of it.
+                self.log(&mut x, turn);
                 if self.phase == 0 {
                     x.waits.total = 0;
                     self.phase = after(turn.now.millis(), LINGER_MS);
@@ -348,15 +354,20 @@ impl Session {
         }
     }
 
+    /// Writes the exchange's line, once.
+    fn log(&self, x: &mut Exchange, turn: &mut Turn) {
+        if !std::mem::replace(&mut x.outcome.is_logged, true) {
+            turn.journal.line(&x.record(self.client, turn));
+        }
+    }
+
     /// Logs the exchange and gives it back.
-    pub(super) fn finish(&mut self, x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
+    pub(super) fn finish(&mut self, mut x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
         self.down.clear();
         if !x.asked.is_admin {
             x.count_end(turn);
-            if turn.journal.is_on() {
-                turn.journal.line(&x.record(self.client, turn));
-            }
         }
+        self.log(&mut x, turn);
         x.put_back(turn);
         next
     }
@@ -403,9 +414,33 @@ impl Exchange {
     }
 
     /// Tells the operator: what an upstream or the proxy did, loudly; what a client did, only who asks.
-    fn report(&self, detail: &str, reason: Reason) {
-        let level = if reason.blame() == Blame::Client { log::Level::Debug } else { log::Level::Warn };
-        log::log!(level, "{}: {detail} trace_id={}", reason.name(), self.trace_id());
+    fn report(&self, detail: &str, reason: Reason, turn: &Turn) {
+        if reason.blame() == Blame::Client {
+            log::debug!(target: "request", "{}: {detail} trace_id={}", reason.name(), self.trace_id());
+        } else {
+            self.warn(Kind::Failed(reason), format_args!("{}: {}{detail}", reason.name(), self.of_pool()), turn);
+        }
+    }
+
+    /// A warning about the upstream of the attempt, or the pool where there is none, or this worker; all but the first of a kind in a
+    /// second are for who asks.
+    pub(super) fn warn(&self, kind: Kind, what: fmt::Arguments, turn: &Turn) {
+        let (target, warnings) = match (self.maker, self.server()) {
+            (Maker::Upstream, Some(server)) => ("upstream", &server.warnings),
+            (Maker::Upstream, None) => ("upstream", &self.pool().warnings),
+            _ => ("request", &turn.warnings),
+        };
+        let trace_id = self.trace_id();
+        match warnings.ask(kind, turn.now.millis()) {
+            Some(0) => log::warn!(target: target, "{what} trace_id={trace_id}"),
+            Some(held) => log::warn!(target: target, "{what} (and {held} more since the last such line) trace_id={trace_id}"),
+            None => log::debug!(target: target, "{what} trace_id={trace_id}"),
+        }
+    }
+
+    /// `pool api: `, where one is asked.
+    pub(super) fn of_pool(&self) -> OfPool<'_> {
+        OfPool((self.maker == Maker::Upstream).then(|| self.pool().name.as_str()))
     }
 
     /// Appends an answer with that content to the block, or only its head. Says whether content follows the head.
@@ -437,6 +472,15 @@ impl Exchange {
         };
         let content = write(&mut self.down.block, frame);
         self.down.close_head(content);
+    }
+}
+
+/// Where a message is about a pool, its name.
+pub(super) struct OfPool<'a>(Option<&'a str>);
+
+impl fmt::Display for OfPool<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pool| write!(f, "pool {pool}: "))
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Session, State, Turn};
 use crate::guard::breaker::{Permit, Verdict};
 use crate::guard::retry::backoff;
 use crate::http::response::Response;
+use crate::observe::quiet::Kind;
 use crate::observe::reason::{Blame, Reason, UpstreamErrorKind};
 use crate::upstream::pool::Again;
 use crate::upstream::server::Fault;
@@ -32,7 +33,7 @@ impl Session {
             x.accuse(Fault::Reason(reason), turn);
         }
         match x.may_repeat(reason).then(|| x.where_again(reason)) {
-            Some(again) if x.may_try_again(again, turn) => self.try_again(x, again, &failure.detail, turn),
+            Some(again) if x.may_try_again(again, turn) => self.try_again(x, again, Kind::Failed(reason), &failure.detail, turn),
             _ => self.refuse(x, failure, turn),
         }
     }
@@ -42,12 +43,13 @@ impl Session {
         let name = x.server().map_or("the upstream", |server| &server.config.name);
         let detail = format!("{name} answered {status}");
         let again = x.again;
-        self.try_again(x, again, &detail, turn)
+        self.try_again(x, again, Kind::Dropped, &detail, turn)
     }
 
-    fn try_again(&mut self, mut x: Box<Exchange>, again: Again, why: &str, turn: &mut Turn) -> State {
+    fn try_again(&mut self, mut x: Box<Exchange>, again: Again, kind: Kind, why: &str, turn: &mut Turn) -> State {
         let (attempts, most) = (x.attempts, x.retry().max_retries + 1);
-        log::warn!("{why}; trying again, attempt {} of at most {most} trace_id={}", attempts + 1, x.trace_id());
+        let name = if let Kind::Failed(reason) = kind { reason.name() } else { "retry.statuses" };
+        x.warn(kind, format_args!("{name}: {}{why}; trying again, attempt {} of at most {most}", x.of_pool(), attempts + 1), turn);
         self.let_go(&mut x, turn);
         x.tried.extend(x.attempt.server);
         x.again = again;
@@ -229,6 +231,12 @@ impl Exchange {
     pub(super) fn end_trial(&mut self, turn: &mut Turn) {
         let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
         turn.circuits_moved |= self.site.pools[self.pool].end_trial(*server, permit);
+    }
+
+    /// Counts a response that has come from the upstream.
+    pub(super) fn count_response(&self, status: u16, turn: &Turn) {
+        let class = usize::from(status / 100).clamp(1, 5) - 1;
+        self.server().into_iter().for_each(|server| server.cells[turn.worker].responses[class].add(1));
     }
 
     fn count_upstream_error(&self, reason: Reason, turn: &Turn) {

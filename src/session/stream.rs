@@ -34,7 +34,9 @@ impl Session {
             self.up.release();
         }
         let limits = request_limits(&exchange.site.config.limits);
-        exchange.bytes_in += exchange.up.scan(&mut self.up, &limits)? as u64;
+        let before = exchange.up.body.received();
+        exchange.up.scan(&mut self.up, &limits)?;
+        exchange.bytes_in += exchange.up.body.received() - before;
         if exchange.max_body_size > 0 && exchange.up.body.content() > exchange.max_body_size {
             return Err(Refusal::BodyTooLarge);
         }
@@ -209,6 +211,7 @@ impl Session {
             return Some(Ok(Passed::Aside));
         }
         if x.wants_another(response) && x.gets_another(response.status, turn) {
+            x.count_response(response.status, turn);
             return Some(Ok(Passed::Over(response.status)));
         }
         if response.status == 101 && x.asked.wants_upgrade && !request_is_out {
@@ -335,6 +338,7 @@ fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(
     if response.status == 101 && !write::asked_for(&x.up.block, response) {
         return Err(Refusal::Upgrade);
     }
+    x.count_response(response.status, turn);
     if response.is_interim() {
         take_interim(x, response, turn);
     } else {

@@ -1,6 +1,7 @@
 //! The session without sockets: events in, effects and bytes out. Each test is one scene; the stage is in `tests/scene.rs`.
 
 mod blame;
+mod details;
 mod ends;
 mod retries;
 mod scene;

@@ -7,6 +7,7 @@ use crate::base::pool::BufferPool;
 use crate::http::date::DateCache;
 use crate::http::head::SmallTable;
 use crate::observe::access::Record;
+use crate::observe::quiet::Warnings;
 use crate::observe::stats::WorkerStats;
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuit;
@@ -41,6 +42,8 @@ pub struct Turn {
     pub is_leaving: bool,
     /// Until then nothing more is said of clients that speak another protocol (milliseconds).
     pub quiet_until: u64,
+    /// What was told of requests that go to no upstream.
+    pub warnings: Warnings,
     /// Chance.
     pub rng: fastrand::Rng,
     /// `Date`.
@@ -80,6 +83,7 @@ impl Turn {
             is_draining: false,
             is_leaving: false,
             quiet_until: 0,
+            warnings: Warnings::default(),
             rng: fastrand::Rng::with_seed(seed),
             date: DateCache::default(),
             stats,

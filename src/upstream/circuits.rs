@@ -119,6 +119,6 @@ impl Pool {
 
     fn tell(&self, level: log::Level, server: &Server, Change { from, to }: Change, why: fmt::Arguments) {
         let (name, pool, from, to) = (&server.config.name, &self.name, from.name(), to.name());
-        log::log!(level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
+        log::log!(target: "upstream", level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
     }
 }

@@ -7,6 +7,7 @@ use crate::guard::breaker::{Permit, State, Verdict};
 use crate::guard::gate::Line;
 use crate::guard::places::{Most, Needs};
 use crate::guard::retry::Budget;
+use crate::observe::quiet::Warnings;
 use std::sync::Arc;
 
 /// See the module.
@@ -20,6 +21,8 @@ pub struct Pool {
     pub line: Line,
     /// What its requests may spend on retries; a reload leaves it.
     pub budget: Arc<Budget>,
+    /// What was told of it.
+    pub warnings: Warnings,
     pub(super) policy: Policy,
     balance: Balance,
 }
@@ -129,8 +132,9 @@ pub enum Pick {
 impl Pool {
     /// A pool of these servers.
     pub fn new(config: &model::Pool, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
-        let balance = Balance::new(&config.balance, &config.upstreams);
-        Self { name: config.name.clone(), servers, line: Line::default(), budget, policy: Policy::of(config), balance }
+        let balance = Balance::new(&config.balance, &config.upstreams, 0);
+        let (name, warnings) = (config.name.clone(), Warnings::default());
+        Self { name, servers, line: Line::default(), budget, warnings, policy: Policy::of(config), balance }
     }
 
     /// Whether this is what the configuration means.

@@ -13,6 +13,7 @@ fn pool_of(upstreams: Vec<Upstream>) -> Arc<Pool> {
     let config = model::Pool { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) };
     let server = |(slot, config): (usize, &Upstream)| Arc::new(Server::new(config.clone(), slot, 2));
     let servers = config.upstreams.iter().enumerate().map(server).collect();
+    crate::balance::tests::begin_with_the_first();
     Arc::new(Pool::new(&config, servers, Arc::new(Budget::new(2))))
 }
 

@@ -100,7 +100,7 @@ impl Resolver {
         if !awaited.is_empty() {
             let more = if awaited.len() > MAX_NAMED { ", …" } else { "" };
             let named = awaited[..awaited.len().min(MAX_NAMED)].join(", ");
-            log::warn!("{} upstream names are not looked up yet, it goes on without them: {named}{more}", awaited.len());
+            log::warn!(target: "upstream", "{} upstream names are not looked up yet, it goes on without them: {named}{more}", awaited.len());
         }
     }
 
@@ -140,7 +140,7 @@ impl Shared {
         match std::thread::Builder::new().name("resolver".into()).spawn(move || shared.run()) {
             Ok(_) => state.threads += 1,
             // Those that run take their turn.
-            Err(error) => log::error!("cannot start a thread for name look-ups: {error}"),
+            Err(error) => log::error!(target: "upstream", "cannot start a thread for name look-ups: {error}"),
         }
     }
 
@@ -189,10 +189,10 @@ impl Shared {
             Err(error) if turn == Turn::Fails => {
                 let rest = if known.addresses.is_empty() { "it is not used until it can be" } else { "its last addresses stay in use" };
                 for server in &known.servers {
-                    log::warn!("upstream {}: {name} cannot be looked up: {error}; {rest}", server.config.name);
+                    log::warn!(target: "upstream", "upstream {}: {name} cannot be looked up: {error}; {rest}", server.config.name);
                 }
             }
-            Err(error) => log::debug!("{name} still cannot be looked up: {error}"),
+            Err(error) => log::debug!(target: "upstream", "{name} still cannot be looked up: {error}"),
         }
     }
 
@@ -208,13 +208,15 @@ impl Shared {
         let (name, host) = (&server.config.name, &server.config.host);
         let former = server.set_addresses(&new);
         match &former {
-            Some(former) if former.is_empty() && turn == Turn::Same => log::debug!("upstream {name}: {host} is {new:?}"),
-            Some(former) if former.is_empty() => log::info!("upstream {name}: {host} can be looked up now: {new:?}"),
-            Some(former) => log::info!("upstream {name}: the addresses of {host} have changed: {former:?} -> {new:?}"),
+            Some(former) if former.is_empty() && turn == Turn::Same => {
+                log::debug!(target: "upstream", "upstream {name}: {host} is {new:?}")
+            }
+            Some(former) if former.is_empty() => log::info!(target: "upstream", "upstream {name}: {host} can be looked up now: {new:?}"),
+            Some(former) => log::info!(target: "upstream", "upstream {name}: the addresses of {host} have changed: {former:?} -> {new:?}"),
             None => {}
         }
         if turn == Turn::Recovers && former.as_ref().is_none_or(|former| !former.is_empty()) {
-            log::info!("upstream {name}: {host} can be looked up again");
+            log::info!(target: "upstream", "upstream {name}: {host} can be looked up again");
         }
         if former.is_some() {
             (self.changed)(server);

@@ -5,6 +5,7 @@ use crate::config::model::Upstream;
 use crate::guard::breaker::{Circuit, State};
 use crate::guard::places::Places;
 use crate::health::state::Health;
+use crate::observe::quiet::Warnings;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
@@ -31,6 +32,8 @@ pub struct Server {
     pub latency: PeakEwma,
     /// What its checks say.
     pub health: Health,
+    /// What was told of it.
+    pub warnings: Warnings,
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
@@ -102,6 +105,7 @@ impl Server {
             slot,
             cells: (0..workers).map(|_| UpstreamStats::default()).collect(),
             health: Health::default(),
+            warnings: Warnings::default(),
             addresses: Mutex::new(Arc::new([])),
             next_address: AtomicUsize::new(0),
             resolved: AtomicBool::new(false),
@@ -132,14 +136,19 @@ impl Server {
         self.is_resolved() && !self.health.is_failing() && self.has_weight()
     }
 
-    /// Whether it is to be given new requests at all.
-    pub fn has_weight(&self) -> bool {
-        self.weight.load(Relaxed) > 0
+    /// Its share of new requests.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
     }
 
-    /// Whether it could answer, whatever its weight: what the pages and `backend_health` show.
+    /// Whether it is to be given new requests at all.
+    pub fn has_weight(&self) -> bool {
+        self.weight() > 0
+    }
+
+    /// Whether requests are given to it, be it on trial: what the pages and `backend_health` show.
     pub fn is_healthy(&self) -> bool {
-        self.is_resolved() && !self.health.is_failing() && self.circuit.state() != State::Open
+        self.is_usable() && self.circuit.state() != State::Open
     }
 
     /// Connections with an exchange on them, or being made, and tunnels, of all workers.
@@ -282,7 +291,7 @@ mod tests {
     use crate::health::check::Verdict;
 
     #[test]
-    fn who_fails_its_checks_is_not_used_and_who_has_no_weight_is_still_healthy() {
+    fn who_fails_its_checks_or_has_no_weight_is_not_used() {
         let config = |weight| Upstream { name: "a".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight, is_checked: true };
         let server = Server::new(config(1), 0, 1);
         let is = || (server.is_usable(), server.is_healthy());
@@ -293,7 +302,7 @@ mod tests {
         assert_eq!(is(), (false, false));
         server.health.set_verdict(Verdict::Passing);
         server.update(&config(0));
-        assert_eq!(is(), (false, true));
+        assert_eq!((is(), server.weight()), ((false, false), 0));
     }
 
     #[test]

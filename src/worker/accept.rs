@@ -123,7 +123,7 @@ impl Worker {
             // The client gave up while it waited.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {
-                log::warn!("cannot accept: {error}; trying again in {RETRY_MS} ms");
+                log::warn!(target: "listener", "cannot accept: {error}; trying again in {RETRY_MS} ms");
                 listener.is_paused = true;
                 self.retry_at(self.clock.read().millis() + RETRY_MS);
             }
@@ -186,6 +186,7 @@ impl Worker {
         if admission == Admission::Starved {
             if self.core.shared.starved.is_news(now) {
                 log::warn!(
+                    target: "listener",
                     "file descriptors are used up (ulimit -n): connections that idle are closed for new ones, and where none idles \
                      clients wait until others leave"
                 );
@@ -198,6 +199,7 @@ impl Worker {
         if door.paused.is_news(now) {
             let limit = if *is_admin { "the admin port's limit" } else { "limits.max_client_conns" };
             log::warn!(
+                target: "listener",
                 "{} has as many clients as {limit} allows ({}): connections that idle are closed for new ones, and where none idles \
                  clients wait until others leave",
                 door.name(),

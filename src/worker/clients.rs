@@ -67,7 +67,7 @@ impl<N: Net> Core<N> {
     ) -> Option<usize> {
         let key = self.clients.vacant_key();
         if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
-            log::error!("a connection from {peer} cannot be polled: {error}");
+            log::error!(target: "listener", "a connection from {peer} cannot be polled: {error}");
             drop(socket);
             self.leave(&entrance, peer, standing);
             return None;

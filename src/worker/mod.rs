@@ -91,7 +91,7 @@ impl Journal for AccessLog {
 impl Wake for mio::Waker {
     fn wake(&self) {
         if let Err(error) = mio::Waker::wake(self) {
-            log::error!("a worker cannot be woken: {error}");
+            log::error!(target: "worker", "a worker cannot be woken: {error}");
         }
     }
 }
@@ -295,7 +295,7 @@ impl Worker {
     fn take_site(&mut self, new: NewSite) {
         for listener in new.opened {
             if let Err(error) = self.open(listener) {
-                log::error!("a worker cannot poll a new listener: {error}");
+                log::error!(target: "listener", "a worker cannot poll a new listener: {error}");
             }
         }
         self.core.take_site(new.site);

@@ -93,6 +93,7 @@ fn config(setting: Setting) -> Config {
         timeouts: config.timeouts.clone(),
         retry: Retry::default(),
         rate_limit: None,
+        access_log: true,
         max_body_size: setting.max_body_size,
     };
     config.routes = actions.into_iter().map(route).collect();
@@ -101,6 +102,7 @@ fn config(setting: Setting) -> Config {
 
 impl Scene {
     pub fn new(setting: Setting) -> Self {
+        fastrand::seed(1);
         let site = Arc::new(Site::new(config(setting), 1, None));
         for (index, (_, server)) in site.servers().enumerate() {
             server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80))]);
@@ -110,6 +112,7 @@ impl Scene {
             stats: vec![Arc::new(WorkerStats::default())],
             doors: Mutex::default(),
             writer: writer(),
+            started_up: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             reloads_ok: AtomicU64::new(0),
             reloads_error: AtomicU64::new(0),

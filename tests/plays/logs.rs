@@ -101,7 +101,7 @@ fn every_request_has_one_line_in_every_format() {
             let wanted = [("method", "POST"), ("version", "HTTP/1.1"), ("host", "h.test"), ("cache", "-"), ("user_agent", "-")];
             wanted.iter().for_each(|(name, value)| assert_eq!(more("/upload", name), Some(*value), "{name}"));
             let bytes_in = more("/upload", "bytes_in").unwrap().parse::<usize>().unwrap();
-            assert_eq!(bytes_in, "POST /upload HTTP/1.1\r\nHost: h.test\r\nContent-Length: 5\r\n\r\nhello".len());
+            assert_eq!(bytes_in, "hello".len());
         }
     }
 }
@@ -195,7 +195,7 @@ fn a_file_is_rotated_and_so_many_old_ones_are_kept() {
 
 #[test]
 fn the_error_log_is_rotated_too() {
-    let logging = json!({"error_log": "error.log", "rotate": {"max_bytes": 2000, "keep": 2}});
+    let logging = json!({"error_log": "error.log", "rotate": {"max_bytes": 1500, "keep": 2}});
     let config = |n: usize| Config::new().set("logging", logging.clone()).set("routes", json!([{"respond": {"body": format!("{n}")}}]));
     let proxy = config(0).start();
     let path = proxy.dir().join("error.log");

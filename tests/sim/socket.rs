@@ -98,7 +98,7 @@ pub fn writer() -> Arc<Writer> {
         access: None,
         format: tidegate::observe::access::Format::Text,
         errors: Target::StandardError,
-        rotate: Rotate { max_bytes: 1 << 20, keep: 1 },
+        rotate: Some(Rotate { max_bytes: 1 << 20, keep: 1 }),
     };
     WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
 }

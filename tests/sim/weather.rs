@@ -158,6 +158,7 @@ impl Weather {
                 timeouts: config.timeouts.clone(),
                 retry: Retry::default(),
                 rate_limit: None,
+                access_log: true,
                 max_body_size: MAX_BODY as u64,
             })
             .collect();

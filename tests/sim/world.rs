@@ -137,6 +137,8 @@ impl World {
         }
         let workers = weather.workers;
         let door = Arc::new(Door::new(weather.doors, workers));
+        // Where a pool begins is by chance.
+        fastrand::seed(seed);
         let site = Arc::new(Site::new(config, workers, None));
         site.servers().for_each(|(_, server)| beside::give_address(server, weather.has_decoys, 1));
         let bells: Vec<_> = (0..workers).map(|_| Arc::new(AtomicBool::new(false))).collect();
@@ -154,6 +156,7 @@ impl World {
                 stats,
                 doors: Mutex::default(),
                 writer: writer(),
+                started_up: AtomicBool::new(true),
                 draining: AtomicBool::new(false),
                 reloads_ok: AtomicU64::new(0),
                 reloads_error: AtomicU64::new(0),

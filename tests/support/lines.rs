@@ -32,8 +32,7 @@ impl Line {
         assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "a byte that is not plain: {line:?}");
         let (time, rest) = line.split_once(' ').unwrap_or_else(|| bad("no time"));
         let (client, rest) = rest.split_once(' ').unwrap_or_else(|| bad("no client"));
-        let (host, port) = client.rsplit_once(':').unwrap_or_else(|| bad("no port"));
-        assert!(port.parse::<u16>().is_ok(), "no port: {line:?}");
+        let host = host_of(client).unwrap_or_else(|| bad("no client"));
         let (request, rest) = quoted(rest).unwrap_or_else(|| bad("no request"));
         let mut words = rest.strip_prefix(' ').unwrap_or_else(|| bad("no space")).split(' ');
         let mut word = || words.next().unwrap_or_else(|| bad("a word is missing"));
@@ -54,7 +53,7 @@ impl Line {
         assert_eq!(names, wanted, "{line:?}");
         let (status, bytes) = (status.parse().expect("a status"), bytes.parse().expect("bytes"));
         let error = more.remove("error");
-        Line { time: iso(time).unwrap_or_else(|| bad("no time")), client: host.to_owned(), request, status, bytes, error, more }
+        Line { time: iso(time).unwrap_or_else(|| bad("no time")), client: host, request, status, bytes, error, more }
     }
 
     /// Apache's `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-agent}i"`.
@@ -88,7 +87,7 @@ impl Line {
     pub fn json(line: &str) -> Line {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
         let object = value.as_object().unwrap_or_else(|| panic!("no object: {line:?}"));
-        let names = "time client method uri version host status bytes_in bytes_out duration_ms upstream_ms upstream attempts error cache \
+        let names = "time client peer method uri version host status bytes_in bytes_out duration_ms upstream_ms upstream attempts error cache \
                      trace_id user_agent referer";
         assert_eq!(object.keys().map(String::as_str).collect::<Vec<_>>(), names.split_ascii_whitespace().collect::<Vec<_>>());
         for name in ["status", "bytes_in", "bytes_out", "duration_ms", "attempts"] {
@@ -103,7 +102,7 @@ impl Line {
         let client = text("client");
         Line {
             time: iso(&text("time")).unwrap_or_else(|| panic!("no time: {line:?}")),
-            client: client.rsplit_once(':').expect("a port").0.to_owned(),
+            client: host_of(&client).unwrap_or_else(|| panic!("no client: {line:?}")),
             request,
             status: value["status"].as_u64().unwrap() as u16,
             bytes: value["bytes_out"].as_u64().unwrap(),
@@ -111,6 +110,12 @@ impl Line {
             more: object.keys().map(|name| (name.clone(), text(name))).collect(),
         }
     }
+}
+
+/// The address of a client that is shown with its port, or without one where none is known.
+fn host_of(client: &str) -> Option<String> {
+    let with_port = client.parse::<std::net::SocketAddr>().map(|address| address.ip());
+    with_port.or_else(|_| client.parse::<std::net::IpAddr>()).ok().map(|ip| ip.to_string())
 }
 
 /// The lines of a file that is perhaps being written, or renamed, at this moment: the whole ones.

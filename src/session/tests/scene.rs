@@ -1,7 +1,7 @@
 //! The stage: a session, everything that a turn lends it, and a pretended shell.
 
 use crate::base::clock::Now;
-use crate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
+use crate::config::model::{Action, Config, ErrorDetail, Matcher, Retry, Route, Upstream};
 use crate::config::{Sources, load};
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
@@ -57,13 +57,16 @@ impl Scene {
             timeouts: config.timeouts.clone(),
             retry: Retry::default(),
             rate_limit: None,
+            access_log: true,
             max_body_size: config.limits.max_body_size,
         };
         config.routes = vec![
             route("/respond", Action::Respond { status: 200, body: "fixed".into() }),
             route("/echo", Action::Echo { name: "e".into() }),
         ];
+        config.error_detail = ErrorDetail::Always;
         change(&mut config);
+        crate::balance::tests::begin_with_the_first();
         let site = Rc::new(Arc::new(Site::new(config, 1, None)));
         let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
         let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);

@@ -244,7 +244,7 @@ impl<S: Socket> Checks<S> {
     /// There is no socket for a check.
     fn starve(&mut self, why: impl Display, now: u64) {
         if now >= self.quiet_until {
-            log::warn!("health checks are left out: {why}");
+            log::warn!(target: "upstream", "health checks are left out: {why}");
         }
         self.quiet_until = now + QUIET_MS;
     }
@@ -273,7 +273,7 @@ impl<S: Socket> Checks<S> {
             Ok(_) => self.has_news |= pool.on_check_passed(server, *failed_at),
             Err(fault) => {
                 *failed_at = Some(now);
-                log::debug!("health check of upstream {} of pool {}: {fault}", server.config.name, pool.name);
+                log::debug!(target: "upstream", "health check of upstream {} of pool {}: {fault}", server.config.name, pool.name);
                 server.health.set_error(fault.to_string());
             }
         }
@@ -287,8 +287,10 @@ impl<S: Socket> Checks<S> {
         self.has_news = true;
         let (old, new) = (State::Checked(old).name(), State::Checked(verdict).name());
         match outcome {
-            Ok(status) => log::info!("health check of upstream {name} of pool {pool}: {old} -> {new}: answered {status}"),
-            Err(fault) => log::warn!("health check of upstream {name} of pool {pool}: {old} -> {new}: {fault}"),
+            Ok(status) => {
+                log::info!(target: "upstream", "health check of upstream {name} of pool {pool}: {old} -> {new}: answered {status}")
+            }
+            Err(fault) => log::warn!(target: "upstream", "health check of upstream {name} of pool {pool}: {old} -> {new}: {fault}"),
         }
     }
 }

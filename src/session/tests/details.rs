@@ -1,0 +1,72 @@
+//! Who is told what happened, and where, and who only the reason.
+
+use super::scene::{GET, Scene};
+use crate::config::model::ErrorDetail;
+use crate::observe::reason::Reason;
+use crate::session::{Event, Session};
+
+/// The content of a 502 to that request of that client.
+fn refused(setting: ErrorDetail, client: &str, request: &str) -> String {
+    let mut scene = Scene::with(|config| config.error_detail = setting);
+    scene.session = Session::new(client.parse().unwrap(), 2, &scene.turn);
+    scene.client(request).event(Event::ConnectFailed(Reason::ConnectionRefused));
+    let answer = scene.sent_to_client();
+    assert!(answer.contains("\r\nProxy-Status: tidegate; error=connection_refused\r\n"), "{answer}");
+    let trace_id = super::field(&answer, "X-Trace-ID").unwrap().to_owned();
+    answer.split("\r\n\r\n").nth(1).unwrap().replace(&trace_id, "ID")
+}
+
+const ALL: &str = "502 connection_refused: origin refused the connection\n";
+const REASON: &str = "502 connection_refused: trace_id=ID\n";
+
+#[test]
+fn where_it_happened_is_told_only_on_this_machine() {
+    for (client, told) in
+        [("127.0.0.1:5", ALL), ("127.9.9.9:5", ALL), ("[::1]:5", ALL), ("[::ffff:127.0.0.1]:5", ALL), ("10.0.0.1:5", REASON)]
+    {
+        assert_eq!(refused(ErrorDetail::Auto, client, GET), told, "{client}");
+        assert_eq!(refused(ErrorDetail::Always, client, GET), ALL, "{client}");
+        assert_eq!(refused(ErrorDetail::Never, client, GET), REASON, "{client}");
+    }
+}
+
+#[test]
+fn who_came_through_a_proxy_is_not_on_this_machine() {
+    for field in ["X-Forwarded-For: 10.0.0.1", "x-forwarded-FOR:", "Forwarded: for=10.0.0.1", "Via: 1.1 front"] {
+        let request = format!("GET /a HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+        assert_eq!(refused(ErrorDetail::Auto, "127.0.0.1:5", &request), REASON, "{field}");
+        assert_eq!(refused(ErrorDetail::Always, "127.0.0.1:5", &request), ALL, "{field}");
+    }
+    for field in ["X-Forwarded-Proto: https", "X-Via: a", "Forwarded-For: b"] {
+        let request = format!("GET /a HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+        assert_eq!(refused(ErrorDetail::Auto, "127.0.0.1:5", &request), ALL, "{field}");
+    }
+}
+
+#[test]
+fn json_has_no_detail_then() {
+    let request = "GET /a HTTP/1.1\r\nHost: h\r\nAccept: application/json\r\n\r\n";
+    let short = "{\"status\":502,\"error\":\"connection_refused\",\"trace_id\":\"ID\"}\n";
+    assert_eq!(refused(ErrorDetail::Never, "127.0.0.1:5", request), short);
+    assert!(refused(ErrorDetail::Auto, "127.0.0.1:5", request).contains("\"detail\":\"origin refused the connection\""));
+}
+
+/// What is wrong with a request is for its sender; and so it is where the head could not be read.
+#[test]
+fn what_is_wrong_with_a_request_is_told_to_everybody() {
+    for (request, told) in [
+        ("GET /a HTTP/1.1\r\nHost : h\r\n\r\n", true),
+        ("GET /a HTTP/2.1\r\nHost: h\r\n\r\n", false),
+        ("GET /a HTTP/2.1\r\nHost: h\r\nVia: 1.1 a\r\n\r\n", false),
+    ] {
+        let mut scene = Scene::with(|config| config.error_detail = ErrorDetail::Never);
+        let answer = scene.client(request).sent_to_client();
+        assert_eq!(!answer.contains(": trace_id="), told, "{answer}");
+    }
+    for (request, told) in [("GET /a HTTP/2.1\r\nHost: h\r\n\r\n", true), ("GET /a HTTP/2.1\r\nHost: h\r\nvia: 1.1 a\r\n\r\n", false)] {
+        let mut scene = Scene::with(|config| config.error_detail = ErrorDetail::Auto);
+        scene.session = Session::new(([127, 0, 0, 1], 5).into(), 2, &scene.turn);
+        let answer = scene.client(request).sent_to_client();
+        assert!(answer.starts_with("HTTP/1.1 505 ") && answer.contains(": trace_id=") != told, "{answer}");
+    }
+}
