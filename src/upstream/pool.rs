@@ -132,7 +132,7 @@ pub enum Pick {
 impl Pool {
     /// A pool of these servers.
     pub fn new(config: &model::Pool, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
-        let balance = Balance::new(&config.balance, &config.upstreams, 0);
+        let balance = Balance::new(&config.balance, &config.upstreams, fastrand::u32(..));
         let (name, warnings) = (config.name.clone(), Warnings::default());
         Self { name, servers, line: Line::default(), budget, warnings, policy: Policy::of(config), balance }
     }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 
 /// The contract's breaker, but for the time an open circuit stays so, be it the last one or not.
 pub fn guarded(addrs: impl IntoIterator<Item = SocketAddr>, timeout_ms: u64) -> Config {
-    Config::to_all(addrs).set("circuit_breaker", json!({"timeout_ms": timeout_ms, "last_resort_ms": 0}))
+    Config::to_first_of(addrs).set("circuit_breaker", json!({"timeout_ms": timeout_ms, "last_resort_ms": 0}))
 }
 
 /// Two that do the same, of which one client has one, as long as its circuit is not open.

@@ -326,10 +326,11 @@ fn one_that_comes_back_is_ramped_up() {
         let config = guarded([patient.addr, other.addr()], 300).set("slow_start_ms", slow_start_ms);
         let proxy = patient.on_trial_beside(config);
         match slow_start_ms {
-            0 => assert_eq!(share(&proxy), 10),
+            // Three times the weight of the other.
+            0 => assert_eq!(share(&proxy), 15),
             // Within a day; so far there were some seconds.
             86_400_000 => assert!(share(&proxy) + share(&proxy) <= 1),
-            _ => wait_until("it has its share", || share(&proxy) == 10),
+            _ => wait_until("it has its share", || share(&proxy) == 15),
         }
     }
 }

@@ -245,6 +245,29 @@ fn what_each_upstream_answered_is_counted_by_class() {
     assert_eq!(sum(&scrape, "proxy_responses_total", &["status_class=\"5xx\""]), 1.0);
 }
 
+/// Started again and again, none of several is always the first.
+#[test]
+fn round_robin_begins_anywhere() {
+    let origins = ["a", "b"].map(Origin::named);
+    let config = || Config::to_all(origins.iter().map(Origin::addr));
+    for balance in ["round_robin", "weighted"] {
+        let proxy = config().set("balance", balance).start();
+        let mut firsts = Vec::new();
+        for i in 0..64 {
+            let third = nobody();
+            let upstreams = origins.iter().map(Origin::addr).chain((i % 2 == 0).then_some(third));
+            let upstreams =
+                upstreams.map(|a| json!({"host": a.ip().to_string(), "port": a.port(), "weight": if a == third { 0 } else { 1 }}));
+            proxy.reload(&config().set("balance", balance).set("upstreams", upstreams.collect::<Vec<_>>()));
+            firsts.push(proxy.get("/").expect(200).text().to_owned());
+            if firsts.iter().any(|first| *first != firsts[0]) {
+                break;
+            }
+        }
+        assert!(firsts.iter().any(|first| *first != firsts[0]), "{balance}: always {}", firsts[0]);
+    }
+}
+
 #[test]
 fn a_route_may_have_no_lines() {
     let origin = Origin::hello();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const FOR_EVER: u64 = 86_400_000;
 
 fn to(addrs: impl IntoIterator<Item = SocketAddr>, retry: Value) -> Config {
-    Config::to_all(addrs).set("retry", retry)
+    Config::to_first_of(addrs).set("retry", retry)
 }
 
 /// The origin's connections end unanswered, and before any answer there is a wait without end.

@@ -5,7 +5,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 
 fn retrying(addrs: impl IntoIterator<Item = SocketAddr>) -> Config {
-    Config::to_all(addrs).set("retry", json!({"max_retries": 2, "backoff_ms": 100}))
+    Config::to_first_of(addrs).set("retry", json!({"max_retries": 2, "backoff_ms": 100}))
 }
 
 fn head(method: &str, length: usize) -> String {

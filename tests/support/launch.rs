@@ -36,6 +36,18 @@ impl Config {
         Config::new().set("upstreams", upstreams.collect::<Vec<_>>())
     }
 
+    /// Likewise, and whatever the turn is, the first of them is asked before any other: by its weight it has a turn wherever
+    /// another has one, and of two at the same moment the earlier in the list goes first.
+    pub fn to_first_of(addrs: impl IntoIterator<Item = SocketAddr>) -> Config {
+        let mut config = Config::to_all(addrs);
+        let upstreams = config.0["upstreams"].as_array_mut().unwrap();
+        if upstreams.len() > 1 {
+            let weight = 3 * (upstreams.len() - 1);
+            upstreams[0]["weight"] = weight.into();
+        }
+        config
+    }
+
     /// `set("timeouts.read_ms", 300)`.
     pub fn set(mut self, path: &str, value: impl Into<Value>) -> Config {
         let place = path.split('.').fold(&mut self.0, |at, key| &mut at[key]);
