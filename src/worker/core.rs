@@ -130,6 +130,7 @@ impl Owner {
 pub struct Upstream<S> {
     /// `None` between two addresses.
     pub(super) link: Option<Link<S>>,
+    /// The one of the newest site that has the server, if one has it: those who wait there are helped by its place.
     pub(super) pool: Arc<Pool>,
     pub(super) server: Arc<Server>,
     pub(super) owner: Owner,

@@ -13,6 +13,7 @@ use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// A dial for which the system had no descriptor is tried again after so long.
@@ -135,9 +136,10 @@ impl<N: Net> Core<N> {
             return Some(Event::UpstreamConnected { reused: true });
         }
         let exchange = self.clients[key].session.exchange()?;
-        let (pool, timeouts) = (exchange.pool().clone(), &exchange.timeouts);
-        let (connect_ms, keepalive_ms) = (timeouts.connect_ms, timeouts.upstream_keepalive_ms);
-        let server = pool.servers[server].clone();
+        let (connect_ms, keepalive_ms) = (exchange.timeouts.connect_ms, exchange.timeouts.upstream_keepalive_ms);
+        let server = exchange.pool().servers[server].clone();
+        let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
+        let pool = pool.unwrap_or(exchange.pool()).clone();
         let has_place = match found {
             Idled::Place | Idled::Ready(_) => true,
             Idled::Resting => server.places.try_enter(Needs::default(), self.turn.site.most()) || self.discard_coldest(&server),
@@ -194,7 +196,7 @@ impl<N: Net> Core<N> {
                         Event::NoDescriptor
                     }
                     NoDial::Failed(reason) => {
-                        self.hand_on(&server.pool);
+                        self.hand_on_place(&server.pool);
                         Event::ConnectFailed(reason)
                     }
                 })
@@ -337,7 +339,7 @@ impl<N: Net> Core<N> {
         cell.tunnels.add(1);
         upstream.server.places.leave();
         let pool = upstream.pool.clone();
-        self.hand_on(&pool);
+        self.hand_on_place(&pool);
     }
 
     /// Its socket is closed at the end of the turn, and only then its place given back.
@@ -370,7 +372,7 @@ impl<N: Net> Core<N> {
         } else {
             server.places.leave();
         }
-        self.hand_on(&pool);
+        self.hand_on_place(&pool);
         self.on_descriptor_freed();
     }
 }

@@ -58,6 +58,11 @@ impl<N: Net> Core<N> {
         is_former
     }
 
+    /// The pool of this site to which a server belongs: former ones may share it.
+    pub(super) fn pool_of(&self, server: &Arc<Server>) -> Option<&Arc<Pool>> {
+        self.turn.site.pools.iter().find(|pool| pool.servers.iter().any(|other| Arc::ptr_eq(other, server)))
+    }
+
     /// Tells the other workers that somebody waits in the line of a former pool.
     pub(super) fn announce_former(&self, pool: &Arc<Pool>) {
         self.other_mailboxes().for_each(|mailbox| mailbox.post(Mail::Former(pool.clone())));
@@ -117,10 +122,20 @@ impl<N: Net> Core<N> {
 
     /// Gives free places to those who wait in any line, and sends them away where every server is down.
     pub fn hand_on_all(&mut self) {
+        self.hand_on_former();
         let site = Rc::clone(&self.turn.site);
         for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(pool);
         }
+    }
+
+    /// A place of a server of that pool is free. Those who wait in the lines of former pools came first, and may wait for the same.
+    pub(super) fn hand_on_place(&mut self, pool: &Arc<Pool>) {
+        self.hand_on_former();
+        self.hand_on(pool);
+    }
+
+    fn hand_on_former(&mut self) {
         let former = std::mem::take(&mut self.former);
         for pool in former.into_iter().filter(|pool| !pool.line.is_empty()) {
             self.hand_on(&pool);
@@ -196,8 +211,10 @@ impl<N: Net> Core<N> {
             match (reuse, grant) {
                 (Some(upstream), _) => self.close_upstream(upstream),
                 (None, Some(grant)) => {
-                    pool.servers[grant.server].places.leave();
-                    self.hand_on(&pool);
+                    let server = &pool.servers[grant.server];
+                    server.places.leave();
+                    let pool = self.pool_of(server).unwrap_or(&pool).clone();
+                    self.hand_on_place(&pool);
                 }
                 (None, None) => {}
             }

@@ -5,7 +5,6 @@ use super::line::Admission;
 use super::shared::Mail;
 use crate::session::{DRAIN_IDLE_MS, Event};
 use crate::site::Site;
-use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,12 +58,13 @@ impl<N: Net> Core<N> {
     pub(super) fn take_site(&mut self, site: Arc<Site>) {
         let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
         self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
-        for (_, upstream) in &mut self.upstreams {
-            let has_it = |pool: &&Arc<Pool>| pool.servers.iter().any(|server| Arc::ptr_eq(server, &upstream.server));
-            if let Some(pool) = self.turn.site.pools.iter().find(has_it) {
+        let mut upstreams = std::mem::take(&mut self.upstreams);
+        for (_, upstream) in &mut upstreams {
+            if let Some(pool) = self.pool_of(&upstream.server) {
                 upstream.pool = pool.clone();
             }
         }
+        self.upstreams = upstreams;
         self.turn.exchanges.clear();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server.is_retired());
