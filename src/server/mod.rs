@@ -87,6 +87,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         descriptors: Arc::new(Descriptors::new(limit, sys::open_descriptors())),
         connections: Connections::default(),
         starved: Paused::new(workers),
+        starving: Default::default(),
         panel: panel.clone(),
         running: AtomicUsize::new(workers),
         renderer,

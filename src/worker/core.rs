@@ -24,6 +24,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// Timer keys below this are the worker's own.
 const OWN_TIMERS: u32 = 7;
@@ -107,6 +108,8 @@ pub(super) struct Stand {
     pub(super) pool: Arc<Pool>,
     pub(super) serial: u64,
     pub(super) needs: Needs,
+    /// There was no descriptor for it.
+    pub(super) starves: bool,
 }
 
 /// Who has an upstream connection.
@@ -398,7 +401,8 @@ impl<N: Net> Core<N> {
 
     /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.
     pub(super) fn leave_line(&mut self, key: usize) {
-        if let Some(Stand { pool, serial, needs }) = self.clients[key].stand.take() {
+        if let Some(Stand { pool, serial, needs, starves }) = self.clients[key].stand.take() {
+            self.shared.starving.fetch_sub(starves.into(), SeqCst);
             pool.line.leave(Ticket { worker: self.turn.worker, key, serial }, needs);
         }
     }

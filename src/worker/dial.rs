@@ -15,6 +15,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// A dial for which the system had no descriptor is tried again after so long.
 const RETRY_MS: u64 = 100;
@@ -67,8 +68,9 @@ impl<N: Net> Core<N> {
             Effect::Queue { starved } => {
                 let exchange = self.clients[key].session.exchange()?;
                 let (pool, needs, ticket) = (exchange.pool().clone(), exchange.queued_for, self.ticket(key));
+                self.shared.starving.fetch_add(starved.into(), SeqCst);
                 pool.line.join(ticket, needs);
-                self.clients[key].stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs });
+                self.clients[key].stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs, starves: starved });
                 if self.keep_former(&pool) {
                     self.announce_former(&pool);
                 }
@@ -147,6 +149,8 @@ impl<N: Net> Core<N> {
             Idled::Nothing => server.places.try_enter(Needs::default(), self.turn.site.most()),
         };
         if !has_place {
+            // Whoever frees one may have looked at the line before this one stands there.
+            self.set_own_timer_by(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
             return Some(Event::NoDescriptor);
         }
         self.dial(key, pool, server, connect_ms, keepalive_ms)

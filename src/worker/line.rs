@@ -200,8 +200,8 @@ impl<N: Net> Core<N> {
             let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };
             let client = self.clients.get_mut(ticket.key);
             let is_it = |stand: &mut Stand| Arc::ptr_eq(&stand.pool, &pool) && stand.serial == ticket.serial;
-            let waits = client.is_some_and(|client| client.stand.take_if(is_it).is_some());
-            if waits {
+            if let Some(stand) = client.and_then(|client| client.stand.take_if(is_it)) {
+                self.shared.starving.fetch_sub(stand.starves.into(), SeqCst);
                 self.clients[ticket.key].upstream = reuse;
                 self.deliver(ticket.key, grant.map_or(Event::Dismissed, Event::Admitted));
                 self.pump(ticket.key);

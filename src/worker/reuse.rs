@@ -103,9 +103,9 @@ impl<N: Net> Core<N> {
         cell.active.sub(1);
         cell.idle.add(1);
         self.idle.park(upstream.server.slot, key);
-        // Who came into the line meanwhile may have seen no idle connection.
+        // Who came into a line meanwhile may have seen no idle connection.
         fence(SeqCst);
-        if self.is_wanted(key) {
+        if self.is_wanted(key) || self.is_wanted_elsewhere() {
             return self.close_upstream(key);
         }
         let upstream = &mut self.upstreams[key];
@@ -130,9 +130,14 @@ impl<N: Net> Core<N> {
     fn may_idle(&mut self, key: usize) -> bool {
         let upstream = &self.upstreams[key];
         let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server.is_retired();
-        // Those who wait in the line of a former pool need the place: they know the server by another number.
-        let is_wanted = self.former.iter().any(|pool| !pool.line.is_empty());
-        may_stay && !is_wanted && self.is_quiet(key)
+        may_stay && !self.is_wanted_elsewhere() && self.is_quiet(key)
+    }
+
+    /// Whether somebody whom the connection does not help needs its place, in the line of a former pool, which knows the server by
+    /// another number; or its descriptor, in any line.
+    fn is_wanted_elsewhere(&self) -> bool {
+        let starves = || self.shared.starving.load(SeqCst) > 0 && !self.shared.descriptors.has_free();
+        self.former.iter().any(|pool| !pool.line.is_empty()) || starves()
     }
 
     /// Whether nothing came on a connection that nothing is expected on.

@@ -95,6 +95,8 @@ pub struct Shared {
     pub connections: Connections,
     /// Workers that stopped accepting for want of descriptors.
     pub starved: Paused,
+    /// Requests that stand in a line since there was no descriptor for them: any idle connection, of whatever pool, has one.
+    pub starving: AtomicUsize,
     /// Counters of all workers.
     pub panel: Arc<Panel>,
     /// Workers that have not ended. The first ends last: it has the admin port.

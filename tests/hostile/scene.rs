@@ -125,6 +125,7 @@ impl Scene {
             descriptors: Arc::new(Descriptors::new(1000, 0)),
             connections: Connections::default(),
             starved: Paused::new(1),
+            starving: Default::default(),
             panel: Arc::new(panel),
             renderer,
         });

@@ -6,6 +6,7 @@ use super::world::World;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use tidegate::guard::breaker::State;
 use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
@@ -130,6 +131,7 @@ impl World {
         }
         let descriptors = format!("{:?}", self.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");
+        assert_eq!(self.shared.starving.load(SeqCst), 0, "somebody is counted as waiting for a descriptor");
         assert!(self.shared.connections.is_empty(), "a client is counted that has gone");
         let doors = [&self.door, &self.admin_door].map(|door| format!("{door:?}"));
         assert!(doors.iter().all(|door| door.contains("places: Gate(0)")), "{doors:?}");

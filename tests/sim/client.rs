@@ -42,6 +42,9 @@ pub struct Client {
     /// At that byte it waits so many milliseconds, in each direction.
     pub send_stalls: Vec<(usize, u64)>,
     pub read_stall: Option<(usize, u64)>,
+    /// Between two requests it waits so long (milliseconds).
+    pub doze: u64,
+    has_dozed: bool,
     /// Ends of those waits (microseconds).
     pub send_wake: u64,
     pub read_wake: u64,
@@ -85,6 +88,8 @@ impl Client {
             sip: usize::MAX,
             send_stalls: Vec::new(),
             read_stall: None,
+            doze: 0,
+            has_dozed: false,
             send_wake: 0,
             read_wake: 0,
             out: Vec::new(),
@@ -206,6 +211,12 @@ impl Client {
 
     fn send(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
         if self.out_at == self.out.len() {
+            if self.doze > 0 && self.begun > 0 && !std::mem::replace(&mut self.has_dozed, true) {
+                self.send_wake = now + self.doze * 1000;
+                books.stalled += self.doze;
+                return;
+            }
+            self.has_dozed = false;
             let entry = books.entries.get_mut(&self.nonces[self.begun]).unwrap();
             (self.out, self.head_len) = entry.spec.render(&mut wires.rng);
             (self.out_at, self.continues, self.continue_due) = (0, !entry.spec.expects, u64::MAX);

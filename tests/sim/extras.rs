@@ -28,6 +28,8 @@ pub struct Extras {
     pub is_checked: bool,
     /// Clients are as hostile as anywhere, and no upstream does anything wrong: none may be taken for bad.
     pub are_origins_well: bool,
+    /// Where descriptors are few, clients rest between their requests, and are more at once than there are connections for.
+    pub dozes: bool,
 }
 
 impl Extras {
@@ -49,6 +51,7 @@ impl Extras {
             rate: (is_wild && one_in(dice, 4)).then(|| Rate { requests_per_second: dice.u32(1..20), burst: dice.u32(1..10) }),
             is_checked: one_in(dice, 3),
             are_origins_well: is_wild && one_in(dice, 2),
+            dozes: weather.descriptors < 1000 && one_in(dice, 2),
         }
     }
 

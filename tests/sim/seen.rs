@@ -35,6 +35,8 @@ seen!(
     CircuitOpen,
     CircuitHalfOpen,
     InLine,
+    InLineAtRest,
+    StarvedAtRest,
     Retried,
     TurnsInterleaved,
     Drained,

@@ -450,7 +450,11 @@ impl Weather {
                 _ => Quit::ResetAfterReading(1),
             };
         }
-        if !self.is_calm && (!client.send_stalls.is_empty() || client.read_stall.is_some()) {
+        if extras.dozes {
+            client.doze = dice.u64(1..900);
+            client.depth = 1;
+        }
+        if !self.is_calm && (!client.send_stalls.is_empty() || client.read_stall.is_some() || client.doze > 0) {
             // A stall may outlast a timeout.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }

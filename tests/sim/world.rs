@@ -152,6 +152,7 @@ impl World {
             descriptors: Arc::new(Descriptors::new(weather.descriptors + 16, 0)),
             connections: Connections::default(),
             starved: Paused::new(workers),
+            starving: Default::default(),
             panel: Arc::new(Panel {
                 stats,
                 doors: Mutex::default(),
@@ -347,6 +348,7 @@ impl World {
 
     /// Time jumps to whatever is due next. False if nothing ever is.
     fn sleep(&mut self) -> bool {
+        self.check_rest();
         let now = self.micros;
         let wakes = self.seats.iter().flat_map(|seat| [seat.core.next_wake(), seat.checks.next_wake()]);
         let timers = wakes.flatten().map(|wake| wake * 1000);

@@ -1,0 +1,42 @@
+//! What must hold whenever nothing happens until a timer is due: nobody waits in a line for what is there, or rests in an idle
+//! connection. Who is not called then was forgotten.
+
+use super::seen::{Seen, note};
+use super::world::World;
+use std::sync::Arc;
+use tidegate::guard::breaker::State;
+use tidegate::upstream::pool::Pool;
+use tidegate::upstream::server::Server;
+
+impl World {
+    pub fn check_rest(&self) {
+        // Who was refused a descriptor at random tries again after a while.
+        if self.weather.roads.starved > 0 {
+            return;
+        }
+        let mut pools: Vec<&Arc<Pool>> = self.sites.iter().flat_map(|site| &site.pools).filter(|pool| !pool.line.is_empty()).collect();
+        pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        for pool in pools {
+            note(Seen::InLineAtRest);
+            pool.servers.iter().for_each(|server| self.check_waiting(pool, server));
+        }
+    }
+
+    fn check_waiting(&self, pool: &Pool, server: &Server) {
+        let most = self.site.most();
+        // A trial is not for everybody.
+        if server.circuit.state() != State::Closed || !pool.is_wanted(server, most) {
+            return;
+        }
+        let idle = |server: &Server| server.cells.iter().map(|cell| cell.idle.value()).sum::<u64>();
+        let name = &server.config.name;
+        assert_eq!(idle(server), 0, "somebody waits for a place at {name}, and an idle connection has it");
+        if self.shared.descriptors.has_free() {
+            assert!(server.places.taken() >= most.connections, "somebody waits for a place at {name}, and one is free");
+        } else if server.places.taken() < most.connections {
+            note(Seen::StarvedAtRest);
+            let idle: u64 = self.servers().iter().map(|(_, server)| idle(server)).sum();
+            assert_eq!(idle, 0, "somebody waits for a descriptor, and an idle connection has it");
+        }
+    }
+}
