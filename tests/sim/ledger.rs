@@ -160,6 +160,8 @@ pub struct Books {
     pub max_retries: u32,
     /// Attempts that are planned to fail.
     pub planned_faults: u32,
+    /// Somebody got an answer that nobody had asked for.
+    pub strays_taken: bool,
     /// Milliseconds that all actors together have stalled.
     pub stalled: u64,
 }

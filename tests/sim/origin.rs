@@ -124,7 +124,7 @@ impl Origin {
             // A RST may destroy what the proxy has not read: not polite before that.
             Some((_, Leave::Rst)) if wires.is_read(self.id) => wires.peer_rst(self.id),
             Some((_, Leave::Noise)) => {
-                wires.peer_send(self.id, b"HTTP/1.1 408 Too Slow\r\nX-Noise: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                wires.peer_stray(self.id, "408 Too Slow", "Content-Length: 0\r\nConnection: close\r\n\r\n");
                 wires.peer_close(self.id);
             }
             _ => wires.peer_close(self.id),
@@ -302,7 +302,7 @@ impl Origin {
                 entry.interims_sent += plan.interims.len() as u32;
             }
             if plan.fault == Fault::Extra {
-                wires.peer_send(self.id, b"HTTP/1.1 200 Unasked\r\nContent-Length: 5\r\n\r\nextra");
+                wires.peer_stray(self.id, "200 Unasked", "Content-Length: 5\r\n\r\nextra");
             }
         }
         self.finish(wires, books, now);

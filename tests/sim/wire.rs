@@ -71,9 +71,24 @@ pub struct Conn {
     resets_on_close: bool,
     /// The peer closed its socket: what arrives there is answered with a RST.
     is_deaf: bool,
+    /// So many bytes were sent to the proxy; so many have arrived, and so many had at the last poll.
+    sent_up: u64,
+    arrived: u64,
+    polled: u64,
+    /// The last of what its server sent unasked, while no request was written after that.
+    stray: Option<usize>,
     /// Bytes that the proxy read and wrote.
     pub read: u64,
     pub written: u64,
+}
+
+/// What a server sent unasked.
+#[derive(Debug)]
+pub struct Stray {
+    /// From that byte of the connection on.
+    at: u64,
+    /// A request was written after it, and before a poll had found any of it: it may be taken for the answer to that.
+    pub is_fair: bool,
 }
 
 /// What a peer finds in its receive queue.
@@ -88,6 +103,7 @@ pub enum Heard {
 /// All connections of a world.
 pub struct Wires {
     pub conns: Vec<Conn>,
+    pub strays: Vec<Stray>,
     pub rng: fastrand::Rng,
     /// Longest segment.
     pub mtu: usize,
@@ -106,7 +122,7 @@ pub struct Wires {
 impl Wires {
     pub fn new(seed: u64, mtu: usize, max_buffer: usize, trace: bool) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
-        Self { conns: Vec::new(), rng, mtu, bustle: 20, max_buffer, min_buffer: 1, transfers: 0, calls: 0, trace }
+        Self { conns: Vec::new(), strays: Vec::new(), rng, mtu, bustle: 20, max_buffer, min_buffer: 1, transfers: 0, calls: 0, trace }
     }
 
     fn buffer_size(&mut self) -> usize {
@@ -145,6 +161,10 @@ impl Wires {
             is_dropped: false,
             resets_on_close: false,
             is_deaf: false,
+            sent_up: 0,
+            arrived: 0,
+            polled: 0,
+            stray: None,
             read: 0,
             written: 0,
         });
@@ -168,7 +188,16 @@ impl Wires {
     pub fn peer_send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.peer_room(id));
         self.conns[id].air.extend(&bytes[..n]);
+        self.conns[id].sent_up += n as u64;
         n
+    }
+
+    /// Sends an answer that nobody has asked for, marked with its number.
+    pub fn peer_stray(&mut self, id: Id, status: &str, end: &str) {
+        let number = self.strays.len();
+        self.strays.push(Stray { at: self.conns[id].sent_up, is_fair: false });
+        self.conns[id].stray = Some(number);
+        self.peer_send(id, format!("HTTP/1.1 {status}\r\nX-Noise: {number}\r\n{end}").as_bytes());
     }
 
     /// Whether [`Wires::peer_recv`] has anything but nothing.
@@ -278,6 +307,7 @@ impl Wires {
         let conn = &mut self.conns[id];
         let Conn { air, rx, .. } = conn;
         rx.extend(air.drain(..n));
+        conn.arrived += n as u64;
         conn.is_triggered = true;
     }
 

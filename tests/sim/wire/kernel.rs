@@ -54,6 +54,11 @@ impl Wires {
             self.bustle(id);
             return Err(ErrorKind::WouldBlock.into());
         }
+        let begins = from.first().is_some_and(|slice| begins_request(slice));
+        if begins && let Some(number) = conn.stray.take() {
+            let stray = &mut self.strays[number];
+            stray.is_fair = conn.polled <= stray.at;
+        }
         let mut n = 0;
         for slice in from {
             let part = slice.len().min(room - n);
@@ -139,7 +144,7 @@ impl Wires {
             if rng.u8(0..8) == 0 {
                 continue;
             }
-            conn.is_triggered = false;
+            (conn.is_triggered, conn.polled) = (false, conn.arrived);
             let edge = conn.edge();
             conn.is_nospace |= !edge.writable;
             if let Some(source) = conn.source.filter(|_| edge != Edge::default()) {
@@ -171,4 +176,10 @@ impl Conn {
         let writable = self.is_reset || self.tx_fin || self.has_space();
         Edge { readable, writable, read_closed, urgent: false, gone }
     }
+}
+
+/// Whether these are the first bytes of a request that the proxy writes.
+fn begins_request(bytes: &[u8]) -> bool {
+    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    line.ends_with(b" HTTP/1.1") && line.windows(4).any(|window| window == b" /n/")
 }

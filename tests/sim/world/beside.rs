@@ -66,6 +66,16 @@ impl World {
         if self.site.pools.iter().any(|pool| is_former(pool) && !pool.line.is_empty()) {
             note(Seen::LineOfAFormerPool);
         }
+        let is_back = |server: &Arc<Server>| {
+            self.sites
+                .iter()
+                .flat_map(|site| site.servers())
+                .any(|(_, old)| server.config.name == old.config.name && !Arc::ptr_eq(old, server))
+        };
+        if site.servers().any(|(_, server)| is_back(server)) {
+            // One that went and came back is another server at the same address: each has its places.
+            self.seats.iter_mut().for_each(|seat| seat.core.net.limit *= 2);
+        }
         self.site.retire(&site);
         self.seats.iter_mut().for_each(|seat| seat.news.push_back(site.clone()));
         self.sites.push(site.clone());
