@@ -23,7 +23,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
     let metrics_listen = root.get("metrics_listen").and_then(|node| bind_address(node, report));
     if let (Some(admin), Some(node)) = (metrics_listen, root.get("metrics_listen"))
         && admin.port() != 0
-        && listeners.iter().any(|listener| listener.address == admin)
+        && listeners.iter().any(|listener| overlap(listener.address, admin))
     {
         report.error(node, format!("{admin} is one of the addresses in listen, give it another port"));
     }
@@ -131,6 +131,12 @@ fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
         listeners.push(Listener { address });
     }
     listeners
+}
+
+/// Whether both cannot be bound: one of them may be every interface.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && (a.ip() == b.ip() || (is_any && a.is_ipv4() == b.is_ipv4()))
 }
 
 fn bind_address(node: &Node, report: &mut Report) -> Option<SocketAddr> {

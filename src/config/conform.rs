@@ -89,7 +89,7 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
             report.error_at(&key_place, &node.path, twice(&written, first));
             continue;
         }
-        if asks_for_something(&key.kind, &node.value) {
+        if asks_for_something(&key.kind, &node.value) || restricts_empty(key, &node.value) {
             match key.state {
                 State::Built => {}
                 State::NoEffectYet => report.no_effect_yet(key, &key_place, &node.path),
@@ -160,6 +160,12 @@ fn asks_for_something(kind: &Kind, value: &Value) -> bool {
         }
     }
     matches!((kind, value), (Kind::Section(_), Value::Map(entries)) if entries.is_empty()) || any(value)
+}
+
+/// Whether a key whose function is not built lets nobody in where nothing is in it: `allow: []`, `basic_auth: {users: {}}`.
+fn restricts_empty(key: &Key, value: &Value) -> bool {
+    let is_there = matches!(value, Value::Map(_) | Value::List(_));
+    is_there && matches!(key.state, State::Refused(_)) && (matches!(key.kind, Kind::Section(_)) || key.name == "allow")
 }
 
 fn twice(key: &str, first: &Entry) -> String {

@@ -61,6 +61,9 @@ fn filled(text: &str, variables: &Variables) -> Result<Value, String> {
             let shown = Shown(inside);
             return Err(format!("\"${{{shown}}}\" is no variable, write ${{NAME}} or ${{NAME:-default}}; a literal ${{ is written $${{"));
         }
+        if default.is_some_and(|default| default.contains("${")) {
+            return Err(format!("\"${{{}}}\": a default cannot hold another variable", Shown(inside)));
+        }
         match (variables.get(name).map(String::as_str), default) {
             (Some("") | None, Some(default)) => out.push_str(default),
             (Some(value), _) => out.push_str(value),

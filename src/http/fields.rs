@@ -88,9 +88,11 @@ pub fn may_be_dropped(field: Field) -> bool {
 /// See [`Field::LookAlike`].
 fn is_look_alike(name: &[u8]) -> bool {
     const LONGEST: usize = 32;
-    if name.len() > LONGEST || !name.contains(&b'_') {
+    if !name.contains(&b'_') {
         return false;
     }
+    // Whatever begins like that is one, however long it is.
+    let name = if name.len() > LONGEST { &name[..LONGEST] } else { name };
     let mut dashed = [0; LONGEST];
     for (to, &from) in dashed.iter_mut().zip(name) {
         *to = if from == b'_' { b'-' } else { from };

@@ -35,8 +35,8 @@ struct Drain {
     since: Instant,
     /// Exchanges that had finished before it.
     finished_before: u64,
-    /// Another signal came: nothing is waited for any more.
-    is_hurried: bool,
+    /// Another signal came then: nothing is waited for any more.
+    hurried: Option<Instant>,
 }
 
 impl Desk {
@@ -66,13 +66,14 @@ impl Desk {
             None => {
                 log::info!(target: "signal", "{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
                 let finished_before = self.sum(|stats| stats.exchanges_finished.value());
-                self.drain = Some(Drain { since: Instant::now(), finished_before, is_hurried: false });
+                self.drain = Some(Drain { since: Instant::now(), finished_before, hurried: None });
                 self.shared.panel.draining.store(true, SeqCst);
                 self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
             }
             Some(drain) if drain.since.elapsed() < ONE_SIGNAL => {}
-            Some(drain) if !drain.is_hurried => {
-                drain.is_hurried = true;
+            Some(drain) if drain.hurried.is_some_and(|hurried| hurried.elapsed() < ONE_SIGNAL) => {}
+            Some(drain) if drain.hurried.is_none() => {
+                drain.hurried = Some(Instant::now());
                 log::warn!(target: "signal", "second signal: ending at once");
                 self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Cut));
             }

@@ -97,9 +97,12 @@ impl Session {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.attempt.has_upstream = false;
+            (exchange.attempt.replaced, exchange.attempt.reused, exchange.attempt.broken) = (false, false, false);
+            // Nobody in line is told of what this gives back: they would find no descriptor either, and come back here at once.
+            let may_move = turn.line_may_move;
             exchange.give_back(exchange.attempt.holds, turn);
+            turn.line_may_move = may_move;
             if let Some((server, permit)) = exchange.attempt.server.zip(exchange.attempt.permit.take()) {
-                // Nobody in line is told: they would find no descriptor either.
                 exchange.pool().settle(server, permit, Verdict::Unknown, turn.now.millis());
             }
             if let Some(cell) = exchange.server().map(|server| &server.cells[turn.worker]) {
@@ -218,7 +221,8 @@ impl Exchange {
         (*is_partial, *tunnel) = (*is_partial && !part.is_partial, *tunnel && !part.tunnel);
         if let Some(server) = self.server() {
             server.places.give_back(part);
-            turn.line_may_move |= !self.pool().line.is_empty();
+            // Also those of another site's pool, which has the same server.
+            turn.line_may_move = true;
         }
     }
 

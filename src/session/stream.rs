@@ -89,7 +89,7 @@ impl Session {
         x.waits.read = 0;
         if x.attempt.reused && x.attempt.taken == 0 {
             // It was not asked yet: they belong behind the answer before, or say farewell.
-            return self.replace_stale(x, turn);
+            return if x.replayable { self.replace_stale(x, turn) } else { self.fail_upstream(x, Reason::ConnectionTerminated, turn) };
         }
         x.attempt.answered = true;
         self.take_answer(x, turn)
@@ -108,7 +108,8 @@ impl Session {
     /// The upstream closed before its answer's head was whole.
     fn on_no_answer(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         let is_stale = x.attempt.reused && !x.attempt.answered && !x.attempt.replaced;
-        if is_stale && (x.attempt.taken == 0 || (x.asked.is_idempotent && x.replayable)) {
+        // Content that was given up is missing from a fresh connection, even where nothing was written to this one.
+        if is_stale && x.replayable && (x.attempt.taken == 0 || x.asked.is_idempotent) {
             return self.replace_stale(x, turn);
         }
         let reason = if self.down.raw() > 0 { Reason::ResponseIncomplete } else { Reason::ConnectionTerminated };

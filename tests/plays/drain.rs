@@ -312,6 +312,7 @@ fn under_reject_connections_that_exist_are_served() {
     held.response().expect(200);
     drop((held, begun));
     assert_eq!(proxy.wait_exit(), 0);
+    wait_until("it says how it went", || proxy.diagnostics().iter().any(|line| line.contains(" stopped: ")));
     let last = proxy.diagnostics().pop().unwrap();
     assert!(last.ends_with("stopped: 2 exchanges finished, 0 cut"), "who was refused has not finished: {last:?}");
 }
@@ -367,6 +368,7 @@ fn the_last_words_say_how_it_went() {
     late.send("TP/1.1\r\nHost: a\r\n\r\n");
     late.response().expect(200);
     assert_eq!(proxy.wait_exit(), 0);
+    wait_until("it says how it went", || proxy.diagnostics().iter().any(|line| line.contains(" stopped: ")));
     let last = proxy.diagnostics().pop().unwrap();
     assert!(last.ends_with("stopped: 1 exchanges finished, 2 cut"), "{last:?}");
     for part in ["GET /never HTTP/1.1", "GET /half HTTP"] {

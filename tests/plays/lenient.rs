@@ -155,9 +155,9 @@ fn a_malformed_answer_is_told_by_the_rule_that_it_breaks() {
         ("HTTP/1.1 200 OK\r\nX\x01A: b\r\n\r\n", "a control character"),
         ("HTTP/1.1 200 OK\r\nX(A: b\r\n\r\n", "no token"),
         ("HTTP/1.1 999 OK\r\n\r\n", "not one of 100 to 599"),
-        ("HTTP/1.1 20 OK\r\n\r\n", "not three digits"),
+        ("HTTP/1.1 20 OK\r\n\r\n", "begins no HTTP/1 answer"),
         ("HTTP/1.1 200 O\x01K\r\n\r\n", "reason phrase has a control character"),
-        ("HTTP/2.0 200 OK\r\n\r\n", "neither HTTP/1.1 nor HTTP/1.0"),
+        ("HTTP/2.0 200 OK\r\n\r\n", "begins no HTTP/1 answer"),
     ];
     let origin = Origin::each(move |conn, request| conn.send(cases[request.target[1..].parse::<usize>().unwrap()].0));
     let proxy = Config::to(&origin).set("circuit_breaker.failure_threshold", 0).start();

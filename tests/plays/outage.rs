@@ -163,7 +163,10 @@ fn a_reload_between_two_attempts_changes_nothing_for_the_request() {
         conn.reset();
     });
     let (old, new) = (Origin::named("old"), Origin::named("new"));
-    let proxy = in_front_of(&[ends.port(), old.port()]).start();
+    let mut config = in_front_of(&[ends.port(), old.port()]);
+    // Its weight makes it the first, wherever the round begins.
+    config.0["upstreams"][0]["weight"] = 3.into();
+    let proxy = config.start();
     let mut client = proxy.client();
     client.send_get("/x");
     wait_until("it is in flight", || ends.requests().len() == 1);

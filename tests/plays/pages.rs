@@ -136,7 +136,10 @@ impl Scraper {
         let thread = std::thread::spawn(move || {
             let mut client = Client::connect(admin);
             while !shared.0.load(SeqCst) {
-                client.get(path).expect(200);
+                // Near the port's limit connections are not kept.
+                if client.get(path).expect(200).fields.lists("Connection", "close") {
+                    client = Client::connect(admin);
+                }
                 shared.1.fetch_add(1, SeqCst);
             }
         });
