@@ -2,8 +2,9 @@
 //! targets, configurations that work, links that lead somewhere.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tidegate::config;
 use tidegate::observe::reason::Reason;
 
@@ -145,6 +146,23 @@ fn its_configurations_are_good() {
         let loaded = config::load(config::Sources { cwd: directory.path().to_owned(), ..config::Sources::default() });
         let warnings = loaded.unwrap_or_else(|problems| panic!("{name}: {problems}\n{text}")).warnings;
         assert_eq!(warnings, [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn its_configurations_start() {
+    for (name, text) in configurations() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("config.yaml"), &text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["--listen", "127.0.0.1:0"]).env("METRICS_LISTEN_PORT", "0").current_dir(directory.path());
+        let mut proxy = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tidegate");
+        let lines = BufReader::new(proxy.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut said = Vec::new();
+        let is_ready = lines.inspect(|line| said.push(line.clone())).any(|line| line.contains(" ready listen="));
+        let _ = proxy.kill();
+        proxy.wait().unwrap();
+        assert!(is_ready, "{name}: {said:?}");
     }
 }
 
