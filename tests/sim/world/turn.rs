@@ -17,7 +17,7 @@ use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
 use tidegate::worker::shared::Mail;
 
 /// Turns of a worker in which nothing moved, one after the other in so short a time.
-const MAX_VAIN_TURNS: u32 = 20;
+const MAX_VAIN_TURNS: u32 = 40;
 const VAIN_MICROS: u64 = 1_000_000;
 /// Calls of one turn: far beyond what the budgets of all sessions allow.
 const MAX_CALLS: u64 = 300_000;
