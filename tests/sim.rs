@@ -4,7 +4,7 @@
 //! ```text
 //!     make sim SEED=n       one seed again: SIM_SEED=n cargo test --test sim
 //!     SIM_SEEDS=a..b        many
-//!     SIM_FROM=n            other seeds than those from 0 on, and those that failed once
+//!     SIM_FROM=n            new seeds from there on, beside those of an ordinary run
 //!     SIM_TRACE=1           tells every step
 //! ```
 
@@ -35,6 +35,8 @@ use std::time::{Duration, Instant};
 
 /// Seeds of an ordinary run: 20 to 30 seconds.
 const SEEDS: u64 = 6000;
+/// Seeds that nobody has run before, where a run is told where they begin.
+const NEW: u64 = 1500;
 /// Seeds that failed once, and are run each time. What a seed means changes with the world, so each has a test elsewhere too.
 const FORMER: &[u64] = &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453];
 /// In so many worlds everything that they are made for happens.
@@ -52,13 +54,13 @@ static CURRENT: [AtomicU64; THREADS] = [const { AtomicU64::new(NONE) }; THREADS]
 #[test]
 fn every_seed_ends_well() {
     let trace = std::env::var("SIM_TRACE").is_ok();
-    let (seeds, former) = seeds();
+    let (seeds, new, former) = seeds();
     let count = seeds.end - seeds.start;
-    println!("seeds {}..{}", seeds.start, seeds.end);
+    println!("seeds {seeds:?}, {new:?}");
     std::thread::spawn(watch);
     std::thread::scope(|scope| {
         for (thread, current) in CURRENT.iter().enumerate() {
-            let seeds = former.iter().copied().chain(seeds.clone()).skip(thread).step_by(THREADS);
+            let seeds = former.iter().copied().chain(seeds.clone()).chain(new.clone()).skip(thread).step_by(THREADS);
             scope.spawn(move || {
                 for seed in seeds {
                     current.store(seed, Relaxed);
@@ -73,19 +75,19 @@ fn every_seed_ends_well() {
     assert!(count < ENOUGH || missing.is_empty(), "in {count} worlds there was none of these: {missing:?}");
 }
 
-/// Those to run, and those that are run beside them.
-fn seeds() -> (Range<u64>, &'static [u64]) {
+/// Those to run; beside them those that are new, and those that failed once.
+fn seeds() -> (Range<u64>, Range<u64>, &'static [u64]) {
     let variable = |name| std::env::var(name).ok();
     let number = |name| variable(name).map(|value| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")));
     if let Some(seed) = number("SIM_SEED") {
-        return (seed..seed + 1, &[]);
+        return (seed..seed + 1, 0..0, &[]);
     }
     if let Some(range) = variable("SIM_SEEDS") {
         let (from, to) = range.split_once("..").expect("SIM_SEEDS is a..b");
-        return (from.parse().expect("SIM_SEEDS is a..b")..to.parse().expect("SIM_SEEDS is a..b"), &[]);
+        return (from.parse().expect("SIM_SEEDS is a..b")..to.parse().expect("SIM_SEEDS is a..b"), 0..0, &[]);
     }
-    let from = number("SIM_FROM").unwrap_or(0);
-    (from..from + SEEDS, FORMER)
+    let new = number("SIM_FROM").map_or(0..0, |from| from..from + NEW);
+    (0..SEEDS, new, FORMER)
 }
 
 fn run(seed: u64, trace: bool) {
