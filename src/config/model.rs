@@ -162,7 +162,7 @@ pub enum Action {
     Unbuilt,
 }
 
-/// See the contract, section 2. All in milliseconds; 0 = no limit, but for `queue_ms` (0 = do not wait) and the
+/// What is waited for how long; `keys.rs` says what each is. All in milliseconds; 0 = no limit, but for `queue_ms` (0 = do not wait) and the
 /// `*_keepalive_ms` (0 = do not keep).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -296,7 +296,7 @@ impl FromIterator<u16> for Statuses {
     }
 }
 
-/// See the contract, section 2.
+/// How much is taken; `keys.rs` says what each is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Limits {

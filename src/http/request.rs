@@ -103,7 +103,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         Ok(request)
     }
 
-    /// Whether sending it twice does no more than sending it once (RFC 9110 9.2.2), of the methods that the contract names.
+    /// Whether sending it twice does no more than sending it once (RFC 9110 9.2.2), of the methods that retries go by.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
     }

@@ -57,7 +57,7 @@ impl RateScope {
 
 macro_rules! reasons {
     ($($variant:ident, $name:literal, $status:literal, $blame:ident, $timeout:expr;)*) => {
-        /// A reason of the contract's table (section 6).
+        /// A reason of the table in `docs/errors.md`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         #[allow(missing_docs)]
