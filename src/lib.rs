@@ -28,31 +28,31 @@
 //!     base                          ring, timer wheel, buffers, clock, mail between threads: knows no HTTP
 //! ```
 //!
-//! # The way of a byte
+//! # A request on its way
 //!
 //! 1. The poll yields a token; [`worker`] matches it: listener, waker, client, upstream.
-//! 2. `worker::accept` takes a place at the door and a descriptor, and fills a slot with a `Session`.
-//! 3. `worker::pump` fills the session's `up` ring from the client's socket and tells it so.
-//! 4. `session::read_head` parses (`http::quick` the usual heads, httparse the fields of others), frames, and routes by the normal
-//!    form of what is asked for (`http::target`): to an upstream's pool, or to an answer made here.
-//! 5. `session::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or stand in line; where places
-//!    are scarce, only once the content is there. The pool asks its balance, and of each server whether it is well, whether its
-//!    circuit lets the attempt through, and whether it has room.
-//! 6. `worker::dial` takes an idle connection or dials, and goes on with the event that this gives.
+//! 2. `worker::accept` claims a place among the listening address's connections and a descriptor, and fills a slot with a `Session`.
+//! 3. `worker::pump` fills the session's `up` ring from the client's socket and tells the session.
+//! 4. `session::read_head` parses the head (`http::quick` heads of the usual shape, httparse the fields of others), finds out how its
+//!    body is framed, and routes by the normal form of the target (`http::target`): to an upstream's pool, or to an answer made here.
+//! 5. `session::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or wait in the pool's queue. Where
+//!    places are scarce, it does so only once the request's content is there. The pool asks its balancing algorithm, and each server
+//!    whether it is healthy, whether its circuit lets the attempt through, and whether it has room.
+//! 6. `worker::dial` takes an idle connection or opens one, and handles the event that results.
 //! 7. The new head lies in a block beside the ring; the pump sends head and body bytes together, with one write.
-//! 8. `session::stream` runs two `half::Half`s, up and down: look, mark as checked, flush. Bodies pass through in place; long
-//!    runs that need no look go past the ring (`worker::bulk`), the longest through a pipe of the kernel.
-//! 9. When the answer is whole it is counted, the upstream connection is parked or closed, and only then its last bytes are
-//!    flushed; the line is logged, and the session is back at the next head.
+//! 8. `session::stream` runs two `half::Half`s, up and down: look at new bytes, mark them as checked, send them. Bodies pass through
+//!    in place. Long runs that need no look bypass the ring (`worker::bulk`), the longest ones through a pipe of the kernel.
+//! 9. When the answer is complete it is counted, the upstream connection is kept or closed, and only then its last bytes are
+//!    sent; the access log gets its line, and the session is ready for the next head.
 //!
-//! An attempt that fails is settled with its server's circuit (`session::retry`), and where the request may be sent again it is
-//! back at 5, after a wait. A place that gets free goes to the first in its pool's line, in whatever worker (`worker::line`).
+//! A failed attempt is reported to its server's circuit (`session::retry`). Where the request may be sent again, it goes back to
+//! step 5 after a wait. A place that becomes free goes to the first in its pool's queue, in whatever worker (`worker::line`).
 //!
-//! # Absences
+//! # What the code does not do
 //!
-//! `session` opens no socket and reads no clock. `base` knows no HTTP. `http` allocates nothing for a field. Nothing blocks on a
-//! loop: name look-ups, pages of the admin port and log files have threads of their own. `unsafe` is denied, and one question to the kernel in
-//! `net::sys` is the exception. No panic can be reached from the network. Nothing grows without a bound that is configured or named.
+//! `session` opens no socket and reads no clock. `base` knows no HTTP. `http` allocates nothing for a field. Nothing blocks a
+//! loop: name look-ups, pages of the admin port and log files have threads of their own. `unsafe` is denied, except for one question
+//! to the kernel in `net::sys`. Nothing that comes from the network can panic. Nothing grows without a configured or named bound.
 
 pub mod admin;
 pub mod answer;

@@ -31,12 +31,12 @@ pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
     rendered(if matches!(status, "healthy" | "degraded") { 200 } else { 503 }, &content)
 }
 
-/// Whoever gets this has been answered by the loop.
+/// The answer itself is the proof: only a loop that turns can give it.
 pub(super) fn live() -> Rendered {
     rendered(200, &json!({"status": "live"}))
 }
 
-/// Whether new requests should be sent here. Upstreams that are down change nothing: without requests none would be tried again.
+/// Whether new requests should be sent here. Upstreams that are down do not matter: without requests none would be tried again.
 pub(super) fn ready(panel: &Panel) -> Rendered {
     let (status, word) = match (panel.has_started(), panel.is_draining()) {
         (_, true) => (503, "draining"),
@@ -71,7 +71,7 @@ pub(super) fn backends(site: &Site) -> Rendered {
     rendered(200, &json!({"backends": backends}))
 }
 
-/// What its checks say while they keep it out, else what it did to a request last.
+/// The last failure of its checks while they keep it out, otherwise the last error of a request to it.
 fn last_error(server: &Server) -> Option<String> {
     let of_check = || server.health.last_error();
     let of_request = || server.last_fault().map(|fault| fault.to_string());

@@ -1,4 +1,4 @@
-//! The admin port: what can be asked there, and the pages. Pages are rendered on a helper thread, for a large site takes long.
+//! The admin port: its paths and pages. Pages are rendered on a helper thread, because a large configuration takes long.
 
 mod health;
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A page. Those that cost less, and that more depends on, come first.
+/// A page. The cheap ones that probes depend on come first in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Page {
     /// `/live`
@@ -21,7 +21,7 @@ pub enum Page {
     Ready,
     /// `/health`
     Health,
-    /// `/`, for a browser.
+    /// `/` for a browser.
     Index,
     /// `/backends/health`
     Backends,
@@ -29,39 +29,39 @@ pub enum Page {
     Metrics,
 }
 
-/// A page that is ready to be sent, to everybody who waits for it.
+/// A rendered page, shared by all who wait for it.
 #[derive(Clone, Debug)]
 pub struct Rendered {
-    /// 200 or 503.
+    /// The status: 200 or 503.
     pub status: u16,
-    /// `Content-Type`.
+    /// The value of `Content-Type`.
     pub content_type: &'static str,
-    /// The page.
+    /// The content.
     pub content: Arc<[u8]>,
 }
 
-/// What the pages show; one for the process.
+/// What the pages show. The process has one.
 #[derive(Debug)]
 pub struct Panel {
-    /// Of every worker.
+    /// The counters of every worker.
     pub stats: Vec<Arc<WorkerStats>>,
-    /// Listening addresses, as they are now.
+    /// The listening addresses at present.
     pub doors: Mutex<Vec<Arc<Door>>>,
-    /// Of all logs.
+    /// The writer of all logs.
     pub writer: Arc<Writer>,
-    /// The start is over.
+    /// Whether the start is over.
     pub started_up: AtomicBool,
-    /// The process ends soon.
+    /// Whether the process is about to end.
     pub draining: AtomicBool,
-    /// Reloads that were applied.
+    /// Number of reloads that were applied.
     pub reloads_ok: AtomicU64,
-    /// Reloads that were refused.
+    /// Number of reloads that were refused.
     pub reloads_error: AtomicU64,
-    /// When it began.
+    /// When the process began.
     pub started: Instant,
 }
 
-/// Which page a request asks for, by the normal form of its path. `/` is a page for browsers, and the metrics for everybody else.
+/// Which page a request asks for, by the normal form of its path. `/` is an index for browsers, and the metrics for all others.
 pub fn find(method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> Result<Page, Reason> {
     let page = match path {
         b"/" if accepts_html() => Page::Index,
@@ -77,7 +77,7 @@ pub fn find(method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> R
 }
 
 impl Panel {
-    /// Makes a page.
+    /// Renders a page.
     pub fn render(&self, page: Page, site: &Site) -> Rendered {
         match page {
             Page::Metrics => self.metrics(site),
@@ -89,12 +89,12 @@ impl Panel {
         }
     }
 
-    /// The addresses that are listened on from now on.
+    /// Replaces the listening addresses.
     pub fn set_doors(&self, doors: Vec<Arc<Door>>) {
         *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
     }
 
-    /// Whether the process ends soon.
+    /// Whether the process is about to end.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
@@ -136,7 +136,7 @@ impl Panel {
     }
 }
 
-/// Where a person who looks around finds the rest.
+/// Links to the other pages, for a person with a browser.
 fn index() -> Rendered {
     let content = "<!doctype html>\n<title>tidegate</title>\n<h1>tidegate</h1>\n<ul>\n\
         <li><a href=\"/metrics\">/metrics</a>: Prometheus text</li>\n\

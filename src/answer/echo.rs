@@ -2,15 +2,15 @@
 
 use crate::base::text::push_decimal;
 
-/// Writes the content up to the request's body: the name, then the head as it was received.
+/// Writes the content that comes before the request's body: the name, then the head as it was received.
 pub fn begin(out: &mut Vec<u8>, name: &str, head: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.push(b'\n');
-    // The head ends in an empty line of its own.
+    // The head includes the empty line at its end.
     out.extend(head.iter().filter(|&&b| b != b'\r'));
 }
 
-/// Ends the content, once the body has been counted.
+/// Ends the content, once the length of the body is known.
 pub fn end(out: &mut Vec<u8>, body_bytes: u64) {
     out.extend_from_slice(b"body: ");
     push_decimal(out, body_bytes);

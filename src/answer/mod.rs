@@ -6,34 +6,34 @@ pub mod page;
 use crate::base::text::push_decimal;
 use crate::http::write::{push_connection, push_content_length, push_date};
 
-/// A whole answer but for its content.
+/// An answer's head.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// 200 to 599.
     pub status: u16,
-    /// `Content-Type`.
+    /// The value of `Content-Type`.
     pub content_type: &'a str,
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
-    /// Whether its connection outlives the answer.
+    /// Whether the client's connection stays open after it.
     pub persists: bool,
-    /// To `HEAD`: the content's length without the content.
+    /// Whether it answers `HEAD`: then the content's length is announced and the content left out.
     pub to_head: bool,
-    /// Now.
+    /// The value of `Date`.
     pub date: &'a [u8],
-    /// `X-Trace-ID`.
+    /// The value of `X-Trace-ID`.
     pub trace_id: &'a str,
 }
 
 impl Answer<'_> {
-    /// Appends head and content; `more` are whole field lines.
+    /// Appends head and content; `more` is complete field lines.
     pub fn write(&self, out: &mut Vec<u8>, more: &str, content: &[u8]) {
         out.extend_from_slice(b"HTTP/1.1 ");
         push_decimal(out, self.status.into());
         for piece in [" ", phrase(self.status), "\r\n"] {
             out.extend_from_slice(piece.as_bytes());
         }
-        // RFC 9110 15.3.5, 15.4.5: no content, and none announced.
+        // RFC 9110 15.3.5 and 15.4.5: these have no content, and announce none.
         let empty = matches!(self.status, 204 | 304);
         if !empty {
             for piece in ["Content-Type: ", self.content_type, "\r\n"] {

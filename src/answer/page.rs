@@ -1,27 +1,27 @@
-//! The answer to a request that was refused or failed: it says why, in the one vocabulary of [`Reason`].
+//! Error answers: why a request was refused or failed, in the vocabulary of [`Reason`].
 
 use super::Answer;
 use crate::http::write::NAME;
 use crate::observe::reason::Reason;
 
-/// What is said beyond the reason.
+/// The content of an error answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Page<'a> {
-    /// Why.
+    /// Why the request was refused or failed.
     pub reason: Reason,
-    /// For a person: what happened, and where; `None` where that is not for everybody.
+    /// What happened and where, for a person; `None` where the client must not learn it.
     pub detail: Option<&'a str>,
-    /// The client accepts JSON and no text.
+    /// Whether the client accepts JSON and no text.
     pub json: bool,
     /// Seconds after which another try makes sense, where that is known.
     pub retry_after: Option<u32>,
 }
 
-/// What a 503 or 429 says where nothing is known.
+/// `Retry-After` in seconds of a 503 or 429 where nothing better is known.
 const RETRY_AFTER: u32 = 1;
 
 impl Page<'_> {
-    /// Appends the whole answer; its status is the reason's.
+    /// Appends the whole answer; the reason determines its status.
     pub fn write(&self, out: &mut Vec<u8>, frame: Answer) {
         let (status, name) = (self.reason.status(), self.reason.name());
         let mut fields = format!("Proxy-Status: {NAME}; error={name}\r\n");

@@ -9,12 +9,12 @@ pub struct Now {
     pub micros: u64,
     /// Wall-clock milliseconds since 1970, for dates and log lines only: it may jump.
     pub wall_ms: u64,
-    /// Asked for many times a request: divided once.
+    /// Divided once, because it is asked for many times a request.
     millis: u64,
 }
 
 impl Now {
-    /// A reading.
+    /// A reading of both clocks, in microseconds and milliseconds.
     pub fn new(micros: u64, wall_ms: u64) -> Self {
         Self { micros, wall_ms, millis: micros / 1000 }
     }
@@ -25,12 +25,12 @@ impl Now {
     }
 }
 
-/// Where readings come from; every worker of a process has a copy of the same.
+/// Where readings come from. Every worker of a process has a copy of the same clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Instant);
 
 impl Clock {
-    /// Starts at zero now.
+    /// A clock that starts at zero now.
     pub fn start() -> Self {
         Self(Instant::now())
     }

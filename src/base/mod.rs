@@ -1,4 +1,4 @@
-//! Things that know no HTTP: buffers, timers, clocks, text, mail between threads.
+//! What knows no HTTP: buffers, timers, clocks, text, messages between threads.
 
 pub mod clock;
 pub mod mailbox;

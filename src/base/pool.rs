@@ -1,6 +1,6 @@
-//! Storage for rings, last in, first out, so that what is borrowed next is still warm in the cache.
+//! Storage for rings. The buffer that came back last is lent first, because it is still in the cache.
 
-/// How many unused buffers are held back from the allocator: enough for the busy connections of a turn.
+/// How many unused buffers are kept: enough for the busy connections of a turn.
 const MAX_FREE: usize = 256;
 
 /// Buffers of one size.
@@ -16,12 +16,12 @@ impl BufferPool {
         Self { free: Vec::with_capacity(MAX_FREE), size }
     }
 
-    /// The size of every buffer it lends.
+    /// The size of every buffer it lends, in bytes.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Changes the size for what is lent from now on; buffers of the old one are dropped as they come back.
+    /// Changes the size of what is lent from now on; buffers of the old size are dropped as they come back.
     pub fn resize(&mut self, size: usize) {
         if size != self.size {
             self.size = size;
@@ -29,12 +29,12 @@ impl BufferPool {
         }
     }
 
-    /// Lends a buffer; its content is whatever was there before.
+    /// Lends a buffer, with whatever content its last user left in it.
     pub fn lend(&mut self) -> Box<[u8]> {
         self.free.pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
     }
 
-    /// Takes a buffer back. One of another size, or one too many, goes to the allocator.
+    /// Takes a buffer back. One of another size, or one too many, is freed.
     pub fn give_back(&mut self, buffer: Box<[u8]>) {
         if buffer.len() == self.size && self.free.len() < MAX_FREE {
             self.free.push(buffer);

@@ -1,8 +1,8 @@
-//! Lists of those who wait for the same, in the order in which they began: joining, leaving and finding the first are a few
-//! stores each. Members have keys that the owner chooses (small integers: they index a table), and each is in one list at most.
+//! Waiting lists, each in the order in which its members joined: joining, leaving and finding the first are a few stores each.
+//! Members are identified by small integers that the owner chooses (they index a table), and each is in one list at most.
 
 const NONE: u32 = u32::MAX;
-/// Of nobody who is in a list.
+/// The time of a member that is in no list.
 const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ struct Node {
 
 const OUT: Node = Node { previous: NONE, next: NONE, since: NEVER };
 
-/// One list: its ends.
+/// One list: its two ends.
 #[derive(Debug)]
 pub struct Rank {
     first: u32,
@@ -27,14 +27,14 @@ impl Default for Rank {
     }
 }
 
-/// The table of all lists' members.
+/// The members of all lists, by key.
 #[derive(Debug, Default)]
 pub struct Ranks {
     nodes: Vec<Node>,
 }
 
 impl Ranks {
-    /// Joins at the end. Whoever is in a list must leave it first.
+    /// Joins at the end. A member of a list must leave it first.
     pub fn join(&mut self, rank: &mut Rank, key: usize, since: u64) {
         if key >= self.nodes.len() {
             self.nodes.resize(key + 1, OUT);
@@ -48,7 +48,7 @@ impl Ranks {
         rank.last = key as u32;
     }
 
-    /// Leaves the list, which must be the one that was joined; nothing happens to whoever is in none.
+    /// Leaves the list, which must be the one that was joined. Does nothing for a key that is in none.
     pub fn leave(&mut self, rank: &mut Rank, key: usize) {
         let Some(Node { previous, next, .. }) = self.nodes.get(key).copied().filter(|node| node.since != NEVER) else { return };
         match previous {
@@ -62,12 +62,12 @@ impl Ranks {
         self.nodes[key] = OUT;
     }
 
-    /// Since when it is in its list.
+    /// When it joined its list; `None` if it is in none.
     pub fn since(&self, key: usize) -> Option<u64> {
         self.nodes.get(key).map(|node| node.since).filter(|&since| since != NEVER)
     }
 
-    /// Who joined first of those who are there, and when.
+    /// The member that joined first, and when.
     pub fn first(&self, rank: &Rank) -> Option<(usize, u64)> {
         (rank.first != NONE).then(|| (rank.first as usize, self.nodes[rank.first as usize].since))
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// Against a queue: two lists over one table, members coming and going anywhere in them.
+    /// Compared with a queue as a model: two lists over one table, with members coming and going at any position.
     #[test]
     fn agrees_with_a_queue_under_random_operations() {
         let mut rng = fastrand::Rng::with_seed(7);

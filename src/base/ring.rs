@@ -11,7 +11,7 @@
 //! shorten them in place), the shell sends them; after that they are kept until released, so that they can be sent again.
 //! A ring without storage has capacity 0: an idle connection holds none.
 
-/// See the module.
+/// A bounded ring buffer whose bytes pass through four stages.
 #[derive(Debug, Default)]
 pub struct Ring {
     storage: Box<[u8]>,
@@ -23,14 +23,14 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Gives it storage. It must have none.
+    /// Gives it storage. It must have none yet.
     pub fn attach(&mut self, storage: Box<[u8]>) {
         debug_assert!(self.storage.is_empty());
         debug_assert!(u32::try_from(storage.len()).is_ok());
         self.storage = storage;
     }
 
-    /// Takes the storage away, content and all.
+    /// Takes the storage away, with its content.
     pub fn detach(&mut self) -> Box<[u8]> {
         let storage = std::mem::take(self).storage;
         debug_assert_eq!(self.len(), 0);
@@ -52,12 +52,12 @@ impl Ring {
         !self.storage.is_empty()
     }
 
-    /// Bytes it can hold.
+    /// Bytes that it can hold.
     pub fn capacity(&self) -> usize {
         self.storage.len()
     }
 
-    /// Bytes it holds, kept ones included.
+    /// Bytes that it holds, kept ones included.
     pub fn len(&self) -> usize {
         (self.kept + self.ready + self.raw) as usize
     }
@@ -67,7 +67,7 @@ impl Ring {
         self.len() == 0
     }
 
-    /// Bytes that can still be filled in.
+    /// Bytes that can still be read into it.
     pub fn room(&self) -> usize {
         self.capacity() - self.len()
     }
@@ -82,12 +82,12 @@ impl Ring {
         self.ready as usize
     }
 
-    /// Bytes not looked at.
+    /// Bytes not checked yet.
     pub fn raw(&self) -> usize {
         self.raw as usize
     }
 
-    /// The free part, to read into; the second slice is what lies beyond the wrap.
+    /// The free part, to read into; the second slice is the part beyond the wrap.
     pub fn room_mut(&mut self) -> (&mut [u8], &mut [u8]) {
         let (capacity, len, room) = (self.capacity(), self.len(), self.room());
         let start = self.wrap(len);
@@ -96,13 +96,13 @@ impl Ring {
         (&mut right[..first], &mut left[..room - first])
     }
 
-    /// `n` bytes were read into the room.
+    /// Notes that `n` bytes were read into the free part.
     pub fn fill(&mut self, n: usize) {
         debug_assert!(n <= self.room());
         self.raw += n as u32;
     }
 
-    /// The raw bytes in one piece, turned first if they wrap.
+    /// The raw bytes in one piece; they are moved first if they wrap.
     pub fn raw_mut(&mut self) -> &mut [u8] {
         let (skip, n) = ((self.kept + self.ready) as usize, self.raw());
         let start = self.at as usize + skip;
@@ -117,12 +117,12 @@ impl Ring {
         &mut self.storage[start..start + n]
     }
 
-    /// The raw bytes, if they lie in one piece (they do after [`Ring::raw_mut`]).
+    /// The raw bytes, if they lie in one piece (as they do after [`Ring::raw_mut`]).
     pub fn raw_bytes(&self) -> &[u8] {
         self.slices((self.kept + self.ready) as usize, self.raw()).0
     }
 
-    /// The first `consumed` raw bytes were looked at, and of them the first `kept` remain, now ready to be sent.
+    /// Notes that the first `consumed` raw bytes were checked, and that of these the first `kept` remain, now ready to be sent.
     pub fn check(&mut self, consumed: usize, kept: usize) {
         debug_assert!(kept <= consumed && consumed <= self.raw());
         if kept < consumed && consumed < self.raw() {
@@ -134,7 +134,7 @@ impl Ring {
         self.rewind_if_empty();
     }
 
-    /// Drops the first `n` raw bytes; nothing may lie before them.
+    /// Drops the first `n` raw bytes; nothing may lie in front of them.
     pub fn skip(&mut self, n: usize) {
         debug_assert!(self.kept == 0 && self.ready == 0 && n <= self.raw());
         self.at = self.wrap(n) as u32;
@@ -147,44 +147,44 @@ impl Ring {
         self.slices(self.kept(), self.ready())
     }
 
-    /// `n` ready bytes were sent; they are kept until released.
+    /// Notes that `n` ready bytes were sent; they are kept until released.
     pub fn sent(&mut self, n: usize) {
         debug_assert!(n <= self.ready());
         self.ready -= n as u32;
         self.kept += n as u32;
     }
 
-    /// Gives up what was kept.
+    /// Drops the kept bytes.
     pub fn release(&mut self) {
         self.at = self.wrap(self.kept()) as u32;
         self.kept = 0;
         self.rewind_if_empty();
     }
 
-    /// Makes all kept bytes ready again.
+    /// Makes all kept bytes ready again, for another attempt.
     pub fn replay(&mut self) {
         self.ready += self.kept;
         self.kept = 0;
     }
 
-    /// Forgets what was checked, sent or not; raw bytes stay.
+    /// Drops what was checked, sent or not; raw bytes stay.
     pub fn drop_checked(&mut self) {
         self.sent(self.ready());
         self.release();
     }
 
-    /// Forgets what was not looked at.
+    /// Drops the raw bytes.
     pub fn drop_raw(&mut self) {
         self.raw = 0;
         self.rewind_if_empty();
     }
 
-    /// Forgets everything.
+    /// Drops everything.
     pub fn clear(&mut self) {
         (self.at, self.kept, self.ready, self.raw) = (0, 0, 0, 0);
     }
 
-    /// An empty ring starts over at 0, so that it wraps as seldom as can be.
+    /// An empty ring starts over at 0, so that its content seldom wraps.
     fn rewind_if_empty(&mut self) {
         if self.is_empty() {
             self.at = 0;
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!((ready(&ring), ring.raw_bytes()), (b"ab".to_vec(), &b"cd"[..]));
     }
 
-    /// Against a model: whatever the order of operations, bytes come out as they went in.
+    /// Compared with a model: whatever the order of operations, bytes come out as they went in.
     #[test]
     fn agrees_with_a_queue_under_random_operations() {
         let mut rng = fastrand::Rng::with_seed(7);

@@ -1,5 +1,5 @@
-//! Atomics and locks of what workers share. They are the standard library's; built with `--cfg loom` they are those of loom, which
-//! tries every order in which threads may see them (`make loom`).
+//! Atomics and locks for what workers share. They are the standard library's, or loom's in a build with `--cfg loom`, which tries
+//! every order in which threads may see them (`make loom`).
 
 #[cfg(not(loom))]
 pub use std::sync::{
@@ -17,8 +17,8 @@ pub use modelled::{AtomicBool, AtomicU64, AtomicUsize};
 #[cfg(loom)]
 pub use std::sync::PoisonError;
 
-/// Loom takes a sequentially consistent access for an acquiring or releasing one, and finds faults that are none. A fence on both
-/// sides makes it what it is.
+/// Loom treats a sequentially consistent access as an acquiring or releasing one, and so reports faults that cannot happen. A
+/// fence before and after makes the access what it is.
 #[cfg(loom)]
 #[allow(missing_docs)]
 mod modelled {

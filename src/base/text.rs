@@ -15,19 +15,19 @@ pub fn push_hex(out: &mut Vec<u8>, n: u64) {
     }
 }
 
-/// Eight lower-case hex digits, all at once.
+/// Eight lower-case hexadecimal digits, computed all at once.
 pub fn hex(n: u32) -> [u8; 8] {
-    // A nibble to a byte, the highest last, as it will lie in memory.
+    // Each nibble gets a byte of its own, the highest nibble in the lowest byte, which comes first in memory.
     let n = u64::from(n.swap_bytes());
     let n = (n | n << 16) & 0x0000_ffff_0000_ffff;
     let n = (n | n << 8) & 0x00ff_00ff_00ff_00ff;
     let n = (n >> 4 & 0x000f_000f_000f_000f) | (n << 8 & 0x0f00_0f00_0f00_0f00);
-    // Those above 9 are letters: 39 further on.
+    // Digits above 9 are letters, which stand 39 places further on in ASCII than counting on from `9` would lead.
     let letters = (n + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
     (n + 0x3030_3030_3030_3030 + letters * 39).to_le_bytes()
 }
 
-/// A random UUID (RFC 9562, version 4) of these bits.
+/// A random UUID (RFC 9562, version 4) made of these bits.
 pub fn uuid(random: u128) -> [u8; 36] {
     let bits = random & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let [a, b, c, d] = [96, 64, 32, 0].map(|shift| hex((bits >> shift) as u32));

@@ -1,18 +1,18 @@
-//! One normal form of a URI's path and of its host (RFC 3986 6.2.2), so that two ways to write one thing are compared as one.
+//! The one normal form of a URI's path and host (RFC 3986 6.2.2), so that two spellings of the same thing compare as equal.
 //!
-//! A byte that may stand in a segment of a path by itself stands there by itself; every other is percent-encoded, in upper case,
-//! also a `%` that encodes nothing. `%2F` is no separator; `\` is one, as browsers and many servers take it. Empty segments and
-//! `.` go, and each `..` goes with the segment before it.
+//! Every byte that RFC 3986 allows in a path segment stands there as it is; every other byte is percent-encoded in upper case,
+//! and so is a `%` that encodes nothing. `%2F` stays encoded, as it is no separator. `\` becomes `/`, as browsers and many
+//! servers read it. Empty segments and `.` are removed, and each `..` is removed together with the segment before it.
 
 use super::steps;
 use std::io::Write;
 use std::net::Ipv6Addr;
 
-/// May stand in a segment by itself: RFC 3986's unreserved characters, sub-delimiters, `:` and `@`.
+/// Allowed in a segment unencoded: RFC 3986's unreserved characters, sub-delimiters, `:` and `@`.
 const SEGMENT: u8 = 1;
-/// The same, and `/`.
+/// Allowed in a path unencoded: the same, and `/`.
 const PATH: u8 = 2;
-/// A registered name's characters, but for upper case.
+/// Allowed in a registered name, upper case excepted.
 const HOST: u8 = 4;
 
 static CLASS: [u8; 256] = {
@@ -31,7 +31,7 @@ static CLASS: [u8; 256] = {
     class
 };
 
-/// Whether a path is its own normal form and has nothing encoded, as nearly all do: one pass, without a branch for a byte.
+/// Whether a path is its own normal form and has nothing encoded, as nearly all are. One pass, without a branch for each byte.
 pub fn is_plain_path(path: &[u8]) -> bool {
     steps::count(path.len());
     let (mut class, mut before, mut is_odd) = (PATH, 0, false);
@@ -43,7 +43,7 @@ pub fn is_plain_path(path: &[u8]) -> bool {
     class != 0 && !is_odd && path.first() == Some(&b'/')
 }
 
-/// Appends the normal form of a path without its query. False if the path climbs above its root.
+/// Appends the normal form of a path without its query. Returns false if the path climbs above its root.
 pub fn push_path(path: &[u8], out: &mut Vec<u8>) -> bool {
     steps::count(path.len());
     let root = out.len() + 1;
@@ -86,7 +86,7 @@ fn push_segment(mut segment: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Of a hexadecimal digit.
+/// The value of a hexadecimal digit.
 fn digit(b: u8) -> u8 {
     if b.is_ascii_digit() { b - b'0' } else { (b | 0x20) - b'a' + 10 }
 }
@@ -96,7 +96,7 @@ pub fn is_plain_host(host: &[u8]) -> bool {
     host.iter().fold(HOST, |all, &b| all & CLASS[b as usize]) != 0 && host.last() != Some(&b'.')
 }
 
-/// Appends the normal form of a host: in lower case, without the dot of the root; an IPv6 address without brackets.
+/// Appends the normal form of a host: in lower case, without the trailing dot; an IPv6 address without brackets.
 pub fn push_host(host: &[u8], out: &mut Vec<u8>) {
     let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
     if let Some(address) = std::str::from_utf8(bare).ok().and_then(|text| text.parse::<Ipv6Addr>().ok()) {

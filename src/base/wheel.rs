@@ -1,8 +1,8 @@
-//! A hierarchical timer wheel: setting, moving and cancelling a timer are a few stores each, however many there are.
+//! A hierarchical timer wheel: setting, moving and cancelling a timer are a few stores each, however many timers there are.
 //!
 //! Level 0 has 64 slots of 1 ms, every level above is 64 times coarser. A timer sits at the level of the highest bit in
-//! which its deadline differs from the wheel's time, and moves down as that time comes near. Timers have keys that the
-//! owner chooses (small integers: they index a table).
+//! which its deadline differs from the wheel's time, and moves down as that time comes near. Timers are identified by small
+//! integers that the owner chooses (they index a table).
 
 const LEVELS: usize = 6;
 const SLOTS: usize = 64;
@@ -21,7 +21,7 @@ struct Node {
 
 const UNARMED: Node = Node { deadline: 0, previous: NONE, next: NONE, slot: OFF };
 
-/// See the module. All times are milliseconds of one monotonic clock.
+/// The timers of one loop. All times are milliseconds of one monotonic clock.
 #[derive(Debug)]
 pub struct Wheel {
     now: u64,
@@ -37,7 +37,7 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// Sets the timer of `key`, or moves it. A deadline that has passed fires with the next millisecond.
+    /// Sets the timer of `key`, or moves it. A deadline that has passed is due at the next millisecond.
     pub fn set(&mut self, key: u32, deadline: u64) {
         if key as usize >= self.nodes.len() {
             self.nodes.resize(key as usize + 1, UNARMED);
@@ -54,7 +54,7 @@ impl Wheel {
         }
     }
 
-    /// The deadline set for `key`.
+    /// The deadline of `key`, if it is set.
     pub fn deadline(&self, key: u32) -> Option<u64> {
         self.nodes.get(key as usize).filter(|node| node.slot != OFF).map(|node| node.deadline)
     }
@@ -67,7 +67,7 @@ impl Wheel {
         self.next_slot().map(|(_, _, start)| start)
     }
 
-    /// Moves time forward; timers that became due are then popped.
+    /// Moves time forward, and makes due what [`Wheel::pop_due`] then returns.
     pub fn advance(&mut self, now: u64) {
         while let Some((level, slot, start)) = self.next_slot() {
             if start > now {
@@ -86,7 +86,7 @@ impl Wheel {
         self.now = self.now.max(now);
     }
 
-    /// Takes one timer that is due; it is unset then.
+    /// Takes one timer that is due; it is no longer set then.
     pub fn pop_due(&mut self) -> Option<u32> {
         let key = self.heads[DUE as usize];
         (key != NONE).then(|| {
@@ -95,8 +95,8 @@ impl Wheel {
         })
     }
 
-    /// The first slot with timers in it, and when it begins. Lower levels come before higher ones: what is in a higher
-    /// one lies beyond the end of the current slot there.
+    /// The first slot that has timers, and when it begins. Lower levels come before higher ones, because timers of a higher level
+    /// are due after the end of the current slot there.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.occupied.iter().position(|&bits| bits != 0)?;
         let slot = self.occupied[level].trailing_zeros() as usize;
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(wheel.now, 12_345 + 86_400_000);
     }
 
-    /// Against a sorted map: every timer fires once, never early, and not later than the advance that passes it.
+    /// Compared with a sorted map: every timer fires once, never early, and not later than the advance that passes it.
     #[test]
     fn agrees_with_a_sorted_map_under_random_operations() {
         let mut rng = fastrand::Rng::with_seed(42);

@@ -1,7 +1,7 @@
-//! What holds for any bytes whatsoever, as functions that panic where it does not: the bodies of the fuzz targets, and what the
-//! corpus is replayed through. Nothing here runs in the proxy.
+//! Properties that hold for any input, as functions that panic where one does not: the bodies of the fuzz targets, through which
+//! the corpus is replayed. Nothing here runs in the proxy.
 //!
-//! Limits are those of a test, small enough for a fuzzer to reach.
+//! The limits are small, so that a fuzzer reaches them.
 
 use super::chunked::{Decoder, Keep};
 use super::fields::Field;
@@ -15,22 +15,22 @@ use super::{HeadLimits, Refusal};
 use crate::base::text;
 
 const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };
-/// For what the proxy has written itself: it may be longer than what came in.
+/// For what the proxy itself has written, which may be longer than what came in.
 const NO_LIMITS: HeadLimits = HeadLimits { first_line: 1 << 20, line: 1 << 20, lines: 1 << 10, total: 1 << 24 };
 
-/// What was made of an input for which everything held.
+/// How an input was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A whole message part, perhaps with bytes following.
+    /// A complete message part, perhaps with bytes following.
     Accepted,
-    /// More must come.
+    /// Incomplete: more must come.
     Incomplete,
-    /// Not taken.
+    /// Refused.
     Refused(Refusal),
 }
 
-/// A request's head: one verdict, whether it comes whole, byte by byte or with bytes following; and one that is accepted means
-/// the same once it is rewritten for an upstream.
+/// A request's head gets one verdict, whether it comes whole, byte by byte or with bytes following. One that is accepted means
+/// the same after it was rewritten for an upstream.
 pub fn request_head(input: &[u8]) -> Verdict {
     let head = match head_of(input) {
         Ok(head) => head,
@@ -92,8 +92,8 @@ pub fn request_head(input: &[u8]) -> Verdict {
     Verdict::Accepted
 }
 
-/// A response's head, to `HEAD` and to other methods: one verdict, whether it comes whole, byte by byte or with bytes
-/// following; and one that is accepted means the same once it is rewritten for a client of either version.
+/// A response's head, to `HEAD` and to other methods, gets one verdict, whether it comes whole, byte by byte or with bytes
+/// following. One that is accepted means the same after it was rewritten for a client of either version.
 pub fn response_head(input: &[u8]) -> Verdict {
     let head = match head_of(input) {
         Ok(head) => head,
@@ -111,7 +111,7 @@ pub fn response_head(input: &[u8]) -> Verdict {
             assert_eq!(found.as_ref().map(facts), parsed.as_ref().map(facts), "the quick reading is another");
         }
         match parsed {
-            // It is never forwarded: nobody asked for it.
+            // It is never forwarded here, because no upgrade was asked for.
             Ok(response) if response.status == 101 => {}
             Ok(response) => (0..4).for_each(|n| check_rewritten(&response, to_head, n & 1, n & 2 != 0)),
             Err(refusal) => verdict = Verdict::Refused(refusal),
@@ -149,8 +149,8 @@ fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool
     check_end_to_end(response.fields, again.fields);
 }
 
-/// A chunked body: the same is made of it, whether it comes whole, byte by byte, in pieces of any size or past the decoder where
-/// it needs no look; what goes on is never longer, canonical, and carries the same data as a body without its framing.
+/// A chunked body is decoded to the same result, whether it comes whole, byte by byte, in pieces of any size, or bypasses the
+/// decoder where it may. The result is canonical, never longer, and carries the same data as the body without its framing.
 pub fn chunked(input: &[u8]) -> Verdict {
     let mut random = Random::from(input);
     let whole = decode(input, Keep::Framing, false, || usize::MAX);
@@ -168,7 +168,7 @@ pub fn chunked(input: &[u8]) -> Verdict {
     assert_eq!(bare.out, data_of(&whole.out), "the data differs from that in the chunks");
     for (keep, out) in [(Keep::Framing, &whole.out), (Keep::Data, &bare.out)] {
         let again = decode(&whole.out, keep, false, || usize::MAX);
-        // A zero at the very end waits for the byte that tells what it means.
+        // A zero at the very end waits for the next byte, which tells whether it is the size or a leading zero.
         let waiting = &whole.out[again.consumed..];
         assert!(waiting.is_empty() || waiting == b"0", "what went on is not taken again: {waiting:?}");
         let kept = if keep == Keep::Framing { waiting } else { b"" };
@@ -182,7 +182,7 @@ pub fn chunked(input: &[u8]) -> Verdict {
     Verdict::Accepted
 }
 
-/// The head at the front of `input`, or what is to be said of its absence.
+/// The head at the front of `input`, or the verdict if there is none.
 fn head_of(input: &[u8]) -> Result<&[u8], Verdict> {
     let whole = end_of(input, usize::MAX, &LIMITS);
     assert_same(whole, end_of(input, 1, &LIMITS));
@@ -209,7 +209,7 @@ fn end_of(input: &[u8], step: usize, limits: &HeadLimits) -> Result<Option<usize
     }
 }
 
-/// Equal; but where a limit is passed, whatever else is wrong may be seen before it or after it.
+/// The verdicts are equal, except that where a limit is exceeded, either that or another fault may be reported first.
 #[track_caller]
 fn assert_same<T: PartialEq + std::fmt::Debug>(whole: Result<T, Refusal>, pieces: Result<T, Refusal>) {
     let is_limit = |refusal: &Refusal| matches!(refusal, Refusal::LineTooLong | Refusal::HeadTooLarge(_));
@@ -219,7 +219,7 @@ fn assert_same<T: PartialEq + std::fmt::Debug>(whole: Result<T, Refusal>, pieces
     }
 }
 
-/// No field went on that did not come in, in that order; and none of those is missing that only the far end understands, unless
+/// Fields go on in the order in which they came, and none is added. None is missing that only the recipient understands, unless
 /// `Connection` names it.
 fn check_end_to_end(came: Fields, went: Fields) {
     let is_end_to_end = |line: &Line| matches!(line.class(), Field::Other | Field::Authorization | Field::Cookie);
@@ -233,13 +233,13 @@ fn check_end_to_end(came: Fields, went: Fields) {
     assert_eq!(found, expected, "fields that are not ours");
 }
 
-/// The head, and what was found in it.
+/// The head, and a text of what was found in it.
 fn lines_of(fields: Fields) -> (Vec<u8>, String) {
     let lines = fields.iter().map(|line| format!("{:?} {:?} {:?}\n", line.name(), line.value(), line.class()));
     (fields.head().to_vec(), lines.collect())
 }
 
-/// What became of a body.
+/// The result of decoding a body.
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
     result: Result<(), Refusal>,
@@ -259,7 +259,7 @@ impl Decoded {
     }
 }
 
-/// Decodes `input`, in pieces of the sizes that `piece` says; with `moves`, what needs no look goes past the decoder.
+/// Decodes `input` in pieces whose sizes `piece` chooses; with `moves`, bytes that need no look bypass the decoder.
 fn decode(input: &[u8], keep: Keep, moves: bool, mut piece: impl FnMut() -> usize) -> Decoded {
     let mut decoder = Decoder::default();
     let (mut buffer, mut rest) = (Vec::new(), input);
@@ -292,7 +292,7 @@ fn decode(input: &[u8], keep: Keep, moves: bool, mut piece: impl FnMut() -> usiz
     done
 }
 
-/// The data in a canonical body, perhaps cut off: read as simply as can be, to have something to compare with.
+/// The data of a canonical body, perhaps cut off: read in the simplest way, to compare with.
 fn data_of(mut body: &[u8]) -> Vec<u8> {
     let mut data = Vec::new();
     while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {
@@ -311,7 +311,7 @@ fn data_of(mut body: &[u8]) -> Vec<u8> {
     data
 }
 
-/// Numbers that depend on the input alone, so that a finding can be repeated (xorshift).
+/// A generator of numbers that depend on the input alone, so that a finding can be repeated (xorshift).
 struct Random(u64);
 
 impl Random {

@@ -1,4 +1,5 @@
-//! What a head may cost: a number of steps for each of its bytes, and no more, however it is made. Nothing here runs in the proxy.
+//! Reading and rewriting a head costs a bounded number of steps for each of its bytes, whatever it says. Nothing here runs in
+//! the proxy.
 
 use super::HeadLimits;
 use super::framing::Recode;
@@ -9,14 +10,14 @@ use super::scan::HeadScan;
 use super::write::{self, Forward, Reply};
 use crate::base::steps;
 
-/// Only of memory: 1,024 fields and 16 MiB are what a configuration can allow.
+/// Only memory is limited: 1,024 fields and 16 MiB are the most that a configuration can allow.
 const LIMITS: HeadLimits = HeadLimits { first_line: 1 << 24, line: 1 << 24, lines: 1024, total: 1 << 24 };
 
-/// Steps for each byte, and for a head of none. Comparing a name with a hundred sorted ones takes seven looks.
+/// Steps allowed for each byte. Comparing a name with a hundred sorted ones takes seven looks.
 const EACH: u64 = 32;
 const AT_ALL: u64 = 200;
 
-/// A head, read and rewritten as a request and as a response, if it is either.
+/// Reads and rewrites a head as a request and as a response, where it is one.
 pub fn head(input: &[u8]) {
     let spent = |work: &dyn Fn() -> Option<()>| {
         let before = steps::taken();
@@ -48,7 +49,7 @@ pub fn head(input: &[u8]) {
 mod tests {
     use super::*;
 
-    /// Options and fields that are as many, as long and as alike as they can be.
+    /// Options and fields that are as many, as long and as similar to each other as they can be.
     #[test]
     fn no_list_makes_a_head_dear() {
         let start = ["GET / HTTP/1.1\r\nHost: a\r\n", "HTTP/1.1 200 OK\r\n"];
@@ -70,7 +71,7 @@ mod tests {
         for piece in ["/..", "/x/..", "/.", "%41", "%", "\\", "//", "/x//../"] {
             head(format!("GET {}{} HTTP/1.1\r\nHost: a\r\n\r\n", "/x".repeat(20_000), piece.repeat(10_000)).as_bytes());
         }
-        // A release build has counted nothing.
+        // A release build counts nothing.
         assert!(!cfg!(debug_assertions) || steps::taken() > 1_000_000);
     }
 }

@@ -1,5 +1,5 @@
-//! What holds for any bytes as a request's target, as a function that panics where it does not: the body of a fuzz target, and
-//! what its corpus is replayed through. Nothing here runs in the proxy.
+//! Properties of any request target, as a function that panics where one does not hold: the body of a fuzz target, through which
+//! its corpus is replayed. Nothing here runs in the proxy.
 
 use super::check::Verdict;
 use super::head::Table;
@@ -7,10 +7,10 @@ use super::request::Request;
 use super::target::Normal;
 use super::write::{self, Forward};
 
-/// A target, in a request to a host: its normal form is one, it never leaves the root, and is that of what goes on.
+/// The normal form of a target is its own normal form, never leaves the root, and is also that of the target that goes on.
 pub fn target(input: &[u8]) -> Verdict {
     let head = [b"GET ", input, b" HTTP/1.1\r\nHost: a.example\r\n\r\n"].concat();
-    // A space or a line end in it would be more than a target.
+    // A space or a line end would end the target.
     if input.iter().any(|&b| b <= b' ') {
         return Verdict::Refused(super::Refusal::Malformed("no target"));
     }
@@ -56,7 +56,7 @@ fn path_of(target: &str) -> &str {
     if target == "*" { "/" } else { target.split('?').next().unwrap_or_default() }
 }
 
-/// The same form, made step by step and without regard to cost, to have something to compare with.
+/// The normal form, made step by step without regard to cost, to compare with.
 fn segments(path: &str) -> Option<Vec<u8>> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     let path = path.replace('\\', "/");
@@ -77,7 +77,7 @@ fn segments(path: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Decoded, and every byte encoded again that may not stand there by itself.
+/// Decodes a segment, and encodes every byte again that must be encoded.
 fn recode(segment: &str) -> Vec<u8> {
     let (mut bytes, mut rest) = (Vec::new(), segment.as_bytes());
     while let Some((&b, after)) = rest.split_first() {

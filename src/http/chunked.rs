@@ -1,7 +1,7 @@
-//! The chunked coding (RFC 9112 7.1), decoded digit by digit and made canonical in place.
+//! The chunked coding (RFC 9112 7.1), decoded byte by byte and made canonical in place.
 //!
-//! What stays in the buffer is what may be passed on: sizes without leading zeros, no extensions, trailer fields that neither
-//! frame nor route; or, for a recipient that does not know the coding, the data alone. It is never longer than what came in.
+//! What stays in the buffer may be passed on: sizes without leading zeros, no extensions, and only trailer fields that neither
+//! frame nor route. For a recipient that does not know the coding only the data stays. The result is never longer than the input.
 //!
 //! ```text
 //!     Size -> (extensions) -> SizeLf -> Data -> DataCr -> DataLf -> Size …
@@ -12,17 +12,17 @@ use super::fields::{self, Field, is_tchar};
 use super::{HeadLimits, Refusal};
 use crate::base::steps;
 
-/// Hex digits of one chunk size: as many as fit 64 bits.
+/// Hexadecimal digits of a chunk size: as many as fit 64 bits.
 const MAX_DIGITS: u8 = 16;
 /// Bytes of one chunk's extensions.
 const MAX_EXTENSION: u16 = 1024;
-/// Bytes of all extensions of a body beyond an eighth of its data: extensions must not cost more than they carry.
+/// Bytes that all extensions of a body may have beyond an eighth of its data: a body must not be mostly extensions.
 const FREE_OVERHEAD: u64 = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Size,
-    /// Blanks after the size: only an extension may follow.
+    /// Blanks after the size, which only an extension may follow.
     SizeBlank,
     ExtensionStart,
     ExtensionName,
@@ -40,13 +40,13 @@ enum State {
     End,
 }
 
-/// Where in a chunked body we are.
+/// A position in a chunked body.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     state: State,
     digits: u8,
     extension: u16,
-    /// The size being read, then the data bytes that are left of the chunk.
+    /// The size while it is read, then the bytes of the chunk's data that have not come yet.
     left: u64,
     /// Data bytes announced so far, of all chunks.
     announced: u64,
@@ -56,21 +56,21 @@ pub struct Decoder {
     trailer_bytes: u32,
 }
 
-/// What is passed on.
+/// What is passed on of a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
-    /// The chunks, canonical.
+    /// The chunks, in canonical form.
     Framing,
-    /// The data without its framing.
+    /// The data alone.
     Data,
 }
 
-/// How far a look at new bytes got.
+/// How many new bytes were processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Bytes looked at.
+    /// Bytes processed.
     pub consumed: usize,
-    /// Bytes of these that remain, at the front.
+    /// How many of these remain, at the front.
     pub kept: usize,
 }
 
@@ -86,17 +86,17 @@ impl Decoder {
         self.state == State::End
     }
 
-    /// Data bytes announced by the chunk sizes so far: what a limit on content is held against.
+    /// Data bytes announced by the chunk sizes so far, which a limit on content is compared with.
     pub fn announced(&self) -> u64 {
         self.announced
     }
 
-    /// Bytes that follow and need no look.
+    /// How many of the following bytes need not be looked at.
     pub fn opaque(&self) -> u64 {
         if self.state == State::Data { self.left } else { 0 }
     }
 
-    /// `n` of the [`Decoder::opaque`] bytes went by elsewhere.
+    /// Notes that `n` of the [`Decoder::opaque`] bytes were moved past the decoder.
     pub fn moved(&mut self, n: u64) {
         debug_assert!(n <= self.opaque());
         self.left -= n;
@@ -105,8 +105,8 @@ impl Decoder {
         }
     }
 
-    /// Looks at new bytes, and shortens them in place to what is passed on. It stops after the end of the body, and before
-    /// a trailer line that is not complete or a zero whose meaning the next byte tells.
+    /// Processes new bytes, and shortens them in place to what is passed on. It stops after the end of the body, and in front of
+    /// an incomplete trailer line, and of a zero that the next byte must explain.
     pub fn decode(&mut self, bytes: &mut [u8], keep: Keep, limits: &HeadLimits) -> Result<Step, Refusal> {
         let mut step = Step { consumed: 0, kept: 0 };
         while step.consumed < bytes.len() && self.state != State::End {
@@ -128,7 +128,7 @@ impl Decoder {
                 }
                 _ => {
                     let b = bytes[step.consumed];
-                    // Whether a zero leads other digits or is the size shows with the byte after it.
+                    // A zero may be a leading one or the whole size; the next byte tells.
                     let leads = self.state == State::Size && b == b'0' && (self.digits == 0 || self.left == 0);
                     let after = bytes.get(step.consumed + 1).copied();
                     if leads && after.is_none() {
@@ -146,7 +146,7 @@ impl Decoder {
         Ok(step)
     }
 
-    /// One byte of the framing around the data; says whether it is part of the canonical form.
+    /// Processes one byte of framing, and returns whether it is part of the canonical form.
     fn byte(&mut self, b: u8) -> Result<bool, Refusal> {
         use State::*;
         if !matches!(self.state, Size | SizeLf | DataCr | DataLf) {
@@ -219,7 +219,7 @@ impl Decoder {
     /// The length of the trailer line at the front of `bytes`, once it is complete and valid (RFC 9112 7.1.2).
     fn trailer_line(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
         let too_large = Err(Refusal::HeadTooLarge("the trailer section is too large"));
-        // Searched anew with every piece: no step for each byte, for the search takes many at once.
+        // The line is searched from its start with every piece. That is cheap enough: the search takes 64 bytes a step.
         steps::count(bytes.len() / 64);
         let Some(lf) = memchr::memchr(b'\n', bytes) else {
             return if bytes.len() > limits.line + 1 { too_large } else { Ok(None) };
@@ -245,7 +245,7 @@ impl Decoder {
     }
 }
 
-/// Moves `n` bytes from where we read to where we write.
+/// Moves `n` bytes forward to where the result ends.
 fn shift(bytes: &mut [u8], step: &mut Step, n: usize) {
     if step.kept != step.consumed {
         bytes.copy_within(step.consumed..step.consumed + n, step.kept);
@@ -254,8 +254,8 @@ fn shift(bytes: &mut [u8], step: &mut Step, n: usize) {
     step.kept += n;
 }
 
-/// Whether a valid trailer line goes on: fields that frame, route, authenticate, modify a request, control a response or
-/// describe content have no place there (RFC 9110 6.5.1).
+/// Whether a valid trailer line is passed on: fields that frame, route, authenticate, modify a request, control a response or
+/// describe content do not belong there (RFC 9110 6.5.1).
 fn may_pass(line: &[u8]) -> bool {
     const UNFIT: [&str; 27] = [
         "age",
@@ -310,7 +310,7 @@ mod tests {
         Ok((out, buffer.len() + rest.len()))
     }
 
-    /// Whole, byte by byte, and with bytes following: always the same.
+    /// Decodes a body whole, byte by byte, and with bytes following: the result is always the same.
     fn decode(body: &[u8], keep: Keep) -> Result<Vec<u8>, Refusal> {
         let mut decoder = Decoder::default();
         let whole = run(&mut decoder, body, usize::MAX, keep);

@@ -1,11 +1,11 @@
-//! `Connection` (RFC 9110 7.6.1): whether the connection goes on, and which fields are meant for it alone.
+//! `Connection` (RFC 9110 7.6.1): whether the connection persists, and which fields are meant for it alone.
 
 use super::Refusal;
 use super::head::Line;
 use crate::base::{steps, text};
 use std::cmp::Ordering;
 
-/// Members that the `Connection` fields of a message may have, empty ones too.
+/// How many members all `Connection` fields of a message may have together, empty ones included.
 const MAX_OPTIONS: usize = 100;
 
 /// What the `Connection` fields of a message say.
@@ -17,14 +17,14 @@ pub struct Connection {
     pub keep_alive: bool,
     /// `upgrade`
     pub upgrade: bool,
-    /// It names fields.
+    /// Whether it names fields.
     pub names_fields: bool,
     /// How many members its list has.
     pub(super) members: u8,
 }
 
 impl Connection {
-    /// Adds one `Connection` field. What it names goes into `named`.
+    /// Adds one `Connection` field. The names in it go into `named`.
     pub(super) fn read(&mut self, line: &Line, named: &mut Named) -> Result<(), Refusal> {
         let value = line.value();
         steps::count(value.len());
@@ -54,7 +54,7 @@ impl Connection {
     }
 }
 
-/// Where an option lies in its head.
+/// Where an option stands in its head.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     pub(super) start: u32,
@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-/// Storage for what the `Connection` fields of a head name: their lists are split once, whatever asks later.
+/// The names in the `Connection` fields of a head. Storing them splits the lists only once, however many fields are compared.
 #[derive(Debug)]
 pub(super) struct Named {
     places: [Place; MAX_OPTIONS],
@@ -81,12 +81,12 @@ impl Default for Named {
 }
 
 impl Named {
-    /// Forgets another head's.
+    /// Forgets the names of an earlier head.
     pub(super) fn clear(&mut self) {
         self.count = 0;
     }
 
-    /// In the order in which [`is_named`] looks for them.
+    /// The names in the order that [`is_named`] searches by.
     pub(super) fn sorted(&mut self, head: &[u8]) -> &[Place] {
         let places = &mut self.places[..self.count];
         places.sort_unstable_by(|one, other| order(one.of(head), other.of(head)));
@@ -94,12 +94,12 @@ impl Named {
     }
 }
 
-/// Whether one of them is that name. They are sorted, so that each of many fields costs a few comparisons, not one for each option.
+/// Whether one of them is that name. A binary search, so that comparing many fields with many options stays cheap.
 pub(super) fn is_named(name: &[u8], places: &[Place], head: &[u8]) -> bool {
     places.binary_search_by(|place| order(place.of(head), name)).is_ok()
 }
 
-/// By length, then by letters, whatever their case.
+/// Compares by length, then by letters, ignoring case.
 fn order(one: &[u8], other: &[u8]) -> Ordering {
     steps::count(1);
     one.len().cmp(&other.len()).then_with(|| {

@@ -21,13 +21,13 @@ impl DateCache {
 
     /// The date of `wall_ms` (milliseconds since 1970) as an IMF-fixdate.
     pub fn at(&mut self, wall_ms: u64) -> &[u8] {
-        /// The end of year 9999: httpdate goes no further.
+        /// The end of the year 9999, the latest that httpdate formats.
         const LAST: u64 = 253_402_300_799;
         let second = (wall_ms / 1000).min(LAST);
         if second != self.second {
             self.second = second;
             let date = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(second));
-            // Both are 29 bytes: this cannot fall short.
+            // The date has exactly 29 bytes, as the buffer has.
             let _ = write!(&mut self.text[..], "{date}");
         }
         &self.text

@@ -8,13 +8,13 @@ pub enum Field {
     ContentLength,
     TransferEncoding,
     Connection,
-    /// `Keep-Alive`, `Proxy-Connection`: meant for one connection (RFC 9110 7.6.1).
+    /// `Keep-Alive` and `Proxy-Connection`, which are meant for one connection (RFC 9110 7.6.1).
     HopByHop,
     Te,
     Upgrade,
     Expect,
     Via,
-    /// `X-Forwarded-*`, `Forwarded`, `X-Real-IP`: written here, so never taken from a stranger.
+    /// `X-Forwarded-*`, `Forwarded`, `X-Real-IP`: written here, and accepted from trusted proxies only.
     Forwarding,
     TraceId,
     Accept,
@@ -24,13 +24,13 @@ pub enum Field {
     Cookie,
     Date,
     MaxForwards,
-    /// Reads as one that frames, routes or is written here once `_` is taken for `-`, or as a variable of CGI's own (RFC 3875
-    /// 4.1): for applications that take fields for such variables.
+    /// Becomes a field that frames, routes or is written here once `_` is read as `-`, or becomes one of CGI's own variables
+    /// (RFC 3875 4.1). Applications that turn fields into such variables would confuse the two.
     LookAlike,
     Other,
 }
 
-/// Looks a name up, in any case.
+/// Classifies a name, ignoring case.
 pub fn classify(name: &[u8]) -> Field {
     let key = key(name);
     match name.len() {
@@ -55,7 +55,7 @@ pub fn classify(name: &[u8]) -> Field {
         16 if key == const { self::key(b"proxy-connection") } => Field::HopByHop,
         17 if key == const { self::key(b"transfer-encoding") } && name[8] == b'-' => Field::TransferEncoding,
         12.. if self::key(&name[..12]) == const { self::key(b"x-forwarded-") } => Field::Forwarding,
-        // All of them that have a `-`: these lengths, or `x-` in front.
+        // The names with a `-` that look-alikes could mean have these lengths, or begin with `x-`.
         9 | 10 | 14 | 16 | 17 if is_look_alike(name) => Field::LookAlike,
         5 | 9 | 11 | 15 if matches!(name[0] | 0x20, b'a' | b'h' | b'p' | b'r' | b's') && is_cgi(name) => Field::LookAlike,
         12.. if name[0] | 0x20 == b'x' && is_look_alike(name) => Field::LookAlike,
@@ -63,8 +63,8 @@ pub fn classify(name: &[u8]) -> Field {
     }
 }
 
-/// The first and the last bytes of a name in lower case: all of them where it has 4 to 16. Exact for letters, digits and `-`,
-/// of which all the names above consist.
+/// The first and the last bytes of a name in lower case, which is the whole name where it has 4 to 16 bytes. Exact for letters,
+/// digits and `-`, of which all the names above consist.
 const fn key(name: &[u8]) -> (u64, u64) {
     const fn lower(word: u64) -> u64 {
         word | ((word & 0x4040_4040_4040_4040) >> 1)
@@ -78,20 +78,20 @@ const fn key(name: &[u8]) -> (u64, u64) {
     }
 }
 
-/// Whether `Connection` may name the field away (RFC 9110 7.6.1): not those that framing, routing or the fields written here
-/// depend on, nor `Date`, which a response must have.
+/// Whether `Connection` may remove the field (RFC 9110 7.6.1). It must not remove what framing, routing or the fields written
+/// here depend on, nor `Date`, which a response must have.
 pub fn may_be_dropped(field: Field) -> bool {
     use Field::*;
     !matches!(field, Host | ContentLength | TransferEncoding | Forwarding | TraceId | Via | Authorization | Cookie | Date)
 }
 
-/// See [`Field::LookAlike`].
+/// Whether the name means a field that frames, routes or is written here once `_` is read as `-`.
 fn is_look_alike(name: &[u8]) -> bool {
     const LONGEST: usize = 32;
     if !name.contains(&b'_') {
         return false;
     }
-    // Whatever begins like that is one, however long it is.
+    // The longest names that matter are shorter; a longer one can only begin like them.
     let name = if name.len() > LONGEST { &name[..LONGEST] } else { name };
     let mut dashed = [0; LONGEST];
     for (to, &from) in dashed.iter_mut().zip(name) {
@@ -102,7 +102,7 @@ fn is_look_alike(name: &[u8]) -> bool {
     matches!(class, Host | ContentLength | TransferEncoding | Connection | HopByHop | Te | Upgrade | Forwarding | TraceId)
 }
 
-/// Names of variables that a server tells an application; see [`Field::LookAlike`].
+/// Whether the name becomes one of CGI's own variables, in which servers tell applications who asks for what.
 #[cold]
 fn is_cgi(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 11] = [
@@ -126,7 +126,7 @@ const TCHAR: u8 = 1;
 const TARGET: u8 = 2;
 const HOST: u8 = 4;
 
-/// Which bytes may stand in a token, in a request target, in a host.
+/// Which bytes may stand in a token, in a request target and in a host.
 static CLASS: [u8; 256] = {
     let mut class = [0; 256];
     let mut b = 0;
@@ -139,7 +139,7 @@ static CLASS: [u8; 256] = {
         {
             class[b] |= TCHAR;
         }
-        // More than RFC 3986 has: browsers send `|`, `^`, `{` and the like as they are, and nobody reads them in two ways.
+        // More than RFC 3986 allows: browsers send `|`, `^`, `{` and the like unencoded, and all parsers read them alike.
         if c.is_ascii_graphic() && c != b'#' {
             class[b] |= TARGET;
         }
@@ -151,7 +151,7 @@ static CLASS: [u8; 256] = {
     class
 };
 
-/// Without a branch a byte: nearly always it is true.
+/// Has no branch for each byte, as the result is nearly always true.
 fn all(text: &[u8], class: u8) -> bool {
     text.iter().fold(class, |all, &b| all & CLASS[b as usize]) != 0
 }
@@ -166,7 +166,7 @@ pub fn is_tchar(b: u8) -> bool {
     CLASS[b as usize] & TCHAR != 0
 }
 
-/// Whether every byte may stand in a request target: visible, but no `#`, and ASCII.
+/// Whether every byte may stand in a request target: visible ASCII except `#`.
 pub fn is_target(text: &[u8]) -> bool {
     all(text, TARGET)
 }
@@ -176,7 +176,7 @@ pub fn is_value(text: &[u8]) -> bool {
     text.iter().all(|&b| b == b'\t' || (b >= b' ' && b != 0x7f))
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 7.2), not empty. Nothing in it is percent-encoded: no name that is looked up has such bytes.
+/// `uri-host [ ":" port ]` (RFC 9110 7.2), not empty. Percent-encoding is refused: no name in the DNS has such bytes.
 pub fn is_host(text: &[u8]) -> bool {
     let (host, port) = if text.first() == Some(&b'[') {
         let Some(end) = text.iter().position(|&b| b == b']') else { return false };
@@ -187,7 +187,7 @@ pub fn is_host(text: &[u8]) -> bool {
         }
         (&b"-"[..], &text[end + 1..])
     } else {
-        // A label of no letters is of no name; the root's may stand at the end.
+        // Empty labels are refused; a dot at the end stands for the root.
         let (mut length, mut before) = (0, b'.');
         for &b in text.iter().take_while(|&&b| CLASS[b as usize] & HOST != 0) {
             if b == b'.' && before == b'.' {
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!((classify(b"h-st"), classify(b"content\x0dlength")), (Field::Other, Field::Other));
     }
 
-    /// Against the plain way to compare: every byte of every name replaced by every other byte.
+    /// Compared with a plain comparison of names: every byte of every name is replaced by every other byte.
     #[test]
     fn a_name_is_known_by_all_of_its_bytes() {
         let names = [

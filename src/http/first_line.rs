@@ -1,9 +1,9 @@
-//! First lines of any shape that is allowed, and which rule the others break.
+//! First lines of any allowed shape, and which rule the others break.
 
 use super::Refusal;
 use super::fields::{is_target, is_token, is_value};
 
-/// The line that a head begins with, without its CRLF, and all after it.
+/// Splits a head into its first line, without the CRLF, and the rest.
 pub(super) fn split(head: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let end = memchr::memchr(b'\n', head).ok_or(Refusal::Malformed("the head is malformed"))?;
     let line = head[..end].strip_suffix(b"\r").ok_or(Refusal::Malformed("a line of the head ends in a bare LF"))?;
@@ -57,9 +57,9 @@ pub(super) fn status(line: &[u8]) -> Result<(u16, &[u8], u8), Refusal> {
     Ok((digits.into_iter().fold(0, |n, digit| n * 10 + u16::from(digit - b'0')), reason, minor))
 }
 
-/// An HTTP version.
+/// The version in a first line.
 enum Version {
-    /// HTTP/1.1, HTTP/1.0, and the later minor versions, which whoever speaks HTTP/1.1 understands (RFC 9110 2.5).
+    /// HTTP/1.0, HTTP/1.1, and later minor versions, which a recipient of HTTP/1.1 understands (RFC 9110 2.5).
     Spoken(u8),
     Other,
 }
@@ -72,7 +72,7 @@ fn minor(version: &[u8]) -> Option<Version> {
     }
 }
 
-/// Which rule the lines after the first break, of which one was not taken (RFC 9112 5).
+/// Which rule the field lines break, given that the parser refused them (RFC 9112 5).
 pub(super) fn fault_of_fields(lines: &[u8]) -> &'static str {
     for line in lines.split(|&b| b == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -1,4 +1,4 @@
-//! Whose request it is, where it came through proxies that are trusted.
+//! Which client a request comes from, where it came through trusted proxies.
 
 use super::fields::Field;
 use super::head::Fields;
@@ -11,7 +11,7 @@ pub fn client_address(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> 
     forwarded_for(peer, fields, trusted).map_or(peer.to_canonical(), |(client, _)| client)
 }
 
-/// Likewise, with its port where that is given; `None` is the peer.
+/// The same with the port, where it is given; `None` means the peer.
 pub fn forwarded_for(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, Option<u16>)> {
     let mut client = None;
     let lines = fields.of(Field::Forwarding).rev().filter(|line| line.name().eq_ignore_ascii_case(b"x-forwarded-for"));
@@ -38,7 +38,7 @@ mod tests {
     use crate::http::head::Table;
     use crate::http::request::Request;
 
-    /// 10.0.0.0/8 and fd00::/8 are trusted.
+    /// Trusts 10.0.0.0/8 and fd00::/8.
     fn client(peer: &str, lines: &[&str]) -> String {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");

@@ -1,4 +1,4 @@
-//! How a message body is delimited (RFC 9112 6.3), and how its bytes are passed on to a recipient that may need it otherwise.
+//! How a message body is delimited (RFC 9112 6.3), and how it is passed on to a recipient that needs it delimited differently.
 
 use super::chunked::{Decoder, Keep, Step};
 use super::{HeadLimits, Refusal};
@@ -12,22 +12,22 @@ pub enum Length {
     Known(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// A response that lasts until its connection is closed.
+    /// A response body that ends when its connection is closed.
     UntilClose,
 }
 
-/// How the recipient will know it.
+/// How the body is delimited for the recipient, compared with how it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recode {
-    /// As it came.
+    /// In the same way.
     Same,
-    /// Chunks to an HTTP/1.0 client: the data alone, until close.
+    /// Chunked to an HTTP/1.0 client: only the data, ended by the close.
     Dechunk,
-    /// A body until close to an HTTP/1.1 client: in chunks, so that a cut shows.
+    /// Until close to an HTTP/1.1 client: in chunks, so that a truncated body is recognised.
     Enchunk,
 }
 
-/// The rest of a body.
+/// What is still to come of a body.
 #[derive(Clone, Debug)]
 enum Rest {
     Ended,
@@ -42,7 +42,7 @@ pub struct Body {
     rest: Rest,
     recode: Recode,
     content: u64,
-    /// Bytes that were passed on and are not content.
+    /// Bytes of framing that were passed on.
     framing: u64,
 }
 
@@ -74,7 +74,7 @@ impl Body {
         self.recode == Recode::Enchunk
     }
 
-    /// Content bytes so far; of a chunked body those that its chunk sizes announced.
+    /// Content bytes so far; for a chunked body as many as its chunk sizes have announced.
     pub fn content(&self) -> u64 {
         self.content
     }
@@ -87,12 +87,12 @@ impl Body {
         }
     }
 
-    /// Bytes of framing among those that are passed on.
+    /// How many of the bytes that were passed on are framing.
     pub fn framing(&self) -> u64 {
         self.framing
     }
 
-    /// Looks at new bytes; they are shortened in place to what is passed on.
+    /// Processes new bytes, and shortens them in place to what is passed on.
     pub fn scan(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<Step, Refusal> {
         let step = match &mut self.rest {
             Rest::Ended => Step { consumed: 0, kept: 0 },
@@ -117,7 +117,7 @@ impl Body {
         Ok(step)
     }
 
-    /// Bytes that follow and need no look, framing or change.
+    /// How many of the following bytes need no look, framing or change.
     pub fn opaque(&self) -> u64 {
         match &self.rest {
             Rest::Known(left) => *left,
@@ -127,7 +127,7 @@ impl Body {
         }
     }
 
-    /// `n` of the [`Body::opaque`] bytes went by elsewhere.
+    /// Notes that `n` of the [`Body::opaque`] bytes were moved past it.
     pub fn moved(&mut self, n: usize) {
         match &mut self.rest {
             Rest::Known(left) => {
@@ -140,7 +140,7 @@ impl Body {
         self.note_end();
     }
 
-    /// The sender closed its side: that ends a body until close, and truncates any other.
+    /// The sender has closed its side. Returns whether that completes the body, which is so for a body until close.
     pub fn close(&mut self) -> bool {
         if matches!(self.rest, Rest::UntilClose) {
             self.rest = Rest::Ended;

@@ -1,4 +1,4 @@
-//! The field lines of a head that was parsed: what each means, and where it lies in the head.
+//! The field lines of a parsed head: what each means, and where it stands in the head.
 
 use super::MAX_FIELDS;
 use super::connection::{Named, Place, is_named};
@@ -7,7 +7,7 @@ use super::{Refusal, first_line};
 use crate::base::{steps, text};
 use std::ops::Range;
 
-/// Where a field line lies in its head, and what its name means.
+/// Where a field line stands in its head, and what its name means.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) start: u32,
@@ -17,22 +17,22 @@ pub(super) struct Span {
     pub(super) class: Field,
 }
 
-/// Storage for what is found in a head, borrowed by the message.
+/// Storage for what is found in a head; a message borrows it.
 pub struct Table<const FIELDS: usize = MAX_FIELDS> {
     pub(super) spans: [Span; FIELDS],
     pub(super) more: Store,
 }
 
-/// What is kept of a head beyond its lines.
+/// What is stored of a head besides its field lines.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    /// By `Connection`.
+    /// The names in its `Connection` fields.
     pub(super) named: Named,
-    /// The normal form of a target that is not in it.
+    /// The normal form of the target, where it differs from the target.
     pub(super) normal: Vec<u8>,
 }
 
-/// Enough for most heads, and sooner made.
+/// Large enough for most heads, and cheaper to initialise.
 pub type SmallTable = Table<32>;
 
 impl<const FIELDS: usize> Default for Table<FIELDS> {
@@ -42,18 +42,18 @@ impl<const FIELDS: usize> Default for Table<FIELDS> {
     }
 }
 
-/// The field lines of a head, as they came.
+/// The field lines of a head, in the order in which they came.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'t, 'a> {
     head: &'a [u8],
     spans: &'t [Span],
-    /// All of them are what would be written for them.
+    /// Whether all of them are exactly what would be written for them.
     are_canonical: bool,
-    /// What `Connection` names, once it has been read.
+    /// The names in the `Connection` fields, once these were read.
     named: &'t [Place],
 }
 
-/// One of them.
+/// One field line.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     head: &'a [u8],
@@ -62,12 +62,12 @@ pub struct Line<'a> {
 }
 
 impl<'t, 'a> Fields<'t, 'a> {
-    /// Those of a head of the usual shape, which is the one that is written too.
+    /// The fields of a head of the usual shape, which is also the shape that is written.
     pub(super) fn canonical(head: &'a [u8], spans: &'t [Span]) -> Self {
         Self { head, spans, are_canonical: true, named: &[] }
     }
 
-    /// Those of a head of any shape: `lines` is all of it but the first line. httparse's names and values are slices of it.
+    /// Parses the fields of any head: `lines` is the head after its first line. httparse's names and values are slices of it.
     pub(super) fn parse(head: &'a [u8], lines: &'a [u8], spans: &'t mut [Span]) -> Result<Self, Refusal> {
         let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let headers = match httparse::parse_headers(lines, &mut slots) {
@@ -84,7 +84,7 @@ impl<'t, 'a> Fields<'t, 'a> {
         Ok(Self { head, spans: &spans[..headers.len()], are_canonical: false, named: &[] })
     }
 
-    /// Its `Connection` fields were read.
+    /// Stores the names in the `Connection` fields.
     pub(super) fn set_named(&mut self, named: &'t mut Named) {
         self.named = named.sorted(self.head);
     }
@@ -99,7 +99,7 @@ impl<'t, 'a> Fields<'t, 'a> {
         &self.head[..self.spans.first().map_or(self.head.len() - 2, |span| span.start as usize)]
     }
 
-    /// In their order.
+    /// The lines in their order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = Line<'a>> + use<'t, 'a> {
         let Self { head, spans, are_canonical: is_canonical, .. } = *self;
         steps::count(spans.len());
@@ -111,7 +111,7 @@ impl<'t, 'a> Fields<'t, 'a> {
         self.of(class).next().map(|line| line.value())
     }
 
-    /// Those of that class.
+    /// The fields of that class.
     pub fn of(&self, class: Field) -> impl DoubleEndedIterator<Item = Line<'a>> {
         self.iter().filter(move |line| line.class() == class)
     }
@@ -123,28 +123,28 @@ impl<'t, 'a> Fields<'t, 'a> {
 }
 
 impl<'a> Line<'a> {
-    /// `token`
+    /// The name as it came, a `token`.
     pub fn name(&self) -> &'a [u8] {
         &self.head[self.span.start as usize..self.span.name as usize]
     }
 
-    /// Without blanks around it.
+    /// The value without blanks around it.
     pub fn value(&self) -> &'a [u8] {
         &self.head[self.span.value as usize..self.span.end as usize]
     }
 
-    /// Where a piece of the value lies in the head.
+    /// Where a piece of the value stands in the head.
     pub(super) fn place(&self, piece: &[u8]) -> Place {
         let start = offset(self.head, piece);
         Place { start, end: start + piece.len() as u32 }
     }
 
-    /// What the name means.
+    /// What the name means to a proxy.
     pub fn class(&self) -> Field {
         self.span.class
     }
 
-    /// Its bytes in the head, if they are what would be written for it: `name: value` and CRLF.
+    /// Where the line stands in the head, if it is exactly what would be written: `name: value` and CRLF.
     pub(super) fn canonical(&self) -> Option<Range<usize>> {
         let Span { start, name, value, end, .. } = self.span;
         let is_it = || value == name + 2 && self.head[value as usize - 1] == b' ' && self.head.get(end as usize) == Some(&b'\r');
@@ -152,7 +152,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Where a piece of the head begins.
+/// The offset of a piece within its head.
 fn offset(head: &[u8], piece: &[u8]) -> u32 {
     (piece.as_ptr() as usize - head.as_ptr() as usize) as u32
 }

@@ -1,6 +1,6 @@
-//! The grammar and framing of HTTP/1.1 (RFC 9110, RFC 9112): bytes in, facts out. No socket, no clock, no allocation per field.
+//! The grammar and framing of HTTP/1.1 (RFC 9110, RFC 9112): bytes in, facts out. No socket, no clock, no allocation for a field.
 //!
-//! What two parsers could read differently is a [`Refusal`], never a guess.
+//! A message that two parsers could read differently is a [`Refusal`], never a guess.
 
 pub mod check;
 pub mod check_cost;
@@ -21,21 +21,21 @@ pub mod scan;
 pub mod target;
 pub mod write;
 
-/// Fields that a head may have at most, whatever is configured: the parser's table lies on the stack.
+/// How many fields a head may have, whatever is configured: the parser's table lies on the stack.
 pub const MAX_FIELDS: usize = 1024;
 
-/// Why a message is not accepted. The text says what is wrong with it, for the person who sent it.
+/// Why a message is refused. The texts are for the person who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Against the grammar, or readable in two ways.
+    /// It violates the grammar, or can be read in two ways.
     Malformed(&'static str),
     /// The request line is longer than allowed.
     LineTooLong,
     /// A field line, their number or the whole head is larger than allowed.
     HeadTooLarge(&'static str),
-    /// More content than allowed.
+    /// There is more content than allowed.
     BodyTooLarge,
-    /// Another major version than HTTP/1.
+    /// The major version is not HTTP/1.
     Version,
     /// A method that a reverse proxy does not serve.
     Method,
@@ -47,7 +47,7 @@ pub enum Refusal {
     Expectation,
 }
 
-/// What a head may weigh.
+/// How large a head may be.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
     /// Bytes of the first line.

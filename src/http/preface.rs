@@ -1,46 +1,46 @@
-//! The first bytes of a client that does not speak HTTP/1: they are told apart before a line is complete, for such a client may
-//! wait for an answer to what it has said.
+//! The first bytes of a client that does not speak HTTP/1. Other protocols are recognised before a line is complete, because their
+//! clients may wait for an answer to what they have sent.
 
 use super::Refusal;
 use super::fields::is_token;
 
-/// How the PROXY protocol, version 2, begins; the two empty lines before a request would be, too.
+/// How version 2 of the PROXY protocol begins, after its first two empty lines, which are skipped as those before a request are.
 const PROXY_2: &[u8] = b"\0\r\nQUIT\n";
 
-/// More bytes than that tell no more.
+/// How many bytes are needed to tell.
 pub const LONGEST: usize = b"PROXY UNKNOWN".len();
 
-/// What the first bytes of a request say of who sent them.
+/// What the first bytes of a request say about their sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preface {
     /// They may begin a request.
     Request,
-    /// They cannot, and what they begin is not told yet.
+    /// They cannot begin a request, and more bytes are needed to recognise the protocol.
     Unclear,
-    /// Another protocol: its name.
+    /// Another protocol, by its name.
     Foreign(&'static str),
-    /// Nothing that is known here.
+    /// No protocol that is known here.
     Unknown,
 }
 
 impl Preface {
-    /// Looks at what has come, without the empty lines before it.
+    /// Judges the bytes that have come, without the empty lines before them.
     pub fn of(bytes: &[u8]) -> Self {
         match bytes {
             [0x16, 0x03, ..] => Self::Foreign("TLS"),
             [0x16] => Self::Unclear,
             [0, ..] if bytes.starts_with(PROXY_2) => Self::Foreign("the PROXY protocol"),
             [0, ..] if PROXY_2.starts_with(bytes) => Self::Unclear,
-            // As a method it would have a target after it, and these are none.
+            // As a method, `PROXY` would have a target after it, and these are no targets.
             _ if bytes.starts_with(b"PROXY TCP") || bytes.starts_with(b"PROXY UNKNOWN") => Self::Foreign("the PROXY protocol"),
-            // What an empty line too many, or a bare LF, is told is the search's to say.
+            // Too many empty lines and a bare LF are judged where the head is searched.
             [b'\r' | b'\n', ..] | [] => Self::Request,
             [first, ..] if is_token(&[*first]) => Self::Request,
             _ => Self::Unknown,
         }
     }
 
-    /// What the client is told.
+    /// What is wrong, for the client; `None` while it may be a request.
     pub fn refusal(self) -> Option<Refusal> {
         match self {
             Self::Request | Self::Unclear => None,
@@ -55,7 +55,7 @@ impl Preface {
 mod tests {
     use super::*;
 
-    /// Whole and byte by byte the verdict is the same.
+    /// The verdict is the same whole and byte by byte.
     fn of(bytes: &[u8]) -> Preface {
         let whole = Preface::of(bytes);
         let by_byte = (1..=bytes.len()).map(|n| Preface::of(&bytes[..n])).find(|preface| preface.refusal().is_some());

@@ -1,15 +1,15 @@
-//! Heads of the shape that nearly all have, in one pass: `GET /target HTTP/1.1`, lines of `name: value`, CRLF everywhere, no
-//! blank more than that, all of it here and within the limits.
+//! Heads of the shape that nearly all have, read in one pass: `GET /target HTTP/1.1`, lines of `name: value`, CRLF everywhere, no
+//! other blanks, complete, and within the limits.
 //!
-//! Nothing is refused here: what has another shape is left to [`HeadScan`](super::scan::HeadScan) and to the reading of a whole head,
-//! which find out what is missing or wrong. What is found here they would find as well: the fuzz targets hold the two together.
+//! Nothing is refused here. A head of another shape is left to [`HeadScan`](super::scan::HeadScan) and the complete parser, which
+//! find out what is missing or wrong. Whatever is accepted here they accept with the same result; the fuzz targets compare them.
 
 use super::HeadLimits;
 use super::fields::{Field, classify, is_target, is_token};
 use super::head::Span;
 use crate::base::steps;
 
-/// `method SP target SP HTTP/1.1`: both, and where the fields begin.
+/// `method SP target SP HTTP/1.1`: method, target, and where the fields begin.
 pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(&'a str, &'a str, usize)> {
     let method = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
         .into_iter()
@@ -22,7 +22,7 @@ pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(
     if is_usual { Some((method, std::str::from_utf8(target).ok()?, start)) } else { None }
 }
 
-/// `HTTP/1.1 SP status SP reason`: both, and where the fields begin.
+/// `HTTP/1.1 SP status SP reason`: status, reason, and where the fields begin.
 pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u16, &'a [u8], usize)> {
     let &[a, b, c, b' ', ref rest @ ..] = bytes.strip_prefix(b"HTTP/1.1 ")? else { return None };
     let digit = |b: u8| b.is_ascii_digit().then(|| u16::from(b - b'0'));
@@ -33,7 +33,7 @@ pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u
     is_usual.then_some((status, reason, start))
 }
 
-/// The lines from `at` to the empty one: how many, and where that ends.
+/// The lines from `at` to the empty one: their number, and where the head ends.
 pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &mut [Span]) -> Option<(usize, usize)> {
     for (number, span) in spans.iter_mut().enumerate() {
         let line = bytes.get(at..)?;
@@ -48,7 +48,7 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &m
         let has_blanks = value[..length].first() == Some(&b' ') || value[..length].last() == Some(&b' ');
         let end = name.len() + 2 + length;
         steps::count(end);
-        // A name that is known by all of its bytes is a token.
+        // A name that was recognised by all its bytes is a token.
         let is_name = !matches!(class, Field::Other | Field::LookAlike | Field::Forwarding) || is_token(name);
         if has_blanks || !is_name || end > limits.line || !value[length..].starts_with(b"\r\n") {
             return None;
@@ -63,12 +63,12 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &m
 const ONES: u64 = u64::MAX / 255;
 const HIGHS: u64 = ONES * 0x80;
 
-/// Sets the high bit of the lowest byte that is 0; of higher ones it may be wrong.
+/// Sets the high bit of the lowest byte that is 0; bits above that one may be wrong.
 fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
-/// The first byte whose flag is set; `flags` and `is_it` say the same of eight bytes and of one.
+/// The first byte that is flagged; `flags` tests eight bytes as `is_it` tests one.
 #[inline(always)]
 fn first(bytes: &[u8], flags: impl Fn(u64) -> u64, is_it: impl Fn(u8) -> bool) -> Option<usize> {
     let mut n = 0;
@@ -86,7 +86,7 @@ fn find(bytes: &[u8], needle: u8) -> Option<usize> {
     first(bytes, |word| zeros(word ^ (ONES * u64::from(needle))), |b| b == needle)
 }
 
-/// How many bytes may stand in a field value, tabs excepted: visible ones, spaces, obs-text.
+/// How many bytes from the front may stand in a field value, tabs excepted: visible ones, spaces, obs-text.
 fn clean(bytes: &[u8]) -> usize {
     let flags = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGHS | zeros(word ^ (ONES * 0x7f));
     first(bytes, flags, |b| b < b' ' || b == 0x7f).unwrap_or(bytes.len())

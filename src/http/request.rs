@@ -1,5 +1,5 @@
-//! A request head: its field lines parsed by httparse, then held to the strictness that it lacks. One way to read it, or a
-//! [`Refusal`].
+//! A request head: its field lines are parsed by httparse, then checked for what httparse lets pass. The result is the one way to
+//! read it, or a [`Refusal`].
 
 use super::connection::{Connection, Named};
 use super::fields::{self, Field};
@@ -12,41 +12,41 @@ use crate::base::text;
 /// A request head that can be read in one way only.
 #[derive(Debug)]
 pub struct Request<'t, 'a> {
-    /// `token`, case-sensitive.
+    /// The method, case-sensitive.
     pub method: &'a str,
-    /// As received.
+    /// The target as received.
     pub target: &'a str,
-    /// What goes on: origin-form, or `*`.
+    /// The target that is passed on: in origin-form, or `*`.
     pub path: &'a str,
-    /// HTTP/1.`minor`: 0 or 1.
+    /// The version HTTP/1.`minor`: 0 or 1.
     pub minor: u8,
-    /// Who is asked: of an absolute-form target, else of `Host`; empty for HTTP/1.0 without either.
+    /// The authority of an absolute-form target, otherwise the value of `Host`; empty for HTTP/1.0 without either.
     pub authority: &'a [u8],
-    /// There is a `Content-Length`.
+    /// Whether there is a `Content-Length`.
     pub declares_length: bool,
-    /// What is asked for, as routes and limits go by it.
+    /// The normal form of host and path, for routes and limits.
     pub normal: Normal<'t>,
     /// All field lines as they came.
     pub fields: Fields<'t, 'a>,
-    /// Of the body.
+    /// How the body is delimited.
     pub length: Length,
     /// What `Connection` says.
     pub connection: Connection,
-    /// `Expect: 100-continue` from a client that can be sent one.
+    /// `Expect: 100-continue` from a client to which a 100 can be sent.
     pub expects_continue: bool,
-    /// The protocol of an `Upgrade` that may be forwarded: a single one but h2c, on HTTP/1.1.
+    /// The protocol of an `Upgrade` that may be forwarded: a single one other than h2c, on HTTP/1.1.
     pub upgrade: Option<&'a str>,
     /// `TE: trailers`.
     pub takes_trailers: bool,
-    /// The client takes JSON and no text.
+    /// Whether the client accepts JSON and no text.
     pub wants_json: bool,
-    /// How often tidegate stands in `Via` already.
+    /// How often `Via` names tidegate.
     pub times_here: u32,
-    /// `Max-Forwards` of `OPTIONS` (RFC 9110 7.6.2): how many more may pass it on.
+    /// `Max-Forwards` of `OPTIONS` (RFC 9110 7.6.2): how many more times it may be forwarded.
     pub max_forwards: Option<u64>,
-    /// For the log.
+    /// The value of `User-Agent`, for the log.
     pub user_agent: Option<&'a [u8]>,
-    /// For the log.
+    /// The value of `Referer`, for the log.
     pub referer: Option<&'a [u8]>,
 }
 
@@ -59,8 +59,8 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         Self::read(method, target, minor, fields, &mut table.more)
     }
 
-    /// Reads the head that `bytes` begin with, where it is whole, of the usual shape and within the limits. Any other is a
-    /// matter for `HeadScan` and [`Request::parse`], which know what is wrong with it, or missing.
+    /// Reads the head at the front of `bytes`, if it is complete, of the usual shape and within the limits. `None` leaves it to
+    /// `HeadScan` and [`Request::parse`], which find out what is wrong or missing.
     pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
         let (method, target, at) = quick::request_line(bytes, limits)?;
         let (count, length) = quick::fields(bytes, at, limits, &mut table.spans)?;
@@ -96,14 +96,14 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         request.read_fields(absolute, &mut store.named)?;
         request.fields.set_named(&mut store.named);
         if request.fields.names(b"expect", Field::Expect) {
-            // It does not go on, so no 100 (Continue) is to be waited for.
+            // The request is answered here, so no upstream will send a 100 (Continue).
             request.expects_continue = false;
         }
         request.normal = Normal::read(path, request.authority, &mut store.normal)?;
         Ok(request)
     }
 
-    /// Whether sending it twice does no more than sending it once (RFC 9110 9.2.2), of the methods that retries go by.
+    /// Whether sending it twice has the effect of sending it once (RFC 9110 9.2.2); the methods that may be retried.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
     }
@@ -176,31 +176,31 @@ impl<'t, 'a: 't> Request<'t, 'a> {
 }
 
 impl Request<'_, '_> {
-    /// Whether the client names HTML among what it takes, as browsers do.
+    /// Whether the `Accept` fields name HTML, as those of browsers do.
     pub fn accepts_html(&self) -> bool {
         let names_it = |range: &[u8]| text::trim(range.split(|&b| b == b';').next().unwrap_or_default()).eq_ignore_ascii_case(b"text/html");
         self.fields.of(Field::Accept).any(|line| text::list(line.value()).any(names_it))
     }
 }
 
-/// Fields that tell that a request came through a proxy or gateway.
+/// Fields that show that a request came through a proxy or gateway.
 const FORWARDED: [&[u8]; 3] = [b"x-forwarded-for", b"forwarded", b"via"];
 
 impl Request<'_, '_> {
-    /// Whether it says that it came through another proxy.
+    /// Whether it came through another proxy.
     pub fn is_forwarded(&self) -> bool {
         let tells = |name: &[u8]| FORWARDED.iter().any(|known| name.eq_ignore_ascii_case(known));
         self.fields.iter().any(|line| matches!(line.class(), Field::Via | Field::Forwarding) && tells(line.name()))
     }
 }
 
-/// The same of a head that could not be read.
+/// The same for a head that could not be parsed.
 pub fn is_forwarded(head: &[u8]) -> bool {
     let tells = |line: &[u8]| FORWARDED.iter().any(|name| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)));
     head.split(|&b| b == b'\n').any(tells)
 }
 
-/// What the `Accept` fields say, as far as an error's form depends on it.
+/// What the `Accept` fields say, as far as the form of an error answer depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Accept {
     json: bool,
@@ -209,7 +209,7 @@ struct Accept {
 
 impl Accept {
     fn read(&mut self, value: &[u8]) {
-        // What most clients say.
+        // The value that most clients send.
         if value == b"*/*" {
             self.text = true;
             return;
@@ -229,7 +229,7 @@ impl Accept {
     }
 }
 
-/// Whether the sender of a head that could not be read would rather have its error as JSON.
+/// Whether the sender of a head that could not be parsed prefers its error as JSON.
 pub fn wants_json(head: &[u8]) -> bool {
     let mut accept = Accept::default();
     for line in head.split(|&b| b == b'\n') {
@@ -240,14 +240,14 @@ pub fn wants_json(head: &[u8]) -> bool {
     accept.wants_json()
 }
 
-/// `protocol-name ["/" protocol-version]` (RFC 9110 7.8) of a protocol that a tunnel can carry: `h2c` goes on with HTTP, which
-/// nobody would look at any more.
+/// `protocol-name ["/" protocol-version]` (RFC 9110 7.8) of a protocol that a tunnel can carry. Not `h2c`, which would carry
+/// requests that nobody checks.
 fn is_protocol(text: &str) -> bool {
     let (name, version) = text.split_once('/').unwrap_or((text, "0"));
     fields::is_token(name.as_bytes()) && fields::is_token(version.as_bytes()) && !name.eq_ignore_ascii_case("h2c")
 }
 
-/// The forms of RFC 9112 3.2 that a reverse proxy takes: what goes on, and the authority if the target names one.
+/// The forms of RFC 9112 3.2 that a reverse proxy accepts: the target to pass on, and the authority if the target names one.
 fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a [u8]>), Refusal> {
     let malformed = Refusal::Malformed("the request target is malformed");
     if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
@@ -267,7 +267,7 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'
         "" if method == "OPTIONS" => Ok(("*", Some(authority))),
         "" => Ok(("/", Some(authority))),
         _ if path.starts_with('/') => Ok((path, Some(authority))),
-        // `http://host?query` has an empty path: the writer puts the `/` before it.
+        // The path of `http://host?query` is empty; the writer puts a `/` in front.
         _ => Ok((path, Some(authority))),
     }
 }
@@ -284,14 +284,14 @@ pub(super) fn read_content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// A list (RFC 9110 10.1.1), of which one member is known; says whether it is there.
+/// A list (RFC 9110 10.1.1) of which only one member is known; returns whether that member is there.
 fn read_expect(value: &[u8]) -> Result<bool, Refusal> {
     let mut expectations = text::list(value).peekable();
     let is_there = expectations.peek().is_some();
     if expectations.all(|expectation| expectation.eq_ignore_ascii_case(b"100-continue")) { Ok(is_there) } else { Err(Refusal::Expectation) }
 }
 
-/// Exactly `chunked` (RFC 9112 6.1); codings that exist but are not served are told apart from nonsense.
+/// Exactly `chunked` (RFC 9112 6.1). Codings that exist but are not supported get another refusal than nonsense.
 fn read_transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
     if text::trim(value).eq_ignore_ascii_case(b"chunked") {
         return Ok(());

@@ -1,4 +1,4 @@
-//! A response head from an upstream: read as strictly as a request's wherever a difference could hurt.
+//! A response head from an upstream, read as strictly as a request's wherever two readings could do harm.
 
 use super::connection::{Connection, Named};
 use super::fields::Field;
@@ -10,33 +10,33 @@ use super::{HeadLimits, Refusal, first_line, quick};
 /// A response head that can be read in one way only.
 #[derive(Debug)]
 pub struct Response<'t, 'a> {
-    /// 100 to 599.
+    /// The status: 100 to 599.
     pub status: u16,
-    /// May be empty.
+    /// The reason phrase; may be empty.
     pub reason: &'a [u8],
-    /// HTTP/1.`minor`: 0 or 1.
+    /// The version HTTP/1.`minor`: 0 or 1.
     pub minor: u8,
     /// All field lines as they came.
     pub fields: Fields<'t, 'a>,
-    /// Of the body that follows on the connection.
+    /// How the body that follows on the connection is delimited.
     pub length: Length,
     /// `Content-Length`, also where no body follows (`HEAD`, 304).
     pub content_length: Option<u64>,
     /// What `Connection` says.
     pub connection: Connection,
-    /// It has a `Date`.
+    /// Whether it has a `Date`.
     pub has_date: bool,
-    /// It has no content, and announces some that must not follow: an upstream that errs so may send it all the same.
+    /// Whether it announces content that it must not have: an upstream that errs in this may send the content all the same.
     pub belies_itself: bool,
 }
 
-/// Whether no status line begins with these bytes.
+/// Whether these bytes cannot begin a status line.
 pub fn is_no_status_line(bytes: &[u8]) -> bool {
     bytes.iter().zip(b"HTTP/1.0 000").any(|(&b, &model)| if model == b'0' { !b.is_ascii_digit() } else { b != model })
 }
 
 impl<'t, 'a: 't> Response<'t, 'a> {
-    /// Reads a whole head, up to and including the empty line, as the answer to a request that was (not) `HEAD`.
+    /// Reads a whole head, up to and including the empty line; `to_head` says whether it answers `HEAD`.
     pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table) -> Result<Self, Refusal> {
         let (line, lines) = first_line::split(head)?;
         let (status, reason, minor) = first_line::status(line)?;
@@ -44,8 +44,8 @@ impl<'t, 'a: 't> Response<'t, 'a> {
         Self::read(status, reason, minor, fields, to_head, &mut table.more.named)
     }
 
-    /// Reads the head that `bytes` begin with, where it is whole, of the usual shape and within the limits. Any other is a
-    /// matter for `HeadScan` and [`Response::parse`], which know what is wrong with it, or missing.
+    /// Reads the head at the front of `bytes`, if it is complete, of the usual shape and within the limits. `None` leaves it to
+    /// `HeadScan` and [`Response::parse`], which find out what is wrong or missing.
     pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
         let (status, reason, at) = quick::status_line(bytes, limits)?;
         let (count, length) = quick::fields(bytes, at, limits, &mut table.spans)?;
@@ -80,19 +80,19 @@ impl<'t, 'a: 't> Response<'t, 'a> {
         Ok(response)
     }
 
-    /// Whether it is not the last answer to its request (RFC 9110 15.2).
+    /// Whether another response to the same request follows (RFC 9110 15.2).
     pub fn is_interim(&self) -> bool {
         self.status < 200 && self.status != 101
     }
 
-    /// RFC 9112 6.3, the steps that concern responses, by their numbers.
+    /// The steps of RFC 9112 6.3 that concern responses, by their numbers.
     fn read_fields(&mut self, to_head: bool, named: &mut Named) -> Result<(), Refusal> {
         named.clear();
         let mut chunked = false;
         for field in self.fields.iter() {
             match field.class() {
                 Field::ContentLength => {
-                    // Step 5: anything but one plain number is unrecoverable.
+                    // Step 5: anything but one plain number is an unrecoverable error.
                     let n = read_content_length(field.value()).ok_or(Refusal::Malformed("its Content-Length is not one plain number"))?;
                     if self.content_length.replace(n).is_some() {
                         return Err(Refusal::Malformed("it has more than one Content-Length"));
@@ -110,12 +110,12 @@ impl<'t, 'a: 't> Response<'t, 'a> {
             }
         }
         if chunked && self.content_length.is_some() {
-            // Step 3 lets a proxy take the coding, and calls it an attempt at smuggling: refused here.
+            // Step 3 lets a proxy accept this, but calls it an attempt at smuggling; it is refused here.
             return Err(Refusal::Malformed("it has both Content-Length and Transfer-Encoding"));
         }
         let is_bare = self.status < 200 || self.status == 204;
         let has_none = is_bare || to_head || self.status == 304;
-        // RFC 9110 8.6 and RFC 9112 6.1: to a HEAD and with a 304, a length is that of the content that a GET would have had.
+        // RFC 9110 8.6 and RFC 9112 6.1: the length in a response to HEAD or in a 304 is that of what GET would have got.
         self.belies_itself = has_none && (chunked || (is_bare && self.content_length.is_some_and(|n| n > 0)));
         self.length = match self.content_length {
             // Step 1: no body, whatever the fields say.

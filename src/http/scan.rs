@@ -1,10 +1,10 @@
-//! Where a head ends. The search goes on where it stopped, so a head that drips in byte by byte costs its bytes once; limits
-//! hold for what has come so far, line by line.
+//! Finds the end of a head. The search goes on where it stopped, so that a head that comes byte by byte costs each byte once;
+//! limits are applied to what has come so far, line by line.
 
 use super::{HeadLimits, Refusal};
 use crate::base::steps;
 
-/// Position within a head that is still coming in.
+/// A position in a head that is still coming in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScan {
     /// Bytes already searched.
@@ -39,7 +39,7 @@ impl HeadScan {
             let lf = self.searched as usize + lf;
             let is_bare = lf == 0 || head[lf - 1] != b'\r';
             let len = (lf - usize::from(!is_bare)).saturating_sub(line);
-            // Limits first: they hold before the line's end is seen, so that the verdict does not depend on the pieces.
+            // Limits come first: the line may not be complete yet, and the verdict must not depend on how the bytes are cut into pieces.
             self.check_line(len, limits)?;
             if lf >= limits.total {
                 return Err(too_large());
@@ -81,7 +81,7 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { first_line: 16, line: 8, lines: 2, total: 40 };
 
-    /// Whole, byte by byte, and with bytes following: always the same answer.
+    /// Whole, byte by byte, and with bytes following, the result is the same.
     fn scan(head: &[u8]) -> Result<Option<usize>, Refusal> {
         let whole = HeadScan::default().find_end(head, &LIMITS);
         let mut scan = HeadScan::default();

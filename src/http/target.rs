@@ -1,21 +1,21 @@
-//! What a request asks for, in one normal form. Routes, limits and access lists go by it, so that a target written in another
-//! way is not another target to them; what goes on to an upstream is what the client sent.
+//! The normal form of a request's host and path. Routes, limits and access lists use it, so that another spelling of a target
+//! does not evade them. What goes on to an upstream is what the client sent.
 
 use super::Refusal;
 use crate::base::uri;
 
-/// See the module.
+/// The host and path that a request asks for, in normal form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Normal<'t> {
-    /// In lower case, without port, brackets and the root's dot. Empty where an HTTP/1.0 request names none.
+    /// The host in lower case, without port, brackets and trailing dot. Empty where an HTTP/1.0 request names none.
     pub host: &'t [u8],
-    /// Without query. `OPTIONS *` asks for all there is: that is `/` here.
+    /// The path without the query; `/` for `OPTIONS *`.
     pub path: &'t [u8],
 }
 
 impl<'t> Normal<'t> {
-    /// Of a target in origin-form, absolute-form without its authority, or `*`, and of an authority that is one. The usual ones
-    /// are their own normal form; others are written into `buffer`.
+    /// The normal form of a target (origin-form, absolute-form without its authority, or `*`) and of a valid authority. The usual
+    /// ones are their own normal form; that of others is written into `buffer`.
     pub(super) fn read(target: &'t str, authority: &'t [u8], buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
         let path = match target.as_bytes() {
             b"*" => b"/",
@@ -40,7 +40,7 @@ impl<'t> Normal<'t> {
 }
 
 fn without_port(authority: &[u8]) -> &[u8] {
-    // Too short for a search by blocks.
+    // Too short for a vectorised search to pay.
     match authority.iter().rposition(|&b| b == b':') {
         Some(colon) if !authority.ends_with(b"]") => &authority[..colon],
         _ => authority,

@@ -1,4 +1,4 @@
-//! Heads as they go on: always our own line ends and framing fields, whatever came in (RFC 9110 7.6).
+//! Heads as they are forwarded: always with line ends and framing fields of our own, whatever came in (RFC 9110 7.6).
 
 use super::fields::Field;
 use super::framing::{Length, Recode};
@@ -15,23 +15,23 @@ pub const NAME: &str = "tidegate";
 /// What the proxy adds to a request that it forwards.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
-    /// Of the connection.
+    /// The address of the client's connection.
     pub client: IpAddr,
-    /// `http` or `https`: how the client spoke to us.
+    /// `http` or `https`: how the client connected.
     pub scheme: &'a str,
-    /// `X-Trace-ID`.
+    /// The value of `X-Trace-ID`.
     pub trace_id: &'a [u8],
-    /// The client is a proxy whose word on where a request comes from is kept, and added to.
+    /// Whether the client is a trusted proxy, whose forwarding fields are kept and added to.
     pub is_trusted: bool,
-    /// Whether `Via` is added; where not, none goes on.
+    /// Whether `Via` is added; if not, none is forwarded either.
     pub via: bool,
 }
 
-/// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left out: [`put_host`].
+/// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left to [`put_host`].
 pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let fields = request.fields;
     let line = fields.first_line();
-    // In origin-form, and with the version that goes on.
+    // Whether the first line can be copied: the target is in origin-form, and the version is the one that is sent.
     let stays = request.path.len() == request.target.len()
         && line.len() == request.method.len() + request.target.len() + b"  HTTP/1.1\r\n".len()
         && line.ends_with(b" HTTP/1.1\r\n");
@@ -42,7 +42,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
             put(out, [b"Host: ", request.authority, b"\r\n"]);
         }
     }
-    // Most requests say nothing of it, and need no search.
+    // A search that most requests do not need.
     let declared = if request.declares_length { fields.first(Field::ContentLength) } else { None };
     let length_stays = declared.is_some_and(is_plain);
     let expect_stays = request.expects_continue && fields.of(Field::Expect).all(|line| line.value().eq_ignore_ascii_case(b"100-continue"));
@@ -55,7 +55,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
             Field::Host => stays,
             Field::ContentLength => length_stays,
             Field::MaxForwards => request.max_forwards.is_none(),
-            // One line says it once.
+            // Several `Expect` fields become one.
             Field::Expect => expect_stays && std::mem::take(&mut expects),
             Field::Forwarding => forward.is_trusted && !line.name().eq_ignore_ascii_case(b"x-forwarded-for"),
             Field::LookAlike => {
@@ -70,7 +70,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     match request.length {
         Length::Known(n) if !length_stays => push_content_length(out, n),
         Length::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
-        // RFC 9110 8.6: a method that expects content says that there is none.
+        // RFC 9110 8.6: a method that usually has content states that this request has none.
         Length::Empty if !length_stays && (declared.is_some() || matches!(request.method, "POST" | "PUT" | "PATCH")) => {
             push_content_length(out, 0)
         }
@@ -100,8 +100,8 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     end_head(out, forward.via.then_some(request.minor), forward.trace_id);
 }
 
-/// Where the request comes from. What a trusted proxy says of that stays; `X-Forwarded-For`, and `Forwarded` (RFC 7239) where
-/// it is used, get the proxy's own address added.
+/// Tells where the request comes from. What a trusted proxy says about that is kept: `X-Forwarded-For`, and `Forwarded` (RFC
+/// 7239) where it is used, get that proxy's address added.
 fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let said = |name: &[u8]| forward.is_trusted && request.fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
     put(out, [b"X-Forwarded-For: "]);
@@ -128,7 +128,7 @@ fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     }
 }
 
-/// Gives a head written without one its `Host`: the upstream's own, in place of that of an attempt before.
+/// Gives a head that was written without `Host` the upstream's own, in place of that of an earlier attempt.
 pub fn put_host(head: &mut Vec<u8>, authority: &str) {
     let line_end = |from: usize| head[from..].iter().position(|&b| b == b'\n').map_or(from, |lf| from + lf + 1);
     let start = line_end(0);
@@ -142,13 +142,13 @@ pub fn put_host(head: &mut Vec<u8>, authority: &str) {
 pub struct Reply<'a> {
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
-    /// Whether its connection outlives the response.
+    /// Whether the client's connection stays open after it.
     pub persists: bool,
-    /// How the body is passed on.
+    /// How the body is delimited for the client.
     pub recode: Recode,
-    /// For a response that has none (RFC 9110 6.6.1).
+    /// The value of `Date` for a response that has none (RFC 9110 6.6.1).
     pub date: &'a [u8],
-    /// `X-Trace-ID`.
+    /// The value of `X-Trace-ID`.
     pub trace_id: &'a [u8],
 }
 
@@ -162,7 +162,7 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
         push_decimal(out, response.status.into());
         put(out, [b" ", response.reason, b"\r\n"]);
     }
-    // RFC 9110 8.6: never in a 1xx or 204.
+    // RFC 9110 8.6: no Content-Length in a 1xx or 204.
     let length = response.content_length.filter(|_| !matches!(response.status, 100..=199 | 204));
     let length_stays = length.is_some() && fields.first(Field::ContentLength).is_some_and(is_plain);
     push_lines(out, fields, stays, |line| {
@@ -170,7 +170,7 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
         let passes = match line.class() {
             TransferEncoding | Connection | HopByHop | Te | TraceId => false,
             ContentLength => length_stays,
-            // RFC 9110 15.5.22: what the client is to ask for instead.
+            // RFC 9110 15.5.22: a 426 must tell the client which protocol to upgrade to.
             Upgrade => matches!(response.status, 101 | 426),
             _ => true,
         };
@@ -196,14 +196,14 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
     end_head(out, Some(response.minor), reply.trace_id);
 }
 
-/// `Via` with the version that was received and [`NAME`], where it is wanted; the trace id, and the empty line.
+/// Ends a head: `Via` with the received version and [`NAME`] if it is wanted, the trace id, and the empty line.
 fn end_head(out: &mut Vec<u8>, via: Option<u8>, trace_id: &[u8]) {
     let Some(minor) = via else { return put(out, [b"X-Trace-ID: ", trace_id, b"\r\n\r\n"]) };
     let version = if minor == 0 { b"Via: 1.0 " } else { b"Via: 1.1 " };
     put(out, [version, NAME.as_bytes(), b"\r\nX-Trace-ID: ", trace_id, b"\r\n\r\n"]);
 }
 
-/// A sender of `Upgrade` names it in `Connection` (RFC 9110 7.8).
+/// The sender of `Upgrade` also names it in `Connection` (RFC 9110 7.8).
 fn push_upgrade_and_connection(out: &mut Vec<u8>, minor: u8, persists: bool) {
     let rest: &[u8] = match (minor, persists) {
         (1, false) => b", close\r\n",
@@ -213,12 +213,12 @@ fn push_upgrade_and_connection(out: &mut Vec<u8>, minor: u8, persists: bool) {
     put(out, [b"Connection: Upgrade", rest]);
 }
 
-/// Digits as they would be written: without leading zeros.
+/// Whether a number has no leading zeros, and so stands as it would be written.
 fn is_plain(number: &[u8]) -> bool {
     number.len() == 1 || number.first() != Some(&b'0')
 }
 
-/// `Connection`, where it is not what the version implies (RFC 9112 9.3).
+/// `Connection`, where it differs from what the version implies (RFC 9112 9.3).
 pub fn push_connection(out: &mut Vec<u8>, minor: u8, persists: bool) {
     match (minor, persists) {
         (1, false) => put(out, [b"Connection: close\r\n"]),
@@ -241,7 +241,7 @@ pub fn push_content_length(out: &mut Vec<u8>, n: u64) {
     put(out, [b"\r\n"]);
 }
 
-/// Appends the first line if it stays, and the fields that pass: runs of lines that stand there as they should in one piece.
+/// Appends the first line if `first_stays`, and the fields that pass; adjacent canonical lines are copied together.
 fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: impl FnMut(&Line) -> bool) {
     let head = fields.head();
     let mut run = 0..if first_stays { fields.first_line().len() } else { 0 };
@@ -258,7 +258,7 @@ fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: 
     out.extend_from_slice(&head[run]);
 }
 
-/// Every octet with dots after it, and how many digits it has.
+/// Every octet in decimal with a dot after it, and how many digits it has.
 static OCTETS: [([u8; 4], u8); 256] = {
     let (mut table, mut octet) = ([([b'.'; 4], 0); 256], 0);
     while octet < 256 {
@@ -281,7 +281,7 @@ fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
             let (mut text, mut len) = ([0; 16], 0);
             for octet in ip.octets() {
                 let (digits, count) = OCTETS[usize::from(octet)];
-                // What is written beyond its dot the next one writes over.
+                // Four bytes are always copied: what lies beyond the dot is overwritten by the next octet.
                 text[len..len + 4].copy_from_slice(&digits);
                 len += usize::from(count) + 1;
             }
@@ -292,7 +292,7 @@ fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     }
 }
 
-/// Inlined, so that a piece that is a literal is a store or two and no call.
+/// Inlined, so that a literal becomes a store or two instead of a call.
 #[inline(always)]
 fn put<const N: usize>(out: &mut Vec<u8>, pieces: [&[u8]; N]) {
     for piece in pieces {

@@ -1,4 +1,4 @@
-//! One connected socket and what is known of its readiness.
+//! One connected socket, and what is known of its readiness.
 //!
 //! Both directions are registered once, edge-triggered, for the socket's whole life. The bits here are sticky: an edge sets
 //! them, only a refusal (WouldBlock) or a short transfer clears them. Readiness is a hint, so a spurious edge is harmless.
@@ -11,11 +11,11 @@ use std::net::Shutdown;
 
 /// A stream socket that does not block.
 pub trait Socket {
-    /// What bytes can be moved through without being copied.
+    /// A pipe through which bytes can be moved without being copied.
     type Pipe;
-    /// Moves up to so many bytes into an empty pipe. It may move fewer than there are.
+    /// Moves up to `most` bytes into an empty pipe. It may move fewer although more could be read.
     fn pour_in(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
-    /// Moves up to so many bytes out of a pipe that holds at least as many.
+    /// Moves up to `most` bytes out of a pipe that holds at least as many.
     fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
     /// Reads into the slices in order.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize>;
@@ -23,7 +23,7 @@ pub trait Socket {
     fn write(&mut self, from: &[IoSlice]) -> io::Result<usize>;
     /// Sends a FIN after what was written.
     fn shutdown_write(&mut self) -> io::Result<()>;
-    /// Whether the next close sends a RST instead.
+    /// Makes the next close send a RST instead of a FIN.
     fn reset_on_close(&mut self);
     /// The error that is pending on the socket, if any.
     fn take_error(&mut self) -> Option<io::Error>;
@@ -42,7 +42,7 @@ impl Socket for mio::net::TcpStream {
         pipe.empty(&*self, most)
     }
 
-    // The system is called without the C library between, whose calls are also points where a thread may be cancelled.
+    // The system call is made directly: the C library's wrapper is a cancellation point, which costs two atomic operations.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         match into {
             [one] => Ok(rustix::net::recv(&*self, &mut **one, RecvFlags::empty())?.0),
@@ -62,7 +62,7 @@ impl Socket for mio::net::TcpStream {
     }
 
     fn reset_on_close(&mut self) {
-        // Where it fails, a plain close is what is left.
+        // If this fails, the plain close that follows is still right.
         let _ = socket2::SockRef::from(&*self).set_linger(Some(std::time::Duration::ZERO));
     }
 
@@ -75,18 +75,18 @@ impl Socket for mio::net::TcpStream {
     }
 }
 
-/// What one event of the poll said about a socket.
+/// What one event of the poll says about a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edge {
     /// Bytes, a FIN or an error can be read.
     pub readable: bool,
     /// Bytes can be written.
     pub writable: bool,
-    /// A FIN lies behind the bytes: no further edge will tell.
+    /// A FIN lies behind the bytes: no further edge will announce it.
     pub read_closed: bool,
-    /// An urgent byte lies among the others: reads stop short of it although more follows.
+    /// An urgent byte lies among the others: reads stop in front of it although more follows.
     pub urgent: bool,
-    /// Reset, or both directions are closed.
+    /// The connection is reset, or both directions are closed.
     pub gone: bool,
 }
 
@@ -101,9 +101,9 @@ impl From<&mio::event::Event> for Edge {
 /// How a transfer went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// So many bytes, at least one.
+    /// That many bytes were moved, at least one.
     Bytes(usize),
-    /// Not now: an edge will come.
+    /// Not possible now; an edge will tell when it is.
     Blocked,
     /// The other end closed its sending side.
     Fin,
@@ -111,24 +111,24 @@ pub enum Transfer {
     Failed,
 }
 
-/// See the module.
+/// A socket with its readiness.
 #[derive(Debug)]
 pub struct Link<S> {
     /// The socket.
     pub socket: S,
-    /// As the edges said, and transfers since.
+    /// The readiness as events reported it, and as transfers since have changed it.
     pub ready: Edge,
-    /// A write was told that the connection is reset. It is told once: what a read calls the end after that is none.
+    /// A write has failed because the connection is reset. The kernel reports that once: a read then sees an end that is no FIN.
     is_reset: bool,
 }
 
 impl<S: Socket> Link<S> {
-    /// A socket of which nothing is known yet, but perhaps that it can be written to.
+    /// A socket of which nothing is known yet, except perhaps that it can be written to.
     pub fn new(socket: S, writable: bool) -> Self {
         Self { socket, ready: Edge { writable, ..Edge::default() }, is_reset: false }
     }
 
-    /// Adds what an edge says.
+    /// Adds what an event says.
     pub fn on_edge(&mut self, edge: Edge) {
         self.ready.readable |= edge.readable;
         self.ready.writable |= edge.writable;
@@ -137,7 +137,7 @@ impl<S: Socket> Link<S> {
         self.ready.gone |= edge.gone;
     }
 
-    /// Reads once into the ring's room.
+    /// Reads once into the ring's free part.
     pub fn fill(&mut self, ring: &mut Ring) -> Transfer {
         let (first, second) = ring.room_mut();
         let room = first.len() + second.len();
@@ -160,12 +160,12 @@ impl<S: Socket> Link<S> {
         self.after_read(read, room)
     }
 
-    /// Whether the socket has nothing to say at this moment: a read, not a bit that the last edge left, is what knows.
+    /// Whether nothing can be read at this moment, by a read: the bits may be older.
     pub fn is_empty(&mut self) -> bool {
         !self.ready.gone && !self.ready.read_closed && self.read(&mut [0]) == Transfer::Blocked
     }
 
-    /// Writes once. Empty slices are left out.
+    /// Writes once. Empty slices are skipped.
     pub fn send(&mut self, slices: &[IoSlice]) -> Transfer {
         let mut filled = [IoSlice::new(&[]); 5];
         let mut count = 0;
@@ -182,7 +182,7 @@ impl<S: Socket> Link<S> {
         }
     }
 
-    /// Reads once into an empty pipe. Nothing left is what only a refusal says: a pipe may be full before it holds `most`.
+    /// Reads once into an empty pipe. A short read says nothing about readiness: a pipe may be full before it holds `most`.
     pub fn pour_in(&mut self, pipe: &mut S::Pipe, most: usize) -> Transfer {
         match self.socket.pour_in(pipe, most) {
             Ok(n @ 1..) => Transfer::Bytes(n),
@@ -190,7 +190,7 @@ impl<S: Socket> Link<S> {
         }
     }
 
-    /// Writes once out of a pipe, which holds at least `most`.
+    /// Writes once out of a pipe that holds at least `most`.
     pub fn pour_out(&mut self, pipe: &mut S::Pipe, most: usize) -> Transfer {
         let written = self.socket.pour_out(pipe, most);
         self.after_write(written, 0)
@@ -223,7 +223,7 @@ impl<S: Socket> Link<S> {
                 self.ready.readable = n == room || self.ready.read_closed || self.ready.urgent;
                 Transfer::Bytes(n)
             }
-            // Tried again with the next step: the bit stays.
+            // The readiness stays, so the next turn tries again.
             Err(error) if error.kind() == ErrorKind::Interrupted => Transfer::Blocked,
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.ready.readable = false;

@@ -5,22 +5,22 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 
-/// Connections that the kernel completes before they are accepted; it takes the smaller of this and net.core.somaxconn.
+/// How many connections may wait to be accepted; the kernel takes the smaller of this and net.core.somaxconn.
 const BACKLOG: i32 = 65_535;
 
-/// Opens one more socket on an address.
+/// Opens one more socket on an address that sockets of ours may share.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, true)
 }
 
-/// Opens the only socket on an address: where anybody listens, it fails, and as long as it is open, so do others.
+/// Opens the only socket on an address: it fails if another exists, and no other can be opened as long as it exists.
 pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
     open(address, false)
 }
 
-/// Whether anybody listens on an address, or on one that has it in it. Port 0 is nobody's.
+/// Whether anybody listens on an address, or on one that overlaps with it. False for port 0.
 pub fn is_listened_on(address: SocketAddr) -> bool {
-    // A socket that is bound and does not listen is in nobody's way.
+    // A bind without SO_REUSEPORT fails beside any listening socket. This one never listens, so it disturbs nobody.
     let is_taken = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
     address.port() != 0 && bind(address, false).is_err_and(is_taken)
 }
@@ -31,7 +31,7 @@ fn open(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// TCP_NODELAY is set here once: accepted connections inherit it.
+/// TCP_NODELAY is set here, because accepted connections inherit it.
 fn bind(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

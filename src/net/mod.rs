@@ -1,4 +1,4 @@
-//! Sockets, and nothing about what goes over them.
+//! Sockets, and nothing about what is sent over them.
 
 pub mod link;
 pub mod listen;

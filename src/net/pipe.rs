@@ -1,14 +1,14 @@
-//! A pipe of the kernel: bytes go from socket to socket through it without being copied (splice(2)).
+//! A kernel pipe, through which bytes go from socket to socket without being copied (splice(2)).
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What one is asked to hold.
+/// The capacity that is asked for, in bytes.
 pub const PIPE_BYTES: usize = 512 * 1024;
 
-/// Both ends. What lies in it when it is dropped is lost.
+/// Both ends of a pipe. What is in it when it is dropped is lost.
 #[derive(Debug)]
 pub struct Pipe {
     reader: OwnedFd,
@@ -16,10 +16,10 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// An empty one.
+    /// An empty pipe; fails where the full capacity is not granted.
     pub fn new() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-        // A small one, which is what a user beyond the quota gets, costs more calls than it saves copies.
+        // A user beyond the quota would get a small pipe, which costs more calls than it saves copies.
         fcntl_setpipe_size(&writer, PIPE_BYTES)?;
         Ok(Self { reader, writer })
     }

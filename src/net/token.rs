@@ -1,26 +1,26 @@
-//! What a poll's token stands for.
+//! What the token of an event stands for.
 
 use mio::Token;
 
 /// Something that a worker's loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Mail.
+    /// The mailbox has messages.
     Waker,
     /// A listening socket, by its number in the worker.
     Listener(usize),
-    /// A client's connection, by its slot.
+    /// A client connection, by its slot.
     Client(usize),
     /// An upstream connection, by its slot.
     Upstream(usize),
-    /// A connection of a health check, by its slot (worker 0).
+    /// The connection of a health check, by its slot (only in worker 0).
     Check(usize),
 }
 
 const KINDS: usize = 5;
 
 impl Source {
-    /// As a token.
+    /// The token of this source.
     pub fn token(self) -> Token {
         Token(match self {
             Self::Waker => 0,
@@ -31,7 +31,7 @@ impl Source {
         })
     }
 
-    /// Of a token that [`Source::token`] made.
+    /// The source of a token that [`Source::token`] made.
     pub fn of(token: Token) -> Self {
         let (index, kind) = (token.0 / KINDS, token.0 % KINDS);
         match kind {

@@ -1,16 +1,16 @@
-//! Which route takes a request. Pure: no socket, no state.
+//! Which route takes a request. Pure functions: no socket, no state.
 
 use crate::config::model::{Matcher, Route};
 use crate::http::target::Normal;
 
-/// What a route can ask about a request.
+/// What a route's conditions are compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     /// The port that the client connected to.
     pub port: u16,
-    /// Case-sensitive.
+    /// The method, case-sensitive (RFC 9110 9.1).
     pub method: &'a str,
-    /// What it asks for.
+    /// The normal form of the target.
     pub target: Normal<'a>,
 }
 
@@ -28,7 +28,7 @@ fn takes(matcher: &Matcher, query: Query) -> bool {
         && (matcher.methods.is_empty() || matcher.methods.iter().any(|method| method == query.method))
 }
 
-/// `*.example.com` stands for every name under example.com, not for itself.
+/// `*.example.com` matches every name under example.com, but not example.com.
 fn is_host(pattern: &[u8], host: &[u8]) -> bool {
     match pattern.strip_prefix(b"*") {
         Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
@@ -36,7 +36,7 @@ fn is_host(pattern: &[u8], host: &[u8]) -> bool {
     }
 }
 
-/// `/api` takes `/api` and `/api/…`, not `/apix`.
+/// `/api` matches `/api` and `/api/…`, but not `/apix`.
 fn is_under(prefix: &[u8], path: &[u8]) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || prefix.ends_with(b"/") || rest.starts_with(b"/"))
 }
