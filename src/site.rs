@@ -1,5 +1,5 @@
-//! The site: a configuration together with what runs by it. Immutable; a reload makes a new one, and every exchange ends on
-//! the one it began with.
+//! A configuration together with the state it needs to run. It is immutable; a reload makes a new one, and every exchange ends
+//! with the one it began with.
 
 use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, Upstream};
 use crate::guard::places::Most;
@@ -11,42 +11,42 @@ use crate::upstream::server::Server;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// See the module.
+/// A configuration with its pools and limits.
 #[derive(Debug)]
 pub struct Site {
-    /// As meant.
+    /// The configuration.
     pub config: Config,
-    /// Parallel to `config.pools`.
+    /// The pools, parallel to `config.pools`.
     pub pools: Vec<Arc<Pool>>,
-    /// Of requests that no route takes.
+    /// The limits for requests that no route takes.
     limiter: Option<Limiter>,
-    /// Parallel to `config.routes`.
+    /// The limits of each route, parallel to `config.routes`.
     limiters: Vec<Option<Limiter>>,
 }
 
-/// What is to be done with a request, and under which limits.
+/// What to do with a request, and the limits that apply.
 #[derive(Clone, Copy, Debug)]
 pub struct Decision<'a> {
-    /// `None`: there is nothing here.
+    /// `None` if nothing is configured for it: 404.
     pub action: Option<&'a Action>,
-    /// Index of the route, if one takes the request.
+    /// The index of the route, if one takes the request.
     pub route: Option<usize>,
-    /// Those of the route, or of the pool, or the global ones.
+    /// The timeouts of the route, its pool, or the global ones.
     pub timeouts: &'a Timeouts,
-    /// Bytes of content; 0 = no limit.
+    /// The limit of content in bytes; 0 = no limit.
     pub max_body_size: u64,
-    /// Whether it has a line in the access log.
+    /// Whether it gets a line in the access log.
     pub is_logged: bool,
-    /// Whether it may come now.
+    /// The rate limits that apply.
     pub limiter: Option<&'a Limiter>,
 }
 
-/// Where a request without a route goes, if there is an upstream.
+/// The action for a request without a route, if there is an upstream.
 const DEFAULT: Action = Action::Proxy { pool: 0 };
 
 impl Site {
-    /// Makes the pools of a configuration, and what limits its requests. Of the previous site, what did not change lives on:
-    /// pools with their line, servers with their state, limits with what they have counted.
+    /// Makes the pools and limits of a configuration. What has not changed is taken over from the previous site:
+    /// pools with their queues, servers with their state, limits with their counts.
     pub fn new(config: Config, workers: usize, previous: Option<&Self>) -> Self {
         let mut taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
         let mut pools = Vec::with_capacity(config.pools.len());
@@ -77,13 +77,13 @@ impl Site {
         Self { config, pools, limiter, limiters }
     }
 
-    /// What each upstream may have.
+    /// How many connections and tunnels each upstream may have.
     pub fn most(&self) -> Most {
         let limits = &self.config.limits;
         Most { connections: limits.max_conns_per_upstream, tunnels: limits.max_tunnels_per_upstream }
     }
 
-    /// Whether requests are limited anywhere.
+    /// Whether rates are limited anywhere.
     pub fn limits_rates(&self) -> bool {
         self.limiter.is_some() || self.limiters.iter().any(Option::is_some)
     }
@@ -99,7 +99,7 @@ impl Site {
         self.pools.iter().flat_map(|pool| pool.servers.iter().map(move |server| (pool, server)))
     }
 
-    /// The servers that are checked, and how.
+    /// The servers that are checked, with the settings of their checks.
     pub fn checks(&self) -> impl Iterator<Item = (&Arc<Pool>, &Arc<Server>, &HealthCheck)> {
         self.pools.iter().zip(&self.config.pools).flat_map(|(pool, config)| {
             let servers = pool.servers.iter().zip(&config.upstreams).filter(|(_, upstream)| upstream.is_checked);
@@ -128,7 +128,7 @@ impl Site {
     }
 }
 
-/// The process's, and each route's. A route is known again by its name.
+/// The global limits and those of each route. A route is recognised by its name.
 fn limiters(config: &Config, previous: Option<&Site>) -> (Option<Limiter>, Vec<Option<Limiter>>) {
     fn with<'a>(limit: &'a Option<RateLimit>, limiter: &'a Option<Limiter>) -> Option<(&'a RateLimit, &'a Limiter)> {
         limit.as_ref().zip(limiter.as_ref())
@@ -140,7 +140,7 @@ fn limiters(config: &Config, previous: Option<&Site>) -> (Option<Limiter>, Vec<O
         known.entry(&route.name).or_default().push_back((&route.rate_limit, limiter));
     }
     let of = |route: &Route| {
-        // Of several with one name each is one of them, in their order.
+        // Several routes with one name are matched in their order.
         let old = known.get_mut(route.name.as_str()).and_then(VecDeque::pop_front);
         let old = old.and_then(|(limit, limiter)| with(limit, limiter));
         Some(Limiter::new(route.rate_limit.as_ref()?, all.as_ref(), old))

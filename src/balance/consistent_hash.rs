@@ -1,30 +1,30 @@
 //! By hash: a key stays with its upstream as long as that takes it, in every process and every version.
 //!
-//! Each upstream has points on a ring, in proportion to its weight, placed by its name alone. A key belongs to the first point at or
-//! after it. Who goes leaves its keys to whoever is next after each of its points: about 1/N of all keys move, and no others.
+//! Each upstream has points on a ring, in proportion to its weight, and placed by its name alone. A key belongs to the first point at
+//! or after it. When an upstream goes, its keys move to the next points: about 1/N of all keys move, and no others.
 
 use super::lots::Few;
 use super::{Ask, Balancer, View};
 use crate::config::model::Upstream;
 
-/// The heaviest has at least so many points, and fewer than twice as many: enough for shares within some 15 percent.
+/// The heaviest upstream has at least this many points and fewer than twice as many, so that shares are right within 15 percent.
 const HEAVIEST_POINTS: u64 = 160;
 
-/// So far a refused key is carried on; then upstreams are asked in a row. Far enough to pass a heavy one that failed.
+/// How many points a refused key walks past before upstreams are asked in order: enough to pass a heavy one that failed.
 const WALK: usize = 1024;
 
-/// See the module.
+/// The `consistent_hash` algorithm.
 #[derive(Debug)]
 pub struct ConsistentHash {
-    /// From the lowest up.
+    /// The points in ascending order.
     points: Box<[u64]>,
-    /// Whose each point is.
+    /// The upstream that each point belongs to.
     owners: Box<[u32]>,
     weighted: Box<[u32]>,
 }
 
 impl ConsistentHash {
-    /// Over the upstreams that have a weight.
+    /// For the upstreams that have a weight.
     pub fn new(upstreams: &[Upstream]) -> Self {
         let heaviest = upstreams.iter().map(|upstream| upstream.weight).max().unwrap_or(0);
         let mut ring: Vec<(u64, &str, u32)> = Vec::new();
@@ -34,7 +34,7 @@ impl ConsistentHash {
                 (0..points(upstream.weight, heaviest)).map(|n| (mix(seed.wrapping_add(n.wrapping_mul(STRIDE))), name, index as u32)),
             );
         }
-        // Should two points meet, the name decides, not the place in the list.
+        // Should two points coincide, the name decides, so that the order of the list does not matter.
         ring.sort_unstable();
         let weighted = (0..upstreams.len() as u32).filter(|&index| upstreams[index as usize].weight > 0).collect();
         let (points, owners) = ring.into_iter().map(|(point, _, owner)| (point, owner)).unzip::<_, _, Vec<_>, Vec<_>>();
@@ -49,20 +49,20 @@ impl Balancer for ConsistentHash {
         for owner in after.iter().chain(before).take(WALK).map(|&owner| owner as usize) {
             match refused.insert(owner) {
                 true if take(owner) => return Some(owner),
-                // All were asked.
+                // All upstreams have been asked.
                 true if refused.count() == self.weighted.len() => return None,
                 _ => {}
             }
         }
-        // From a place of the key's own: what is left shares these keys, and each stays where it comes to.
+        // The search starts at a place that the key determines, so that the remaining upstreams share such keys, and each key stays.
         let start = ask.key.checked_rem(self.weighted.len() as u64)? as usize;
         let (before, after) = self.weighted.split_at(start);
         after.iter().chain(before).map(|&index| index as usize).find(|&index| !refused.contains(index) && take(index))
     }
 }
 
-/// How many points a weight has. A unit of weight is always worth a power of two of them, so that the others' numbers seldom change
-/// when the heaviest comes or goes.
+/// How many points a weight gets. A unit of weight is always worth a power of two of them, so that the others' numbers seldom
+/// change when the heaviest comes or goes.
 fn points(weight: u32, heaviest: u32) -> u64 {
     let (mut up, mut down) = (0, 0);
     while u64::from(heaviest) << up >> down < HEAVIEST_POINTS {
@@ -74,13 +74,13 @@ fn points(weight: u32, heaviest: u32) -> u64 {
     (u64::from(weight) << up >> down).max(1)
 }
 
-/// The hash of keys and names: FNV-1a of 64 bits, its bits then mixed, since FNV leaves the high ones of short texts alike.
-/// Part of what is promised: another hash would move every key.
+/// The hash of keys and names: FNV-1a of 64 bits, mixed afterwards, because FNV leaves the high bits of short texts alike.
+/// It must never change: another hash would move every key.
 pub fn hash(bytes: &[u8]) -> u64 {
     mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)))
 }
 
-/// From point to point of an upstream, before mixing: 2^64 divided by the golden ratio.
+/// The distance between the points of an upstream before mixing: 2^64 divided by the golden ratio.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// The finalizer of MurmurHash3.
@@ -142,7 +142,7 @@ mod tests {
         let removed = owners(&ConsistentHash::new(&fewer), |_| true);
         let mut heirs = [0; 10];
         for ((&before, &refused), &removed) in before.iter().zip(&refused).zip(&removed) {
-            // Gone from the list or refused: the same one takes its place.
+            // The one that takes its place is the same, whether it is removed from the list or refuses.
             assert_eq!(fewer[removed].name, all[refused].name);
             assert!(before == refused || before == 3);
             heirs[refused] += usize::from(before == 3);
@@ -150,7 +150,7 @@ mod tests {
         let moved = heirs.iter().sum::<usize>() as f64 / KEYS as f64;
         assert!((0.08..0.12).contains(&moved), "{moved}");
         assert!(heirs.iter().filter(|&&keys| keys > 0).count() == 9, "{heirs:?}");
-        // The order of the list is nothing to the keys.
+        // The order of the list does not matter.
         let turned: Vec<_> = all.iter().rev().cloned().collect();
         let turned_owners = owners(&ConsistentHash::new(&turned), |_| true);
         assert!(before.iter().zip(turned_owners).all(|(&index, other)| all[index].name == turned[other].name));

@@ -1,22 +1,22 @@
-//! How long an upstream takes: a moving average that believes bad news at once and good news slowly.
+//! How long an upstream takes to answer: a moving average that follows a rise at once and a fall slowly.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The time in which what was seen loses its weight but for 1/e.
+/// The time in which the weight of a sample falls to 1/e.
 const DECAY_MS: f64 = 10_000.0;
 
-/// Workers read the clock each for themselves, once a turn: a stamp may be so much ahead of now.
+/// Each worker reads the clock once a turn: a stamp may be ahead of another worker's time by as much as this.
 const MOST_LAG_MS: u32 = 60_000;
 
-/// Microseconds in the upper half, the bits of an `f32`: whole ones would round the small steps of a busy second away.
-/// The millisecond of the last sample in the lower half; it wraps after 49 days. Zero: nothing is known.
+/// Microseconds in the upper half, as the bits of an `f32`, because whole numbers would round small steps away. The
+/// millisecond of the last sample in the lower half; it wraps after 49 days. Zero means that nothing is known.
 #[derive(Debug, Default)]
 pub struct PeakEwma(AtomicU64);
 
 impl PeakEwma {
-    /// A sample at this time. A longer one counts at once, a shorter one the more the longer the last is ago.
+    /// Adds a sample. A longer time counts at once; a shorter one counts the more, the older the last sample is.
     pub fn observe(&self, now_ms: u64, micros: u64) {
-        // Zero would be "unknown".
+        // Zero would mean "unknown".
         let sample = micros.clamp(1, u64::from(u32::MAX)) as f32;
         let later = |packed: u64| {
             let Seen { micros: old, age_ms, stamp } = Seen::new(packed, now_ms);
@@ -27,12 +27,12 @@ impl PeakEwma {
         let _ = self.0.fetch_update(Relaxed, Relaxed, later);
     }
 
-    /// What was seen says nothing any more.
+    /// Forgets all samples.
     pub fn forget(&self) {
         self.0.store(0, Relaxed);
     }
 
-    /// Microseconds as of this time; what is not heard of is forgotten.
+    /// The average in microseconds at this time; 0 if the last sample is too old.
     pub fn value(&self, now_ms: u64) -> u64 {
         let packed = self.0.load(Relaxed);
         let value = match Seen::new(packed, now_ms) {
@@ -40,7 +40,7 @@ impl PeakEwma {
             Seen { micros, age_ms, .. } => f64::from(micros) * (-f64::from(age_ms) / DECAY_MS).exp(),
         };
         if value < 1.0 && packed != 0 {
-            // Cleared while its age is known: the clock comes round, and it would look young again.
+            // Cleared while its age can be told: after the stamp wraps it would look recent.
             let _ = self.0.compare_exchange(packed, 0, Relaxed, Relaxed);
         }
         (value as u64).min(u64::from(u32::MAX))
@@ -50,7 +50,7 @@ impl PeakEwma {
 struct Seen {
     micros: f32,
     age_ms: u32,
-    /// Of now, or of another worker that is ahead of it.
+    /// The present time, or that of a worker that is ahead.
     stamp: u32,
 }
 
@@ -76,7 +76,7 @@ mod tests {
         ewma.observe(1001, 50_000);
         assert_eq!(ewma.value(1001), 50_000);
         ewma.observe(11_001, 1_000);
-        // 50,000 / e and the rest of 1,000.
+        // 50,000 / e, and the rest of 1,000.
         assert_eq!(ewma.value(11_001), 19_026);
         ewma.observe(11_001, 1_000);
         assert_eq!(ewma.value(11_001), 19_026);
@@ -96,7 +96,7 @@ mod tests {
         ewma.observe(0, 10_000);
         assert_eq!([0, 10_000, 20_000].map(|now| ewma.value(now)), [10_000, 3_678, 1_353]);
         assert_eq!(ewma.value(100_000), 0);
-        // For good.
+        // It stays forgotten.
         assert_eq!(ewma.value(0), 0);
     }
 
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(ewma.value(wrap + 5_000), 3_678);
         ewma.observe(wrap + 5_000, 20_000);
         assert_eq!(ewma.value(wrap + 5_000), 20_000);
-        // A worker whose turn began a little earlier neither forgets nor turns time back.
+        // A worker whose turn began earlier neither forgets nor turns time back.
         ewma.observe(wrap + 4_990, 10);
         assert_eq!((ewma.value(wrap + 4_990), ewma.value(wrap + 15_000)), (20_000, 7_357));
     }

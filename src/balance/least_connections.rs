@@ -1,26 +1,26 @@
-//! Where the fewest requests are in flight for the weight; by chance and weight among those that are level.
+//! The fewest requests in flight for the weight; equals are chosen by chance, in proportion to their weights.
 
 use super::{Ask, Balancer, View};
 use std::cmp::Ordering;
 
-/// So many refusals cost a look at all upstreams each.
+/// How many refusals cost a look at all upstreams each.
 const LOOKS: usize = 4;
 
-/// After those, so many looks take all upstreams of one level together: most often the failed ones, which have no requests.
+/// How many looks after those take all upstreams with the same load together: mostly failed ones, which have no requests.
 const LEVELS: usize = 16;
 
-/// See the module.
+/// The `least_connections` algorithm.
 #[derive(Debug)]
 pub struct LeastConnections {
-    /// Index and weight of those that have one.
+    /// Index and weight of the upstreams that have a weight.
     weighted: Box<[(usize, u32)]>,
 }
 
-/// Requests in flight for a weight.
+/// Requests in flight, and the weight that they are divided by.
 type Level = (u64, u32);
 
 impl LeastConnections {
-    /// Over the upstreams that have a weight.
+    /// For the upstreams that have a weight.
     pub fn new(weights: &[u32]) -> Self {
         Self { weighted: weights.iter().copied().enumerate().filter(|&(_, weight)| weight > 0).collect() }
     }
@@ -31,7 +31,7 @@ impl LeastConnections {
             let own = (ask.view.load(index), weight);
             let order = if least.is_none() { Ordering::Less } else { compare(own, level) };
             ties = u64::from(weight) + if order == Ordering::Equal { ties } else { 0 };
-            // Each of those that are level gets its chance in passing, by its part of the weights so far.
+            // Of equals, each replaces the one before with a chance of its weight over the weights seen so far: one pass is enough.
             match order {
                 Ordering::Less => (least, level) = (Some(index), own),
                 Ordering::Equal if ask.rng.u64(..ties) < u64::from(weight) => least = Some(index),
@@ -65,12 +65,12 @@ impl Balancer for LeastConnections {
                 }
             }
         }
-        // Loads have moved meanwhile: some may not have been asked.
+        // Loads have changed meanwhile, so some may not have been asked.
         row().map(|(index, _)| index).find(|&index| take(index))
     }
 }
 
-/// Exactly, without a division.
+/// Compares exactly, without a division.
 fn compare(a: Level, b: Level) -> Ordering {
     (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)))
 }
@@ -85,7 +85,7 @@ mod tests {
         let known = Known::loads(&[10, 3, 7, 0, 20]);
         let balancer = LeastConnections::new(&[5, 1, 2, 0, 100]);
         assert_eq!(offers(&balancer, &known), [4, 0, 1, 2]);
-        // Loads of more than can be multiplied in 64 bits.
+        // Loads whose products do not fit in 64 bits.
         let known = Known::loads(&[u64::MAX, u64::MAX - 1]);
         assert_eq!(offers(&LeastConnections::new(&[1000, 1000]), &known), [1, 0]);
         assert_eq!(offers(&LeastConnections::new(&[1]), &Known::loads(&[u64::MAX])), [0]);

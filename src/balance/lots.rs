@@ -1,10 +1,10 @@
-//! Lots drawn by weight, none of them twice: what the algorithms that leave it to chance share.
+//! Drawing by weight without repetition, for the algorithms that choose by chance.
 
-/// A pick remembers this many: it draws no further, and goes through the others in a row.
-/// Had half of a large pool failed, one pick in 2^32 would come to that.
+/// How many draws a pick remembers; after that it goes through the others in order. If half of a large pool had failed, one pick
+/// in 2^32 would get that far.
 const REMEMBERED: usize = 32;
 
-/// One lot for each unit of weight.
+/// Each unit of weight is one lot.
 ///
 /// ```text
 ///     weights   2     0   3
@@ -13,7 +13,7 @@ const REMEMBERED: usize = 32;
 /// ```
 #[derive(Debug)]
 pub(super) struct Lots {
-    /// The lots of all up to and with this one.
+    /// The number of lots up to and including each upstream.
     ends: Box<[u64]>,
 }
 
@@ -27,18 +27,18 @@ impl Lots {
         Self { ends: weights.iter().map(next).collect() }
     }
 
-    /// The weight of one.
+    /// The weight of an upstream.
     pub(super) fn weight(&self, index: usize) -> u64 {
         self.ends[index] - self.start(index)
     }
 
-    /// One that was not `drawn` yet; `None` when all were, or as many as are remembered.
+    /// One that was not `drawn` yet; `None` when all were, or as many as can be remembered.
     pub(super) fn draw(&self, rng: &mut fastrand::Rng, drawn: &mut Few) -> Option<usize> {
         let left = self.ends.last()? - drawn.indices().map(|index| self.weight(index)).sum::<u64>();
         if left == 0 || drawn.count == REMEMBERED {
             return None;
         }
-        // The lots that are left are numbered without gaps: each gap before ours moves it on. No second try is needed.
+        // The remaining lots are numbered without gaps, so every drawn upstream before ours moves the number on: no draw is repeated.
         let mut lot = rng.u64(..left);
         for index in drawn.indices() {
             lot += if self.start(index) <= lot { self.weight(index) } else { 0 };
@@ -48,7 +48,7 @@ impl Lots {
         Some(index)
     }
 
-    /// All with a weight that were not drawn, in a row from anywhere.
+    /// All that have a weight and were not drawn, in order from a random start.
     pub(super) fn others(&self, rng: &mut fastrand::Rng, drawn: &Few) -> impl Iterator<Item = usize> {
         let start = rng.usize(..self.ends.len().max(1));
         (start..self.ends.len()).chain(0..start).filter(|&index| self.weight(index) > 0 && !drawn.contains(index))
@@ -59,7 +59,7 @@ impl Lots {
     }
 }
 
-/// A few indices, from the lowest up.
+/// A few indices in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct Few {
     count: usize,
@@ -75,7 +75,7 @@ impl Few {
         self.sorted[..self.count].binary_search(&(index as u32)).is_ok()
     }
 
-    /// Whether it is new; what finds no room is forgotten.
+    /// Returns whether it is new. It is not stored where there is no room.
     pub(super) fn insert(&mut self, index: usize) -> bool {
         let place = self.sorted[..self.count].binary_search(&(index as u32));
         if let (Err(at), true) = (place, self.count < REMEMBERED) {

@@ -1,4 +1,4 @@
-//! Which upstream of a pool is asked next. One trait, one file per algorithm; what is usable is the pool's business.
+//! Which upstream of a pool is asked next. One trait, and one file for each algorithm; the pool decides which upstreams are usable.
 //!
 //! ```text
 //!     round_robin         one after the other; by weight, where weights differ
@@ -9,7 +9,7 @@
 //!     adaptive            of two drawn by weight, the one that promises to answer sooner
 //! ```
 //!
-//! A pick allocates nothing, and locks nothing but the order of turns that are weighted.
+//! A pick allocates nothing, and takes no lock, except for weighted turns, whose order is shared.
 
 mod adaptive;
 mod consistent_hash;
@@ -32,21 +32,21 @@ pub use weighted::Weighted;
 
 use crate::config::model::{self, Upstream};
 
-/// What a balancer may know of the upstreams of its pool at this moment; an index is a place in the pool.
+/// What a balancer may know about the upstreams of its pool; an index is a position in the pool.
 pub trait View {
     /// Requests in flight there, of the whole process.
     fn load(&self, index: usize) -> u64;
-    /// How long it takes to answer (microseconds), as [`Balance::Adaptive`] wants it: [`PeakEwma`]; 0 = not known.
+    /// How long it takes to answer, in microseconds, for [`Balance::Adaptive`] (from a [`PeakEwma`]); 0 = not known.
     fn latency(&self, index: usize) -> u64;
 }
 
-/// Who asks.
+/// One request for an upstream.
 pub struct Ask<'a, V> {
-    /// Of the pool.
+    /// The state of the pool.
     pub view: &'a V,
-    /// Chance.
+    /// The source of chance.
     pub rng: &'a mut fastrand::Rng,
-    /// What [`Balance::ConsistentHash`] goes by: a [`hash()`], all of whose bits count.
+    /// The key for [`Balance::ConsistentHash`]: a [`hash()`], all of whose bits count.
     pub key: u64,
 }
 
@@ -56,7 +56,7 @@ pub trait Balancer {
     fn pick<V: View>(&self, ask: &mut Ask<V>, take: impl FnMut(usize) -> bool) -> Option<usize>;
 }
 
-/// The algorithms that can be configured.
+/// The configured algorithm.
 #[derive(Debug)]
 #[allow(missing_docs)]
 pub enum Balance {
@@ -69,10 +69,10 @@ pub enum Balance {
 }
 
 impl Balance {
-    /// For the upstreams of a pool, in its order; what has no weight is never offered.
+    /// For the upstreams of a pool, in its order; those without a weight are never offered.
     ///
-    /// `round_robin` honours weights, as it does elsewhere: where they differ it is [`Balance::Weighted`]. Those that go round begin
-    /// at `start`, which is by chance.
+    /// `round_robin` honours weights: where they differ it is [`Balance::Weighted`]. `start` is a random number, at which the
+    /// algorithms that take turns begin.
     pub fn new(config: &model::Balance, upstreams: &[Upstream], start: u32) -> Self {
         let weights: Vec<u32> = upstreams.iter().map(|upstream| upstream.weight).collect();
         let mut used = weights.iter().filter(|&&weight| weight > 0);

@@ -1,14 +1,14 @@
-//! By chance, in proportion to the weights; knows nothing of what came before.
+//! By chance, in proportion to the weights.
 
 use super::lots::{Few, Lots};
 use super::{Ask, Balancer, View};
 
-/// See the module.
+/// The `random` algorithm.
 #[derive(Debug)]
 pub struct Random(Lots);
 
 impl Random {
-    /// Over the upstreams that have a weight.
+    /// For the upstreams that have a weight.
     pub fn new(weights: &[u32]) -> Self {
         Self(Lots::new(weights))
     }

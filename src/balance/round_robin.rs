@@ -1,19 +1,19 @@
-//! One after the other, exact for the whole process: the position is one number that all workers share.
-//! For upstreams of one weight; where weights differ, [`Weighted`](super::Weighted) goes round.
+//! One after the other, exact for the whole process, because all workers share the position.
+//! For upstreams of equal weight; where weights differ, [`Weighted`](super::Weighted) is used.
 
 use super::{Ask, Balancer, View};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The position.
+/// The `round_robin` algorithm.
 #[derive(Debug)]
 pub struct RoundRobin {
     position: AtomicUsize,
-    /// Those with a weight.
+    /// The upstreams that have a weight.
     order: Box<[u32]>,
 }
 
 impl RoundRobin {
-    /// Over the upstreams that have a weight. `start` is by chance: were it fixed, every start and every change of the pool would send
+    /// For the upstreams that have a weight. `start` is random: with a fixed one, every start and every change of the pool would send
     /// the next request to the same upstream.
     pub fn new(weights: &[u32], start: u32) -> Self {
         let order = (0..weights.len() as u32).filter(|&index| weights[index as usize] > 0).collect();
@@ -23,9 +23,9 @@ impl RoundRobin {
 
 impl Balancer for RoundRobin {
     fn pick<V: View>(&self, _: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
-        // Who is passed over uses its turn up: those after it get no more of them than the others.
+        // An upstream that refuses loses its turn, so that the one after it does not get twice its share.
         let turns = self.order.iter().map(|_| self.order[self.position.fetch_add(1, Relaxed) % self.order.len()]);
-        // Other workers take turns too: ours may all have been the same one's.
+        // Other workers take turns too, so all of ours may have fallen on one upstream: each is asked once more.
         turns.chain(self.order.iter().copied()).map(|index| index as usize).find(|&index| take(index))
     }
 }

@@ -1,9 +1,9 @@
-//! What holds for every algorithm, and what their own tests share.
+//! What holds for every algorithm, and helpers for their own tests.
 
 use super::*;
 use std::collections::BTreeSet;
 
-/// Nothing is known of anybody.
+/// A view that knows nothing.
 pub struct Blank;
 
 impl View for Blank {
@@ -16,14 +16,14 @@ impl View for Blank {
     }
 }
 
-/// All is known.
+/// A view with given values.
 pub struct Known {
     pub loads: Vec<u64>,
     pub latencies: Vec<u64>,
 }
 
 impl Known {
-    /// Alike but for these.
+    /// Upstreams that differ only in their loads.
     pub fn loads(loads: &[u64]) -> Self {
         Self { loads: loads.into(), latencies: vec![1000; loads.len()] }
     }
@@ -39,7 +39,7 @@ impl View for Known {
     }
 }
 
-/// What a balancer picks, one after the other.
+/// The picks of a balancer, one after the other.
 pub fn picks(balancer: &impl Balancer, times: usize, take: impl Fn(usize) -> bool) -> Vec<Option<usize>> {
     picks_of(balancer, &Blank, times, take)
 }
@@ -49,19 +49,19 @@ fn picks_of(balancer: &impl Balancer, view: &impl View, times: usize, take: impl
     (0..times).map(|_| balancer.pick(&mut Ask { key: rng.u64(..), view, rng: &mut rng }, &take)).collect()
 }
 
-/// How often it picks each of so many.
+/// How often it picks each of the `upstreams`.
 pub fn shares(balancer: &impl Balancer, upstreams: usize, times: usize, take: impl Fn(usize) -> bool) -> Vec<usize> {
     let picks = picks(balancer, times, take);
     (0..upstreams).map(|index| picks.iter().filter(|&&pick| pick == Some(index)).count()).collect()
 }
 
-/// Likewise, by what is known.
+/// The same, with a view of given values.
 pub fn shares_of(balancer: &impl Balancer, known: &Known, times: usize, take: impl Fn(usize) -> bool) -> Vec<usize> {
     let picks = picks_of(balancer, known, times, take);
     (0..known.loads.len()).map(|index| picks.iter().filter(|&&pick| pick == Some(index)).count()).collect()
 }
 
-/// In which order it offers them, each once.
+/// The order in which it offers them, each once.
 pub fn offers(balancer: &impl Balancer, view: &impl View) -> Vec<usize> {
     let (mut rng, mut order) = (fastrand::Rng::with_seed(1), Vec::new());
     let refuse = |index| {
@@ -74,7 +74,7 @@ pub fn offers(balancer: &impl Balancer, view: &impl View) -> Vec<usize> {
     order
 }
 
-/// Within this part of what the weights say.
+/// The shares differ from the weights by no more than this part.
 #[track_caller]
 pub fn assert_shares(shares: &[usize], weights: &[f64], tolerance: f64) {
     let (all, sum) = (shares.iter().sum::<usize>() as f64, weights.iter().sum::<f64>());
@@ -84,7 +84,7 @@ pub fn assert_shares(shares: &[usize], weights: &[f64], tolerance: f64) {
     }
 }
 
-/// Named by their places.
+/// Upstreams of these weights, named by their positions.
 pub fn upstreams(weights: &[u32]) -> Vec<Upstream> {
     let upstream = |(index, &weight): (usize, &u32)| Upstream {
         name: format!("10.0.0.{index}:80"),
@@ -117,7 +117,7 @@ fn a_configuration_gets_what_it_names() {
     assert_eq!(name(&model::Balance::RoundRobin, &[2, 1]), "Weighted");
 }
 
-/// Any pool, any loads, any upstreams that refuse.
+/// Any pool, any loads, and any upstreams that refuse.
 #[test]
 fn only_who_takes_is_picked_and_all_are_asked_before_none_is() {
     let mut rng = fastrand::Rng::with_seed(7);
@@ -151,7 +151,7 @@ fn only_who_takes_is_picked_and_all_are_asked_before_none_is() {
     }
 }
 
-/// Exactly where there are turns, within 5 percent where there is chance, within 20 where there is a hash.
+/// Exact where upstreams take turns, within 5 percent where chance decides, within 20 percent where a hash does.
 #[test]
 fn shares_are_those_of_the_weights_whatever_the_algorithm() {
     for config in &ALL {
@@ -168,7 +168,7 @@ fn shares_are_those_of_the_weights_whatever_the_algorithm() {
     }
 }
 
-/// Workers share one order: their totals are as exact as one worker's.
+/// Workers share one order: their total is as exact as the count of one worker.
 #[test]
 fn turns_are_exact_over_threads() {
     for (config, weights) in
@@ -187,7 +187,7 @@ fn turns_are_exact_over_threads() {
     }
 }
 
-/// What goes round in the next pool of this thread begins with the first upstream.
+/// Makes the next pool of this thread begin with its first upstream.
 pub fn begin_with_the_first() {
     let is_it = |seed: &u64| fastrand::Rng::with_seed(*seed).u32(..).is_multiple_of(60);
     fastrand::seed((0..).find(is_it).unwrap_or_default());

@@ -1,7 +1,7 @@
-//! Smooth weighted round robin: exact shares, each spread over its round as evenly as it can be.
+//! Smooth weighted round robin: exact shares, and the turns of each upstream spread over a round as evenly as possible.
 //!
-//! Each upstream has its turns on one line of time, evenly spaced: as many in a round as its weight says. Equals share a spacing, so
-//! they begin one after the other. Weights 5, 1 and 2 (`A B C`) make the order that nginx makes of them:
+//! The turns of each upstream lie on one line of time, evenly spaced, as many in a round as its weight. Upstreams of equal weight
+//! have the same spacing and begin one after the other. Weights 5, 1 and 2 (`A B C`) give the order that nginx has:
 //!
 //! ```text
 //!     A   .10     .30   .50     .70     .90
@@ -10,8 +10,8 @@
 //!         A   C   A     A B     A C     A          never two of a light one in a row
 //! ```
 //!
-//! A heap knows whose turn is next, so that a pool of a thousand costs little more than one of ten. Turns that pass while an upstream
-//! is refused are void: the others' turns do not move, and it has no arrears when it is back.
+//! A heap finds the next turn, so that a pool of a thousand costs little more than one of ten. Turns in which an upstream refuses
+//! are lost: the others' turns do not move, and nothing is made up for when it returns.
 
 use super::{Ask, Balancer, View};
 use std::cmp::{Ordering, Reverse};
@@ -19,14 +19,14 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Mutex, PoisonError};
 
-/// See the module. All workers share one line of time.
+/// The `weighted` algorithm. All workers share one line of time.
 #[derive(Debug)]
 pub struct Weighted(Mutex<Line>);
 
 #[derive(Debug)]
 struct Line {
     next: BinaryHeap<Reverse<Turn>>,
-    /// Refused by the pick that goes on; empty otherwise.
+    /// The turns that the current pick was refused at; empty between picks.
     refused: Vec<Turn>,
 }
 
@@ -35,13 +35,13 @@ struct Line {
 struct Turn {
     time: u64,
     rate: u64,
-    /// From turn to turn: twice the number of equals, so that each can begin in the middle of its own part.
+    /// The distance to its next turn: twice the number of equals, so that each begins in the middle of its own part.
     step: u64,
     index: usize,
 }
 
 impl Weighted {
-    /// Over the upstreams that have a weight. `start` is by chance: it begins so far into a round, in parts of 2^32.
+    /// For the upstreams that have a weight. `start` is random: the first round begins that far in, in parts of 2^32.
     pub fn new(weights: &[u32], start: u32) -> Self {
         let moment = Turn { time: start.into(), rate: 1 << 32, step: 0, index: 0 };
         let (mut steps, mut times) = (BTreeMap::new(), BTreeMap::new());
@@ -72,14 +72,14 @@ impl Balancer for Weighted {
             }
             refused.push(PeekMut::pop(first).0);
         }
-        // Who was refused goes on with its first turn after the one taken; where none was taken, nothing has happened.
+        // Those that refused continue with their first turn after the one taken; where none was taken, nothing changes.
         next.extend(refused.drain(..).map(|turn| Reverse(taken.map_or(turn, |taken| turn.after(&taken)))));
         taken.map(|turn| turn.index)
     }
 }
 
 impl Turn {
-    /// The first turn of this upstream that is later than `other`; it is not later itself.
+    /// The first turn of this upstream that is later than `other`; the present one is not later.
     fn after(self, other: &Turn) -> Self {
         let now = (u128::from(other.time) * u128::from(self.rate) / u128::from(other.rate)) as u64;
         Self { time: self.time + (now.saturating_sub(self.time) / self.step + 1) * self.step, ..self }

@@ -1,5 +1,5 @@
-//! A circuit for each upstream, shared by all workers: passive health. Closed while the upstream serves, open after failures in
-//! a row, half-open for a few trial requests after a while.
+//! A circuit for each upstream, shared by all workers: passive health checking. It is closed while the upstream serves, open after
+//! failures in a row, and half-open for a few trial requests after a while.
 //!
 //! ```text
 //!     closed -- failure_threshold failures in a row --> open -- timeout_ms --> half-open
@@ -8,26 +8,26 @@
 //!                                                        `-------- a failure ---------'
 //! ```
 //!
-//! Each success while it is half-open doubles the number of trials that may run at a time: those who wait are not served one
-//! by one. All of it is one word, so that a change is one atomic step. Its epoch tells what belongs to an earlier state: an
-//! attempt that began before the circuit opened says nothing about the trial.
+//! While it is half-open, each success doubles the number of trials that may run at a time, so that waiting requests are not
+//! served one by one. The state is one word, so that a change is one atomic step. An epoch in it tells what belongs to an earlier
+//! state: an attempt that began before the circuit opened says nothing about the trial.
 
 use crate::config::model::Breaker;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// What a circuit does with requests.
+/// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Lets them through.
+    /// Lets requests through.
     Closed,
-    /// Lets some through at a time, as trials.
+    /// Lets a limited number through at a time, as trials.
     HalfOpen,
-    /// Lets none through.
+    /// Lets no request through.
     Open,
 }
 
 impl State {
-    /// As logs and pages call it.
+    /// The name in logs and on pages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -37,16 +37,16 @@ impl State {
     }
 }
 
-/// What an attempt is let through with, and what its outcome is told by. Given back exactly once.
+/// Permission for one attempt, by which its outcome is reported. Given back exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
     epoch: u16,
-    /// It holds a trial's place.
+    /// Whether it counts as a trial.
     trial: bool,
 }
 
 impl Permit {
-    /// Whether it keeps another trial from being let through.
+    /// Whether it holds the place of a trial.
     pub fn is_trial(&self) -> bool {
         self.trial
     }
@@ -57,56 +57,56 @@ impl Permit {
 pub enum Verdict {
     /// The upstream served it.
     Success,
-    /// No connection was made, or it ended before anything of the request was written: no client can bring that about.
+    /// No connection was made, or it ended before anything of the request was written: no client can cause that.
     Unconnected,
     /// It failed later, by the upstream's fault.
     Failure,
-    /// Likewise, and there is no other upstream: it counts, and opens nothing.
+    /// It failed by the upstream's fault, and there is no other upstream: it is counted, but opens nothing.
     Tolerated,
     /// It ended for reasons that say nothing about the upstream.
     Unknown,
 }
 
-/// A circuit went from one state to another.
+/// A change of a circuit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Before.
+    /// The state before.
     pub from: State,
-    /// Now.
+    /// The state after.
     pub to: State,
 }
 
-/// An open circuit: since when, and why.
+/// When and why a circuit opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// Milliseconds.
+    /// When, in milliseconds.
     pub at: u64,
-    /// The last failure was [`Verdict::Unconnected`].
+    /// Whether the last failure was [`Verdict::Unconnected`].
     pub is_unconnected: bool,
     epoch: u16,
 }
 
-/// See the module.
+/// The circuit of one upstream.
 #[derive(Debug, Default)]
 pub struct Circuit {
     word: AtomicU64,
-    /// When it opened last (milliseconds), times two, and in the last bit whether that was for want of a connection.
+    /// When it opened last (milliseconds), times two; the last bit tells whether the failure was [`Verdict::Unconnected`].
     opened: AtomicU64,
 }
 
-/// The word in its parts.
+/// The parts of the word.
 #[derive(Clone, Copy)]
 struct Word {
     state: State,
     epoch: u16,
     /// Failures in a row while closed, successes while half-open.
     count: u32,
-    /// Trials that run.
+    /// Trials that are running.
     trials: u16,
 }
 
 impl Word {
-    /// More than any threshold that can be configured.
+    /// Larger than any threshold that can be configured.
     const MAX_COUNT: u32 = (1 << 30) - 1;
 
     fn of(bits: u64) -> Self {
@@ -122,13 +122,13 @@ impl Word {
         (self.state as u64) << 62 | u64::from(self.epoch) << 46 | u64::from(self.count) << 16 | u64::from(self.trials)
     }
 
-    /// For one more trial; there are places for 65,535 at most.
+    /// Whether one more trial may run; the word has room for 65,535.
     fn has_room(self, config: &Breaker) -> bool {
         let at_a_time = u64::from(config.half_open_requests) << self.count.min(u16::BITS);
         u64::from(self.trials) < at_a_time.min(u16::MAX.into())
     }
 
-    /// `None`: as before.
+    /// The word after a success; `None` if nothing changes.
     fn after_success(self, config: &Breaker) -> Option<Self> {
         let count = self.count + 1;
         match self.state {
@@ -140,7 +140,7 @@ impl Word {
         }
     }
 
-    /// `None`: as before.
+    /// The word after a failure; `None` if nothing changes.
     fn after_failure(self, is_tolerated: bool, config: &Breaker) -> Option<Self> {
         let count = (self.count + 1).min(Self::MAX_COUNT);
         match self.state {
@@ -151,29 +151,29 @@ impl Word {
         }
     }
 
-    /// Another state begins.
+    /// The word at the beginning of another state.
     fn turned(self, state: State) -> Self {
         Self { state, epoch: self.epoch.wrapping_add(1), count: 0, trials: 0 }
     }
 }
 
 impl Circuit {
-    /// As it is now.
+    /// The present state.
     pub fn state(&self) -> State {
         Word::of(self.word.load(SeqCst)).state
     }
 
-    /// There is no breaker any more: whatever it was, it is closed, and what runs says nothing about it.
+    /// Closes it for good because the breaker was turned off; attempts that are running no longer matter.
     pub fn reset(&self) {
         let _ = self.word.fetch_update(SeqCst, SeqCst, |bits| Some(Word::of(bits).turned(State::Closed).bits()));
     }
 
-    /// Trial requests that run.
+    /// Trials that are running.
     pub fn trials(&self) -> u16 {
         Word::of(self.word.load(SeqCst)).trials
     }
 
-    /// Since when and why it is open, if it is.
+    /// When and why it opened, if it is open.
     pub fn opening(&self) -> Option<Opening> {
         let word = Word::of(self.word.load(SeqCst));
         let opened = self.opened.load(SeqCst);
@@ -191,7 +191,7 @@ impl Circuit {
             }
     }
 
-    /// Lets an attempt through, or not. Whether an open circuit's time is over is for others to know: [`Circuit::half_open`].
+    /// Permits an attempt, if the state does. Whether an open circuit's time is over is the caller's matter: [`Circuit::half_open`].
     pub fn admit(&self, config: &Breaker) -> Option<Permit> {
         loop {
             let bits = self.word.load(SeqCst);
@@ -208,14 +208,14 @@ impl Circuit {
         }
     }
 
-    /// Lets an attempt through although it is open: that of a request which has failed here, and has nowhere else to go. If it is
-    /// served, that is as good as a trial.
+    /// Permits an attempt although the circuit is open, for a request that failed here and has nowhere else to go. Its success
+    /// counts like that of a trial.
     pub fn insist(&self) -> Option<Permit> {
         let word = Word::of(self.word.load(SeqCst));
         (word.state == State::Open).then_some(Permit { epoch: word.epoch, trial: false })
     }
 
-    /// It was open for long enough.
+    /// Makes it half-open, if it is still the opening that the caller saw.
     pub fn half_open(&self, opening: Opening) -> Option<Change> {
         let bits = self.word.load(SeqCst);
         let word = Word::of(bits);
@@ -225,14 +225,14 @@ impl Circuit {
         Some(Change { from: State::Open, to: State::HalfOpen })
     }
 
-    /// The trial has shown enough to let another begin; its verdict is still to come.
+    /// Lets another trial begin before this one's outcome is known.
     pub fn end_trial(&self, permit: &mut Permit) {
         if std::mem::take(&mut permit.trial) {
             self.update(permit.epoch, |word| Some(Word { trials: word.trials.saturating_sub(1), ..word }));
         }
     }
 
-    /// The attempt is over.
+    /// Reports the outcome of an attempt. Returns the change that it caused.
     pub fn settle(&self, mut permit: Permit, verdict: Verdict, config: &Breaker, now: u64) -> Option<Change> {
         self.end_trial(&mut permit);
         match verdict {
@@ -242,7 +242,7 @@ impl Circuit {
             _ => self.update(permit.epoch, |word| {
                 let next = word.after_failure(verdict == Verdict::Tolerated, config)?;
                 if next.state == State::Open {
-                    // Before anybody can see that it is open.
+                    // Written first, so that nobody sees an open circuit with an earlier time.
                     self.opened.store(now << 1 | u64::from(verdict == Verdict::Unconnected), SeqCst);
                 }
                 Some(next)
@@ -250,7 +250,7 @@ impl Circuit {
         }
     }
 
-    /// Changes the word if it is still of that epoch.
+    /// Changes the word if it still has that epoch.
     fn update(&self, epoch: u16, change: impl Fn(Word) -> Option<Word>) -> Option<Change> {
         loop {
             let bits = self.word.load(SeqCst);

@@ -1,4 +1,4 @@
-//! The machine alone, step by step and against a simple model.
+//! The state machine alone, step by step and compared with a simple model.
 
 use super::*;
 use crate::config::model::Statuses;
@@ -12,7 +12,7 @@ const CONFIG: Breaker = Breaker {
     failure_statuses: Statuses::NONE,
 };
 
-/// It becomes half-open if it was open for long enough.
+/// Makes it half-open if it was open for long enough.
 fn wake(circuit: &Circuit, now: u64) -> Option<Change> {
     let is_over = |opening: &Opening| now >= opening.at + 100;
     circuit.half_open(circuit.opening().filter(is_over)?)
@@ -22,7 +22,7 @@ fn opened_at(circuit: &Circuit) -> Option<u64> {
     circuit.opening().map(|opening| opening.at)
 }
 
-/// One attempt, if it is let through.
+/// One attempt, if it is permitted.
 fn attempt(circuit: &Circuit, verdict: Verdict, now: u64) -> Option<Change> {
     circuit.settle(circuit.admit(&CONFIG).expect("let through"), verdict, &CONFIG, now)
 }
@@ -120,7 +120,7 @@ fn without_a_threshold_there_is_no_breaker() {
     assert!(circuit.would_admit(&off));
 }
 
-/// A reload turns the breaker off while requests of the old configuration are in flight: nobody would close it again.
+/// A reload turns the breaker off while requests of the old configuration are in flight, and nothing would close it again.
 #[test]
 fn what_began_under_a_breaker_that_is_gone_opens_nothing() {
     let circuit = Circuit::default();
@@ -149,7 +149,7 @@ fn workers_count_together() {
     }
 }
 
-/// Whatever happens in whatever order: never more trials than allowed, none is lost.
+/// Whatever happens in whatever order, no more trials run than allowed, and none is lost.
 #[test]
 fn trials_are_neither_lost_nor_too_many() {
     let mut rng = fastrand::Rng::with_seed(3);
@@ -225,7 +225,7 @@ fn who_was_let_through_all_the_same_and_is_served_is_as_good_as_a_trial() {
     assert_eq!(attempt(&circuit, Verdict::Success, 61).map(|change| change.to), Some(State::Closed));
 }
 
-/// Somebody saw it open, and it has closed and opened since.
+/// A caller saw it open, and it has closed and opened again since.
 #[test]
 fn an_opening_is_ended_once() {
     let circuit = opened();

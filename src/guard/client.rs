@@ -1,16 +1,16 @@
-//! Who counts as one client.
+//! What counts as one client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address, also one written or translated as IPv6, or the /64 of an IPv6 address: what one customer of a network is given.
+/// An IPv4 address, also one written or translated as IPv6, or the /64 of an IPv6 address, which is what one customer gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(u128);
 
 impl ClientId {
-    /// Whose address it is.
+    /// The client that an address belongs to.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
-            // The lower half of no /64 has a bit set: the two kinds cannot meet.
+            // A mapped address has bits in its lower half and a /64 has none, so the two kinds never collide.
             IpAddr::V4(address) => Self(address.to_ipv6_mapped().into()),
             IpAddr::V6(address) => match behind_nat64(address) {
                 Some(address) => Self(address.to_ipv6_mapped().into()),
@@ -20,7 +20,7 @@ impl ClientId {
     }
 }
 
-/// The IPv4 address that a translator writes as `64:ff9b::/96` (RFC 6052 2.1): else all of IPv4 behind it were one client.
+/// The IPv4 address that NAT64 writes as `64:ff9b::/96` (RFC 6052 2.1). As one /64, all IPv4 clients behind it would be one client.
 fn behind_nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
     const PREFIX: u128 = 0x0064_ff9b << 96;
     let bits = u128::from(address);

@@ -1,5 +1,5 @@
-//! Open connections of each client: what `limits.max_conns_per_client` is held against. It remembers only who has one, so it is
-//! bounded by the connections that are open.
+//! Open connections of each client, for `limits.max_conns_per_client`. Only clients with an open connection are stored, so the
+//! table is bounded by the connections that are open.
 
 use super::client::ClientId;
 use std::collections::HashMap;
@@ -7,12 +7,12 @@ use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Parts with a lock each, so that workers seldom wait for one another.
+/// The table is split into parts with a lock each, so that workers seldom wait for one another.
 const SHARDS: usize = 16;
 
 type Shard = HashMap<ClientId, usize>;
 
-/// See the module.
+/// The open connections of each client.
 #[derive(Debug, Default)]
 pub struct Connections {
     shards: [Mutex<Shard>; SHARDS],
@@ -20,8 +20,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Counts one in, if that client has fewer than `most`. Who is refused is not counted: those that are served would be
-    /// refused for it.
+    /// Counts a connection, if that client has fewer than `most`. A refused connection is not counted: otherwise connections that
+    /// are served would be refused because of it.
     pub fn try_enter(&self, client: ClientId, most: usize) -> bool {
         let mut shard = self.shard(client);
         let open = shard.entry(client).or_insert(0);
@@ -30,12 +30,12 @@ impl Connections {
         has_room
     }
 
-    /// Whether that client has so many.
+    /// Whether that client has at least `most` connections.
     pub fn has(&self, client: ClientId, most: usize) -> bool {
         self.shard(client).get(&client).is_some_and(|open| *open >= most)
     }
 
-    /// One that was counted in is closed.
+    /// A counted connection is closed.
     pub fn leave(&self, client: ClientId) {
         if let Entry::Occupied(mut open) = self.shard(client).entry(client) {
             *open.get_mut() -= 1;
@@ -45,7 +45,7 @@ impl Connections {
         }
     }
 
-    /// Whether nobody has one.
+    /// Whether no connection is counted.
     pub fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| lock(shard).is_empty())
     }

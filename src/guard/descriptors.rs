@@ -1,24 +1,24 @@
-//! File descriptors: a client is let in only while it and those before it can still get one for an upstream each.
+//! File descriptors: a client is accepted only while it, and each client before it, can still get a descriptor for an upstream.
 //!
-//! A client that rests between two requests is most of the time without an upstream, and shares one then: it is counted at a
-//! fraction. Should many of them wake at once, some wait in line for a descriptor.
+//! A client that is idle between two requests has no upstream connection of its own, so it is counted at a fraction. Should many
+//! such clients send at once, some wait for a descriptor.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Descriptors kept free for what comes and goes: log files, look-ups, a reload, the admin port.
 const RESERVE: usize = 16;
 
-/// Health checks at once: so many of the reserve, and while there are others free up to one in so many.
+/// How many health checks may run at once: this many from the reserve, and more while enough other descriptors are free.
 const CHECKS_RESERVED: usize = 4;
 const CHECKS_SHARE: usize = 8;
 
-/// So many resting clients are counted as one that needs an upstream.
+/// How many idle clients count as one that needs an upstream connection.
 const RESTING_SHARE: usize = 8;
 
-/// What the process may have open, and what its sockets take of it.
+/// How many descriptors the process may have, and how many its sockets use.
 #[derive(Debug)]
 pub struct Descriptors {
-    /// For clients, upstreams and pipes together.
+    /// For clients, upstream connections and pipes together.
     available: usize,
     clients: AtomicUsize,
     upstreams: AtomicUsize,
@@ -26,21 +26,21 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Beyond those that are open before the first client: one client can be given one upstream connection.
+    /// How many are needed beyond those open before the first client: enough for one client with one upstream connection.
     pub const LEAST: usize = RESERVE + 2;
 
-    /// `limit` is RLIMIT_NOFILE, `in_use` what is open before the first client.
+    /// `limit` is RLIMIT_NOFILE, `in_use` the number open before the first client.
     pub fn new(limit: usize, in_use: usize) -> Self {
         let available = limit.saturating_sub(in_use + RESERVE);
         Self { available, clients: AtomicUsize::new(0), upstreams: AtomicUsize::new(0), checks: AtomicUsize::new(0) }
     }
 
-    /// Those that are neither of the reserve nor held by a health check.
+    /// Descriptors that are neither reserved nor used by a health check.
     fn available(&self) -> usize {
         self.available.saturating_sub(self.checks.load(SeqCst).saturating_sub(CHECKS_RESERVED))
     }
 
-    /// Counts a client in, if it could still be given an upstream connection; `resting` of those before it are idle.
+    /// Counts a client, if it could still get an upstream connection; `resting` of those before it are idle.
     pub fn admit_client(&self, resting: usize) -> bool {
         let clients = self.clients.fetch_add(1, SeqCst) + 1;
         let upstreams = self.upstreams.load(SeqCst);
@@ -53,17 +53,17 @@ impl Descriptors {
         admitted
     }
 
-    /// Counts a client in that is served from the reserve, if need be: one of the admin port, or one that is only refused.
+    /// Counts a client that may use the reserve: one of the admin port, or one that is only refused.
     pub fn enter_anyway(&self) {
         self.clients.fetch_add(1, SeqCst);
     }
 
-    /// A client's descriptor is closed.
+    /// A client connection is closed.
     pub fn client_left(&self) {
         self.clients.fetch_sub(1, SeqCst);
     }
 
-    /// Counts an upstream connection in, if there is a descriptor for it.
+    /// Counts an upstream connection, if there is a descriptor for it.
     pub fn admit_upstream(&self) -> bool {
         let upstreams = self.upstreams.fetch_add(1, SeqCst) + 1;
         let admitted = upstreams + self.clients.load(SeqCst) <= self.available();
@@ -73,7 +73,7 @@ impl Descriptors {
         admitted
     }
 
-    /// Counts both ends of a pipe in, while descriptors are plenty: it saves time, and must cost nobody a connection.
+    /// Counts both ends of a pipe while many descriptors are free: a pipe only saves time, and must cost nobody a connection.
     pub fn admit_pipe(&self) -> bool {
         let most = (self.available / 2).saturating_sub(self.clients.load(SeqCst));
         self.upstreams.fetch_update(SeqCst, SeqCst, |taken| (taken + 2 <= most).then_some(taken + 2)).is_ok()
@@ -84,23 +84,23 @@ impl Descriptors {
         self.upstreams.fetch_sub(2, SeqCst);
     }
 
-    /// Counts the connection of a health check in. However many upstreams hang, their checks leave the rest to clients.
+    /// Counts the connection of a health check. However many upstreams hang, their checks leave enough to clients.
     pub fn admit_check(&self) -> bool {
         let is_there = |checks| checks < CHECKS_RESERVED || (checks < self.available / CHECKS_SHARE && self.has_free());
         self.checks.fetch_update(SeqCst, SeqCst, |checks| is_there(checks).then_some(checks + 1)).is_ok()
     }
 
-    /// A health check's descriptor is closed.
+    /// The connection of a health check is closed.
     pub fn check_left(&self) {
         self.checks.fetch_sub(1, SeqCst);
     }
 
-    /// Whether an upstream connection could be counted in now.
+    /// Whether an upstream connection could be counted now.
     pub fn has_free(&self) -> bool {
         self.upstreams.load(SeqCst) + self.clients.load(SeqCst) < self.available()
     }
 
-    /// An upstream's descriptor is closed.
+    /// An upstream connection is closed.
     pub fn upstream_left(&self) {
         self.upstreams.fetch_sub(1, SeqCst);
     }

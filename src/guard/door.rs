@@ -1,51 +1,51 @@
 //! The limit of client connections of one listening address, over all workers that accept there.
 //!
-//! Who is served has a place. Who has had the last answer, or was refused, and is only still read so that no reset overtakes that
-//! answer, lingers: such connections have a few places of their own, which nobody who is served or comes waits for.
+//! A connection that is served has a place. One that has had its last answer or was refused is only still read from, so that no
+//! reset overtakes the answer. It lingers: such connections have a few places of their own, and never keep out others.
 
 use super::gate::Gate;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What was not so for as long as this is news when it is so again.
+/// How long a condition must have been absent before its return is reported again.
 const CALM_MS: u64 = 10_000;
-/// So large a part of a door's places lies near the limit, and so many may linger.
+/// This fraction of the places counts as "near the limit", and as many connections may linger.
 const SHARE: usize = 16;
-/// No time: nobody.
+/// The time that means "none".
 const NOBODY: u64 = u64::MAX;
 
 /// Workers that stopped accepting until they are woken.
 ///
-/// Who pauses must try once more after that, for a place may just have been left; who leaves a place must look here after
-/// that. One of the two sees the other.
+/// A worker that pauses must try once more afterwards, because a place may just have become free; whoever frees a place must look
+/// here afterwards. So at least one of the two sees the other.
 #[derive(Debug)]
 pub struct Paused {
     workers: Box<[AtomicBool]>,
     count: AtomicUsize,
-    /// When somebody had to make room, or pause, last (milliseconds).
+    /// When a connection last had to make room, or a worker paused (milliseconds).
     last: AtomicU64,
 }
 
 impl Paused {
-    /// Nobody of so many workers.
+    /// None of `workers` workers is paused.
     pub fn new(workers: usize) -> Self {
         let workers = (0..workers).map(|_| AtomicBool::new(false)).collect();
         Self { workers, count: AtomicUsize::new(0), last: AtomicU64::new(NOBODY) }
     }
 
-    /// This worker stops.
+    /// This worker stops accepting.
     pub fn pause(&self, worker: usize) {
         if !self.workers[worker].swap(true, SeqCst) {
             self.count.fetch_add(1, SeqCst);
         }
     }
 
-    /// Whether some worker stopped: one load.
+    /// Whether some worker is paused. Costs one load.
     pub fn is_any(&self) -> bool {
         self.count.load(SeqCst) > 0
     }
 
-    /// Those to wake. All of them: who waits in which one's accept queue only the kernel knows.
+    /// The workers to wake: all of them, as only the kernel knows in whose accept queue the next connection waits.
     pub fn take(&self) -> impl Iterator<Item = usize> {
         let woken = (0..self.workers.len()).filter(|&worker| self.workers[worker].swap(false, SeqCst));
         woken.inspect(|_| {
@@ -53,37 +53,37 @@ impl Paused {
         })
     }
 
-    /// Notes that nobody can be let in; says whether that is so for the first time in a while.
+    /// Notes that nobody can be accepted; returns whether this has not happened for a while.
     pub fn is_news(&self, now: u64) -> bool {
         let last = self.last.swap(now, SeqCst);
         last == NOBODY || now > last + CALM_MS
     }
 }
 
-/// What a connection can be in without being served.
+/// States in which a connection is not being served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// It waits for a request of which nothing has come.
     Idle,
-    /// It lingers.
+    /// It lingers, as the module's documentation describes.
     Lingering,
 }
 
-/// Since when the first of a worker's connections is in each (milliseconds). Only that worker writes here.
+/// Since when a worker's longest-resting connection has been in each state (milliseconds). Only that worker writes here.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Front([AtomicU64; 2]);
 
-/// See the module.
+/// The connections of one listening address.
 #[derive(Debug)]
 pub struct Door {
-    /// The address, as people call it.
+    /// The address, for logs and metrics.
     name: String,
     places: Gate,
     lingering: Gate,
     limit: AtomicUsize,
     closed: AtomicBool,
-    /// Who found it full.
+    /// Workers that found it full.
     pub paused: Paused,
     fronts: Box<[Front]>,
     evicted: AtomicU64,
@@ -91,7 +91,7 @@ pub struct Door {
 }
 
 impl Door {
-    /// A door for `limit` clients and so many workers.
+    /// For `limit` clients and `workers` workers.
     pub fn new(limit: usize, workers: usize) -> Self {
         Self {
             name: String::new(),
@@ -106,32 +106,32 @@ impl Door {
         }
     }
 
-    /// With a name, for logs and metrics.
+    /// Sets the name, for logs and metrics.
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
     }
 
-    /// See [`Door::named`].
+    /// The name set by [`Door::named`].
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Takes a place for a client that was accepted.
+    /// Takes a place for an accepted client.
     pub fn try_enter(&self) -> bool {
         self.places.try_enter(self.limit())
     }
 
-    /// Takes a place above the limit: for those who waited at a listener that goes.
+    /// Takes a place even above the limit, for connections in the queue of a listener that is about to close.
     pub fn enter_anyway(&self) {
         self.places.try_enter(usize::MAX);
     }
 
-    /// From now on so many; those above it stay.
+    /// Changes the limit; connections above it stay.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, SeqCst);
     }
 
-    /// Places altogether.
+    /// The limit.
     pub fn limit(&self) -> usize {
         self.limit.load(SeqCst)
     }
@@ -141,43 +141,43 @@ impl Door {
         self.places.taken() >= self.limit()
     }
 
-    /// The address is listened on no more; connections that came through here are not kept after their next answer.
+    /// The address is no longer listened on; its connections are closed after their next answer.
     pub fn close(&self) {
         self.closed.store(true, SeqCst);
     }
 
-    /// Whether connections are not kept after their next answer: it is closed, or places are about to run out.
+    /// Whether connections are closed after their next answer: it is closed, or nearly full.
     pub fn keeps_nobody(&self) -> bool {
         let limit = self.limit();
         self.closed.load(SeqCst) || self.places.taken() >= limit - limit / SHARE
     }
 
-    /// Gives the place back. The caller then wakes those who paused.
+    /// Gives a place back. The caller then wakes the workers that paused.
     pub fn leave(&self) {
         self.places.leave();
     }
 
-    /// Somebody lingers who had no place.
+    /// A connection without a place lingers.
     pub fn begin_lingering(&self) {
         self.lingering.try_enter(usize::MAX);
     }
 
-    /// Whether one of those who linger has to go.
+    /// Whether one of the lingering connections has to go.
     pub fn is_crowded(&self) -> bool {
         self.lingering.taken() > (self.limit() / SHARE).max(1)
     }
 
-    /// Somebody who lingered is gone.
+    /// A lingering connection is gone.
     pub fn end_lingering(&self) {
         self.lingering.leave();
     }
 
-    /// Notes since when the first of that worker's connections rests.
+    /// Sets since when that worker's longest-resting connection rests.
     pub fn set_first(&self, worker: usize, rest: Rest, since: Option<u64>) {
         self.fronts[worker].0[rest as usize].store(since.unwrap_or(NOBODY), Relaxed);
     }
 
-    /// The worker whose connection has rested longest, and since when, as far as is known at this moment.
+    /// The worker whose connection has rested longest, and since when, as far as is known now.
     pub fn longest(&self, rest: Rest) -> Option<(usize, u64)> {
         let fronts = self.fronts.iter().enumerate().map(|(worker, front)| (worker, front.0[rest as usize].load(Relaxed)));
         fronts.filter(|&(_, since)| since != NOBODY).min_by_key(|&(_, since)| since)
@@ -188,7 +188,7 @@ impl Door {
         self.evicted.fetch_add(1, Relaxed);
     }
 
-    /// Counts that a newcomer found it full.
+    /// Counts that a new connection found it full.
     pub fn count_full(&self) {
         self.full.fetch_add(1, Relaxed);
     }

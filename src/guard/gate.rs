@@ -1,18 +1,18 @@
-//! Counting places, and the line of those who wait for one.
+//! Counting places, and the queue of those who wait for one.
 //!
-//! Taking a place is one atomic operation while nobody waits. Both sides of "is there a place?" and "does somebody wait?" are
-//! sequentially consistent: who stands in line looks at the places once more, and who gives one back looks at the line, so
-//! at least one of the two sees the other.
+//! Taking a place is one atomic operation while nobody waits. "Is there a place?" and "does somebody wait?" are sequentially
+//! consistent on both sides: whoever joins the queue looks at the places once more, and whoever gives a place back looks at the
+//! queue, so at least one of the two sees the other.
 //!
-//! Those who wait stand in lanes by what they need: nobody is held up by one before it who cannot be helped yet. Of those who can,
-//! the first that came is served first, those whose clients may have left after all others.
+//! Tickets are sorted into lanes by what they need, so that one that cannot be helped yet holds up no other. Of those that can be
+//! helped, the first to come is served first, except that tickets whose clients may have left come after all others.
 
 use super::places::Needs;
 use crate::base::sync::{AtomicUsize, Mutex, MutexGuard, Ordering::SeqCst, PoisonError};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-/// Places that are taken; the limit is the caller's, for a reload may change it.
+/// The number of places taken; the caller supplies the limit, because a reload may change it.
 #[derive(Debug, Default)]
 pub struct Gate(AtomicUsize);
 
@@ -28,32 +28,32 @@ impl Gate {
         debug_assert!(before > 0, "a place was given back twice");
     }
 
-    /// Places taken now.
+    /// The number of places taken now.
     pub fn taken(&self) -> usize {
         self.0.load(SeqCst)
     }
 }
 
-/// Somebody who waits: a session of a worker, told apart from later ones in the same slot by its serial number.
+/// Identifies a waiting session: worker, slot, and a serial number that tells it from later ones in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Index of the worker.
+    /// The index of the worker.
     pub worker: usize,
-    /// Slot of the session there.
+    /// The slot of the session there.
     pub key: usize,
     /// Unique within the worker.
     pub serial: u64,
 }
 
-/// First come, first served, over all workers.
+/// A queue over all workers, first come, first served.
 #[derive(Debug, Default)]
 pub struct Line {
-    /// A bit for each lane in which somebody stands.
+    /// A bit for each lane that is not empty.
     lanes_in_use: AtomicUsize,
     lanes: Mutex<Lanes>,
 }
 
-/// Each ticket with its number in the order in which they came.
+/// For each lane its tickets, with numbers in the order in which they came.
 #[derive(Debug, Default)]
 struct Lanes {
     next: u64,
@@ -61,7 +61,7 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// The lane whose first goes before those of the others, among these.
+    /// Of these lanes, the one whose first ticket comes before those of the others.
     fn first(&self, lanes: usize) -> Option<usize> {
         let of = |kind: usize| Some(((Needs::of(kind).has_left, self.of[kind].front()?.0), kind));
         (0..Needs::KINDS).filter(|kind| lanes & 1 << kind != 0).filter_map(of).min().map(|(_, kind)| kind)
@@ -69,24 +69,24 @@ impl Lanes {
 }
 
 impl Line {
-    /// Whether nobody waits: one load.
+    /// Whether nobody waits. Costs one load.
     pub fn is_empty(&self) -> bool {
         self.lanes_in_use.load(SeqCst) == 0
     }
 
-    /// Whether somebody waits with such needs.
+    /// Whether a ticket with such needs waits.
     pub fn has_any(&self, is_it: impl Fn(Needs) -> bool) -> bool {
         let in_use = self.lanes_in_use.load(SeqCst);
         in_use != 0 && (0..Needs::KINDS).any(|kind| in_use & 1 << kind != 0 && is_it(Needs::of(kind)))
     }
 
-    /// How many wait with such needs.
+    /// How many tickets with such needs wait.
     pub fn count(&self, is_it: impl Fn(Needs) -> bool) -> usize {
         let lanes = self.lock();
         lanes.of.iter().enumerate().filter(|(kind, _)| is_it(Needs::of(*kind))).map(|(_, lane)| lane.len()).sum()
     }
 
-    /// Stands at the end.
+    /// Joins at the end.
     pub fn join(&self, ticket: Ticket, needs: Needs) {
         let mut lanes = self.lock();
         let number = lanes.next;
@@ -95,7 +95,7 @@ impl Line {
         self.note(&lanes);
     }
 
-    /// Takes a ticket back; false if its turn has come already.
+    /// Takes a ticket out; false if it was called already.
     pub fn leave(&self, ticket: Ticket, needs: Needs) -> bool {
         let mut lanes = self.lock();
         let lane = &mut lanes.of[needs.kind()];
@@ -105,7 +105,7 @@ impl Line {
         found.is_some()
     }
 
-    /// Calls the first for whom `admit` has something: it is asked for the first of each lane, until it breaks off.
+    /// Calls the first ticket for which `admit` has something. `admit` is asked for the first of each lane, until it breaks off.
     pub fn call<T>(&self, mut admit: impl FnMut(&Ticket, Needs) -> ControlFlow<Option<T>>) -> Option<(Ticket, T)> {
         if self.is_empty() {
             return None;
@@ -147,7 +147,7 @@ mod tests {
         Ticket { worker: 0, key, serial: 1 }
     }
 
-    /// All that are called while there is something for such needs, in their order.
+    /// All tickets that are called while such needs can be met, in their order.
     fn called(line: &Line, for_whom: impl Fn(Needs) -> bool) -> Vec<usize> {
         let admit = |_: &Ticket, needs| if for_whom(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
         std::iter::from_fn(|| line.call(admit)).map(|(ticket, ())| ticket.key).collect()

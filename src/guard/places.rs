@@ -1,64 +1,64 @@
-//! The places of one upstream, counted exactly over all workers in one word, so that whoever finds none has disturbed nobody.
+//! The connections of one upstream, counted exactly over all workers in one word, so that a failed attempt to take one changes nothing.
 //!
-//! A connection holds a place, be it idle. Who takes one for a request whose content is still to come takes one of a half of
-//! them too, so that slow senders leave the other half to those who are ready. A tunnel holds none: it is counted apart, from the
-//! moment when the request for it was given its upstream.
+//! Every connection holds a place, also while it is idle. A request whose content is still to come needs one of a half of the
+//! places, so that slow senders leave the other half to complete requests. A tunnel holds no place: it is counted separately, from
+//! the moment when its request was given the upstream.
 
 use crate::base::sync::{AtomicU64, Ordering::SeqCst};
 use std::fmt;
 
-/// What a request asks of an upstream beyond a place, and how it stands.
+/// What a request needs at an upstream besides a place, and its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Its content is still to come.
     pub is_partial: bool,
     /// It may become a tunnel.
     pub tunnel: bool,
-    /// Its client sends nothing more, and may have left: those who surely wait go first.
+    /// Its client has stopped sending and may have left: clients that surely wait go first.
     pub has_left: bool,
 }
 
 impl Needs {
-    /// How many different ones there are.
+    /// How many different values there are.
     pub const KINDS: usize = 8;
 
-    /// Its number, below [`Needs::KINDS`].
+    /// A number for this value, below [`Needs::KINDS`].
     pub fn kind(self) -> usize {
         usize::from(self.is_partial) | usize::from(self.tunnel) << 1 | usize::from(self.has_left) << 2
     }
 
-    /// Of its number.
+    /// The value with this number.
     pub fn of(kind: usize) -> Self {
         Self { is_partial: kind & 1 != 0, tunnel: kind & 2 != 0, has_left: kind & 4 != 0 }
     }
 
-    /// Whether who waits with these goes before one who comes later with those: it needs no more than that.
+    /// Whether a ticket with these needs, which came first, is served before one with those: it needs no more than that.
     pub fn goes_before(self, later: Self) -> bool {
         self.is_partial <= later.is_partial && self.tunnel <= later.tunnel && self.has_left <= later.has_left
     }
 }
 
-/// How many there may be. The limits are the caller's, for a reload may change them.
+/// The limits of an upstream. The caller supplies them, because a reload may change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Most {
-    /// Connections, idle ones too.
+    /// Connections, idle ones included.
     pub connections: usize,
     /// Tunnels, and requests that may become one.
     pub tunnels: usize,
 }
 
 impl Most {
-    /// Connections that requests may have whose content is to come, or whose clients do not take the answer.
+    /// How many connections may be used by requests whose content is to come, or whose clients do not take the answer.
     pub fn half(self) -> usize {
         self.connections.div_ceil(2)
     }
 }
 
-/// See the module.
+/// The counts of one upstream.
 #[derive(Default)]
 pub struct Places(AtomicU64);
 
-/// The word in its parts.
+/// The parts of the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Word {
     taken: u32,
@@ -84,7 +84,7 @@ impl Word {
         Self { partial: self.partial + u32::from(needs.is_partial), tunnels: self.tunnels + u32::from(needs.tunnel), ..self }
     }
 
-    /// With so much more taken, if there is room for it.
+    /// The counts with this added, if the limits allow it.
     fn with(self, place: bool, needs: Needs, most: Most) -> Option<Self> {
         let fits = |taken: u32, limit: usize| u64::from(taken) < Self::MAX.min(limit as u64);
         let has_room = (!place || fits(self.taken, most.connections))
@@ -95,12 +95,12 @@ impl Word {
 }
 
 impl Places {
-    /// Takes a place, and what is needed beyond it, if there is room for all of it.
+    /// Takes a place and what is needed besides, if there is room for all of it.
     pub fn try_enter(&self, needs: Needs, most: Most) -> bool {
         self.take(true, needs, most)
     }
 
-    /// Takes what is needed for a connection that has its place already, if there is room for it.
+    /// Takes what is needed besides the place that a kept connection already has, if there is room for it.
     pub fn try_reserve(&self, needs: Needs, most: Most) -> bool {
         (!needs.is_partial && !needs.tunnel) || self.take(false, needs, most)
     }
@@ -114,7 +114,7 @@ impl Places {
         self.give(Word { taken: 1, partial: 0, tunnels: 0 });
     }
 
-    /// Gives back what was taken beyond a place.
+    /// Gives back what was taken besides a place.
     pub fn give_back(&self, needs: Needs) {
         if needs.is_partial || needs.tunnel {
             self.give(Word { taken: 0, partial: 0, tunnels: 0 }.holds(needs));
@@ -127,7 +127,7 @@ impl Places {
         debug_assert!(is_there, "{part:?} of {before:?} was given back twice");
     }
 
-    /// Whether one that needs this would find room beyond a place.
+    /// Whether there is room for what is needed besides a place.
     pub fn has_room(&self, needs: Needs, most: Most) -> bool {
         Word::of(self.0.load(SeqCst)).with(false, needs, most).is_some()
     }
@@ -137,7 +137,7 @@ impl Places {
         Word::of(self.0.load(SeqCst)).taken as usize
     }
 
-    /// Those of them whose requests have content to come.
+    /// How many of them are used by requests whose content is to come.
     pub fn partial(&self) -> usize {
         Word::of(self.0.load(SeqCst)).partial as usize
     }

@@ -1,48 +1,48 @@
-//! How often, and after how long, a request may be tried again.
+//! How often, and after which wait, a request may be tried again.
 
 use crate::config::model::Retry;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
-/// Retries that a pool may always have within the budget's time, however few its requests are.
+/// Retries that a pool may always make within the budget's period, however few its requests are.
 const ALWAYS: u64 = 30;
-/// The budget's time, in seconds.
+/// The budget's period in seconds.
 const SECONDS: u64 = 10;
-/// Seconds that a window remembers; a power of two above the budget's time.
+/// Seconds that a window stores; a power of two above the period.
 const SLOTS: usize = 16;
 
-/// The wait before the `nth` retry (from 0): uniform between nothing and a bound that doubles, "full jitter" (milliseconds).
+/// The wait before the `nth` retry (from 0) in milliseconds: "full jitter", uniform between 0 and a bound that doubles.
 pub fn backoff(retry: &Retry, nth: u32, rng: &mut fastrand::Rng) -> u64 {
     let bound = u64::from(retry.backoff_ms).checked_shl(nth.min(32)).unwrap_or(u64::MAX);
     rng.u64(0..=bound.min(retry.max_backoff_ms.into()))
 }
 
-/// What a pool may spend on retries: a share of its requests in the last ten seconds, so that a dying pool is not buried by its
-/// own proxy. True for the process.
+/// How many retries a pool may make: a share of its requests in the last ten seconds, so that retries do not bury a failing pool.
+/// Holds for the whole process.
 #[derive(Debug)]
 pub struct Budget {
-    /// One a worker: a request costs a store of its own.
+    /// One for each worker, so that counting a request is a plain store.
     requests: Box<[Window]>,
     retries: Window,
 }
 
 impl Budget {
-    /// Nothing spent.
+    /// A budget of which nothing is used.
     pub fn new(workers: usize) -> Self {
         Self { requests: (0..workers).map(|_| Window::default()).collect(), retries: Window::default() }
     }
 
-    /// Counts a request; only the worker's own thread may.
+    /// Counts a request. Only the worker's own thread may call it.
     pub fn count_request(&self, worker: usize, now_ms: u64) {
         self.requests[worker].add_alone(now_ms / 1000);
     }
 
-    /// Takes a retry out, if it is there.
+    /// Takes a retry from the budget, if it has one left.
     pub fn take(&self, percent: u32, now_ms: u64) -> bool {
         let second = now_ms / 1000;
         let requests: u64 = self.requests.iter().map(|window| window.sum(second, SECONDS)).sum();
         let allowed = ALWAYS.max(requests * u64::from(percent) / 100);
-        // Counted before it is asked for: of two who want the last one, none gets it rather than both. And a second more than
-        // ten are looked at, for the first of them is only partly over.
+        // Counted before it is checked: of two that want the last one, neither gets it rather than both. Eleven seconds are
+        // summed, because the first of them is only partly over.
         self.retries.add(second);
         let is_there = self.retries.sum(second, SECONDS + 1) <= allowed;
         if !is_there {
@@ -52,7 +52,7 @@ impl Budget {
     }
 }
 
-/// Counts by the second: each slot has the second in its upper half and the count in its lower.
+/// Counts by second: each slot has the second in its upper half and the count in its lower half.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Window([AtomicU64; SLOTS]);
@@ -66,7 +66,7 @@ impl Window {
         if slot >> 32 == second { slot + 1 } else { second << 32 | 1 }
     }
 
-    /// For one thread alone.
+    /// For a single writing thread.
     fn add_alone(&self, second: u64) {
         let slot = self.slot(second);
         slot.store(Self::next(slot.load(Relaxed), second), Relaxed);
@@ -80,7 +80,7 @@ impl Window {
         let _ = self.slot(second).fetch_update(SeqCst, SeqCst, |slot| (slot >> 32 == second).then(|| slot - 1));
     }
 
-    /// Of the last seconds, this one included, and what others who are ahead of it have counted.
+    /// The sum of the last `seconds`, this one included, and of later ones that other workers have counted.
     fn sum(&self, second: u64, seconds: u64) -> u64 {
         let is_within = |slot: &u64| second.saturating_sub(slot >> 32) < seconds;
         self.0.iter().map(|slot| slot.load(Relaxed)).filter(is_within).map(|slot| slot & u64::from(u32::MAX)).sum()
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(taken(42_000), 30);
     }
 
-    /// In no ten seconds more than was allowed at their end.
+    /// In no ten seconds are more retries made than are allowed at their end.
     #[test]
     fn no_ten_seconds_have_more_than_their_share() {
         let mut rng = fastrand::Rng::with_seed(9);
@@ -137,7 +137,7 @@ mod tests {
         assert!(retries.len() > 1000, "{}", retries.len());
     }
 
-    /// Workers read the clock each for themselves.
+    /// Each worker reads the clock for itself, so their seconds may differ.
     #[test]
     fn a_worker_that_is_behind_sees_what_others_took() {
         let budget = Budget::new(2);

@@ -1,4 +1,4 @@
-//! Rise and fall: from the outcomes of checks, one after the other, to a verdict.
+//! From the outcomes of successive checks to a verdict.
 //!
 //! ```text
 //!     unchecked --- first success -------------------> passing
@@ -7,14 +7,14 @@
 //!     failing   --- success_threshold successes -----> passing
 //! ```
 //!
-//! Thresholds count outcomes in a row: one of the other kind starts the count over.
+//! Thresholds count outcomes in a row: one of the other kind starts the count again.
 
 use crate::config::model::HealthCheck;
 
-/// What is thought of an upstream.
+/// What the checks say about an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
-    /// Not enough is known. It gets requests.
+    /// Not enough is known; it gets requests.
     #[default]
     Unchecked,
     /// It gets requests.
@@ -23,21 +23,21 @@ pub enum Verdict {
     Failing,
 }
 
-/// See the module.
+/// The verdict on an upstream, and the outcomes towards another one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Check {
     verdict: Verdict,
-    /// Outcomes in a row that speak against the verdict.
+    /// How many outcomes in a row speak against the verdict.
     against: u32,
 }
 
 impl Check {
-    /// As it stands.
+    /// The present verdict.
     pub fn verdict(self) -> Verdict {
         self.verdict
     }
 
-    /// Takes an outcome. Returns the verdict before it, if it changed that.
+    /// Adds an outcome. Returns the previous verdict if it has changed.
     pub fn on_outcome(&mut self, is_good: bool, config: &HealthCheck) -> Option<Verdict> {
         let (other, threshold) = match (self.verdict, is_good) {
             (Verdict::Unchecked, true) => (Verdict::Passing, 1),

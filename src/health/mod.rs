@@ -1,4 +1,4 @@
-//! Active health: what a check says, what its answer means, and what comes of several in a row. No socket, no clock.
+//! Active health checks: what is sent, what the answer means, and what several outcomes in a row mean. No socket, no clock.
 
 pub mod check;
 pub mod probe;

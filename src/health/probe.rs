@@ -7,29 +7,29 @@ use crate::http::scan::HeadScan;
 use crate::http::{HeadLimits, Refusal};
 use std::fmt;
 
-/// Content beyond this is not waited for (bytes): the connection is closed on it.
+/// Content beyond this (bytes) is not read: the connection is closed while it comes.
 const MAX_REST: u64 = 65_536;
 
 /// Why a check failed, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nobody listens.
+    /// The connection was refused.
     Refused,
-    /// There is no way there.
+    /// There is no route to it.
     Unreachable(String),
     /// Connecting took too long (milliseconds).
     ConnectTimeout(u32),
     /// Connecting and answering together took too long (milliseconds).
     AnswerTimeout(u32),
-    /// A FIN before the end of the head; whether something of it was there.
+    /// A FIN before the end of the head; true if part of the head had come.
     Closed(bool),
     /// A reset before the end of the head.
     Reset,
-    /// Not HTTP/1.1, or readable in two ways.
+    /// The answer is not HTTP/1.1, or can be read in two ways.
     Malformed(&'static str),
-    /// Over a limit.
+    /// The answer is over a limit.
     TooLarge(&'static str),
-    /// A status beyond the first or the last expected.
+    /// The status is outside the expected range.
     Status(u16, (u16, u16)),
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The bytes of one check.
+/// The bytes of one check's request.
 pub fn request(path: &str, authority: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: tidegate-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n")
         .into_bytes()
@@ -60,25 +60,25 @@ pub fn request(path: &str, authority: &str) -> Vec<u8> {
 /// Reads the answer to a check.
 #[derive(Debug)]
 pub struct Probe {
-    /// Inclusive.
+    /// The first and the last status that are good.
     expected: (u16, u16),
-    /// For all heads together, interim ones too: so much is held at most, and a piece.
+    /// The limits for all heads together, interim ones included: they bound what is stored.
     limits: HeadLimits,
     buffer: Vec<u8>,
-    /// Where the head begins that is being read.
+    /// Where the head that is being read begins.
     start: usize,
     scan: HeadScan,
-    /// Bytes of content that are still to come, once there is an outcome.
+    /// Bytes of content still to come, once the outcome is known.
     rest: u64,
 }
 
 impl Probe {
-    /// Nothing has come yet.
+    /// A reader of which nothing has come yet.
     pub fn new(expected: (u16, u16), limits: HeadLimits) -> Self {
         Self { expected, limits, buffer: Vec::new(), start: 0, scan: HeadScan::default(), rest: 0 }
     }
 
-    /// Takes the next bytes; the status, or what is wrong, once that is known. Afterwards bytes go to [`Probe::skip`].
+    /// Takes the next bytes; returns the status or the fault, once it is known. Later bytes go to [`Probe::skip`].
     pub fn take(&mut self, bytes: &[u8]) -> Option<Result<u16, Fault>> {
         self.buffer.extend_from_slice(bytes);
         loop {
@@ -95,12 +95,12 @@ impl Probe {
         }
     }
 
-    /// The connection has ended before there was an outcome.
+    /// The fault, where the connection has ended before there was an outcome.
     pub fn on_end(&self) -> Fault {
         Fault::Closed(!self.buffer.is_empty())
     }
 
-    /// Drops bytes of content; whether more is worth waiting for, so that the upstream can end what it says.
+    /// Drops bytes of content. Returns whether the rest is worth reading, so that the upstream can finish its answer.
     pub fn skip(&mut self, count: usize) -> bool {
         self.rest = self.rest.saturating_sub(count as u64);
         self.rest > 0
@@ -128,7 +128,7 @@ impl Probe {
 }
 
 enum Step {
-    /// The head is not whole yet.
+    /// The head is not complete yet.
     Blocked,
     Interim,
     Final(u16),
@@ -140,7 +140,7 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { first_line: 40, line: 40, lines: 3, total: 160 };
 
-    /// Whole and byte by byte: always the same outcome. Of an answer that ends too soon, what its end means.
+    /// The outcome is the same whole and byte by byte. Of an answer that ends too soon, what its end means.
     fn outcome(answer: &str) -> Result<u16, String> {
         let end = |probe: &Probe| Err(probe.on_end());
         let mut probe = Probe::new((200, 399), LIMITS);

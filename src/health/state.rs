@@ -1,20 +1,20 @@
-//! What all workers, and the pages, know of an upstream's checks. One worker writes it.
+//! What is known of an upstream's checks, for all workers and the pages. One worker writes it.
 
 use super::check::Verdict;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// As `/backends/health` shows it.
+/// The state as `/backends/health` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nobody checks it.
+    /// It is not checked.
     Off,
-    /// So the verdict is.
+    /// It is checked, with this verdict.
     Checked(Verdict),
 }
 
 impl State {
-    /// Its word on the page.
+    /// The word on the page.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -30,16 +30,16 @@ const UNCHECKED: u8 = 1;
 const PASSING: u8 = 2;
 const FAILING: u8 = 3;
 
-/// See the module.
+/// The state of an upstream's checks.
 #[derive(Debug, Default)]
 pub struct Health {
     state: AtomicU8,
-    /// Why the last check that failed did.
+    /// Why the last failed check failed.
     last_error: Mutex<Option<String>>,
 }
 
 impl Health {
-    /// As it stands.
+    /// The present state.
     pub fn state(&self) -> State {
         match self.state.load(SeqCst) {
             UNCHECKED => State::Checked(Verdict::Unchecked),
@@ -49,15 +49,15 @@ impl Health {
         }
     }
 
-    /// Whether it is to get no requests: asked for each of them.
+    /// Whether it must get no requests. Asked for every request.
     pub fn is_failing(&self) -> bool {
         self.state.load(SeqCst) == FAILING
     }
 
-    /// Whether it is checked from now on. What is checked already keeps its verdict.
+    /// Turns checking on or off. An upstream that is checked already keeps its verdict.
     pub fn set_checked(&self, is_checked: bool) {
         if is_checked {
-            // Fails where it is checked already.
+            // Fails where it is checked already, which is intended.
             let _ = self.state.compare_exchange(OFF, UNCHECKED, SeqCst, SeqCst);
         } else {
             self.state.store(OFF, SeqCst);
@@ -65,7 +65,7 @@ impl Health {
         }
     }
 
-    /// Takes a verdict. One that comes when it is not checked any more is too late.
+    /// Takes a verdict, unless it is not checked any more.
     pub fn set_verdict(&self, verdict: Verdict) {
         let new = match verdict {
             Verdict::Unchecked => UNCHECKED,
@@ -75,20 +75,20 @@ impl Health {
         let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(new));
     }
 
-    /// It is not known any more what its checks say.
+    /// Forgets the verdict.
     pub fn forget(&self) {
         let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(UNCHECKED));
         *self.error() = None;
     }
 
-    /// A check has failed.
+    /// Stores why a check failed.
     pub fn set_error(&self, text: String) {
         if self.state() != State::Off {
             *self.error() = Some(text);
         }
     }
 
-    /// Why the last check that failed did.
+    /// Why the last failed check failed.
     pub fn last_error(&self) -> Option<String> {
         self.error().clone()
     }

@@ -1,5 +1,5 @@
-//! Listening addresses: one socket a worker for each, and one for the admin port. A reload opens what is new before it leaves
-//! what is gone; what stays is not touched.
+//! Listening addresses: for each of them one socket a worker, and one for the admin port. A reload opens new ones before it closes
+//! those that are gone, and leaves the others alone.
 
 use crate::config::model::Config;
 use crate::guard::door::Door;
@@ -10,10 +10,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Connections of the admin port: it has places of its own.
+/// The limit of connections to the admin port.
 const MAX_ADMIN_CONNS: usize = 64;
 
-/// Sockets of each worker.
+/// The sockets of each worker.
 pub(super) type Sockets = Vec<Vec<(TcpListener, Entrance)>>;
 
 /// The addresses that are listened on.
@@ -23,35 +23,35 @@ pub(super) struct Listeners {
     open: Vec<Open>,
 }
 
-/// One of them.
+/// One listening address.
 #[derive(Clone, Debug)]
 struct Open {
-    /// As configured, perhaps with port 0: a reload takes that as unchanged.
+    /// The address as configured, perhaps with port 0, so that a reload recognises it.
     configured: SocketAddr,
     bound: SocketAddr,
     door: Arc<Door>,
 }
 
-/// The step from one set of addresses to the next: not done yet, so that it can still be refused whole.
+/// The step from one set of addresses to the next, prepared but not done, so that it can be abandoned as a whole.
 pub(super) struct Change {
     open: Vec<Open>,
-    /// Of addresses that are new.
+    /// Sockets of new addresses.
     pub(super) sockets: Sockets,
-    /// Of addresses that are gone.
+    /// Addresses that are gone.
     pub(super) closed: Vec<Arc<Door>>,
 }
 
 impl Listeners {
-    /// None yet.
+    /// No address yet.
     pub(super) fn new(workers: usize) -> Self {
         Self { workers, open: Vec::new() }
     }
 
-    /// Binds what the configuration adds. The first worker binds; the others share the port that it was given.
+    /// Binds the new addresses of a configuration. The first worker's socket gets the port, and the others share it.
     pub(super) fn prepare(&self, config: &Config) -> io::Result<Change> {
         let mut sockets: Sockets = (0..self.workers).map(|_| Vec::new()).collect();
         let mut open = Vec::new();
-        // Each stays at most once: two addresses with port 0 are two listeners.
+        // Each old one is used at most once: two addresses with port 0 are two listeners.
         let mut old: Vec<Option<&Open>> = self.open.iter().map(Some).collect();
         for listener in &config.listeners {
             let configured = listener.address;
@@ -78,7 +78,7 @@ impl Listeners {
         Ok(Change { open, sockets, closed })
     }
 
-    /// Takes the step; hands out what the workers are to be given.
+    /// Makes the change; returns what to give to the workers.
     pub(super) fn commit(&mut self, change: Change, max_client_conns: usize) -> (Sockets, Vec<Arc<Door>>) {
         self.open = change.open;
         self.open.iter().for_each(|open| open.door.set_limit(max_client_conns));
@@ -86,37 +86,37 @@ impl Listeners {
         (change.sockets, change.closed)
     }
 
-    /// For the ready line.
+    /// The addresses, for the ready line.
     pub(super) fn names(&self) -> String {
         self.open.iter().map(|open| open.bound.to_string()).collect::<Vec<_>>().join(",")
     }
 
-    /// Those of every address, whose limit may have changed.
+    /// The limit of every address.
     pub(super) fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
         self.open.iter().map(|open| &open.door)
     }
 }
 
-/// Whether another process listens on one of these addresses; asked before this one does.
+/// Whether another process listens on one of these addresses. Must be asked before this process does.
 pub(super) fn are_shared(config: &Config) -> bool {
     config.listeners.iter().any(|listener| is_listened_on(listener.address))
 }
 
-/// The admin port, for one worker, and for one process: of two that shared it, each scrape would find the other.
+/// Binds the admin port, for one worker, and for one process: if two shared it, scrapes would alternate between them.
 pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, (TcpListener, Entrance))> {
     let (socket, bound) = named("metrics_listen", address, listen_alone(address))?;
     let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers).named(bound.to_string()));
     Ok((bound, (socket, Entrance { door, port: bound.port(), is_admin: true })))
 }
 
-/// With the address that it has. An error says which key to change.
+/// The socket and the address that it got. The error says which key to change.
 fn named(key: &str, address: SocketAddr, socket: io::Result<TcpListener>) -> io::Result<(TcpListener, SocketAddr)> {
     let bound = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
     let (bound, socket) = bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {}", explain(key, &error))))?;
     Ok((socket, bound))
 }
 
-/// What went wrong, and what helps.
+/// The error, and what helps.
 fn explain(key: &str, error: &io::Error) -> String {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse if key == "metrics_listen" => {

@@ -1,11 +1,11 @@
-//! The configuration's words for logs, in the words of the observing room.
+//! Translates the configuration of logs into the writer's settings.
 
 use crate::config::model::{AccessFormat, Logging, Target};
 use crate::observe::access::Format;
 use crate::observe::writer::{self, Rotate, Settings};
 use std::path::Path;
 
-/// Settings of the writer thread.
+/// The settings of the writer thread.
 pub(super) fn settings(logging: &Logging) -> Settings {
     Settings {
         access: logging.access_log.as_ref().map(|log| target(log, writer::Target::StandardOutput)),
@@ -19,8 +19,8 @@ pub(super) fn settings(logging: &Logging) -> Settings {
     }
 }
 
-/// Standard output and error are not opened a second time by a path: where they are files, two positions would overwrite each other,
-/// and where they are sockets, that fails.
+/// A path to standard output or error does not open it a second time: where it is a file, two positions would overwrite each other,
+/// and where it is a socket, opening fails.
 fn target(target: &Target, standard: writer::Target) -> writer::Target {
     match target {
         Target::Standard => standard,

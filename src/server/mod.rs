@@ -1,4 +1,4 @@
-//! The process: binds, starts the workers, says that it is ready, waits for the end.
+//! The process: binds, starts the workers, reports that it is ready, and waits for the end.
 
 mod listeners;
 mod logs;
@@ -37,12 +37,12 @@ use watch::Watch;
 
 /// How long a start or a reload waits for new names to be looked up.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
-/// Of its poll, of the copy that registers sockets there, and of what wakes it.
+/// For its poll, the copy that registers sockets there, and its waker.
 const DESCRIPTORS_OF_A_WORKER: usize = 3;
 /// How long the end waits for a log target that hangs.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs until a signal ends it. The error says what could not be done, where, and perhaps why.
+/// Runs until a signal ends it. The error says what failed, and where.
 pub fn run(loaded: Loaded) -> io::Result<()> {
     let mut signals = signals::catch()?;
     let watch = Watch::new(loaded.path.as_deref(), &loaded.sources.cwd);
@@ -57,7 +57,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
 
     let workers = config.workers;
     expect_descriptors(&config, limit)?;
-    // The admin port comes first: who fails there must not have let anybody in elsewhere.
+    // The admin port comes first: a process that fails there must not have accepted connections elsewhere.
     let admin = config.metrics_listen.map(|address| listeners::admin(address, workers)).transpose()?;
     let shared_port = if listeners::are_shared(&config) { "shared=yes " } else { "" };
     let polls = (0..workers).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
@@ -119,7 +119,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
             let outcome = Worker::new(seat).and_then(Worker::run);
             let is_last = shared.running.load(SeqCst) == 0;
             let is_the_end = outcome.is_err() || is_last;
-            // Nobody listens any more if another has failed.
+            // Nobody receives it if another worker has failed already.
             let _ = end.send(outcome);
             if is_the_end {
                 signals.close();
@@ -132,7 +132,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     observe::log::announce(&ready);
 
     desk.serve(&mut signals);
-    // All of them, or those up to the first that failed.
+    // Waits for all workers, or until one has failed.
     let outcome = ends.iter().collect::<io::Result<()>>();
     desk.report();
     pid_file.remove();
@@ -144,14 +144,14 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     std::thread::Builder::new().name(name.into()).spawn(run)
 }
 
-/// Looks names up; the workers are told what comes of it.
+/// Looks names up and tells the workers about changes.
 fn resolver(shared: &Arc<Shared>) -> Resolver {
     let shared = Arc::clone(shared);
     let tell = move |server: &Arc<Server>| shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Addresses(server.clone())));
     Resolver::new(Box::new(resolve::look_up), Box::new(tell))
 }
 
-/// A panic is a defect: it is logged, and ends the process, whichever thread it happened in.
+/// A panic in any thread is a defect: it is logged, and ends the process.
 fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
     std::panic::set_hook(Box::new(move |panic| {
         log::error!(target: "tidegate", "{panic}");
@@ -161,7 +161,7 @@ fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
     }));
 }
 
-/// Where not one exchange fits, no client would ever be accepted.
+/// Fails where the descriptors do not suffice for one exchange, as no client would ever be accepted.
 fn expect_descriptors(config: &Config, limit: usize) -> io::Result<()> {
     let sockets = config.workers * (DESCRIPTORS_OF_A_WORKER + config.listeners.len()) + usize::from(config.metrics_listen.is_some());
     let needed = sys::open_descriptors() + sockets + Descriptors::LEAST;
@@ -174,7 +174,7 @@ fn expect_descriptors(config: &Config, limit: usize) -> io::Result<()> {
     )))
 }
 
-/// Limits that the descriptors cannot keep are no reason not to start.
+/// Warns of limits for which there are not enough descriptors; the process starts all the same.
 fn warn_of_limits(site: &Site, limit: usize) {
     let clients = site.config.limits.max_client_conns.saturating_mul(site.config.listeners.len());
     if clients.saturating_mul(2) > limit {

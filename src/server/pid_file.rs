@@ -1,10 +1,10 @@
-//! `pid_file`: written whole or not at all, and taken away by nobody but the process whose id it holds.
+//! `pid_file`: written as a whole, and removed only by the process whose id it holds.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// See the module. It may be removed more than once: every way out of the process does that.
+/// The file. It may be removed repeatedly, because every way out of the process does so.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: Option<PathBuf>,
@@ -12,31 +12,31 @@ pub(super) struct PidFile {
 }
 
 impl PidFile {
-    /// Nothing is written yet.
+    /// A file that is not written yet.
     pub(super) fn new(path: Option<PathBuf>) -> Self {
         Self { path, pid: std::process::id() }
     }
 
-    /// Writes it under another name beside its own, which it then takes: a reader never finds half a number, and a link that
-    /// lies at the path is replaced, not followed.
+    /// Writes it under another name and renames it: a reader never finds half a number, and a symbolic link at the path is
+    /// replaced instead of followed.
     pub(super) fn write(&self) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let new = beside(path, self.pid);
         let written = create(&new).and_then(|mut file| writeln!(file, "{}", self.pid)).and_then(|()| fs::rename(&new, path));
         written.map_err(|error| {
-            // Where it was not even made, there is nothing to take away.
+            // It may not exist.
             let _ = fs::remove_file(&new);
             io::Error::new(error.kind(), format!("pid_file {}: {error}", path.display()))
         })
     }
 
-    /// Takes it away, unless another process has put its own in its place.
+    /// Removes it, unless another process has put its own there.
     pub(super) fn remove(&self) {
         let Some(path) = &self.path else { return };
         let is_file = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
         let holds = |text: String| text.trim().parse() == Ok(self.pid);
         if is_file && fs::read_to_string(path).is_ok_and(holds) {
-            // Somebody else was quicker, or it must stay.
+            // It may be gone already, or not be removable; neither matters at the end.
             let _ = fs::remove_file(path);
         }
     }
@@ -48,7 +48,7 @@ impl Drop for PidFile {
     }
 }
 
-/// What is left there of a process that had the same id is replaced; what appears meanwhile is not followed.
+/// Replaces what an earlier process with the same id has left; a link that appears in between is not followed.
 fn create(path: &Path) -> io::Result<File> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

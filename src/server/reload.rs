@@ -1,4 +1,5 @@
-//! SIGHUP, or a change of the file where it is watched: the configuration is read again, checked and put in place, on a thread of its own. A bad one changes nothing.
+//! Reload on SIGHUP, or when a watched file has changed: the configuration is read, checked and applied on a thread of its own. A
+//! bad one changes nothing.
 
 use super::listeners::Listeners;
 use super::watch::{self, Watch};
@@ -14,38 +15,38 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
-/// Changes that are named one by one; a larger number is only counted.
+/// How many changes are listed one by one; beyond that only their number is logged.
 const MAX_NAMED: usize = 50;
 
 /// What a reload starts from.
 pub(super) struct Reloader {
-    /// To read the same again.
+    /// Where to read the configuration from again.
     pub(super) sources: Sources,
-    /// As it runs now.
+    /// The effective configuration that runs now.
     pub(super) effective: Effective,
-    /// The file that it came from.
+    /// The watched file.
     pub(super) watch: Watch,
-    /// As it runs now.
+    /// The site that runs now.
     pub(super) site: Arc<Site>,
-    /// As it runs now.
+    /// The listeners that are open now.
     pub(super) listeners: Listeners,
     /// Looks names up.
     pub(super) resolver: Resolver,
-    /// The workers.
+    /// What the workers share.
     pub(super) shared: Arc<Shared>,
-    /// The logs.
+    /// The writer of the logs.
     pub(super) writer: Arc<Writer>,
 }
 
 impl Reloader {
-    /// Reloads once for each call; calls that come meanwhile are one.
+    /// Reloads once for each call; calls that come during a reload are taken together.
     pub(super) fn run(mut self, calls: &Receiver<()>) {
         if self.site.config.watch && !self.watch.has_file() {
             log::warn!(target: "reload", "watch: there is no file to look at");
         }
         while self.wait(calls) {
             while calls.try_recv().is_ok() {}
-            // Before it is read: what changes during that is found later.
+            // Noted before reading, so that a change while it is read is found later.
             self.watch.is_read();
             let panel = self.shared.panel.clone();
             match self.reload() {
@@ -58,7 +59,7 @@ impl Reloader {
         }
     }
 
-    /// Until there is something to reload; false at the end of the process.
+    /// Waits until there is something to reload; false at the end of the process.
     fn wait(&mut self, calls: &Receiver<()>) -> bool {
         loop {
             if !self.site.config.watch {
@@ -84,7 +85,7 @@ impl Reloader {
         let changes = config::changes(&self.effective, &effective);
         let has_upstreams = |config: &Config| config.pools.iter().any(|pool| !pool.upstreams.is_empty());
         let loses_upstreams = has_upstreams(&self.site.config) && !has_upstreams(&config);
-        // Everything that can fail comes before anything that shows.
+        // Everything that can fail comes before anything that takes effect.
         let listeners = self.listeners.prepare(&config).map_err(|error| error.to_string())?;
         self.writer.reconfigure(logs::settings(&config.logging)).map_err(|error| error.to_string())?;
 
@@ -110,7 +111,7 @@ impl Reloader {
         Ok(())
     }
 
-    /// Returns the keys that would have changed, and stay as they are.
+    /// Restores the keys that need a restart, and returns those that would have changed.
     fn keep_what_needs_a_restart(&self, config: &mut Config) -> Vec<&'static str> {
         let old = &self.site.config;
         let changed = [

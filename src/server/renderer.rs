@@ -1,12 +1,12 @@
-//! The helper thread: pages of the admin port, which may take long. Each is made once for all who wait for it, and for nobody
-//! where all of them have left.
+//! The helper thread that renders the admin port's pages, which may take long. A page is rendered once for all who wait for it, and
+//! not at all once they have left.
 
 use crate::admin::Page;
 use crate::worker::shared::{Mail, RenderJob, Shared};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
-/// Until nobody can ask any more.
+/// Runs until no more jobs can come.
 pub(super) fn run(jobs: &Receiver<RenderJob>, shared: &Shared) {
     let mut waiting = Vec::new();
     let mut last = None;
@@ -25,8 +25,8 @@ pub(super) fn run(jobs: &Receiver<RenderJob>, shared: &Shared) {
     }
 }
 
-/// Takes out all jobs for one and the same page, and drops those whose asker has left. The page that comes first in its order is
-/// next, unless it was the last while others wait.
+/// Takes out all jobs for one page, and drops those whose client has left. Pages are taken in their order, but not the same page
+/// twice in a row while others wait.
 fn take_next(waiting: &mut Vec<RenderJob>, last: Option<Page>) -> Vec<RenderJob> {
     waiting.retain(|job| job.asker.strong_count() > 0);
     let Some(first) = waiting.iter().min_by_key(|job| (Some(job.page) == last, job.page)) else { return Vec::new() };

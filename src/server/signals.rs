@@ -1,5 +1,5 @@
-//! What the process does on a signal. They are caught before anything is bound, and kept until the main thread, which has nothing
-//! else to do by then, can serve them.
+//! What the process does on a signal. Signals are caught before anything is bound, and held until the main thread can serve
+//! them.
 
 use super::pid_file::PidFile;
 use crate::observe::stats::WorkerStats;
@@ -12,16 +12,16 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-/// Signals that end the process and come this close together are one: `timeout` and terminals send them to a process and to its
+/// Ending signals that come this close together count as one: `timeout` and terminals signal a process and also its
 /// group.
 const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
-/// Those that would end a process that knows nothing of them, and those that are meant to.
+/// The signals that the process handles, and those that would end it otherwise.
 pub(super) fn catch() -> io::Result<Signals> {
     Signals::new([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM, libc::SIGINT])
 }
 
-/// What signals act on, and what they have done so far.
+/// What signals act on, and what has happened so far.
 pub(super) struct Desk {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
@@ -30,12 +30,12 @@ pub(super) struct Desk {
     drain: Option<Drain>,
 }
 
-/// Since the signal that ends the process.
+/// The state since the signal that ends the process.
 struct Drain {
     since: Instant,
-    /// Exchanges that had finished before it.
+    /// How many exchanges had finished before it.
     finished_before: u64,
-    /// Another signal came then: nothing is waited for any more.
+    /// When another signal came: nothing is waited for from then on.
     hurried: Option<Instant>,
 }
 
@@ -54,7 +54,7 @@ impl Desk {
             libc::SIGUSR1 => self.writer.reopen(),
             libc::SIGUSR2 => log::warn!(target: "signal", "SIGUSR2 is ignored: a change of the running binary is not built yet"),
             libc::SIGHUP => {
-                // The reloader lives as long as the process.
+                // Cannot fail: the reloader lives as long as the process.
                 let _ = self.reload.send(());
             }
             _ => self.end(signal),
@@ -77,7 +77,7 @@ impl Desk {
                 log::warn!(target: "signal", "second signal: ending at once");
                 self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Cut));
             }
-            // A worker has not taken the second one.
+            // A worker has not reacted to the second signal.
             Some(_) => {
                 self.pid_file.remove();
                 std::process::exit(0);
@@ -85,7 +85,7 @@ impl Desk {
         }
     }
 
-    /// The last diagnostic of a process that was told to end.
+    /// Logs the last diagnostic of a process that was told to end.
     pub(super) fn report(&self) {
         if let Some(drain) = &self.drain {
             let finished = self.sum(|stats| stats.exchanges_finished.value()) - drain.finished_before;

@@ -1,29 +1,29 @@
-//! Whether the configuration file has changed: it is looked at now and then. What a symbolic link leads to counts, for Kubernetes
-//! and the like change a link, not a file.
+//! Whether the configuration file has changed, found by looking at it regularly. A symbolic link is followed, because Kubernetes
+//! replaces the link and not the file.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often it is looked at.
+/// The time between two looks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells one state of a file from another: device, inode, size, time of the last change in nanoseconds.
+/// Tells one state of a file from another: device, inode, size, time of the last change in nanoseconds.
 type Stamp = (u64, u64, u64, i128);
 
-/// See the module.
+/// A watched file.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// `None`: there is nothing to look at.
+    /// `None` if there is no file to look at.
     path: Option<PathBuf>,
-    /// As it was read last.
+    /// Its state when it was last read.
     read: Option<Stamp>,
-    /// As it was seen last.
+    /// Its state when it was last looked at.
     seen: Option<Stamp>,
 }
 
 impl Watch {
-    /// Of the file as it is now. Standard input is none.
+    /// Watches the file from now on. Standard input is not watched.
     pub(super) fn new(path: Option<&Path>, cwd: &Path) -> Self {
         let path = path.map(|path| cwd.join(path)).filter(|path| path.is_file());
         let mut watch = Self { path, read: None, seen: None };
@@ -36,14 +36,14 @@ impl Watch {
         self.path.is_some()
     }
 
-    /// It is about to be read, whatever for.
+    /// Notes its state because it is about to be read, for whatever reason.
     pub(super) fn is_read(&mut self) {
         self.read = self.look();
         self.seen = self.read;
     }
 
-    /// Looks: whether it has changed since it was read, and seems to be whole, which it does when two looks find the same. A file
-    /// that is gone will come back.
+    /// Looks, and returns whether it has changed since it was read and seems complete, which it does when two looks find the same. A
+    /// missing file does not count as a change.
     pub(super) fn has_changed(&mut self) -> bool {
         let now = self.look();
         let is_whole = now.is_some() && now == std::mem::replace(&mut self.seen, now);

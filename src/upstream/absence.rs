@@ -5,7 +5,7 @@ use super::server::Server;
 use crate::guard::breaker::State;
 use std::fmt;
 
-/// How many servers are out for which reason; each counts once.
+/// How many servers are out of use, by reason; each counts once.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Absence {
     circuits: usize,

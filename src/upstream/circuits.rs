@@ -1,4 +1,4 @@
-//! The circuits of a pool: what opens them and what makes them half-open depends on whether there are others.
+//! The circuits of a pool: what opens one and what makes one half-open also depends on the other servers.
 
 use super::pool::Pool;
 use super::server::{Fault, Server};
@@ -7,23 +7,23 @@ use crate::guard::breaker::{Change, Opening, Permit, State, Verdict};
 use std::fmt;
 use std::sync::Arc;
 
-/// A circuit that has opened.
+/// A circuit that has just opened.
 #[derive(Debug)]
 pub struct OpenCircuit {
-    /// Whose.
+    /// The pool of its server.
     pub pool: Arc<Pool>,
-    /// Index in the pool.
+    /// The server's index in the pool.
     pub server: usize,
 }
 
 impl Pool {
-    /// Lets an attempt through its server's circuit, if that lets it.
+    /// A permit for an attempt, if the server's circuit allows it.
     pub fn admit(&self, index: usize, now: u64) -> Option<Permit> {
         self.wake(index, &[], now);
         self.servers[index].circuit.admit(&self.policy.breaker)
     }
 
-    /// A circuit whose time is over becomes half-open. What refused the request that asks is no other upstream that is usable.
+    /// Makes a circuit half-open if its time is over. Servers that `refused` the request do not count as usable others.
     pub fn wake(&self, index: usize, refused: &[usize], now: u64) {
         let (server, breaker) = (&self.servers[index], &self.policy.breaker);
         let Some(opening) = server.circuit.opening() else { return };
@@ -38,8 +38,8 @@ impl Pool {
         self.half_open(server, opening, why);
     }
 
-    /// A health check has passed: that speaks for a server that could not be connected to, or that failed a check when its circuit
-    /// was open. `failed_at` is when one failed last (milliseconds). Says whether that made it half-open.
+    /// A health check has passed. That makes an open circuit half-open if the server could not be connected to, or if a check failed
+    /// too while the circuit was open; `failed_at` is when one last failed (milliseconds). Returns whether it did.
     pub fn on_check_passed(&self, server: &Server, failed_at: Option<u64>) -> bool {
         let opening = server.circuit.opening();
         let speaks = |opening: &Opening| opening.is_unconnected || failed_at.is_some_and(|at| at >= opening.at);
@@ -60,7 +60,7 @@ impl Pool {
         Some(opening.at + u64::from(if is_last_resort { last_resort_ms } else { timeout_ms }))
     }
 
-    /// Whether no other server is usable, but for those that are left out.
+    /// Whether no other server is usable, apart from those in `without`.
     pub fn is_last(&self, index: usize, without: &[usize]) -> bool {
         let is_usable = |server: &Server| server.is_usable() && server.circuit.state() != State::Open;
         !self.servers.iter().enumerate().any(|(other, server)| other != index && !without.contains(&other) && is_usable(server))
@@ -71,12 +71,12 @@ impl Pool {
         (0..self.servers.len()).any(|index| !is_tried(index) && self.takes_requests_from(index, now))
     }
 
-    /// Whether one that was tried may be tried again, be its circuit open.
+    /// Whether a server that was tried may be tried again, even if its circuit is open.
     pub fn may_insist(&self, is_tried: impl Fn(usize) -> bool) -> bool {
         (0..self.servers.len()).any(|index| is_tried(index) && self.servers[index].is_usable())
     }
 
-    /// An attempt has ended without a fault of its server. Says whether its circuit may let more through now.
+    /// An attempt has ended without its server's fault. Returns whether the circuit may now let more requests through.
     pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) -> bool {
         let server = &self.servers[index];
         if verdict == Verdict::Success {
@@ -91,15 +91,15 @@ impl Pool {
         change.is_some() || permit.is_trial()
     }
 
-    /// The attempt has shown enough to let another trial begin. Says whether one may.
+    /// The attempt has shown enough to let another trial begin. Returns whether one may.
     pub fn end_trial(&self, index: usize, permit: &mut Permit) -> bool {
         let is_trial = permit.is_trial();
         self.servers[index].circuit.end_trial(permit);
         is_trial
     }
 
-    /// An attempt has failed by its server's fault; before anything of the request was written, or later: then it does not open
-    /// the last circuit of the pool. Returns the circuit if that opened it: somebody has to wake it in time.
+    /// An attempt has failed by its server's fault. If that was after something of the request was written, it does not open the
+    /// pool's last circuit. Returns the circuit if it has opened, because the caller must arrange for it to become half-open in time.
     pub fn blame(self: &Arc<Self>, index: usize, permit: Permit, fault: Fault, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
         let server = &self.servers[index];
         server.note_failure(fault);
@@ -111,7 +111,7 @@ impl Pool {
         let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now)?;
         self.tell(log::Level::Warn, server, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
         if verdict == Verdict::Failure && self.is_last(index, &[]) {
-            // Two that were left have opened at the same moment, and each took the other for usable.
+            // The last two may have opened at the same moment, each taking the other for usable.
             let _ = server.circuit.opening().map(|opening| self.half_open(server, opening, "no other upstream is usable"));
         }
         Some(OpenCircuit { pool: self.clone(), server: index })

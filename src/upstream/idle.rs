@@ -1,6 +1,6 @@
-//! One worker's idle upstream connections: for each server a stack, so that the warmest is reused and the coldest ages out.
+//! One worker's idle upstream connections: a stack for each server, so that the latest is reused and the oldest ages out.
 
-/// Keys of connections, by the slot of their server.
+/// Connections, by the slot of their server.
 #[derive(Debug, Default)]
 pub struct Idle(Vec<Vec<usize>>);
 
@@ -13,24 +13,24 @@ impl Idle {
         self.0[slot].push(key);
     }
 
-    /// Takes the warmest that will do.
+    /// Takes the latest that `will_do`.
     pub fn take(&mut self, slot: usize, will_do: impl Fn(usize) -> bool) -> Option<usize> {
         let stack = self.0.get_mut(slot)?;
         let at = stack.iter().rposition(|&key| will_do(key))?;
         Some(stack.remove(at))
     }
 
-    /// The coldest connection of that server.
+    /// The connection of that server that has been idle longest.
     pub fn coldest(&self, slot: usize) -> Option<usize> {
         self.0.get(slot)?.first().copied()
     }
 
-    /// Any connection, of whatever server: one to give up when descriptors are short.
+    /// Any connection of any server, to close when descriptors are short.
     pub fn any(&self) -> Option<usize> {
         self.0.iter().find_map(|stack| stack.first().copied())
     }
 
-    /// Takes one out that was closed; false if it is not there.
+    /// Removes a connection that was closed; false if it is not there.
     pub fn remove(&mut self, slot: usize, key: usize) -> bool {
         let Some(stack) = self.0.get_mut(slot) else { return false };
         let at = stack.iter().position(|other| *other == key);
@@ -38,7 +38,7 @@ impl Idle {
         at.is_some()
     }
 
-    /// How many there are of that server.
+    /// How many connections of that server are idle.
     pub fn count(&self, slot: usize) -> usize {
         self.0.get(slot).map_or(0, Vec::len)
     }

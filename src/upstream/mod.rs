@@ -1,4 +1,4 @@
-//! Pools and the servers in them: who is picked, what is open to whom, where a name leads.
+//! Pools and their servers: selection, circuits, queues, name look-ups.
 
 pub mod absence;
 pub mod circuits;

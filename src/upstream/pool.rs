@@ -1,4 +1,4 @@
-//! A pool: upstreams that share requests, and the one line of requests that wait for a place at any of them.
+//! A pool: upstreams that share requests, and the queue of requests that wait for a place at any of them.
 
 use super::server::Server;
 use crate::balance::{Ask, Balance, Balancer, View};
@@ -10,31 +10,31 @@ use crate::guard::retry::Budget;
 use crate::observe::quiet::Warnings;
 use std::sync::Arc;
 
-/// See the module.
+/// A pool of upstream servers.
 #[derive(Debug)]
 pub struct Pool {
-    /// The `pool` label everywhere.
+    /// The name, which is the `pool` label of metrics.
     pub name: String,
-    /// In the order of the configuration.
+    /// The servers in the order of the configuration.
     pub servers: Vec<Arc<Server>>,
-    /// Requests that wait.
+    /// The queue of waiting requests.
     pub line: Line,
-    /// What its requests may spend on retries; a reload leaves it.
+    /// How many retries its requests may make; kept across reloads.
     pub budget: Arc<Budget>,
-    /// What was told of it.
+    /// Which warnings about it were logged, to limit their number.
     pub warnings: Warnings,
     pub(super) policy: Policy,
     balance: Balance,
 }
 
-/// What a pool goes by.
+/// The settings of a pool.
 #[derive(Debug, PartialEq)]
 pub(super) struct Policy {
     balance: model::Balance,
     weights: Vec<u32>,
     slow_start_ms: u32,
     pub(super) breaker: model::Breaker,
-    /// What it takes a server that fails its checks to pass them (milliseconds): all but the first may have to come yet.
+    /// How long a recovered server needs to pass its checks (milliseconds), if only the first has passed so far.
     recovery_ms: u64,
 }
 
@@ -53,79 +53,79 @@ impl Policy {
     }
 }
 
-/// Who looks for an upstream.
+/// A request that looks for an upstream.
 pub struct Seeker<'a> {
-    /// Chance.
+    /// The source of chance.
     pub rng: &'a mut fastrand::Rng,
-    /// What `balance: consistent_hash` goes by.
+    /// The key for `balance: consistent_hash`.
     pub key: u64,
-    /// Which will do.
+    /// Which upstreams are acceptable.
     pub want: Want<'a>,
 }
 
-/// What is wanted of an upstream.
+/// What is needed of an upstream.
 #[derive(Clone, Copy)]
 pub struct Want<'a> {
-    /// Index of the worker that asks.
+    /// The index of the asking worker.
     pub worker: usize,
-    /// What each server may have.
+    /// The limits of each server.
     pub most: Most,
-    /// Of the request; of those in line their own count.
+    /// What the request needs; queued requests have needs of their own.
     pub needs: Needs,
-    /// Milliseconds.
+    /// The present time in milliseconds.
     pub now: u64,
-    /// Servers that have failed this request already: only if there is no other.
+    /// Servers that have failed this request already, and are used only if there is no other.
     pub tried: &'a [usize],
-    /// Where it may go after that.
+    /// Where a failed request may go.
     pub again: Again,
 }
 
-/// Where a request that has failed may go.
+/// Where a failed request may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Again {
     /// To any server that takes requests.
     #[default]
     Anywhere,
-    /// Likewise; and where none does, to one that refused it before, though that has opened its circuit.
+    /// The same; and if none does, to one that failed it, even if its circuit has opened since.
     Regardless,
-    /// To a server that it has not tried.
+    /// Only to a server that it has not tried.
     Elsewhere,
 }
 
-/// A server that a request was given. Each is settled once.
+/// A server for a request. Each grant is settled once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Index in the pool.
+    /// The server's index in the pool.
     pub server: usize,
-    /// This worker has an idle connection to it; otherwise a place was taken: dial.
+    /// Whether this worker has an idle connection to it; otherwise a place was taken, and a connection must be opened.
     pub reuse: bool,
-    /// Of its circuit.
+    /// The permit of its circuit.
     pub permit: Permit,
-    /// What was taken there beyond a place: given back before the place is, or as soon as it is not needed any more.
+    /// What was taken besides a place. It is given back before the place, or as soon as it is not needed any more.
     pub holds: Needs,
 }
 
-/// With what a request comes in at a server.
+/// What kind of connection a request would use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// A place is taken for it.
+    /// A new one, for which a place is taken.
     New,
-    /// It gets a connection that has its place.
+    /// A kept one, which has its place.
     Kept,
 }
 
-/// What a request got.
+/// The result of a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
     /// A server.
     Granted(Grant),
-    /// Every usable server is full, or others wait already: stand in line.
+    /// Every usable server is full, or other requests wait already: join the queue.
     Full,
     /// No server that takes requests has room for a tunnel.
     NoTunnel,
     /// No server has an address.
     Unresolved,
-    /// No server takes requests, or none that it may go to.
+    /// No server takes requests, or none of those allowed.
     Unavailable,
 }
 
@@ -137,12 +137,12 @@ impl Pool {
         Self { name, servers, line: Line::default(), budget, warnings, policy: Policy::of(config), balance }
     }
 
-    /// Whether this is what the configuration means.
+    /// Whether it is what the configuration describes.
     pub fn is(&self, config: &model::Pool) -> bool {
         self.name == config.name && self.policy == Policy::of(config)
     }
 
-    /// Asked once an attempt.
+    /// Picks a server. Called once for each attempt.
     pub fn pick(&self, seeker: Seeker) -> Pick {
         let Want { now, most, needs, again, .. } = seeker.want;
         let must_wait = self.line.has_any(|other| other.goes_before(needs));
@@ -156,7 +156,7 @@ impl Pool {
         }
     }
 
-    /// Those that have failed the request, and those that are being ramped up, are passed over while there are others.
+    /// Servers that failed the request, or that are in slow start, are passed over while there are others.
     pub(super) fn grant(&self, Seeker { rng, key, want }: Seeker, may_reuse: bool) -> Option<Grant> {
         let Want { now, tried, again, .. } = want;
         let slow_start_ms = self.policy.slow_start_ms;
@@ -192,7 +192,7 @@ impl Pool {
         granted
     }
 
-    /// Lets a request in at a server, if that has room for it. A trial is for who is ready.
+    /// Grants a server, if it has room. Only a complete request may be a trial.
     pub fn enter(&self, index: usize, entry: Entry, want: Want) -> Option<Grant> {
         let Want { needs, most, now, .. } = want;
         let server = &self.servers[index];
@@ -214,7 +214,7 @@ impl Pool {
         None
     }
 
-    /// It goes where it was refused, though the circuit is open.
+    /// Grants a server that failed the request before, although its circuit is open.
     fn insist(&self, index: usize, want: Want) -> Option<Grant> {
         let Want { needs, most, tried, .. } = want;
         let server = &self.servers[index];
@@ -226,30 +226,30 @@ impl Pool {
         server.places.try_enter(needs, most).then_some(Grant { server: index, reuse: false, permit, holds })
     }
 
-    /// Nobody uses what was granted. The place itself is the caller's to give back, for a connection may hold it.
+    /// Gives up a grant. The caller gives back the place itself, because a connection may hold it.
     pub fn decline(&self, grant: Grant, now: u64) {
         self.settle(grant.server, grant.permit, Verdict::Unknown, now);
         self.servers[grant.server].places.give_back(grant.holds);
     }
 
-    /// A server has answered, or has let a request wait in vain, for so long; only a balance that goes by it writes it down.
+    /// Notes how long a server took to answer, or has not answered; stored only if the balancing algorithm needs it.
     pub fn observe(&self, index: usize, micros: u64, now: u64) {
         if matches!(self.balance, Balance::Adaptive(_)) {
             self.servers[index].latency.observe(now, micros);
         }
     }
 
-    /// Whether the breaker counts that status as a failure.
+    /// Whether the circuit breaker counts that status as a failure.
     pub fn is_fault(&self, status: u16) -> bool {
         self.policy.breaker.failure_statuses.contains(status)
     }
 
-    /// Whether there is a server that takes requests, be it full now, or on trial.
+    /// Whether some server takes requests, even if it is full now or on trial.
     pub fn is_up(&self, now: u64) -> bool {
         (0..self.servers.len()).any(|index| self.takes_requests_from(index, now))
     }
 
-    /// Likewise of that server.
+    /// The same for one server.
     pub(super) fn takes_requests_from(&self, index: usize, now: u64) -> bool {
         self.wake(index, &[], now);
         self.takes_requests(&self.servers[index])
@@ -261,17 +261,17 @@ impl Pool {
         usable.peek().is_some() && usable.all(|index| self.servers[index].circuit.state() == State::HalfOpen)
     }
 
-    /// Whether it is given requests, be it full now, or on trial.
+    /// Whether a server is given requests, even if it is full now or on trial.
     pub(super) fn takes_requests(&self, server: &Server) -> bool {
         server.is_usable() && server.circuit.state() != State::Open
     }
 
-    /// Whether its circuit lets one through at this moment.
+    /// Whether its circuit would let a request through at this moment.
     pub(super) fn lets_through(&self, server: &Server) -> bool {
         server.is_usable() && server.circuit.would_admit(&self.policy.breaker)
     }
 
-    /// Seconds until one of the servers may take requests again, of a pool that is down: at least 1.
+    /// Seconds until a server of a pool that is down may take requests again: at least 1.
     pub fn retry_after(&self, now: u64) -> u32 {
         let wait = |(index, server): (usize, &Arc<Server>)| {
             let of_circuit = self.wakes_at(index).map_or(0, |at| at.saturating_sub(now));
@@ -283,7 +283,7 @@ impl Pool {
     }
 }
 
-/// The pool as it is now.
+/// The pool at one moment, as the balancing algorithm sees it.
 struct Moment<'a> {
     pool: &'a Pool,
     now: u64,

@@ -1,4 +1,4 @@
-//! Who is picked, and why nobody is.
+//! Which server is picked, and why none is.
 
 use super::*;
 use crate::config::{self, model::Upstream};
@@ -25,7 +25,7 @@ fn pool(weights: &[u32]) -> Arc<Pool> {
     pool_of(weights.iter().enumerate().map(|(index, &weight)| upstream(index.to_string(), "127.0.0.1", weight)).collect())
 }
 
-/// A pick of one worker.
+/// The worker that asks.
 struct Picker {
     worker: usize,
     limit: usize,
@@ -58,13 +58,13 @@ impl Picker {
     }
 }
 
-/// Requests fail in a row, as many as it takes: no connection was made, or they failed later.
+/// Fails as many requests in a row as it takes; `is_unconnected` says whether no connection was made.
 fn fail_so(pool: &Arc<Pool>, server: usize, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
     let fault = Fault::Status(503);
     (0..THRESHOLD).filter_map(|_| pool.blame(server, pool.admit(server, now)?, fault, is_unconnected, now)).next()
 }
 
-/// The circuit of that server opens at `now`.
+/// Opens the circuit of that server at `now`.
 fn fail(pool: &Arc<Pool>, server: usize, now: u64) -> Option<OpenCircuit> {
     fail_so(pool, server, true, now)
 }
@@ -125,7 +125,7 @@ fn an_open_circuit_is_passed_over_until_its_time_is_over() {
     picker.now = 20_499;
     assert!((0..9).all(|_| picker.pick(&pool) == Ok((1, false))));
     picker.now = 20_500;
-    // One trial at a time, and the other has room.
+    // One trial at a time, and the other server has room.
     let picks: Vec<_> = (0..9).map(|_| picker.pick(&pool).unwrap().0).collect();
     assert_eq!(picks.iter().filter(|&&server| server == 0).count(), 1);
 }
@@ -138,7 +138,7 @@ fn the_last_resort_is_half_open_soon() {
     picker.now = 1499;
     assert_eq!((picker.pick(&pool), pool.retry_after(900)), (Err(Pick::Unavailable), 1));
     picker.now = 1900;
-    // One trial at a time, and those who are none wait.
+    // One trial at a time; other requests wait.
     assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((0, false)), Err(Pick::Full)));
     assert_eq!(pool.wakes_at(1), Some(20_900), "there is another");
     let mut pool = Arc::into_inner(self::pool(&[1])).unwrap();
@@ -175,7 +175,7 @@ fn who_was_refused_goes_on_although_the_circuit_is_open() {
     assert_eq!(picker.pick(&pool), Err(Pick::Unavailable));
     (picker.again, picker.tried) = (Again::Regardless, vec![1]);
     assert_eq!(picker.pick(&pool), Ok((1, false)));
-    // What refused it is no other that is usable.
+    // A server that refused the request does not count as another usable one.
     let pool = self::pool(&[1, 1]);
     assert!(fail(&pool, 0, 0).is_some());
     picker.now = 1000;

@@ -1,4 +1,4 @@
-//! The line of a pool: who of those that wait is served next, and whether a place would help any of them.
+//! The queue of a pool: which waiting request is served next, and whether a place would help any of them.
 
 use super::pool::{Grant, Pool, Seeker, Want};
 use super::server::Server;
@@ -14,7 +14,7 @@ impl Pool {
         self.servers.iter().any(|server| self.takes_requests(server) && server.places.has_room(tunnel, most))
     }
 
-    /// Takes a place for the first in line, if there is one: what whoever freed a place calls, and who has just joined.
+    /// Takes a place for the first in the queue, if there is one. Called by whoever freed a place or has just joined.
     pub fn admit_first(&self, seeker: Seeker) -> Option<(Ticket, Grant)> {
         let Seeker { rng, key, want } = seeker;
         self.line.call(|_, needs| {
@@ -23,20 +23,20 @@ impl Pool {
         })
     }
 
-    /// Calls the first in line whom nobody will serve: any, where every server is down; who wants a tunnel, where there is no
-    /// room for one.
+    /// Removes the first request that cannot be served: any, if every server is down; one that needs a tunnel, if there is no room
+    /// for one.
     pub fn dismiss_first(&self, most: Most, now: u64) -> Option<Ticket> {
         let is_vain = |needs: Needs| !self.is_up(now) || (needs.tunnel && !self.has_tunnel(most));
         let dismiss = |_: &Ticket, needs| if is_vain(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
         self.line.call(dismiss).map(|(ticket, ())| ticket)
     }
 
-    /// Whether a place at that server would help somebody in line.
+    /// Whether a place at that server would help a waiting request.
     pub fn is_wanted(&self, server: &Server, most: Most) -> bool {
         self.lets_through(server) && self.line.has_any(|needs| server.places.has_room(needs, most))
     }
 
-    /// Another worker that has an idle connection to one of the servers for which that holds: closing it makes a place.
+    /// Another worker with an idle connection to a server that `is_wanted`: closing that connection makes a place.
     pub fn idle_elsewhere(&self, worker: usize, is_wanted: impl Fn(&Server) -> bool) -> Option<(usize, &Arc<Server>)> {
         self.servers.iter().filter(|server| self.takes_requests(server) && is_wanted(server)).find_map(|server| {
             let other = (0..server.cells.len()).find(|&other| other != worker && server.cells[other].idle.value() > 0)?;

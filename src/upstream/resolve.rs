@@ -1,8 +1,8 @@
-//! Names to addresses, again and again, on threads of their own: getaddrinfo blocks.
+//! Looks names up repeatedly, on threads of their own, because getaddrinfo blocks.
 //!
-//! One thread waits for the next name that is due. Before it looks the name up it calls another one to wait in its place; who comes
-//! back takes the next name, waits, or ends if somebody waits already. So there is one thread for each look-up that goes on and one
-//! that waits; none where no look-up will ever be due.
+//! One thread waits for the next name that is due. Before it looks the name up, it calls another thread to wait in its place.
+//! Afterwards it takes the next name, waits, or ends if another thread waits already. So there is one thread for each look-up in
+//! progress and one that waits; none if no look-up will ever be due.
 
 use super::schedule::{Next, Schedule, Turn};
 use super::server::Server;
@@ -12,36 +12,36 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Threads at once.
+/// The limit of threads.
 const MAX_THREADS: usize = 16;
-/// Of these, such as look up names that are new or failing, which may hang.
+/// How many of these may look up new or failing names, which may hang.
 const MAX_SUSPECTS: usize = 12;
-/// Names that a warning lists.
+/// How many names a warning lists.
 const MAX_NAMED: usize = 5;
 
-/// The addresses of a name, with any port.
+/// Looks up the addresses of a name; their ports do not matter.
 pub type LookUp = Box<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
-/// Told of a server whose addresses have changed.
+/// Called for a server whose addresses have changed.
 pub type Changed = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
 
-/// Asks the system.
+/// Looks a name up with the system's resolver.
 pub fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
     Ok((name, 0).to_socket_addrs()?.collect())
 }
 
-/// See the module.
+/// The resolver of all names. Clones share their state.
 #[derive(Clone)]
 pub struct Resolver(Arc<Shared>);
 
 struct Shared {
     look_up: LookUp,
     changed: Changed,
-    /// Zero of the schedule's time.
+    /// The zero of the schedule's time.
     start: Instant,
     state: Mutex<State>,
-    /// For the thread that waits.
+    /// Signals the thread that waits.
     due: Condvar,
-    /// A look-up has ended.
+    /// Signals that a look-up has ended.
     ended: Condvar,
 }
 
@@ -49,27 +49,27 @@ struct State {
     schedule: Schedule,
     names: BTreeMap<Arc<str>, Name>,
     threads: usize,
-    /// Whether one of them waits for the next name that is due.
+    /// Whether a thread waits for the next name that is due.
     is_watched: bool,
 }
 
 #[derive(Default)]
 struct Name {
     servers: Vec<Arc<Server>>,
-    /// The last good answer.
+    /// The last answer that had addresses.
     addresses: Vec<SocketAddr>,
 }
 
 impl Resolver {
-    /// Without names, and so without threads.
+    /// A resolver without names, and so without threads.
     pub fn new(look_up: LookUp, changed: Changed) -> Self {
         let schedule = Schedule::new(MAX_SUSPECTS, fastrand::Rng::new());
         let state = Mutex::new(State { schedule, names: BTreeMap::new(), threads: 0, is_watched: false });
         Self(Arc::new(Shared { look_up, changed, start: Instant::now(), state, due: Condvar::new(), ended: Condvar::new() }))
     }
 
-    /// Goes over to the names of these servers, each looked up again every `interval_ms` (0 = not once it was found). Waits until
-    /// those that are new have been looked up or `patience` is over; later answers count all the same.
+    /// Changes to the names of these servers, each looked up again every `interval_ms` (0 = not once it was found). Waits until
+    /// new names have been looked up or `patience` is over; later answers are used all the same.
     pub fn set<'a>(&self, servers: impl Iterator<Item = &'a Arc<Server>>, interval_ms: u32, patience: Duration) {
         let mut names = BTreeMap::<Arc<str>, Name>::new();
         for server in servers {
@@ -82,7 +82,7 @@ impl Resolver {
         let mut awaited = state.schedule.set(&wanted, interval_ms.into(), self.0.now());
         for (name, known) in &mut names {
             known.addresses = state.names.remove(name).unwrap_or_default().addresses;
-            // A server that is new gets what is known.
+            // A new server of a known name gets the known addresses.
             known.servers.iter().for_each(|server| self.0.tell(server, &known.addresses, Turn::Same));
         }
         state.names = names;
@@ -104,14 +104,14 @@ impl Resolver {
         }
     }
 
-    /// Nothing answers where this name leads: perhaps it leads elsewhere by now.
+    /// Nothing answers at the name's addresses, so it is looked up soon: it may lead elsewhere by now.
     pub fn hurry(&self, name: &str) {
         let mut state = self.0.lock();
         state.schedule.hurry(name, self.0.now());
         self.0.call(&mut state);
     }
 
-    /// Threads that there are.
+    /// The number of threads.
     #[cfg(test)]
     fn threads(&self) -> usize {
         self.0.lock().threads
@@ -123,12 +123,12 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Milliseconds.
+    /// The schedule's time in milliseconds.
     fn now(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }
 
-    /// Sees to it that somebody minds what is due next.
+    /// Ensures that a thread waits for what is due next.
     fn call(self: &Arc<Self>, state: &mut State) {
         if state.is_watched {
             return self.due.notify_one();
@@ -139,12 +139,12 @@ impl Shared {
         let shared = self.clone();
         match std::thread::Builder::new().name("resolver".into()).spawn(move || shared.run()) {
             Ok(_) => state.threads += 1,
-            // Those that run take their turn.
+            // Threads that run take over when they are done.
             Err(error) => log::error!(target: "upstream", "cannot start a thread for name look-ups: {error}"),
         }
     }
 
-    /// A thread's life.
+    /// The loop of a thread.
     fn run(self: Arc<Self>) {
         let mut state = self.lock();
         loop {
@@ -164,7 +164,7 @@ impl Shared {
                     state.is_watched = false;
                 }
                 _ => {
-                    // Who waits may wait for too late a time: this thread has put a name back.
+                    // The waiting thread may be set to too late a time, because this thread has put a name back.
                     self.due.notify_one();
                     state.threads -= 1;
                     return;
@@ -196,7 +196,7 @@ impl Shared {
         }
     }
 
-    /// Gives the server its addresses, and says so if they are news.
+    /// Gives a server its addresses, and logs a change.
     fn tell(&self, server: &Arc<Server>, addresses: &[SocketAddr], turn: Turn) {
         let mut unique = BTreeSet::new();
         let with_port = addresses.iter().map(|address| {

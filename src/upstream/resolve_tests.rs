@@ -2,20 +2,20 @@ use super::*;
 use crate::config::model::Upstream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// No patience at all: what comes later counts.
+/// Does not wait at all: later answers count too.
 const NONE: Duration = Duration::ZERO;
-/// What never runs out in a test that passes.
+/// Never over in a test that passes.
 const LONG: Duration = Duration::from_secs(20);
 
 enum Answer {
-    /// 10.0.0.N.
+    /// The addresses 10.0.0.N.
     Hosts(&'static [u8]),
     Fails,
-    /// Until there is another answer.
+    /// Hangs until it is given another answer.
     Hangs,
 }
 
-/// A resolver's other end: what it will answer, and what it was asked.
+/// The fake resolver: what it answers, and what it was asked.
 #[derive(Default)]
 struct Stage {
     answers: Mutex<BTreeMap<&'static str, Answer>>,
@@ -102,7 +102,7 @@ fn an_answer_that_was_found_once_is_not_asked_for_again_if_so_configured() {
     let resolver = stage.resolver();
     resolver.set([server("a", 80)].iter(), 0, LONG);
     wait_until("no thread is left", || resolver.threads() == 0);
-    // The name is known: a server that comes has its addresses at once.
+    // The name is known, so a new server has its addresses at once.
     stage.put("a", Answer::Hangs);
     let late = server("a", 81);
     resolver.set([late.clone()].iter(), 0, NONE);
@@ -173,7 +173,7 @@ fn a_resolver_that_hangs_stops_nobody_else_and_piles_nothing_up() {
     let all = || dead.iter().chain([&good]);
     resolver.set(all(), 1, Duration::from_millis(20));
     wait_until("many hang", || stage.hanging.load(SeqCst) == MAX_SUSPECTS);
-    // Reloads meanwhile wait for nothing: there is no new name.
+    // Reloads do not wait meanwhile, as no name is new.
     (0..10).for_each(|_| resolver.set(all(), 1, LONG));
     let asked = stage.asked("good");
     wait_until("the good one is asked on", || stage.asked("good") > asked + 10);
@@ -197,7 +197,7 @@ fn names_of_servers_that_are_gone_are_not_looked_up() {
     stage.put("hangs", Answer::Hangs);
     wait_until("it hangs", || stage.hanging.load(SeqCst) > 0);
     resolver.set([stays.clone()].iter(), 1, LONG);
-    // What was under way may still end; who comes back later joins it.
+    // Look-ups in progress may still end; names that come back join them.
     let asked = stage.asked("hangs");
     resolver.set([stays, hangs.clone()].iter(), 1, NONE);
     let (gone, stays) = (stage.asked("gone"), stage.asked("stays"));

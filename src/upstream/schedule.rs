@@ -1,46 +1,46 @@
-//! When which name is looked up. It has no clock, no thread and no resolver: time comes in, the name that is due goes out.
+//! When each name is looked up. It has no clock, thread or resolver: the caller passes the time, and gets the name that is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A name that has no address yet is tried again after so long, or after the interval if that is shorter.
+/// The wait before a name without an address is tried again, unless the interval is shorter.
 const UNRESOLVED_MS: u64 = 5_000;
 
-/// Between two look-ups of a name, however urgent.
+/// The shortest time between two look-ups of a name.
 const HURRY_MS: u64 = 1_000;
 
-/// Every wait is shortened by chance, by up to one part in so many: names that began together do not stay together.
+/// Every wait is randomly shortened by up to this part, so that names that began together do not stay together.
 const JITTER_PARTS: u64 = 4;
 
-/// What there is to do.
+/// What the caller has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Look this name up now; [`Schedule::done`] ends that. Nobody else is told to meanwhile.
+    /// Look this name up now, and report the end by [`Schedule::done`]. It is not given out again meanwhile.
     LookUp(Arc<str>),
-    /// Nothing before then (milliseconds).
+    /// Nothing before this time (milliseconds).
     At(u64),
-    /// Nothing, until a look-up ends or other names come.
+    /// Nothing until a look-up ends or the names change.
     Nothing,
 }
 
-/// What the end of a look-up means.
+/// What a look-up changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// As the time before.
+    /// Nothing.
     Same,
-    /// It was well, or new, and fails.
+    /// It fails, and was found before or is new.
     Fails,
-    /// It failed, and is well.
+    /// It is found, and failed before.
     Recovers,
 }
 
-/// See the module. Times are milliseconds of one monotonic clock.
+/// The schedule of all names. Times are milliseconds of one monotonic clock.
 #[derive(Debug)]
 pub struct Schedule {
     names: BTreeMap<Arc<str>, Name>,
-    /// Names that wait, the earliest first: those that were found the last time, and suspects.
+    /// Waiting names, the earliest first: those that were found last time, and the suspects.
     queues: [BTreeSet<(u64, Arc<str>)>; 2],
-    /// Look-ups of suspects that go on.
+    /// How many look-ups of suspects are in progress.
     suspects: usize,
     max_suspects: usize,
     interval_ms: u64,
@@ -69,19 +69,19 @@ enum State {
 }
 
 impl Name {
-    /// A look-up may hang: there is no answer that says otherwise.
+    /// Whether its look-up may hang, because it has not been found yet or has failed.
     fn is_suspect(&self) -> bool {
         self.is_failing || !self.is_resolved
     }
 }
 
 impl Schedule {
-    /// Without names. At most `max_suspects` names that are new or failing are looked up at once: what is left is for the others.
+    /// Without names. At most `max_suspects` new or failing names are looked up at once, so that the others are not held up.
     pub fn new(max_suspects: usize, rng: fastrand::Rng) -> Self {
         Self { names: BTreeMap::new(), queues: Default::default(), suspects: 0, max_suspects, interval_ms: 0, rng }
     }
 
-    /// Goes over to these names, each looked up again after `interval_ms`; 0 = not once it was found. Returns the new ones, which
+    /// Changes to these names, each looked up again after `interval_ms` (0 = not once it was found). Returns the new ones, which
     /// are due now.
     pub fn set(&mut self, wanted: &BTreeSet<Arc<str>>, interval_ms: u64, now: u64) -> Vec<Arc<str>> {
         let is_changed = std::mem::replace(&mut self.interval_ms, interval_ms) != interval_ms;
@@ -90,7 +90,7 @@ impl Schedule {
             match (self.names.get_mut(&name), wanted.contains(&name)) {
                 (Some(known), false) => match &mut known.state {
                     State::Running { is_suspect, .. } => {
-                        // Its end is still to come: until then nobody else looks it up.
+                        // Its look-up is in progress, so it is not looked up by another thread before that ends.
                         let state = State::Running { is_suspect: *is_suspect, is_wanted: false };
                         *known = Name { state, ..Name::default() };
                     }
@@ -122,7 +122,7 @@ impl Schedule {
         new
     }
 
-    /// What there is to do now. A look-up that it names has begun.
+    /// What to do now. A look-up that is returned counts as begun.
     pub fn next(&mut self, now: u64) -> Next {
         let Some((due, name)) = self.first() else { return Next::Nothing };
         if due > now {
@@ -137,8 +137,8 @@ impl Schedule {
         Next::LookUp(name)
     }
 
-    /// Nothing answers where the name leads: it is looked up now, if that was not done in the last second. Who wants no name looked
-    /// up again (an interval of 0) is left alone.
+    /// Nothing answers at the name's addresses: it is looked up now, unless that was done in the last second or the interval is 0,
+    /// which means that names are not looked up again.
     pub fn hurry(&mut self, name: &str, now: u64) {
         let Some((name, known)) = self.names.get_key_value(name) else { return };
         let due = known.ended.map_or(now, |ended| now.max(ended + HURRY_MS));
@@ -149,12 +149,12 @@ impl Schedule {
         }
     }
 
-    /// Whether [`Schedule::next`] has something, now or later.
+    /// Whether [`Schedule::next`] has something to do, now or later.
     pub fn has_more(&self) -> bool {
         self.first().is_some()
     }
 
-    /// A look-up has ended. `None`: nobody wants the name any more.
+    /// A look-up has ended. `None` if the name is not wanted any more.
     pub fn done(&mut self, name: &Arc<str>, is_found: bool, now: u64) -> Option<Turn> {
         let known = self.names.get_mut(name)?;
         let State::Running { is_suspect, is_wanted } = known.state else { return None };
@@ -175,7 +175,7 @@ impl Schedule {
         Some(turn)
     }
 
-    /// Whether a look-up of it has ended since it came; also of a name that is gone.
+    /// Whether a look-up of it has ended since it was added; true for a name that is gone.
     pub fn has_ended(&self, name: &str) -> bool {
         self.names.get(name).is_none_or(|known| known.ended.is_some())
     }
@@ -185,7 +185,7 @@ impl Schedule {
         self.queues[..open].iter().filter_map(BTreeSet::first).min().cloned()
     }
 
-    /// Its look-up ended then: when is the next one?
+    /// Plans the next look-up after one that ended at `ended`.
     fn rest(&mut self, name: &Arc<str>, ended: u64) {
         self.dequeue(name);
         let Some(known) = self.names.get_mut(name) else { return };

@@ -8,7 +8,7 @@ fn names(names: &[&str]) -> BTreeSet<Arc<str>> {
     names.iter().map(|&name| name.into()).collect()
 }
 
-/// All that are due then.
+/// All names that are due at that time.
 fn begun(schedule: &mut Schedule, now: u64) -> Vec<Arc<str>> {
     let next = || match schedule.next(now) {
         Next::LookUp(name) => Some(name),

@@ -1,4 +1,4 @@
-//! One upstream server: what all workers share of it.
+//! One upstream server: the state that all workers share.
 
 use crate::balance::PeakEwma;
 use crate::config::model::Upstream;
@@ -13,47 +13,47 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// See the module. Everything in it is either fixed or atomic; the addresses are read only to dial.
+/// An upstream server. Everything in it is fixed or atomic, except the addresses, which are read only to connect.
 #[derive(Debug)]
 pub struct Server {
-    /// As configured when it was made; its weight may have changed since.
+    /// The configuration with which it was made; its weight may have changed since.
     pub config: Upstream,
-    /// `host:port`, as it stands in a `Host` field.
+    /// `host:port`, as in a `Host` field.
     pub authority: String,
-    /// Connections open or being made, idle ones too; and tunnels.
+    /// Its connections, including idle ones and those being opened, and its tunnels.
     pub places: Places,
-    /// Its slot in every worker's table of idle connections: unique among the servers that live.
+    /// Its slot in every worker's table of idle connections: unique among existing servers.
     pub slot: usize,
-    /// One block of counters a worker.
+    /// Its counters, one block for each worker.
     pub cells: Box<[UpstreamStats]>,
-    /// Whether requests are let through to it.
+    /// The circuit, which decides whether it gets requests.
     pub circuit: Circuit,
-    /// How long it takes to answer, where the pool's balance asks.
+    /// How long it takes to answer; kept only where the balancing algorithm needs it.
     pub latency: PeakEwma,
-    /// What its checks say.
+    /// The verdict of its health checks.
     pub health: Health,
-    /// What was told of it.
+    /// Which warnings about it were logged, to limit their number.
     pub warnings: Warnings,
     addresses: Mutex<Arc<[SocketAddr]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
     weight: AtomicU32,
     retired: AtomicBool,
-    /// How often its name has led to none of the addresses that it had before.
+    /// Changes when its name leads to none of its earlier addresses.
     life: AtomicU32,
-    /// Until then its name is not looked up again for want of a connection (milliseconds).
+    /// Until then (milliseconds) failed connections do not cause another look-up of its name.
     quiet_until: AtomicU64,
     failures_in_a_row: AtomicU32,
-    /// A [`Fault`] in its number.
+    /// The last [`Fault`], as a number.
     last_fault: AtomicU32,
-    /// When it came back (milliseconds); 0 = it was never away.
+    /// When it came back into use (milliseconds); 0 = it was never out of use.
     back_at: AtomicU64,
 }
 
 /// What an upstream did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// There was no answer, or none that could be used.
+    /// There was no answer, or no valid one.
     Reason(Reason),
     /// It answered with a status of `circuit_breaker.failure_statuses`.
     Status(u16),
@@ -62,12 +62,12 @@ pub enum Fault {
 impl Fault {
     const STATUS: u32 = 1 << 16;
 
-    /// Whether one request may have brought both about: a status is like another.
+    /// Whether both are of one kind: all statuses are.
     pub fn is_like(self, other: Self) -> bool {
         self == other || matches!((self, other), (Self::Status(_), Self::Status(_)))
     }
 
-    /// Not 0.
+    /// The fault as a number other than 0.
     fn number(self) -> u32 {
         match self {
             Self::Reason(reason) => reason as u32 + 1,
@@ -126,66 +126,66 @@ impl Server {
         server
     }
 
-    /// Whether there is an address to dial.
+    /// Whether there is an address to connect to.
     pub fn is_resolved(&self) -> bool {
         self.resolved.load(Relaxed)
     }
 
-    /// Whether it may be given new requests, if its circuit lets them through.
+    /// Whether it may get new requests, if its circuit allows it.
     pub fn is_usable(&self) -> bool {
         self.is_resolved() && !self.health.is_failing() && self.has_weight()
     }
 
-    /// Its share of new requests.
+    /// Its weight, which determines its share of requests.
     pub fn weight(&self) -> u32 {
         self.weight.load(Relaxed)
     }
 
-    /// Whether it is to be given new requests at all.
+    /// Whether its weight is not 0.
     pub fn has_weight(&self) -> bool {
         self.weight() > 0
     }
 
-    /// Whether requests are given to it, be it on trial: what the pages and `backend_health` show.
+    /// Whether it gets requests, even if only trial requests: what the pages and `backend_health` show.
     pub fn is_healthy(&self) -> bool {
         self.is_usable() && self.circuit.state() != State::Open
     }
 
-    /// Connections with an exchange on them, or being made, and tunnels, of all workers.
+    /// Connections in use or being opened, and tunnels, of all workers.
     pub fn in_flight(&self) -> u64 {
         self.cells.iter().map(|cell| cell.active.value() + cell.tunnels.value()).sum()
     }
 
-    /// It served a request.
+    /// Notes that it served a request.
     pub fn note_success(&self) {
-        // A store only where it changes something: the line is shared by all workers.
+        // Written only if it changes, because all workers share the cache line.
         if self.failures_in_a_row.load(Relaxed) != 0 {
             self.failures_in_a_row.store(0, Relaxed);
         }
     }
 
-    /// It failed a request.
+    /// Notes that it failed a request.
     pub fn note_failure(&self, fault: Fault) {
         self.failures_in_a_row.fetch_add(1, Relaxed);
         self.last_fault.store(fault.number(), Relaxed);
     }
 
-    /// Requests that it failed since it served one.
+    /// How many requests it has failed since it last served one.
     pub fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row.load(Relaxed)
     }
 
-    /// What it did wrong last.
+    /// The last fault.
     pub fn last_fault(&self) -> Option<Fault> {
         Fault::of(self.last_fault.load(Relaxed))
     }
 
-    /// It takes requests again (milliseconds): `slow_start_ms` begins.
+    /// It takes requests again (milliseconds), so `slow_start_ms` begins.
     pub fn came_back(&self, now: u64) {
         self.back_at.store(now.max(1), Relaxed);
     }
 
-    /// Its share of what it would get, in parts of 2^32, `slow_start_ms` after it came back being all.
+    /// The part of its share that it gets during `slow_start_ms`, out of 2^32.
     pub fn share(&self, now: u64, slow_start_ms: u32) -> u64 {
         const ALL: u64 = 1 << 32;
         let back_at = self.back_at.load(Relaxed);
@@ -193,35 +193,34 @@ impl Server {
         if back_at == 0 || elapsed >= u64::from(slow_start_ms) { ALL } else { elapsed * ALL / u64::from(slow_start_ms) }
     }
 
-    /// Whether a configuration means this server: then it lives on, with all its state.
+    /// Whether a configuration describes this server: then a reload keeps it, with all its state.
     pub fn is(&self, config: &Upstream) -> bool {
         let Upstream { name, host, port, tls, weight: _, is_checked: _ } = &self.config;
         (name, host, port, tls) == (&config.name, &config.host, &config.port, &config.tls)
     }
 
-    /// Takes what may change while it lives on.
+    /// Takes over what may change in a reload.
     pub fn update(&self, config: &Upstream) {
         self.weight.store(config.weight, Relaxed);
     }
 
-    /// It is in no pool any more: its connections end with what they are doing.
+    /// It is no longer in any pool: its connections are closed after what they are doing.
     pub fn retire(&self) {
         self.retired.store(true, Relaxed);
     }
 
-    /// See [`Server::retire`].
+    /// Whether it was retired.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
     }
 
-    /// The name that leads to it; `None` if it was given as an address.
+    /// Its host name; `None` if it was configured as an address.
     pub fn host_name(&self) -> Option<&str> {
         let host = &self.config.host;
         host.parse::<IpAddr>().is_err().then_some(host)
     }
 
-    /// Takes the answer of a look-up. Returns the former addresses if these are others, whatever their order; an empty answer
-    /// changes nothing.
+    /// Takes the result of a look-up. Returns the former addresses if the set has changed; an empty result changes nothing.
     pub fn set_addresses(&self, addresses: &[SocketAddr]) -> Option<Arc<[SocketAddr]>> {
         let mut current = self.lock();
         if addresses.is_empty() || sorted(&current) == sorted(addresses) {
@@ -235,7 +234,7 @@ impl Server {
         Some(former)
     }
 
-    /// Verdicts were about machines that its name leads to no more.
+    /// Forgets verdicts, because they were about machines that its name no longer leads to.
     fn begin_anew(&self) {
         self.life.fetch_add(1, SeqCst);
         self.circuit.reset();
@@ -245,12 +244,12 @@ impl Server {
         self.latency.forget();
     }
 
-    /// A number that changes when its name leads to none of the addresses that it had before.
+    /// A number that changes when its name leads to none of its earlier addresses.
     pub fn life(&self) -> u32 {
         self.life.load(SeqCst)
     }
 
-    /// None of its addresses takes a connection. Says whether its name is to be looked up for that, which it is once a second.
+    /// None of its addresses accepts a connection. Returns whether its name is to be looked up, at most once a second.
     pub fn wants_look_up(&self, now: u64) -> bool {
         let quiet_until = self.quiet_until.load(Relaxed);
         now >= quiet_until && self.quiet_until.compare_exchange(quiet_until, now + Self::LOOK_UP_MS, Relaxed, Relaxed).is_ok()
@@ -261,14 +260,14 @@ impl Server {
         self.lock().clone()
     }
 
-    /// Its addresses, and with which of them the next connection begins: each begins with the next.
+    /// Its addresses, and the index of the one to try first: connections begin with each in turn.
     pub fn addresses_in_turn(&self) -> (Arc<[SocketAddr]>, usize) {
         let addresses = self.addresses();
         let first = self.next_address.fetch_add(1, Relaxed) % addresses.len().max(1);
         (addresses, first)
     }
 
-    /// One of its addresses: those of a name take turns by the number of the `turn`.
+    /// One of its addresses: `turn` selects among those of a name.
     pub fn address(&self, turn: usize) -> Option<SocketAddr> {
         let addresses = self.lock();
         addresses.get(turn % addresses.len().max(1)).copied()

@@ -1,38 +1,38 @@
-//! A token bucket in one number (GCRA): the moment at which it is full again. A request moves that moment on by its cost; one
-//! that would move it further ahead of now than the burst lasts is over the limit.
+//! A token bucket in one number (GCRA): the time at which the bucket will be full again. A request moves that time on by its cost.
+//! One that would move it further ahead than a burst lasts is over the limit.
 
 use super::meter::{Debt, Legacy, Meter};
 use crate::config::model::Rate;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// The unit of its time is this part of a microsecond: fine enough for millions of requests a second, and good for 35 years.
+/// Times are in this part of a microsecond: fine enough for millions of requests a second, and sufficient for 35 years.
 const PARTS: u64 = 1 << 14;
 
-/// A rate, in time.
+/// A rate, expressed in times.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Of one request.
+    /// The time that one request costs.
     cost: u64,
-    /// Of a burst.
+    /// The time that a burst costs.
     burst: u64,
 }
 
 impl Pace {
-    /// Rounded so that it is never more than the rate.
+    /// Rounded so that the rate is never exceeded.
     pub fn new(rate: Rate) -> Self {
         let cost = (1_000_000 * PARTS).div_ceil(u64::from(rate.requests_per_second.max(1)));
         Self { cost, burst: cost.saturating_mul(rate.burst.max(1).into()) }
     }
 }
 
-/// See the module.
+/// The time at which the bucket is full again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bucket {
     full_at: u64,
 }
 
 impl Bucket {
-    /// With one more request in it, or the microseconds until there is room for that.
+    /// The bucket with one more request, or the microseconds until there is room for it.
     fn with_one(self, pace: &Pace, now: u64) -> Result<Self, u64> {
         let now = now.saturating_mul(PARTS);
         let full_at = self.full_at.max(now).saturating_add(pace.cost);
@@ -67,17 +67,17 @@ impl Meter for Bucket {
     }
 }
 
-/// One that all threads fill, without a lock.
+/// A bucket that all threads share, without a lock.
 #[derive(Debug, Default)]
 pub struct SharedBucket(AtomicU64);
 
 impl SharedBucket {
-    /// Whether one more may come now, or in how many microseconds.
+    /// Whether one more request may come now; the error is the wait in microseconds.
     pub fn wait(&self, pace: &Pace, now: u64) -> Result<(), u64> {
         Bucket { full_at: self.0.load(Relaxed) }.with_one(pace, now).map(drop)
     }
 
-    /// Takes one, or tells how many microseconds to wait.
+    /// Counts a request; the error is the wait in microseconds.
     pub fn take(&self, pace: &Pace, now: u64) -> Result<(), u64> {
         let mut full_at = self.0.load(Relaxed);
         loop {
@@ -114,8 +114,8 @@ mod tests {
         assert!((0..5).all(|_| bucket.take(&pace, now).is_ok()) && bucket.take(&pace, now).is_err());
     }
 
-    /// At any rate, after any load: never more than the burst and what the rate gives since; hardly less either; and whoever
-    /// waits as long as he is told is taken.
+    /// At any rate and after any load, no more than the burst and what the rate has given since is allowed, and hardly less. A
+    /// client that waits as long as it was told is accepted.
     #[test]
     fn the_rate_is_kept_and_the_wait_is_true() {
         for seed in 0..300 {
@@ -139,7 +139,7 @@ mod tests {
                 assert!(taken <= most, "seed {seed}: {taken} of {most}");
                 now += if rng.bool() { 0 } else { rng.u64(0..2 * SECOND / u64::from(rate) + 2) };
             }
-            // Asked all the time, it gives all it may: the clock has microseconds, a burst makes up for what that rounds away.
+            // Asked all the time, it gives all it may: the clock has microseconds, and a burst makes up for the rounding.
             let (start, mut given) = (now, 0);
             while now < start + 1000 * SECOND / u64::from(rate) {
                 match bucket.take(&pace, now) {

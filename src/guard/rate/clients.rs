@@ -1,21 +1,21 @@
 //! A meter for each client, in a table of fixed size.
 //!
-//! A client belongs to one set, chosen by a hash that nobody outside can compute, and its address is kept whole: no two share a
-//! meter. A meter that owes nothing is the same as none, so its slot is free. In a set without a free slot the meter that owes
-//! least makes room, and the set remembers how much the worst of those owed: whoever is new there begins with that. So nobody
-//! gains by being forgotten, however many addresses he has, and a million of them take no more memory than the table has.
+//! A client belongs to one set, chosen by a hash that nobody outside can compute. Its whole address is stored, so no two clients
+//! share a meter. A meter that owes nothing equals a new one, so its slot counts as free. In a set without a free slot, the meter
+//! that owes least is dropped, and the set remembers the largest debt dropped so: a new client there begins with that. So nobody
+//! gains by being dropped, however many addresses are used, and a million of them need no more memory than the table has.
 
 use super::meter::{Legacy, Meter};
 use crate::guard::client::ClientId;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
-/// Sets of slots, each with a lock of its own.
+/// Sets of slots, with a lock each.
 const SETS: usize = 4096;
-/// Slots of a set: 65,536 clients have one at a time.
+/// Slots in a set: 65,536 clients have one at a time.
 const WAYS: usize = 16;
 
-/// See the module.
+/// The meters of all clients.
 #[derive(Debug)]
 pub struct Clients<M: Meter> {
     quota: M::Quota,
@@ -25,9 +25,9 @@ pub struct Clients<M: Meter> {
 
 #[derive(Debug)]
 struct Set<M> {
-    /// Room for all is made with the first.
+    /// Allocated with the first client.
     slots: Vec<Slot<M>>,
-    /// Of those that made room.
+    /// What remains of the meters that were dropped.
     legacy: Legacy,
 }
 
@@ -37,23 +37,23 @@ struct Slot<M> {
     meter: M,
 }
 
-/// Why a request is not taken.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// The client has had its share; how long until the next (microseconds).
+    /// The client has used its share; the microseconds until its next request is allowed.
     Client(u64),
-    /// What was asked after it said no.
+    /// The further check refused.
     Further(u64),
 }
 
 impl<M: Meter> Clients<M> {
-    /// Nobody has come yet.
+    /// An empty table.
     pub fn new(quota: M::Quota) -> Self {
         let set = || Mutex::new(Set { slots: Vec::new(), legacy: Legacy::default() });
         Self { quota, sets: (0..SETS).map(|_| set()).collect(), keys: RandomState::new() }
     }
 
-    /// Counts a request of that client, if it may come, and if `further` says so too: it is asked only then.
+    /// Counts a request of that client, if it is allowed and `further`, which is asked only then, allows it too.
     pub fn take(&self, client: ClientId, now: u64, further: impl FnOnce() -> Result<(), u64>) -> Result<(), Denied> {
         let set = &self.sets[self.keys.hash_one(client) as usize % SETS];
         set.lock().unwrap_or_else(PoisonError::into_inner).take(client, &self.quota, now, further)

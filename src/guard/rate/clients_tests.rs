@@ -20,7 +20,7 @@ impl<M: Meter> Clients<M> {
         self.take(client(n), now, || Ok(()))
     }
 
-    /// Bytes, as allocated.
+    /// Allocated bytes.
     fn memory(&self) -> usize {
         let slots = |set: &Mutex<Set<M>>| set.lock().unwrap().slots.capacity() * size_of::<Slot<M>>();
         size_of_val(&*self.sets) + self.sets.iter().map(slots).sum::<usize>()
@@ -59,7 +59,7 @@ fn slots_of_those_who_owe_nothing_are_used_again() {
     assert!(clients.known() < 3 * SETS, "{} slots for ten clients at a time", clients.known());
 }
 
-/// A million addresses, one request each or as many as they get: a client that has used up its share stays limited, and so
+/// A million addresses, with one request each or as many as they get: a client that has used up its share stays limited, and so
 /// does each of them.
 #[test]
 fn a_million_addresses_move_nobody_out_in_his_favour() {
@@ -87,7 +87,7 @@ fn a_million_addresses_move_nobody_out_in_his_favour() {
     assert!(windows.memory() < 32 << 20, "{} bytes", windows.memory());
 }
 
-/// Whatever the table forgets, each client gets what its own meter would have allowed, or less: here in a single set.
+/// Whatever the table drops, each client gets what its own meter would have allowed, or less; here in a single set.
 #[test]
 fn nobody_gains_by_being_forgotten() {
     for seed in 0..200 {

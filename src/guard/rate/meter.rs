@@ -1,44 +1,44 @@
-//! What the two ways to count have in common, so that clients can be kept in one kind of table.
+//! What both algorithms have in common, so that one table can hold either.
 
-/// Counts the requests of one client, or of all.
+/// Counts the requests of one client, or of all clients.
 pub trait Meter: Copy {
-    /// How many are allowed.
+    /// How many requests are allowed.
     type Quota;
 
-    /// Whether one more may come now, or in how many microseconds.
+    /// Whether one more is allowed now; the error is the wait in microseconds.
     fn wait(&mut self, quota: &Self::Quota, now: u64) -> Result<(), u64>;
-    /// Counts one that may.
+    /// Counts one that is allowed.
     fn take(&mut self, quota: &Self::Quota, now: u64);
-    /// How far it is from a meter that has counted nothing.
+    /// How much of its quota is used.
     fn debt(&mut self, now: u64) -> Debt;
-    /// What is kept of it when it has to make room.
+    /// What remains of it when it is dropped.
     fn bequeath(&self) -> Legacy;
-    /// A meter that allows nothing that one of those would have refused.
+    /// A meter that allows nothing that a dropped one would have refused.
     fn inherit(legacy: Legacy) -> Self;
 }
 
-/// The more, the longer it must be remembered.
+/// How much of a quota is used: the more, the longer the meter must be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Debt(pub u64, pub u64);
 
 impl Debt {
-    /// It may be forgotten.
+    /// Whether the meter equals a new one and may be dropped.
     pub fn is_none(self) -> bool {
         self.0 == 0
     }
 }
 
-/// The worst of all meters that had to make room.
+/// The largest debts of all meters that were dropped.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Legacy {
-    /// The latest moment.
+    /// The latest time among them.
     pub at: u64,
-    /// The largest number.
+    /// The largest count among them.
     pub count: u32,
 }
 
 impl Legacy {
-    /// One more of them.
+    /// Adds one that was dropped.
     pub fn add(&mut self, other: Self) {
         *self = Self { at: self.at.max(other.at), count: self.count.max(other.count) };
     }

@@ -1,5 +1,5 @@
-//! `rate_limit`: how many requests are taken, of all clients together and of each. What is counted here is counted for the
-//! process, whichever worker asks.
+//! `rate_limit`: how many requests are allowed, of all clients together and of each. Counts hold for the process, whichever
+//! worker asks.
 
 mod bucket;
 mod clients;
@@ -16,38 +16,38 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use window::Window;
 
-/// Moments that a window of all clients, and of one, tells apart.
+/// How many moments the window of all clients, and that of one client, can tell apart.
 const RUNS: usize = 256;
 const CLIENT_RUNS: usize = 32;
 
-/// A request that is over a limit.
+/// A request over a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Excess {
-    /// Which limit; where both are reached, the client's.
+    /// Which limit; where both are exceeded, the client's.
     pub scope: RateScope,
-    /// So long (microseconds) until a request is taken, if no other comes first.
+    /// Microseconds until a request is allowed, if no other comes first.
     pub wait: u64,
 }
 
 impl Excess {
-    /// The wait in whole seconds, at least one: what `Retry-After` says.
+    /// The wait in whole seconds, at least one, for `Retry-After`.
     pub fn retry_after(self) -> u32 {
         u32::try_from(self.wait.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX)
     }
 }
 
-/// What holds for the requests of a route.
+/// The limits for the requests of a route.
 #[derive(Clone, Debug)]
 pub struct Limiter {
     global: Option<Arc<Global>>,
     clients: Option<Arc<PerClient>>,
-    /// What is over a limit is told, and is to be let through.
+    /// Excess is reported, but the request is to be let through.
     pub is_dry_run: bool,
 }
 
 impl Limiter {
-    /// What a section asks for. Of `shared` it takes what it does not say itself; of `previous`, which stands in the same place
-    /// of the configuration before, what has not changed, with all that was counted.
+    /// Limits as a section configures them. What the section does not set is taken from `shared`. What is configured as in
+    /// `previous`, the same section before a reload, is kept with its counts.
     pub fn new(limit: &RateLimit, shared: Option<&Self>, previous: Option<(&RateLimit, &Self)>) -> Self {
         let algorithm = limit.algorithm;
         let old = previous.filter(|(old, _)| old.algorithm == algorithm);
@@ -61,8 +61,8 @@ impl Limiter {
         Self { global, clients, is_dry_run: limit.dry_run }
     }
 
-    /// Counts a request, if both limits let it through; one that is refused uses up nothing of either. The client's address is
-    /// asked for where it matters.
+    /// Counts a request, if both limits allow it; a refused request uses up nothing of either. `client` is called only where the
+    /// address matters.
     pub fn take(&self, now: u64, client: impl FnOnce() -> IpAddr) -> Result<(), Excess> {
         let global = || self.global.as_ref().map_or(Ok(()), |global| global.take(now));
         let excess = |scope| move |wait| Excess { scope, wait };
@@ -73,14 +73,14 @@ impl Limiter {
             PerClient::Windows(clients) => clients.take(client, now, global),
         };
         outcome.map_err(|denied| match denied {
-            // When the client's time has come, that of all must have come too.
+            // After the client's wait the limit of all must allow it too.
             Denied::Client(wait) => excess(RateScope::Client)(wait.max(self.global.as_ref().map_or(0, |global| global.wait(now)))),
             Denied::Further(wait) => excess(RateScope::Global)(wait),
         })
     }
 }
 
-/// Of all clients together.
+/// The limit of all clients together.
 #[derive(Debug)]
 enum Global {
     Bucket(Pace, SharedBucket),
@@ -107,7 +107,7 @@ impl Global {
         }
     }
 
-    /// How long until one more may come.
+    /// Microseconds until one more is allowed.
     fn wait(&self, now: u64) -> u64 {
         let outcome = match self {
             Self::Bucket(pace, bucket) => bucket.wait(pace, now),
@@ -117,7 +117,7 @@ impl Global {
     }
 }
 
-/// Of each client.
+/// The limit of each client.
 #[derive(Debug)]
 enum PerClient {
     Buckets(Clients<Bucket>),

@@ -22,7 +22,7 @@ fn ask(limiter: &Limiter, client: u8, now: u64) -> Result<(), Excess> {
     limiter.take(now, || Ipv4Addr::new(10, 0, 0, client).into())
 }
 
-/// How many of so many requests at once are taken.
+/// How many of 100 simultaneous requests are accepted.
 fn taken(limiter: &Limiter, client: u8, now: u64) -> usize {
     (0..100).filter(|_| ask(limiter, client, now).is_ok()).count()
 }
@@ -36,7 +36,7 @@ fn a_refusal_uses_up_nothing_of_the_other_scope() {
         let limiter = limiter(&both);
         assert_eq!(taken(&limiter, 1, SECOND), 4);
         assert_eq!(ask(&limiter, 1, SECOND).unwrap_err().scope, RateScope::Client);
-        // What the first was refused is there for the second; what that is refused it may have later.
+        // What the first was refused is left for the second; what the second is refused may be used later.
         assert_eq!(taken(&limiter, 2, SECOND), 2);
         let excess = ask(&limiter, 2, SECOND).unwrap_err();
         assert_eq!(excess.scope, RateScope::Global);

@@ -1,25 +1,25 @@
 //! A sliding window: at most so many requests in any second, however they are spread.
 //!
-//! It holds the moments of the last second's requests, those of one moment in one run: exact while there are few. When its room
-//! is used up, runs that lie close together become one, at the later moment: then a request is counted a little longer than a
-//! second, never shorter.
+//! It stores the times of the last second's requests; those of one moment form one run. It is exact while there are few runs.
+//! When its room is used up, runs that are close together are merged at the later time: such requests are counted a little
+//! longer than a second, never shorter.
 
 use super::meter::{Debt, Legacy, Meter};
 
-/// Microseconds.
+/// In microseconds.
 const SECOND: u64 = 1_000_000;
 
-/// See the module.
+/// The requests of the last second.
 #[derive(Clone, Copy, Debug)]
 pub struct Window<const RUNS: usize> {
-    /// Moments (microseconds), rising from `start` to `end`.
+    /// The times of the runs (microseconds), in ascending order from `start` to `end`.
     at: [u64; RUNS],
     count: [u32; RUNS],
     start: usize,
     end: usize,
-    /// Of the runs from `start` to `end`.
+    /// The number of requests in the runs from `start` to `end`.
     total: u32,
-    /// The latest moment it was asked at: another thread's reading of the clock may be a little older.
+    /// The latest time it was asked at: another thread's time may be a little older.
     latest: u64,
 }
 
@@ -30,10 +30,10 @@ impl<const RUNS: usize> Default for Window<RUNS> {
 }
 
 impl<const RUNS: usize> Window<RUNS> {
-    /// Runs closer than this may become one: of these a second and its two edges have fewer than there is room for.
+    /// Runs closer than this may be merged: a second then has fewer runs than there is room for.
     const CLOSE: u64 = SECOND / (RUNS as u64 / 2);
 
-    /// What is a second old is counted no more.
+    /// Drops what is a second old; returns the time to go by.
     fn advance(&mut self, now: u64) -> u64 {
         self.latest = self.latest.max(now);
         while self.start < self.end && self.at[self.start].saturating_add(SECOND) <= self.latest {
@@ -56,7 +56,7 @@ impl<const RUNS: usize> Window<RUNS> {
         self.end += 1;
     }
 
-    /// Moves the runs to the front. Most of them free there is enough; else the close ones become one.
+    /// Moves the runs to the front. Usually that frees enough; otherwise close runs are merged.
     fn make_room(&mut self) {
         let is_crowded = self.end - self.start > RUNS / 4 * 3;
         let mut end = 0;
@@ -109,8 +109,8 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// Any pattern of requests: never more than allowed in any second; at most a little fewer than could be; and exactly as many
-    /// where the moments are few. Whoever waits as long as he is told is taken.
+    /// For any pattern of requests, no more than allowed in any second, at most a little fewer, and exactly as many where the times
+    /// are few. A client that waits as long as it was told is accepted.
     fn check<const RUNS: usize>(seed: u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
         let most = [1, 2, 5, 20, 100, 1000][rng.usize(0..6)];
@@ -156,7 +156,7 @@ mod tests {
         let mut window = Window::<32>::default();
         window.take(&1, 5_000_000);
         assert_eq!(window.wait(&1, 6_000_000), Ok(()));
-        // Its second is over, and stays over.
+        // The second is over, and stays over.
         assert_eq!(window.wait(&1, 5_999_000), Ok(()));
         window.take(&1, 5_999_000);
         assert_eq!(window.wait(&1, 6_999_999), Err(1));
