@@ -70,6 +70,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
 pub fn timeouts(layers: &[Option<&Node>]) -> Timeouts {
     let of = |key: &str| layers.iter().rev().find_map(|layer| layer.as_ref()?.get(key)?.int()).unwrap_or_default();
     Timeouts {
+        attempt_ms: of("attempt_ms"),
         connect_ms: of("connect_ms"),
         read_ms: of("read_ms"),
         write_ms: of("write_ms"),

@@ -32,12 +32,14 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
 fn timeouts(owner: &Node, report: &mut Report) {
     let Some(section) = owner.get("timeouts") else { return };
     let is_written = |key| section.get(key).filter(|node| node.place != super::tree::Place::Nowhere);
-    let (Some(read), Some(total)) = (is_written("read_ms"), is_written("total_ms")) else { return };
-    if let (Some(read_ms), Some(total_ms)) = (read.int::<u32>(), total.int::<u32>())
-        && total_ms > 0
-        && total_ms < read_ms
-    {
-        report.warn(read, format!("never comes: total_ms ends the exchange after {total_ms} ms"));
+    for key in ["read_ms", "attempt_ms"] {
+        let (Some(part), Some(total)) = (is_written(key), is_written("total_ms")) else { continue };
+        if let (Some(part_ms), Some(total_ms)) = (part.int::<u32>(), total.int::<u32>())
+            && total_ms > 0
+            && total_ms < part_ms
+        {
+            report.warn(part, format!("never comes: total_ms ends the exchange after {total_ms} ms"));
+        }
     }
 }
 

@@ -24,7 +24,7 @@ const SHORT: [(&str, &[&str], bool); 8] = [
     ("MAX_RETRIES", &["retry", "max_retries"], false),
     ("FAILURE_THRESHOLD", &["circuit_breaker", "failure_threshold"], false),
     ("HEALTH_COOLDOWN", &["circuit_breaker", "timeout_ms"], true),
-    ("REQUEST_TIMEOUT_TOTAL", &["timeouts", "total_ms"], true),
+    ("REQUEST_TIMEOUT_TOTAL", &["timeouts", "attempt_ms"], true),
     ("REQUEST_TIMEOUT_CONNECT", &["timeouts", "connect_ms"], true),
 ];
 

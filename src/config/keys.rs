@@ -141,7 +141,8 @@ static TIMEOUTS: &[Key] = &[
     key("read_ms", MS, "One wait for bytes from the upstream: 504.").default("60000"),
     key("write_ms", MS, "One wait for the upstream to take bytes: 504.").default("60000"),
     key("total_ms", MS, "Request head complete to last response byte: 504, or a cut connection.").default("0"),
-    key("attempt_ms", MS, "One attempt, until the head of its answer: as `read_ms`.").default("0").no_effect_yet(),
+    key("attempt_ms", MS, "One attempt at an upstream, until the head of its answer is here; over, it is as if `read_ms` were.")
+        .default("0"),
     key("client_request_line_ms", MS, "First byte to the end of the request line: 408.").default("5000"),
     key("client_header_ms", MS, "Accept (first request) or first byte to the end of the head: 408.").default("10000"),
     key("client_body_ms", MS, "One wait for body bytes from the client: 408.").default("30000"),

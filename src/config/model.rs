@@ -167,6 +167,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Timeouts {
+    pub attempt_ms: u32,
     pub connect_ms: u32,
     pub read_ms: u32,
     pub write_ms: u32,

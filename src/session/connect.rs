@@ -87,7 +87,9 @@ impl Session {
         } else {
             pool.budget.count_request(turn.worker, turn.now.millis())
         }
-        self.phase = after(turn.now.millis(), exchange.timeouts.connect_ms);
+        let now = turn.now.millis();
+        exchange.waits.attempt = after(now, exchange.timeouts.attempt_ms);
+        self.phase = after(now, exchange.timeouts.connect_ms);
         turn.effects.push(Effect::Connect { server, reuse });
         State::ConnectingUpstream(exchange)
     }
@@ -97,6 +99,7 @@ impl Session {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.attempt.has_upstream = false;
+            exchange.waits.attempt = 0;
             (exchange.attempt.replaced, exchange.attempt.reused, exchange.attempt.broken) = (false, false, false);
             // Nobody in line is told of what this gives back: they would find no descriptor either, and come back here at once.
             let may_move = turn.line_may_move;
@@ -162,9 +165,7 @@ impl Session {
 
     /// No server of the pool takes requests, or none that this one may go to.
     fn fail_unavailable(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
-        if let Some(server) = exchange.silent {
-            let name = &exchange.pool().servers[server].config.name;
-            let failure = Failure::of_upstream(Reason::ReadTimeout, name, &exchange.timeouts);
+        if let Some(failure) = exchange.first_silence() {
             return self.refuse(exchange, failure, turn);
         }
         if exchange.asked.wants_upgrade && exchange.pool().is_up(turn.now.millis()) {

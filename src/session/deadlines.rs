@@ -8,6 +8,8 @@
 pub struct Waits {
     /// For bytes from the upstream.
     pub read: u64,
+    /// For the head of the answer, whatever the attempt does meanwhile.
+    pub attempt: u64,
     /// For the upstream to take bytes.
     pub write: u64,
     /// For the whole exchange.
@@ -26,6 +28,7 @@ pub struct Waits {
 pub enum Due {
     Phase,
     Read,
+    Attempt,
     Write,
     Total,
     ClientBody,
@@ -36,9 +39,9 @@ pub enum Due {
 impl Waits {
     /// The earliest, of the phase's too.
     pub fn earliest(&self, phase: u64) -> Option<u64> {
-        let Self { read, write, total, client_body, client_write, half_close } = *self;
+        let Self { read, attempt, write, total, client_body, client_write, half_close } = *self;
         // 0 becomes the latest there is.
-        let waits = [phase, read, write, total, client_body, client_write, half_close];
+        let waits = [phase, read, attempt, write, total, client_body, client_write, half_close];
         let at = waits.into_iter().fold(u64::MAX, |at, wait| at.min(wait.wrapping_sub(1)));
         at.checked_add(1)
     }
@@ -52,6 +55,7 @@ impl Waits {
             (self.client_body, Due::ClientBody),
             (self.write, Due::Write),
             (self.read, Due::Read),
+            (self.attempt, Due::Attempt),
             (self.total, Due::Total),
         ]
         .into_iter()

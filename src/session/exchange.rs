@@ -1,7 +1,8 @@
 //! One request and its answer: everything that is known of them beyond the bytes in the rings. Borrowed from the worker's
 //! pool at the head's end, moved from state to state, given back at the end: nothing is allocated per request.
 
-use super::deadlines::Waits;
+use super::deadlines::{Waits, after};
+use super::failure::Silence;
 use super::half::Half;
 use super::note::{Note, TraceId};
 use super::turn::Turn;
@@ -105,7 +106,7 @@ pub struct Exchange {
     /// Where it may be tried again.
     pub again: Again,
     /// The server whose silence was why it was tried elsewhere first: what ends the exchange after that is its doing.
-    pub silent: Option<usize>,
+    pub silent: Option<(usize, Silence)>,
     /// What `balance: consistent_hash` goes by.
     pub key: u64,
     /// It stands in line.
@@ -193,6 +194,8 @@ pub struct Attempt {
     pub taken: u64,
     /// When it began, or the last byte of the request was sent so far (microseconds).
     pub sent_at: u64,
+    /// What ran out, if it did not answer in time.
+    pub silence: Silence,
     /// Request sent -> response head.
     pub upstream_micros: Option<u64>,
     /// Where the upstream's head ends.
@@ -362,6 +365,12 @@ impl Exchange {
     /// The pool, as the site of this exchange has it.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.site.pools[self.pool]
+    }
+
+    /// When a connect that begins now must be over (milliseconds); 0 = never.
+    pub fn connect_due(&self, now: u64) -> u64 {
+        let waits = Waits { attempt: self.waits.attempt, ..Waits::default() };
+        waits.earliest(after(now, self.timeouts.connect_ms)).unwrap_or(0)
     }
 
     /// When it may be tried again, and how often.

@@ -18,6 +18,16 @@ pub struct Failure {
     pub retry_after: Option<u32>,
 }
 
+/// What ran out while an upstream did not answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Silence {
+    /// `read_ms`
+    #[default]
+    Read,
+    /// `attempt_ms`
+    Attempt,
+}
+
 /// Milliseconds, as people say them.
 pub struct Time(pub u32);
 
@@ -75,6 +85,17 @@ impl Failure {
         quoted(&bytes[..bytes.len().min(MAX_SHOWN)], &mut shown);
         let shown = String::from_utf8_lossy(&shown);
         Self::new(Reason::ProtocolError, format!("{upstream} sent what begins no HTTP/1 answer: \"{shown}\""))
+    }
+
+    /// An upstream that did not answer in time.
+    pub fn of_silence(silence: Silence, upstream: &str, timeouts: &Timeouts) -> Self {
+        match silence {
+            Silence::Read => Self::of_upstream(Reason::ReadTimeout, upstream, timeouts),
+            Silence::Attempt => {
+                let time = Time(timeouts.attempt_ms);
+                Self::new(Reason::ReadTimeout, format!("{upstream} did not answer within {time} (timeouts.attempt_ms)"))
+            }
+        }
     }
 
     /// What happened at an upstream, in words.

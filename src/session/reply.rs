@@ -322,6 +322,7 @@ impl Session {
             Due::Phase if x.attempt.has_upstream => self.fail_upstream(x, Reason::ConnectionTimeout, turn),
             Due::Phase => self.finish(x, turn, State::Closed(Ending::Plain)),
             Due::Read => self.fail_upstream(x, Reason::ReadTimeout, turn),
+            Due::Attempt => self.on_attempt_over(x, turn),
             Due::Write => self.fail_upstream(x, Reason::WriteTimeout, turn),
             Due::Total if self.waits_for_upstream(&x) => self.fail_upstream(x, Reason::ResponseTimeout, turn),
             Due::Total => {
@@ -409,8 +410,7 @@ impl Exchange {
     /// Time that runs out after an upstream was silent for too long, and the request was tried elsewhere, is that silence's doing.
     fn first_of(&self, failure: Failure) -> Failure {
         let is_late = matches!(failure.reason.timeout(), Some(kind) if kind != TimeoutKind::Client);
-        let silent = self.silent.filter(|_| is_late && !self.has_begun());
-        silent.map_or(failure, |server| Failure::of_upstream(Reason::ReadTimeout, &self.pool().servers[server].config.name, &self.timeouts))
+        self.first_silence().filter(|_| is_late && !self.has_begun()).unwrap_or(failure)
     }
 
     /// Tells the operator: what an upstream or the proxy did, loudly; what a client did, only who asks.

@@ -7,7 +7,7 @@
 
 use super::deadlines::Waits;
 use super::exchange::{Attempt, Charge, Exchange};
-use super::failure::Failure;
+use super::failure::{Failure, Silence, Time};
 use super::{Session, State, Turn};
 use crate::guard::breaker::{Permit, Verdict};
 use crate::guard::retry::backoff;
@@ -21,6 +21,18 @@ impl Session {
     pub(super) fn fail_upstream(&mut self, x: Box<Exchange>, reason: Reason, turn: &mut Turn) -> State {
         let name = x.server().map_or("the upstream", |server| &server.config.name);
         let failure = Failure::of_upstream(reason, name, &x.timeouts);
+        self.fail_attempt(x, failure, turn)
+    }
+
+    /// `attempt_ms` is over, and the head of the answer is not here: as if `read_ms` were over, unless the client is why.
+    pub(super) fn on_attempt_over(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
+        if self.waits_for_client(&x) {
+            let detail = format!("the client was not done within {} (timeouts.attempt_ms)", Time(x.timeouts.attempt_ms));
+            return self.fail(x, Failure::new(Reason::ReadTimeout, detail), turn);
+        }
+        x.attempt.silence = Silence::Attempt;
+        let name = x.server().map_or("the upstream", |server| &server.config.name);
+        let failure = Failure::of_silence(Silence::Attempt, name, &x.timeouts);
         self.fail_attempt(x, failure, turn)
     }
 
@@ -54,7 +66,7 @@ impl Session {
         x.tried.extend(x.attempt.server);
         x.again = again;
         if again == Again::Elsewhere {
-            x.silent = x.silent.or(x.attempt.server);
+            x.silent = x.silent.or(x.attempt.server.map(|server| (server, x.attempt.silence)));
         }
         x.attempt = Attempt::default();
         x.queue_due = 0;
@@ -121,7 +133,9 @@ impl Exchange {
 
     /// Whether a failure is held against the server. What a client can bring about at any of them is not.
     fn is_its_fault(&self, reason: Reason, turn: &Turn) -> bool {
-        let Attempt { reused, answered, sent_at, upstream_micros, .. } = self.attempt;
+        let Attempt { reused, answered, sent_at, upstream_micros, silence, .. } = self.attempt;
+        // Half of the time, or more, went by before it had what it has of the request.
+        let had_half_of = |ms: u32| turn.now.micros.saturating_sub(sent_at) / 500 >= u64::from(ms);
         match reason {
             // An upstream may close an idle connection, and may do so while a request comes in.
             Reason::ConnectionTerminated => !reused || answered,
@@ -130,12 +144,17 @@ impl Exchange {
             Reason::UpgradeFailed => false,
             // The limit is ours, and the answer may repeat much of the request.
             Reason::ResponseHeaderSize => false,
-            // Half of the time, or more, went by before it had what it has of the request; or it does answer, at length.
-            Reason::ResponseTimeout => {
-                upstream_micros.is_none() && turn.now.micros.saturating_sub(sent_at) / 500 >= u64::from(self.timeouts.total_ms)
-            }
+            // Who answers at length is not at fault.
+            Reason::ResponseTimeout => upstream_micros.is_none() && had_half_of(self.timeouts.total_ms),
+            Reason::ReadTimeout if silence == Silence::Attempt => had_half_of(self.timeouts.attempt_ms),
             _ => true,
         }
+    }
+
+    /// The first silence that this was tried elsewhere for.
+    pub(super) fn first_silence(&self) -> Option<Failure> {
+        let (server, silence) = self.silent?;
+        Some(Failure::of_silence(silence, &self.pool().servers[server].config.name, &self.timeouts))
     }
 
     /// Where another attempt may go after that failure. A server that was silent for so long may still be at it: only another

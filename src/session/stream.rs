@@ -380,6 +380,7 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     }
     x.outcome.final_at = pass_head(x, response, recode, x.outcome.fate == Fate::Kept, turn);
     x.outcome.status = response.status;
+    x.waits.attempt = 0;
     x.attempt.belies_itself |= response.belies_itself;
     let is_framed = response.length != Length::UntilClose && !x.attempt.belies_itself;
     let persists = is_framed && response.connection.persists(response.minor);

@@ -17,7 +17,8 @@ impl Session {
             State::ConnectingUpstream(x) if x.is_queued && x.queued_for.is_partial => (x, false),
             // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
             State::ConnectingUpstream(x) => {
-                x.waits = Waits { total: x.waits.total, half_close: x.waits.half_close, ..Waits::default() };
+                let Waits { attempt, total, half_close, .. } = x.waits;
+                x.waits = Waits { attempt, total, half_close, ..Waits::default() };
                 return x.watch_half_close(client_fin, now);
             }
             _ => return,
@@ -51,6 +52,12 @@ impl Session {
     pub fn stalled_since(&self) -> Option<u64> {
         let State::StreamingBody(x) = &self.state else { return None };
         Some(x.owed_since).filter(|&since| since > 0)
+    }
+
+    /// Whether the next move is the client's, in an exchange that has a connection to its upstream.
+    pub(super) fn waits_for_client(&self, x: &Exchange) -> bool {
+        let lacks_content = client_owes(x) && !x.attempt.broken && !x.up.is_owing(&self.up);
+        (x.attempt.taken > 0 && lacks_content) || x.down.is_owing(&self.down)
     }
 
     /// Whether the next move is the upstream's.

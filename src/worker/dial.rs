@@ -138,7 +138,7 @@ impl<N: Net> Core<N> {
             return Some(Event::UpstreamConnected { reused: true });
         }
         let exchange = self.clients[key].session.exchange()?;
-        let (connect_ms, keepalive_ms) = (exchange.timeouts.connect_ms, exchange.timeouts.upstream_keepalive_ms);
+        let (deadline, keepalive_ms) = (exchange.connect_due(self.turn.now.millis()), exchange.timeouts.upstream_keepalive_ms);
         let server = exchange.pool().servers[server].clone();
         let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
         let pool = pool.unwrap_or(exchange.pool()).clone();
@@ -153,21 +153,20 @@ impl<N: Net> Core<N> {
             self.set_own_timer_by(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
             return Some(Event::NoDescriptor);
         }
-        self.dial(key, pool, server, connect_ms, keepalive_ms)
+        self.dial(key, pool, server, deadline, keepalive_ms)
     }
 
     /// Replaces a stale connection: the place stays taken, the socket goes first.
     fn reconnect(&mut self, key: usize) -> Option<Event> {
         let old = self.clients[key].upstream.take()?;
         let (pool, server, keepalive_ms) = self.discard(old);
-        let connect_ms = self.clients[key].session.exchange()?.timeouts.connect_ms;
-        self.dial(key, pool, server, connect_ms, keepalive_ms)
+        let deadline = self.clients[key].session.exchange()?.connect_due(self.turn.now.millis());
+        self.dial(key, pool, server, deadline, keepalive_ms)
     }
 
     /// Dials with a place that was taken.
-    fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, connect_ms: u32, keepalive_ms: u32) -> Option<Event> {
+    fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, deadline: u64, keepalive_ms: u32) -> Option<Event> {
         let (addresses, first) = server.addresses_in_turn();
-        let deadline = if connect_ms == 0 { 0 } else { self.turn.now.millis() + u64::from(connect_ms) };
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline, failed: None };
         let cell = &server.cells[self.turn.worker];
         cell.active.add(1);

@@ -266,3 +266,23 @@ fn a_name_that_leads_to_nobody_is_looked_up_at_once_and_its_circuit_begins_anew(
     }
     assert!(!b.requests().is_empty());
 }
+
+#[test]
+fn the_addresses_of_a_name_share_the_time_of_an_attempt() {
+    // One accepts nothing, and its queue is full: the kernel drops what more comes.
+    let [full, there] = neighbours();
+    let addr = full.local_addr().unwrap();
+    socket2::SockRef::from(&full).listen(1).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(300)) {
+        queue.push(stream);
+    }
+    let (_origin, _) = named("b", there, &Gate::default());
+    let timeouts = json!({"attempt_ms": 1500, "connect_ms": 60_000, "upstream_keepalive_ms": 0});
+    let config = to_names(&[("both.test", addr.port())]).set("timeouts", timeouts);
+    let proxy = config.launch().names("both.test 127.0.0.2 127.0.0.3\n").start();
+    for _ in 0..2 {
+        let answer = proxy.get("/").expect(200);
+        assert!(proxy.log_of(answer.trace_id()).contains(" attempts=1 "));
+    }
+}

@@ -242,3 +242,37 @@ fn zero_means_no_limit() {
     std::thread::sleep(100 * MS);
     assert_eq!(client.get("/patient").expect(200).text(), "GET /patient");
 }
+
+#[test]
+fn an_attempt_that_hangs_is_made_elsewhere() {
+    let hanging = Origin::each(|conn, _| _ = conn.wait_for_end());
+    let origin = Origin::hello();
+    let retry = json!({"max_retries": 1, "backoff_ms": 0, "budget_percent": 100});
+    let limits = json!({"attempt_ms": 400, "read_ms": 60_000});
+    let proxy = Config::to_first_of([hanging.addr(), origin.addr()]).set("retry", retry).set("timeouts", limits).start();
+    let answer = no_sooner_than(400 * MS, || proxy.get("/x")).expect(200);
+    assert_eq!(answer.text(), "GET /x");
+    let line = proxy.log_of(answer.trace_id());
+    assert!(line.contains(&format!(" upstream={} attempts=2 ", origin.addr())), "{line:?}");
+    assert_eq!(proxy.metric("proxy_timeout_errors_total", &["type=\"read\""]), 1.0);
+    let says = format!("{} did not answer within 400 ms (timeouts.attempt_ms)", hanging.addr());
+    wait_until("the log names the key", || proxy.diagnostics().iter().any(|line| line.contains(&says)));
+}
+
+#[test]
+fn an_attempt_ends_with_the_answer_s_head_and_not_before() {
+    // Each byte is in time for `read_ms`.
+    let dripping = Origin::each(|conn, _| conn.send_slowly("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 100 * MS));
+    let proxy = timeouts(&dripping, json!({"attempt_ms": 500, "read_ms": 60_000}));
+    let answer = no_sooner_than(500 * MS, || proxy.get("/"));
+    let answer = proxy.expect_refusal(answer, 504, "connection_read_timeout");
+    assert!(answer.text().contains(" did not answer within 500 ms (timeouts.attempt_ms)"), "{answer:?}");
+    wait_until("the proxy has closed that connection", || dripping.open() == 0);
+    let long = Origin::each(|conn, _| {
+        conn.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        conn.send_slowly("hello", 300 * MS);
+    });
+    let proxy = timeouts(&long, json!({"attempt_ms": 1200}));
+    let answer = no_sooner_than(1200 * MS, || proxy.get("/"));
+    assert_eq!(answer.expect(200).text(), "hello");
+}

@@ -79,7 +79,7 @@ fn the_examples_of_the_original_documents_run() {
 
     let environment = "LOG_DIR=logs\nLOG_LEVEL=INFO\n\nPROXY_PORT=8080\n\nBACKEND_1=http://127.0.0.1:9001\nBACKEND_2=http://127.0.0.1:9002\n\nMAX_RETRIES=2\nFAILURE_THRESHOLD=3\nHEALTH_COOLDOWN=20\n\nREQUEST_TIMEOUT_TOTAL=1.5\nREQUEST_TIMEOUT_CONNECT=0.5\n";
     let config = Setup::new().write(".env", environment).good().config;
-    assert_eq!((config.timeouts.total_ms, config.timeouts.connect_ms, config.pools[0].upstreams.len()), (1500, 500, 2));
+    assert_eq!((config.timeouts.attempt_ms, config.timeouts.connect_ms, config.pools[0].upstreams.len()), (1500, 500, 2));
     assert_eq!(config.logging.access_log, Some(Target::File("logs/access.log".into())));
     assert_eq!(config.logging.error_log, Target::File("logs/error.log".into()));
 }

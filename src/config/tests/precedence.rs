@@ -110,7 +110,7 @@ fn each_variable_sets_its_key() {
     set("MAX_RETRIES", "7", "max_retries: 7\n");
     set("FAILURE_THRESHOLD", "9", "failure_threshold: 9\n");
     set("HEALTH_COOLDOWN", "20.5", "timeout_ms: 20500\n");
-    set("REQUEST_TIMEOUT_TOTAL", "1.5", "total_ms: 1500\n");
+    set("REQUEST_TIMEOUT_TOTAL", "1.5", "attempt_ms: 1500\n");
     set("REQUEST_TIMEOUT_CONNECT", "0.0001", "connect_ms: 1\n");
     set("TIDEGATE_TIMEOUTS__READ_MS", "2000", "read_ms: 2000\n");
     set("TIDEGATE_LOGGING__ACCESS_LOG", "-", "access_log: '-'\n");

@@ -177,6 +177,39 @@ fn silence_is_another_try_for_what_may_be_repeated() {
 }
 
 #[test]
+fn an_attempt_that_is_over_is_made_elsewhere_and_has_its_time_anew() {
+    for (request, is_repeated) in [(GET, true), ("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", false)] {
+        let mut scene = retrying(|config| config.pools[0].timeouts.attempt_ms = 100);
+        scene.client(request).event(Event::UpstreamConnected { reused: false });
+        scene.sent_to_upstream();
+        scene.effects();
+        scene.wait(100);
+        assert_eq!(dialled(&mut scene), is_repeated.then_some(1), "{request}");
+        if is_repeated {
+            scene.wait(99).event(Event::UpstreamConnected { reused: false });
+            scene.sent_to_upstream();
+            scene.wait(1);
+            // Both have had their chance: it is not asked a third time.
+            assert!(
+                scene.sent_to_client().contains("504 connection_read_timeout: origin did not answer within 100 ms (timeouts.attempt_ms)")
+            );
+        }
+    }
+    // Nothing of it was written: any method.
+    let mut scene = retrying(|config| config.pools[0].timeouts.attempt_ms = 100);
+    scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").effects();
+    scene.wait(100);
+    assert_eq!(dialled(&mut scene), Some(1));
+    // A fresh connection in a stale one's place is the same attempt.
+    let mut scene = retrying(|config| config.pools[0].timeouts.attempt_ms = 100);
+    scene.client(GET).event(Event::UpstreamConnected { reused: true });
+    scene.sent_to_upstream();
+    scene.wait(60).event(Event::UpstreamGone).effects();
+    scene.wait(40);
+    assert_eq!(dialled(&mut scene), Some(1));
+}
+
+#[test]
 fn the_total_time_is_for_all_tries() {
     let mut scene = retrying(|config| {
         config.pools[0].timeouts.total_ms = 100;

@@ -61,6 +61,29 @@ fn the_time_that_a_client_took_is_not_the_upstreams() {
 }
 
 #[test]
+fn nor_is_it_within_an_attempt() {
+    let within_a_second = |request: &str| {
+        let mut scene = Scene::with(|config| config.pools[0].timeouts.attempt_ms = 1000);
+        scene.client(request).event(Event::UpstreamConnected { reused: false }).sent_to_upstream();
+        scene
+    };
+    let mut scene = within_a_second(POST);
+    scene.wait(990).client("ab").sent_to_upstream();
+    scene.wait(10);
+    assert!(scene.sent_to_client().contains("origin did not answer within 1 s (timeouts.attempt_ms)"));
+    assert_eq!(failures(&scene), 0, "it had the whole request for a moment only");
+    let mut scene = within_a_second(POST);
+    scene.wait(1000);
+    let answer = scene.sent_to_client();
+    assert!(answer.contains("504 connection_read_timeout: the client was not done within 1 s (timeouts.attempt_ms)"), "{answer}");
+    let errors = scene.site.pools[0].servers[0].cells[0].errors.each_ref().map(|kind| kind.value());
+    assert_eq!((failures(&scene), errors), (0, [0; 3]));
+    let mut scene = within_a_second(GET);
+    scene.wait(1000);
+    assert_eq!(failures(&scene), 1);
+}
+
+#[test]
 fn who_cannot_be_connected_to_in_all_that_time_has_failed() {
     let mut scene = hurried(GET);
     scene.wait(1000);

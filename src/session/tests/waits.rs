@@ -10,8 +10,8 @@ const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n";
 /// One limit of 1 s, no other.
 fn only(pick: fn(&mut Timeouts) -> &mut u32) -> Scene {
     let change = |timeouts: &mut Timeouts| {
-        let Timeouts { connect_ms, read_ms, write_ms, total_ms, client_body_ms, client_write_ms, .. } = timeouts;
-        [connect_ms, read_ms, write_ms, total_ms, client_body_ms, client_write_ms].into_iter().for_each(|limit| *limit = 0);
+        let Timeouts { attempt_ms, connect_ms, read_ms, write_ms, total_ms, client_body_ms, client_write_ms, .. } = timeouts;
+        [attempt_ms, connect_ms, read_ms, write_ms, total_ms, client_body_ms, client_write_ms].into_iter().for_each(|limit| *limit = 0);
         *pick(timeouts) = 1000;
     };
     Scene::with(|config| {
@@ -218,4 +218,45 @@ fn content_that_goes_past_the_ring_counts_like_any_other() {
     assert!(scene.lines().is_empty());
     scene.wait(1);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
+}
+
+#[test]
+fn an_attempt_is_held_to_one_wall_from_the_pick_to_the_head_of_the_answer() {
+    let mut scene = only(|timeouts| &mut timeouts.attempt_ms);
+    scene.client(GET).wait(600).event(Event::UpstreamConnected { reused: false });
+    scene.sent_to_upstream();
+    scene.wait(200).upstream("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n").sent_to_client();
+    scene.wait(199);
+    assert!(scene.lines().is_empty());
+    scene.wait(1);
+    let answer = scene.sent_to_client();
+    assert!(answer.contains("504 connection_read_timeout: origin did not answer within 1 s (timeouts.attempt_ms)"), "{answer}");
+    assert_eq!((scene.lines(), scene.stats.timeouts[1].value()), (vec!["504 connection_read_timeout".into()], 1));
+    let mut scene = connected(only(|timeouts| &mut timeouts.attempt_ms), GET);
+    scene.sent_to_upstream();
+    scene.wait(999).upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na").sent_to_client();
+    scene.wait(60_000).upstream("b").sent_to_client();
+    assert_eq!(scene.lines(), ["200 -"], "content takes as long as it takes");
+}
+
+#[test]
+fn a_connect_too_is_part_of_an_attempt_and_a_place_in_line_is_not() {
+    let mut scene = only(|timeouts| &mut timeouts.attempt_ms);
+    scene.client(GET).effects();
+    scene.wait(1000);
+    assert_eq!((scene.effects(), scene.lines()), (vec![Effect::Release { keep: false }], vec![]));
+    assert!(scene.sent_to_client().contains("504 connection_read_timeout: origin did not answer within 1 s (timeouts.attempt_ms)"));
+    let mut scene = only(|timeouts| &mut timeouts.attempt_ms);
+    scene.client(GET).event(Event::NoDescriptor).wait(4999);
+    assert_eq!(scene.lines(), [] as [&str; 0], "it stands in line");
+}
+
+#[test]
+fn a_tunnel_has_outlived_its_attempt() {
+    let request = "GET /a HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let mut scene = connected(only(|timeouts| &mut timeouts.attempt_ms), request);
+    scene.sent_to_upstream();
+    scene.wait(999).upstream("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").sent_to_client();
+    scene.wait(60_000);
+    assert!(matches!(scene.session.state, State::Tunnelling(_)));
 }
