@@ -19,22 +19,22 @@ static COUNTS: [AtomicU64; 1 << 16] = [const { AtomicU64::new(0) }; 1 << 16];
 
 struct Counting;
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches only a static table.
+// SAFETY: every call goes to the system's allocator unchanged; counting only touches a static table.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller keeps the conditions of this function, which are those of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: as above.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: as above.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -48,7 +48,7 @@ fn count() {
     COUNTS[thread as usize % COUNTS.len()].fetch_add(1, Relaxed);
 }
 
-/// An origin that answers every request of a connection alike.
+/// An origin that gives every request the same answer.
 fn origin() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,13 +1,13 @@
-//! The shape of the code, held to what its map says: which room may use which, and what is absent where.
+//! Checks the structure that the map in `src/lib.rs` describes: which module may use which, and what must not occur where.
 //!
-//! It reads the text of `src/`: every path that begins with `crate::` (or, in `main.rs`, `tidegate::`), comments left out.
+//! It reads the text of `src/`: every path that begins with `crate::` (or, in `main.rs`, `tidegate::`), without comments.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// From the top down. A room uses only rooms of the floors below its own; on one floor, not sideways: so `session`, which touches no
-/// socket, and `net`, which knows no request, meet in `worker` alone.
+/// From the top down. A module uses only modules of the floors below its own, not those beside it: so `session`, which touches no
+/// socket, and `net`, which knows no request, meet only in `worker`.
 const FLOORS: &[&[&str]] = &[
     &["main"],
     &["cli"],
@@ -22,13 +22,13 @@ const FLOORS: &[&[&str]] = &[
     &["base"],
 ];
 
-/// What breaks the floors all the same: file, room it uses, and why that is right.
+/// Permitted violations: the file, the module that it uses, and the reason.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
-/// The only files that may say `unsafe`.
+/// The only files that may contain `unsafe`.
 const UNSAFE: &[&str] = &["net/sys.rs", "server/upgrade.rs"];
 
-/// Words that must not stand in the code of a room, whatever their case, and why.
+/// Words that must not occur in the code of a module, ignoring case, and why.
 const ABSENT: &[(&str, &[&str], &str)] = &[
     (
         "session",
@@ -44,21 +44,21 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     ("", &["todo!(", "unimplemented!(", "dbg!("], "a stub is not a feature"),
 ];
 
-/// A room over this many lines usually holds two.
+/// A file with more lines than this usually does two things.
 const MAX_LINES: usize = 500;
 
 /// One file of `src/`.
 struct Source {
-    /// Within `src/`, with `/`.
+    /// The path within `src/`, with `/`.
     path: String,
-    /// As it is.
+    /// The text with its comments.
     text: String,
-    /// Without its comments.
+    /// The text without its comments.
     code: String,
 }
 
 impl Source {
-    /// The first name of the path: `session`, `site`, `main`.
+    /// The module at the top level: `session`, `site`, `main`.
     fn room(&self) -> &str {
         self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
@@ -68,7 +68,7 @@ impl Source {
         !self.path.contains('/') || self.path.ends_with("/mod.rs") && self.path.matches('/').count() == 1
     }
 
-    /// The rooms that its paths lead to.
+    /// The modules that its paths lead to.
     fn used_rooms(&self) -> BTreeSet<String> {
         let mut starts = vec!["crate::", if self.is_top() { "super::" } else { "super::super::" }];
         if self.room() == "main" {
@@ -207,7 +207,7 @@ fn files_open_by_saying_what_they_are_and_end_in_time() {
         if lines > MAX_LINES {
             wrong.push(format!("{}: {lines} lines, {MAX_LINES} at most: it holds two rooms", source.path));
         }
-        // Tests that stand beside a file are described by it.
+        // Test files beside a module are described by the module.
         if !source.text.starts_with("//!") && !source.path.ends_with("_tests.rs") {
             wrong.push(format!("{}: does not begin with //! and what it is", source.path));
         }
@@ -227,7 +227,7 @@ fn the_reader_of_paths_reads_them_all() {
     assert_eq!(used("session/half.rs"), "admin answer guard http net site");
 }
 
-/// Targets are for who reads the log: what a line is about, not which module said it.
+/// Log targets are for operators: they say what a line is about, not which module logged it.
 #[test]
 fn every_diagnostic_says_what_it_is_about() {
     for source in sources() {

@@ -1,11 +1,11 @@
-//! Chaos: the real proxy between clients that forgive nothing and upstreams that fail in every way.
+//! Chaos: the real proxy between clients that check every answer, and upstreams that fail in every way.
 //!
 //! ```text
 //!     make chaos SEED=n     about a minute, and a table: CHAOS_SEED=n CHAOS_SECONDS=8 cargo test --test chaos -- --nocapture
 //! ```
 //!
-//! The seed decides which requests are made, which of them an upstream fails and how, and when upstreams come and go; not how
-//! threads take turns. Without variables it is short. Goals are counts; times are told, and never asserted.
+//! The seed decides which requests are made, which of them an upstream fails and how, and when upstreams come and go; it does not
+//! decide how threads are scheduled. Without variables it is short. Goals are counts; times are reported, and never asserted.
 
 mod support;
 

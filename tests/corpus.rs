@@ -1,5 +1,5 @@
-//! The fuzzers' seeds and findings, replayed without a fuzzer. A file's name begins with what is to come of it: `ok-`, `more-`
-//! (must come) or `bad-`; of any other file only the invariants are asked.
+//! Replays the fuzzers' seeds and findings without a fuzzer. A file's name begins with the expected verdict: `ok-`, `more-`
+//! (more must come) or `bad-`; for any other file only the invariants are checked.
 
 use std::path::Path;
 use tidegate::config::invariants;

@@ -1,5 +1,5 @@
-//! What the documentation says is what the program has: keys and their defaults, reasons, metrics, options, variables, `make`
-//! targets, configurations that work, links that lead somewhere.
+//! The documentation agrees with the program: keys and their defaults, reasons, metrics, options, variables, `make` targets,
+//! configurations that work, links that lead somewhere.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -29,19 +29,19 @@ fn files(directory: &str, ending: &str) -> Vec<String> {
     names
 }
 
-/// All of the documentation.
+/// All pages of the documentation.
 fn pages() -> Vec<String> {
     [files(".", ".md"), files("docs", ".md")].concat()
 }
 
-/// The rows of the table that stands below this line.
+/// The rows of the table below this line.
 fn table<'a>(text: &'a str, head: &str) -> Vec<Vec<&'a str>> {
     let start = text.find(head).unwrap_or_else(|| panic!("no table {head:?}"));
     let lines = text[start..].lines().take_while(|line| line.starts_with('|')).skip(2);
     lines.map(|line| line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect()).collect()
 }
 
-/// The words that follow `start`, each as far as it goes.
+/// The words that follow `start`.
 fn words<'a>(text: &'a str, start: &'a str) -> BTreeSet<&'a str> {
     let end = |word: &str| word.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(word.len());
     text.match_indices(start)
@@ -108,7 +108,7 @@ fn every_variable_is_listed() {
     let source = read("src/config/env.rs");
     let known =
         source.split('"').skip(1).step_by(2).filter(|text| text.contains('_') && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'));
-    // These are the names that other programs have for it.
+    // Names of other programs that tidegate accepts.
     let missing: Vec<_> = known.filter(|name| !name.starts_with("DEVPROXY_") && !listed.contains(name)).collect();
     assert!(missing.is_empty(), "{REFERENCE} does not list {missing:?}");
 }
@@ -124,7 +124,7 @@ fn every_target_of_make_exists() {
     }
 }
 
-/// Every whole configuration of the documentation, and those to copy.
+/// Every complete configuration in the documentation, and those in `examples/`.
 fn configurations() -> Vec<(String, String)> {
     let mut found = vec![("config.yaml".to_owned(), read("config.yaml"))];
     found.extend(files("examples", ".yaml").into_iter().map(|name| (name.clone(), read(&name))));
@@ -166,7 +166,7 @@ fn its_configurations_start() {
     }
 }
 
-/// What a heading is called in a link, as those who show Markdown do it.
+/// The anchor of a heading, as common renderers of Markdown form it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim_start_matches('#').trim().to_lowercase();
     kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_')).collect::<String>().replace(' ', "-")

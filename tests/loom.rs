@@ -1,5 +1,5 @@
-//! What workers share without a lock, under every order that their threads may take: `make loom`. In any other build there is nothing
-//! here.
+//! What workers share without a lock, tested in every order in which threads may run: `make loom`. Empty in any other
+//! build.
 #![cfg(loom)]
 
 use loom::sync::Arc;
@@ -12,7 +12,7 @@ use tidegate::guard::door::Door;
 use tidegate::guard::gate::{Gate, Line, Ticket};
 use tidegate::guard::places::{Most, Needs, Places};
 
-/// Every order with at most so many threads stopped where they did not have to: more of them shows nothing new, and takes for ever.
+/// Tries every order with a limited number of preemptions: more would take very long, and has never shown anything new.
 fn model(threads: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
@@ -27,17 +27,17 @@ const WHOLE: Needs = Needs { is_partial: false, tunnel: false, has_left: false }
 const PARTIAL: Needs = Needs { is_partial: true, ..WHOLE };
 const MOST: Most = Most { connections: 1, tunnels: 1 };
 
-/// A server with one place and the line before it, as `upstream::pool` and `worker::line` use them.
+/// A server with one place and its queue, as `upstream::pool` and `worker::line` use them.
 #[derive(Default)]
 struct Pool {
     places: Places,
     line: Line,
-    /// Tickets that were called, by their worker: each is served once.
+    /// How often each worker's ticket was called: each must be served once.
     served: [AtomicUsize; 2],
 }
 
 impl Pool {
-    /// What whoever freed a place calls, and who has just joined. Who is called has the place, and is done with it at once.
+    /// Called by whoever freed a place or has just joined. Whoever is called gets the place, and gives it back at once.
     fn hand_on(&self) {
         let enter = |_: &Ticket, needs| match self.places.try_enter(needs, MOST) {
             true => ControlFlow::Break(Some(needs)),
@@ -116,7 +116,7 @@ fn who_leaves_the_line_is_called_or_has_left() {
     });
 }
 
-/// Who parks an idle connection looks at the line after that; who stands in it looks at the idle ones after that.
+/// A worker that parks an idle connection looks at the queue afterwards; one that joins the queue looks at idle connections afterwards.
 #[test]
 fn a_parked_connection_and_who_needs_its_place_meet() {
     model(|| {
@@ -124,7 +124,7 @@ fn a_parked_connection_and_who_needs_its_place_meet() {
         let other = thread::spawn({
             let (line, idle) = (line.clone(), idle.clone());
             move || {
-                // A worker's own counter, which others only read.
+                // A worker's own counter, which other workers only read.
                 idle.store(1, Relaxed);
                 fence(SeqCst);
                 !line.is_empty()
@@ -186,7 +186,7 @@ fn a_letter_is_collected_or_the_bell_rings() {
         };
         turn();
         others.into_iter().for_each(|other| other.join().unwrap());
-        // Sleeps until the bell rings; each turn takes all there is.
+        // Sleeps until the bell rings; each turn takes everything.
         turn();
         letters.sort_unstable();
         assert_eq!(letters, [1, 2]);

@@ -1,6 +1,6 @@
-//! Black-box tests: plays of three parties. An origin and a client, both scripted down to the byte, and between them the
-//! real binary over real sockets. Each play asserts what a user on either side would notice; ports are free ones, nothing
-//! waits for a fixed time where it can wait for a condition, and no upper bound on a duration is tight.
+//! Black-box tests: an origin and a client, both scripted down to the byte, and between them the real binary with real sockets.
+//! Each test asserts what a user on either side would notice. Ports are free ones; tests wait for conditions instead of fixed times
+//! where possible, and no upper bound on a duration is tight.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! The seeds and findings of the fuzz target `session`, replayed without a fuzzer, and some thousand inputs at random.
+//! Replays the seeds and findings of the fuzz target `session` without a fuzzer, and some thousand random inputs.
 //!
 //! ```text
 //!     SESSION_INPUT=file cargo test --test session_fuzz     one input: its operations, and what comes of them
@@ -10,7 +10,7 @@ mod hostile;
 
 mod sim {
     pub mod socket;
-    // The simulation looks at more of a connection than is asked for here.
+    // The simulation uses more of these modules than this test.
     #[allow(dead_code)]
     pub mod wire;
 }
@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 
 /// Inputs of an ordinary run: some seconds.
 const INPUTS: u64 = 20_000;
-/// An input takes a millisecond; one that takes so long hangs within a turn.
+/// An input takes a millisecond; one that takes this long hangs within a turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// True if everything held; otherwise says what the input means.
+/// Returns whether all invariants held; if not, prints what the input means.
 fn holds(name: &str, input: &[u8]) -> bool {
     let held = catch_unwind(|| hostile::run(input)).is_ok();
     if !held {
@@ -49,7 +49,7 @@ fn seeds_hold() {
     assert!(files.len() > 40, "only {} files in {}", files.len(), directory.display());
 }
 
-/// Low bytes are plain choices: an input of chance alone has hardly a request that is taken.
+/// Random bytes, mostly low ones, which are plain choices: purely random inputs hardly have a request that is accepted.
 fn chance(seed: u64) -> Vec<u8> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let plain = rng.u8(1..10);
@@ -75,7 +75,7 @@ fn anything_holds() {
     current.store(u64::MAX, Relaxed);
 }
 
-/// A loop within a turn never comes back: this names the input and ends the process.
+/// A loop within a turn would never return: this names the input and ends the process.
 fn watch(current: &AtomicU64) {
     let (mut seen, mut since) = (current.load(Relaxed), Instant::now());
     while seen != u64::MAX {

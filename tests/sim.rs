@@ -37,13 +37,13 @@ use std::time::{Duration, Instant};
 const SEEDS: u64 = 6000;
 /// Seeds that nobody has run before, where a run is told where they begin.
 const NEW: u64 = 1500;
-/// Seeds that failed once, and are run each time. What a seed means changes with the world, so each has a test elsewhere too.
+/// Seeds that failed once. What a seed means changes with the simulation, so each of these faults also has a test elsewhere.
 const FORMER: &[u64] = &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453];
-/// In so many worlds everything that they are made for happens.
+/// In this many worlds, everything that they are made for happens.
 const ENOUGH: u64 = 3000;
 /// Threads that run seeds.
 const THREADS: usize = 2;
-/// A seed takes milliseconds; one that takes so long hangs within a turn.
+/// A seed takes milliseconds; one that takes this long hangs within a turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// No seed.
 const NONE: u64 = u64::MAX;
@@ -75,7 +75,7 @@ fn every_seed_ends_well() {
     assert!(count < ENOUGH || missing.is_empty(), "in {count} worlds there was none of these: {missing:?}");
 }
 
-/// Those to run; beside them those that are new, and those that failed once.
+/// The seeds to run: the ordinary ones, new ones, and those that failed once.
 fn seeds() -> (Range<u64>, Range<u64>, &'static [u64]) {
     let variable = |name| std::env::var(name).ok();
     let number = |name| variable(name).map(|value| value.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")));
@@ -94,13 +94,13 @@ fn run(seed: u64, trace: bool) {
     let mut world = World::new(seed, trace);
     if catch_unwind(AssertUnwindSafe(|| world.run())).is_err() {
         eprintln!("{}", world.describe());
-        // What is half done is not taken apart: that would only panic again.
+        // After a failure, dropping the world would only panic again.
         std::mem::forget(world);
         panic!("seed {seed} fails; again with: make sim SEED={seed} (SIM_TRACE=1 tells every step)");
     }
 }
 
-/// A loop within a turn never comes back to the world: this names the seed and ends the process.
+/// A loop within a turn would never return: this names the seed and ends the process.
 fn watch() {
     let mut seen = [(NONE, Instant::now()); THREADS];
     loop {

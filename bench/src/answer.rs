@@ -1,5 +1,5 @@
-//! Reads an answer as it comes, and holds it to what was asked for: status 200, and a body of the right length. It shares
-//! nothing with the proxy's own parser, which could be wrong in the same way.
+//! Reads an answer as it comes, and checks it: status 200, and a body of the right length. It shares nothing with the proxy's own
+//! parser, which could be wrong in the same way.
 
 /// Where the reader is in an answer.
 enum At {

@@ -1,5 +1,5 @@
-//! `make bench-gate`: the instructions that a request costs tidegate outside the kernel, held to the newest bar in
-//! `INSTRUCTIONS.md`. Two runs that differ in nothing but the number of requests: what start and end cost falls out.
+//! `make bench-gate`: the instructions that a request costs tidegate outside the kernel, compared with the newest bar in
+//! `INSTRUCTIONS.md`. Two runs differ only in the number of requests, so that the cost of start and end cancels out.
 
 use std::fs;
 use std::io;
@@ -15,11 +15,11 @@ const REQUESTS: [u64; 2] = [300, 8300];
 struct Bar {
     date: String,
     instructions: u64,
-    /// Percent.
+    /// In percent.
     tolerance: f64,
 }
 
-/// True when it holds.
+/// Returns whether the bar is kept.
 pub fn run(tidegate: &Path, bars: &Path) -> io::Result<bool> {
     let text = fs::read_to_string(bars)?;
     let bar = bar(&text).ok_or_else(|| io::Error::other(format!("no bar in {}", bars.display())))?;

@@ -1,4 +1,4 @@
-//! The clients: a closed loop over a number of connections, each of which sends its next request when its answer is there.
+//! The clients: each of a number of connections sends its next request when it has its answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::answer::Answer;
 
-/// Nothing answered for so long is an error, not a slow proxy.
+/// A proxy that answers nothing for this long has failed, and is not just slow.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a connection does when it has its answer.
@@ -38,11 +38,11 @@ pub struct Load {
     pub then: Then,
 }
 
-/// Of the measured part.
+/// The result of the measured part.
 #[derive(Default)]
 pub struct Outcome {
     pub requests: u64,
-    /// Both ways.
+    /// Bytes in both directions.
     pub bytes: u64,
     pub seconds: f64,
     /// CPU seconds of whatever was watched.

@@ -1,5 +1,5 @@
-//! The yardstick. `make bench` compares tidegate with other proxies on this machine, `make bench-gate` holds its instructions a
-//! request to a bar; both are this program, and so are the origin behind the proxies and the clients in front of them.
+//! The benchmark. `make bench` compares tidegate with other proxies on this machine, and `make bench-gate` compares its instructions
+//! a request with a bar. This program is also the origin behind the proxies, and the clients in front of them.
 
 mod answer;
 mod gate;
@@ -90,7 +90,7 @@ fn argument<T: FromStr>(words: &[String], at: usize) -> Result<T, String> {
     words.get(at).and_then(|word| word.parse().ok()).ok_or_else(|| format!("usage:\n{USAGE}"))
 }
 
-/// Takes `--name value` out of the words.
+/// Removes `--name value` from the arguments.
 fn option<T: FromStr>(words: &mut Vec<String>, name: &str, default: T) -> Result<T, String> {
     let Some(at) = words.iter().position(|word| word.strip_prefix("--") == Some(name)) else { return Ok(default) };
     let value = words.get(at + 1).and_then(|word| word.parse().ok()).ok_or_else(|| format!("--{name} what?"))?;

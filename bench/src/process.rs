@@ -1,4 +1,4 @@
-//! Processes that are measured: where they run, what they cost, and their end.
+//! Processes that are measured: where they run, what they cost, and how they end.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// What `/proc` counts CPU time in, on every architecture that matters here.
+/// The unit of CPU time in `/proc`, on every relevant architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Started here, and ended here at the latest when it is dropped, with all its children.
+/// A process that is ended, with all its children, when this is dropped.
 pub struct Process {
     child: Child,
 }
@@ -87,7 +87,7 @@ fn read(pid: u32, name: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/{name}")).ok()
 }
 
-/// Through the shell: the standard library knows SIGKILL alone.
+/// Runs `kill`, because the standard library can only send SIGKILL.
 fn signal(name: &str, pids: &[u32]) {
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
     let _ = Command::new("sh").arg("-c").arg(format!("kill -{name} {} 2>/dev/null", pids.join(" "))).status();

@@ -1,4 +1,4 @@
-//! What is compared: which program, its version, and how it is started. A proxy more is an entry more in `ALL`, and a file in
+//! What is compared: the program, its version, and how it is started. Another proxy needs an entry in `ALL` and a file in
 //! `conf/`.
 
 use std::fs;
@@ -13,9 +13,9 @@ use crate::process::{Cores, Directory, Process, free_port, most_connections, wai
 pub struct Proxy {
     pub name: &'static str,
     program: &'static str,
-    /// How it is asked for its version.
+    /// The argument that prints its version.
     version: &'static str,
-    /// Words behind the program's name; in them and in the configuration `@LISTEN@` and the like are filled in.
+    /// The arguments; in them and in the configuration `@LISTEN@` and the like are replaced.
     words: &'static str,
     configuration: &'static str,
     /// What stands for `@LOG@`: without an access log, and with one. Empty: it has none.
@@ -51,7 +51,7 @@ pub const ALL: &[Proxy] = &[
     Proxy { name: "relay", program: "", version: "", words: "relay @LISTEN@ @UPSTREAM@", configuration: "", log: ["", ""] },
 ];
 
-/// One that is here.
+/// An installed proxy.
 pub struct Found {
     pub proxy: &'static Proxy,
     program: PathBuf,
@@ -64,7 +64,7 @@ impl Found {
         ALL.iter().filter_map(|proxy| Self::find(proxy, tidegate)).collect()
     }
 
-    /// What is not installed is said. The relay is this program itself.
+    /// Reports it if it is not installed. The relay is this program itself.
     pub fn find(proxy: &'static Proxy, tidegate: &Path) -> Option<Self> {
         let program = match proxy.name {
             "tidegate" => std::path::absolute(tidegate).ok()?,

@@ -1,5 +1,5 @@
-//! The floor: a relay that understands nothing. It reads on one side and writes on the other, each client with an upstream
-//! connection of its own; a proxy of one thread that also reads HTTP can hardly be cheaper, unless it copies less.
+//! The lower bound: a relay that understands nothing. It reads on one side and writes on the other, with an upstream connection for
+//! each client. A proxy with one thread that also reads HTTP can hardly be cheaper, unless it copies less.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,4 +1,4 @@
-//! `make bench`: every scenario, with every proxy that is here, in rounds.
+//! `make bench`: every scenario, with every installed proxy, in rounds.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use crate::table::{self, BEGIN, END, Figures, Record};
 const MIB: usize = 1 << 20;
 const WARM: Duration = Duration::from_millis(300);
 
-/// What a cost is the cost of.
+/// The unit of a cost.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Request,
@@ -87,7 +87,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         for (number, scenario) in wanted.iter().enumerate() {
             let able: Vec<&Found> = found.iter().filter(|found| !scenario.with_log || found.has_log()).collect();
             for step in 0..able.len() {
-                // Not always the same one first: it would have a machine to itself that was just quiet.
+                // The order rotates, because the first proxy of a round finds a quiet machine.
                 let found = able[(round + number + step) % able.len()];
                 let result = measure(scenario, found, &cores, options.seconds, idle);
                 let said = match &result {
@@ -132,7 +132,7 @@ fn measure(scenario: &Scenario, found: &Found, cores: &Cores, seconds: f64, idle
         return Err("not one request was done in time: give it more SECONDS_EACH".into());
     }
     if scenario.with_log {
-        // A log that loses lines costs less than one that keeps them.
+        // A log that loses lines would be cheaper than one that keeps them.
         setup.proxy.stop(Duration::from_secs(5));
         let lines = setup.log_lines();
         if lines < outcome.requests {

@@ -1,4 +1,4 @@
-//! From measurements to the block that stands in docs/benchmarks.md.
+//! From measurements to the tables in docs/benchmarks.md.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -27,13 +27,13 @@ pub struct Figures {
     pub rate: Option<f64>,
 }
 
-/// Under this share of its core a proxy was not the limit.
+/// Below this share of its core, a proxy was not what limited the rate.
 const BUSY: f64 = 0.9;
 
 pub const BEGIN: &str = "<!-- bench: begin -->\n";
 pub const END: &str = "<!-- bench: end -->\n";
 
-/// Both tables. Every ratio is taken within one round, and the median of them stands here.
+/// Both tables. Every ratio is taken within one round, and the median of the rounds is shown.
 pub fn render(records: &[Record], scenarios: &[&'static str], proxies: &[&'static str], base: &str) -> String {
     let others: Vec<&str> = proxies.iter().copied().filter(|proxy| *proxy != base).collect();
     let cost = rows(records, scenarios, &others, base, |figures| Some(figures.cost));

@@ -1,4 +1,4 @@
-//! Whole, in pieces or past the decoder: the same data, canonical, never longer, and no bytes of it cause a panic.
+//! Whole, in pieces or past the decoder, the result is the same data, canonical and never longer; and no bytes cause a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

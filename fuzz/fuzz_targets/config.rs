@@ -1,4 +1,4 @@
-//! A configuration that reads back to the same as it is printed, or problems with a place each; and no bytes of it cause a panic.
+//! A configuration is read back unchanged from what is printed, or has problems with a place each; and no bytes cause a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

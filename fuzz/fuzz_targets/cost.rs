@@ -1,4 +1,4 @@
-//! Reading and rewriting a head takes a number of steps for each of its bytes, and no more, however it is made.
+//! Reading and rewriting a head takes a bounded number of steps for each of its bytes, whatever it says.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

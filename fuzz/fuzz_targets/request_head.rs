@@ -1,4 +1,4 @@
-//! One verdict, whole or in pieces; an accepted head means the same once rewritten, and no bytes of it cause a panic.
+//! One verdict, whole or in pieces; an accepted head means the same once rewritten, and no bytes cause a panic.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,5 +1,5 @@
-//! A hostile client and a hostile upstream around the production worker: what every side hears is read in one way, belongs
-//! together, and nothing is left behind. The input is a list of operations (`tests/hostile`).
+//! A hostile client and a hostile upstream around the production worker: what every side receives can be read in one way only,
+//! answers belong to their requests, and nothing is left behind. The input is a list of operations (`tests/hostile`).
 #![no_main]
 
 // What an input means is told by `tests/session_fuzz.rs`, which takes findings as well.
@@ -10,7 +10,7 @@ mod hostile;
 #[path = "../../tests/sim"]
 mod sim {
     pub mod socket;
-    // The simulation looks at more of a connection than is asked for here.
+    // The simulation uses more of these modules than this target.
     #[allow(dead_code)]
     pub mod wire;
 }

@@ -1,4 +1,4 @@
-//! The normal form of a target is one: made twice it stays, it never leaves the root, and it is that of what goes on.
+//! The normal form of a target is stable, never leaves the root, and equals that of the target that goes on.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

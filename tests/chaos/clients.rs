@@ -1,4 +1,4 @@
-//! Clients that do not rest and forgive nothing: every answer is compared with its own request.
+//! Clients that send requests all the time, and compare every answer with its request.
 
 use super::upstream::filled;
 use crate::support::*;
@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// So many keep their connection, and so many come anew for each request.
+/// How many clients keep their connection; the others make a new one for each request.
 const KEPT: usize = 18;
 const FRESH: usize = 6;
 pub const CLIENTS: usize = KEPT + FRESH;
-/// Between two requests of a client: the machine is to have some room.
+/// The pause of a client between two requests, which leaves the machine some time for the proxy.
 const REST: Duration = Duration::from_millis(4);
 
-/// One request, and what became of it.
+/// A request and its outcome.
 pub struct Done {
-    /// `GET /1000/nonce`, as the origins write it down.
+    /// `GET /1000/nonce`, as the origins record it.
     pub what: String,
     pub begin: Instant,
     pub took: Duration,
@@ -28,7 +28,7 @@ pub struct Done {
 pub struct Failure {
     /// `504 connection_read_timeout`.
     pub why: String,
-    /// Part of its answer was here.
+    /// Whether part of its answer had come.
     pub had_begun: bool,
     pub trace_id: Option<String>,
 }
@@ -65,12 +65,12 @@ impl Clients {
         Clients { stopped, done, threads }
     }
 
-    /// Requests that are over.
+    /// The requests that have ended.
     pub fn done(&self) -> usize {
         self.done.load(SeqCst)
     }
 
-    /// Lets each finish its request.
+    /// Lets each client finish its request.
     pub fn stop(&mut self) -> Vec<Done> {
         self.stopped.store(true, SeqCst);
         self.threads.drain(..).flat_map(|thread| thread.join().expect("a client")).collect()
@@ -112,7 +112,7 @@ impl Clerk {
                 Client::over(stream.map_err(|error| failed(format!("cannot connect: {error}"), false))?)
             }
         };
-        // It may fail because the answer is there already: that is looked for in any case.
+        // It may fail because the answer is there already, which is read in any case.
         let _ = client.try_send(request);
         let answer = client.try_response_to(method).map_err(|end| failed(format!("no answer: {end:?}"), false))?;
         let why = match (answer.status, answer.cut) {

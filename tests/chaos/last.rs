@@ -1,4 +1,4 @@
-//! The last upstream that is left: what shuts it out may cost no more than the fault itself. Each scene tells what it cost.
+//! The last usable upstream: keeping requests from it must not cost more than its fault does. Each scene reports the cost.
 
 use super::clients::{Clients, Done};
 use super::upstream::{Book, Mood, Upstream};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Everything as it is by default, but for what the scene is about.
+/// The defaults, apart from what the scene is about.
 fn in_front_of(addrs: &[SocketAddr]) -> Config {
     let upstreams: Vec<Value> = addrs.iter().map(|addr| json!({"host": "127.0.0.1", "port": addr.port()})).collect();
     Config(json!({"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "upstreams": upstreams}))
@@ -28,7 +28,7 @@ fn hello_at(addr: SocketAddr) -> Origin {
     })
 }
 
-/// One upstream is restarted, which takes 1.5 s, under a request each 0.1 s: errors in that time, and after it.
+/// One upstream is restarted in 1.5 s, with a request every 0.1 s. Returns the errors in that time, and after it.
 fn restarted(config: Config, addr: SocketAddr) -> (usize, usize) {
     let mut origin = Some(hello_at(addr));
     let proxy = config.start();
@@ -58,12 +58,12 @@ fn a_restart_of_the_only_upstream() {
         let has_checks = !check.is_null();
         let (while_away, after) = restarted(in_front_of(&[addr]).set("health_check", check), addr);
         println!("restarted, checks {has_checks}: {while_away} errors while it was away, {after} after");
-        // A second of `last_resort_ms`, and a machine that is busy.
+        // One second of `last_resort_ms`, with allowance for a busy machine.
         assert!(after <= 15, "{after} requests failed after it was back");
     }
 }
 
-/// Each of two is killed for half a second, one after the other.
+/// Two upstreams are killed in turn, for half a second each.
 #[test]
 fn two_that_are_killed_by_turns() {
     let book = Arc::new(Book::default());
@@ -71,7 +71,7 @@ fn two_that_are_killed_by_turns() {
     let proxy = in_front_of(&upstreams.each_ref().map(|upstream| upstream.addr)).start();
     let mut clients = Clients::start(proxy.addr(), 1);
     upstreams.iter().for_each(|upstream| upstream.wait_for_more(20));
-    // The circuit of the one that was killed before is still open each time.
+    // The circuit of the one killed before is still open each time.
     for which in [0, 1, 0, 1] {
         upstreams[which].kill();
         sleep(Duration::from_millis(500));
@@ -88,7 +88,7 @@ fn two_that_are_killed_by_turns() {
     assert!(lost.len() * 100 <= done.len(), "{} of {}: {:?}", lost.len(), done.len(), &lost[..lost.len().min(5)]);
 }
 
-/// One path that always fails hides nothing else of an application.
+/// One path that always fails does not make the rest of an application unreachable.
 #[test]
 fn one_path_does_not_hide_the_others() {
     let origin = Origin::each(|conn, request| match request.target.as_str() {

@@ -1,4 +1,4 @@
-//! What a scene has shown: a row of the table, and below it every goal and every failure in words.
+//! The result of a scene: a row of the table, and below it every goal and every failure in words.
 
 use super::clients::Done;
 use std::collections::BTreeMap;
@@ -9,16 +9,16 @@ pub struct Report {
     pub scene: &'static str,
     pub done: Vec<Done>,
     pub retries: usize,
-    /// Requests that are not idempotent and were seen more than once.
+    /// How many requests that are not idempotent reached an upstream more than once.
     pub twice: usize,
     pub goals: Vec<Goal>,
-    /// What the proxy said about requests that should not have failed.
+    /// What the proxy logged about requests that should not have failed.
     pub said: Vec<String>,
 }
 
 pub struct Goal {
     pub is_met: bool,
-    /// What is wanted, and what was found.
+    /// The goal and the result.
     pub what: String,
 }
 
@@ -35,7 +35,7 @@ impl Report {
         self.goals.iter().all(|goal| goal.is_met)
     }
 
-    /// Requests of that kind, and how many of them failed.
+    /// The number of requests of that kind, and how many of them failed.
     pub fn count(&self, is_idempotent: bool) -> (usize, usize) {
         let of_kind = self.done.iter().filter(|done| done.is_idempotent() == is_idempotent);
         (of_kind.clone().count(), of_kind.filter(|done| done.failure.is_some()).count())

@@ -1,4 +1,4 @@
-//! The scenes: what goes wrong, and what is wanted all the same.
+//! The scenes: what fails, and what is required nevertheless.
 
 use super::clients::{CLIENTS, Done};
 use super::report::{Report, thousands};
@@ -8,9 +8,9 @@ use super::upstream::Mood::{Absent, Flaky, Frozen, Resetting, Well};
 use crate::support::Config;
 use std::time::{Duration, Instant};
 
-/// `circuit_breaker.failure_threshold`, which is not touched.
+/// The default of `circuit_breaker.failure_threshold`.
 const FAILURES: usize = 3;
-/// Of the contract: retries in ten seconds are at most this share of the requests in them, or so many, if that is more.
+/// The period of the retry budget: the retries in ten seconds are limited to a share of the requests in them, or a fixed number.
 const WINDOW: Duration = Duration::from_secs(10);
 const PERCENT: usize = 20;
 const ALWAYS: usize = 30;
@@ -22,7 +22,7 @@ fn flaky(run: Run) -> Report {
     some_are_flaky(Stage::set("two of four are flaky", run, [Flaky, Flaky, Well, Well], |config| config))
 }
 
-/// The breaker keeps requests away from them, and retries have less to do: here they have it all.
+/// Without the breaker, which keeps requests away from failing upstreams, everything depends on retries.
 fn flaky_without_breaker(run: Run) -> Report {
     some_are_flaky(Stage::set("the same, no breaker", run, [Flaky, Flaky, Well, Well], without_breaker))
 }
@@ -50,7 +50,7 @@ fn some_are_flaky(mut stage: Stage) -> Report {
     })
 }
 
-/// One of four is not there.
+/// One of four does not listen.
 fn dead(run: Run) -> Report {
     let stage = Stage::set("one of four is dead", run, [Well, Well, Well, Absent], |config| config);
     stage.play();
@@ -61,7 +61,7 @@ fn dead(run: Run) -> Report {
     })
 }
 
-/// One of four is killed and comes back, again and again.
+/// One of four is killed and comes back, repeatedly.
 fn killed(run: Run) -> Report {
     let mut stage = Stage::set("one is killed and comes back", run, [Well; 4], |config| config);
     let mut kills = 0;
@@ -86,7 +86,7 @@ fn killed(run: Run) -> Report {
     })
 }
 
-/// One of four hangs, as a process does that is stopped, and is let go on.
+/// One of four is stopped like a process by SIGSTOP, and continued.
 fn frozen(run: Run) -> Report {
     let stage = Stage::set("one of four hangs", run, [Well; 4], |config| config);
     stage.upstreams[3].wait_for_more(20);
@@ -99,7 +99,7 @@ fn frozen(run: Run) -> Report {
     stage.end(|stage, done| {
         stage.want_success(done);
         let asked = done.iter().filter(|done| done.begin >= begin && done.begin < begin + hung).count();
-        // Each client waits there once until enough have done so, and those who were first may come again; then trials alone go there.
+        // Each client waits there once until enough have failed, and the first may come again; after that only trials go there.
         let most = CLIENTS + FAILURES + hung.as_millis() as usize / OPEN_MS as usize + 1;
         let longest = done.iter().map(|done| done.took).max().unwrap_or_default().as_millis();
         let what = format!("it is out: {attempts} of {} requests went there in {:.1} s", thousands(asked), hung.as_secs_f64());
@@ -107,14 +107,14 @@ fn frozen(run: Run) -> Report {
     })
 }
 
-/// All of them read a request and reset the connection, and no breaker hides it.
+/// All of them read a request and reset the connection, and there is no breaker.
 fn down(run: Run) -> Report {
-    // Longer than the window, in a run that is not a short one.
+    // Longer than the budget's period, unless the run is a short one.
     let run = Run { time: run.time * 3 / 2, ..run };
     let stage = Stage::set("all are down, no breaker", run, [Resetting; 4], without_breaker);
     stage.play();
     stage.end(|stage, done| {
-        // Connections are fresh, so whatever is seen again is a retry.
+        // Connections are new, so a request that is seen again was retried.
         let seen = stage.book.seen.lock().unwrap();
         let mut retries: Vec<Instant> = seen.values().flat_map(|times| &times[1..]).copied().collect();
         drop(seen);
@@ -125,7 +125,7 @@ fn down(run: Run) -> Report {
     })
 }
 
-/// Of all windows that end with a retry, that with the most retries for what it may have: is and may.
+/// Of all periods that end with a retry, the one closest to its limit: the number of retries, and the limit.
 fn closest_to_budget(retries: &mut [Instant], done: &[Done]) -> Option<(usize, usize)> {
     retries.sort_unstable();
     let mut requests: Vec<Instant> = done.iter().map(|done| done.begin).collect();
@@ -140,7 +140,7 @@ fn a_retry_too_many_in_any_window_is_seen() {
     let zero = Instant::now();
     let at = |ms: u64| zero + Duration::from_millis(ms);
     let done = |ms: u64| Done { what: String::new(), begin: at(ms), took: Duration::ZERO, failure: None };
-    // A hundred requests a second for twenty seconds may have 200 retries in ten of them.
+    // A hundred requests a second for twenty seconds allow 200 retries in ten of them.
     let requests: Vec<Done> = (0..2000).map(|n| done(n * 10)).collect();
     let spread: Vec<Instant> = (0..400).map(|n| at(5000 + n * 50)).collect();
     assert_eq!(closest_to_budget(&mut spread.clone()[..100], &requests), Some((100, 199)));

@@ -1,4 +1,4 @@
-//! The stage of a scene: four upstreams, the proxy before them, and clients; and what is wanted in every scene.
+//! The setting of a scene: four upstreams, the proxy in front of them, and clients; and the goals of every scene.
 
 use super::clients::{Clients, Done};
 use super::report::{Goal, Report, thousands};
@@ -11,20 +11,20 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 pub const READ_MS: u64 = 300;
-/// From open to half-open.
+/// How long a circuit is open before it becomes half-open.
 pub const OPEN_MS: u64 = 500;
-/// Less says nothing about one in a thousand.
+/// With fewer requests, a failure rate of one in a thousand cannot be judged.
 const LEAST_REQUESTS: usize = 1000;
 
-/// How a run is to be.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub struct Run {
     pub seed: u64,
-    /// Of a scene, at least.
+    /// How long a scene lasts at least.
     pub time: Duration,
 }
 
-/// One scene while it plays.
+/// A scene that is running.
 pub struct Stage {
     pub book: Arc<Book>,
     pub upstreams: Vec<Upstream>,
@@ -38,7 +38,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Upstreams of these moods, and a proxy with its defaults, but for times that a test can wait for.
+    /// Upstreams in these moods, and a proxy with its defaults, except for times that would be too long for a test.
     pub fn set(scene: &'static str, run: Run, moods: [Mood; 4], change: impl FnOnce(Config) -> Config) -> Stage {
         let book = Arc::new(Book::default());
         let upstreams = (0..4).zip(moods).map(|(number, mood)| Upstream::new(run.seed.wrapping_mul(4) + number, mood, &book));
@@ -56,25 +56,25 @@ impl Stage {
         Stage { scene, run, dice: Dice(run.seed), book, upstreams, proxy, clients, begin: Instant::now(), goals: Vec::new() }
     }
 
-    /// A proxy that answers so little will miss its goals, and need not be waited for.
+    /// Whether the time is over, or the proxy answers so little that it will miss its goals anyway.
     pub fn is_over(&self) -> bool {
         let elapsed = self.begin.elapsed();
         elapsed >= self.run.time && (self.clients.done() >= LEAST_REQUESTS || elapsed >= self.run.time + PATIENCE)
     }
 
-    /// Lets clients and upstreams go on until it is over.
+    /// Runs clients and upstreams until it is over.
     pub fn play(&self) {
         while !self.is_over() {
             sleep(Duration::from_millis(10));
         }
     }
 
-    /// One of `n`.
+    /// A random index below `n`.
     pub fn choose(&mut self, n: usize) -> usize {
         self.dice.below(n)
     }
 
-    /// Something lasts for so many milliseconds: `least`, or more by chance, but less than `most`.
+    /// Waits between `least` and `most` milliseconds.
     pub fn last(&mut self, least: usize, most: usize) {
         sleep(Duration::from_millis((least + self.dice.below(most - least)) as u64));
     }
@@ -83,13 +83,13 @@ impl Stage {
         self.goals.push(Goal { is_met, what });
     }
 
-    /// Attempts that the proxy gave to that upstream.
+    /// How many attempts the proxy made at that upstream.
     pub fn attempts(&self, upstream: usize) -> usize {
         let label = format!("upstream=\"{}\"", self.upstreams[upstream].addr);
         self.proxy.metric("proxy_upstream_requests_total", &[&label]) as usize
     }
 
-    /// At least 99.9 % of the idempotent requests that can be repeated succeed.
+    /// Requires that at least 99.9 % of the idempotent requests that can be repeated succeed.
     pub fn want_success(&mut self, done: &[Done]) {
         let asked: Vec<_> = done.iter().filter(|done| done.is_idempotent()).collect();
         let failed = asked.iter().filter(|done| done.failure.is_some()).count();
@@ -97,7 +97,7 @@ impl Stage {
         self.goal(failed * 1000 <= asked.len() && asked.len() >= LEAST_REQUESTS / 2, what);
     }
 
-    /// Ends it; `judge` adds the goals that need to know all requests.
+    /// Ends the scene; `judge` adds the goals that depend on all requests.
     pub fn end(mut self, judge: impl FnOnce(&mut Stage, &[Done])) -> Report {
         let done = self.clients.stop();
         let retries = self.proxy.metric("proxy_retries_total", &[]) as usize;

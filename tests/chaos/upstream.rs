@@ -1,5 +1,5 @@
-//! An upstream that can be made to fail in every way that a proxy should survive, and be made well again. All upstreams of a scene
-//! write into one book what they have seen.
+//! An upstream that fails in a chosen way, and recovers. All upstreams of a scene record what they have seen in one
+//! book.
 
 use crate::support::*;
 use socket2::SockRef;
@@ -9,25 +9,25 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Milliseconds that an answer takes, so that requests are in flight when something goes wrong.
+/// The longest time before an answer in milliseconds, so that requests are in progress when something fails.
 const MOST_THOUGHT: usize = 5;
 
 /// What an upstream does with requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
-    /// Does not even listen.
+    /// Does not listen.
     Absent,
-    /// Answers them, after up to [`MOST_THOUGHT`].
+    /// Answers, after up to [`MOST_THOUGHT`].
     Well,
     /// Fails a fifth of them, and resets a tenth of the connections at accept.
     Flaky,
     /// Resets the connection of each.
     Resetting,
-    /// Connections are made and bytes taken, as the kernel does for a process that is stopped, and nothing is answered.
+    /// Behaves like a stopped process: the kernel accepts connections and bytes, and nothing is answered.
     Frozen,
 }
 
-/// How it has failed a request, or a connection.
+/// How it failed a request or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
     ResetAtAccept,
@@ -57,7 +57,7 @@ pub struct Upstream {
 }
 
 struct Shared {
-    /// The same seed gives the same request the same fault here.
+    /// With the same seed, the same request gets the same fault here.
     seed: u64,
     book: Arc<Book>,
     mood: Mutex<Mood>,
@@ -68,7 +68,7 @@ struct Shared {
 /// Its connections.
 #[derive(Default)]
 struct Room {
-    /// How often it was killed: a connection that was accepted before has no place any more.
+    /// How often it was killed: connections accepted before that are closed.
     life: usize,
     accepted: usize,
     served: usize,
@@ -92,7 +92,7 @@ impl Upstream {
         upstream
     }
 
-    /// Listens, on the port that it always has.
+    /// Listens, always on the same port.
     pub fn open(&mut self) {
         let (addr, shared) = (self.addr, self.shared.clone());
         let life = shared.room.lock().unwrap().life;
@@ -104,12 +104,12 @@ impl Upstream {
         self.origin = Some(Origin::over(listener.unwrap(), move |conn| shared.perform(conn, life)));
     }
 
-    /// Whoever connects is refused; connections that exist are still served.
+    /// Refuses new connections; existing ones are still served.
     pub fn close(&mut self) {
         self.origin = None;
     }
 
-    /// Listener and connections end at once, as those of a process do that is killed.
+    /// Closes the listener and all connections at once, like a killed process.
     pub fn kill(&mut self) {
         self.close();
         let mut room = self.shared.room.lock().unwrap();
@@ -124,19 +124,19 @@ impl Upstream {
         self.shared.has_changed.notify_all();
     }
 
-    /// Requests that it has answered with 200.
+    /// How many requests it has answered with 200.
     pub fn served(&self) -> usize {
         self.shared.room.lock().unwrap().served
     }
 
-    /// Waits until it has served so many more.
+    /// Waits until it has served that many more.
     #[track_caller]
     pub fn wait_for_more(&self, n: usize) {
         let before = self.served();
         wait_until(&format!("{} has served {n} more", self.addr), || self.served() >= before + n);
     }
 
-    /// Waits until it has read everything that was sent to it; the proxy is gone by then.
+    /// Waits until it has read everything that was sent to it; the proxy has ended by then.
     pub fn settle(&self) {
         self.be(Mood::Well);
         wait_until("every connection has ended", || self.shared.room.lock().unwrap().open.is_empty());
@@ -149,7 +149,7 @@ impl Drop for Upstream {
     }
 }
 
-/// What stands in a content or a body of that length: so that nothing can be lost or taken for another's.
+/// Content of that length that shows losses and mix-ups.
 pub fn filled(with: &str, length: usize) -> Vec<u8> {
     with.bytes().cycle().take(length).collect()
 }
@@ -209,7 +209,7 @@ impl Shared {
                     conn.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n");
                     continue;
                 }
-                // Before the answer, and again in its middle.
+                // Pauses before the answer and in the middle of it.
                 Some(Fault::Slow) => self.answer(conn, &what, self.fault(Fault::Slow, 10 + dice.below(90)), true),
                 _ => self.answer(conn, &what, dice.below(MOST_THOUGHT + 1), false),
             }

@@ -1,14 +1,14 @@
-//! One client and an upstream that answers every request that is whole: the same comes of the same bytes, however they are cut.
+//! One client, and an upstream that answers every complete request: the same bytes have the same result, however they are cut.
 
 use super::scene::Scene;
 use super::script::{Act, Op, Script, Setting, Who};
 use super::streams::{self, Request, Response, Tail, requests, responses};
 use super::strict::{Field, Style, body};
 
-/// Longer streams are cut into so many pieces.
+/// Longer inputs are cut into this many pieces.
 const MAX_PIECES: usize = 400;
 
-/// What came of the client's bytes.
+/// The result of the client's bytes.
 struct Outcome {
     asked: Vec<Request>,
     got: Vec<Response>,
@@ -21,7 +21,7 @@ pub fn check(script: &Script) {
     });
     let mut bytes = said.collect::<Vec<_>>().concat();
     let last = requests(&bytes, Style::Any).0.into_iter().find(|request| request.head.closes(request.minor));
-    // Who sends more after a request that ends the connection may lose its answer to a reset.
+    // A client that sends more after a request that ends the connection may lose its answer to a reset.
     last.into_iter().for_each(|last| bytes.truncate(last.end));
     if bytes.is_empty() {
         return;
@@ -33,7 +33,7 @@ pub fn check(script: &Script) {
     let got = |outcome: &Outcome| outcome.got.iter().map(response_of).collect::<Vec<_>>();
     let (one, other) = (got(&whole), got(&pieces));
     for (one, other) in one.iter().zip(&other) {
-        // Where a limit is passed, whatever else is wrong may be seen before it or after it.
+        // Where a limit is exceeded, either that or another fault may be reported first.
         let is_limit = |status: u16| matches!(status, 413 | 414 | 431);
         let is_refusal = (400..500).contains(&one.status) && (400..500).contains(&other.status);
         assert!(one == other || (is_refusal && (is_limit(one.status) || is_limit(other.status))), "whole {one:#?}, in pieces {other:#?}");
@@ -68,7 +68,7 @@ struct Got {
 }
 
 fn response_of(response: &Response) -> Got {
-    // A page's form is as asked for by what had come of the head when it was refused; in JSON it tells its trace id. It ends the
+    // The form of an error page depends on how much of the head had come when it was refused; in JSON it has its trace id. It ends the
     // connection if the rest of the request had not come.
     let is_page = response.head.has("Proxy-Status");
     let differs = |name: &str| name == "X-Trace-ID" || (is_page && matches!(name, "Content-Type" | "Content-Length" | "Connection"));
@@ -104,7 +104,7 @@ fn play(setting: Setting, bytes: &[u8], step: usize) -> Outcome {
     Outcome { asked, got }
 }
 
-/// Whether nobody could mind the request, but for its size, and what it asks for.
+/// Whether the request is acceptable to any server, apart from its size and target.
 fn is_plain(request: &Request, bytes: &[u8]) -> bool {
     let is_simple = |text: &[u8]| text.iter().all(|b| b.is_ascii_alphanumeric() || b"/.:?=".contains(b));
     let target = request.target.as_bytes();
@@ -112,12 +112,12 @@ fn is_plain(request: &Request, bytes: &[u8]) -> bool {
     let is_host =
         host.first().is_some_and(u8::is_ascii_alphabetic) && !host.contains(&b'/') && host.iter().filter(|&&b| b == b':').count() == 0;
     let (body, _) = body(&bytes[request.body_at..], request.framing, Style::Canonical);
-    // `..` may lead above the root, and is no part of a name.
+    // `..` may climb above the root, and does not occur in a name.
     let climbs = |text: &[u8]| text.windows(2).any(|two| two == b"..");
     target.starts_with(b"/") && is_simple(target) && !climbs(target) && !climbs(host) && is_host && is_simple(host) && body.is_whole
 }
 
-/// The world comes to rest, upstreams answer what is whole, and so on until nothing is left to be answered.
+/// Lets everything settle and upstreams answer complete requests, until nothing is left to be answered.
 fn serve(scene: &mut Scene, answered: &mut Vec<(usize, usize)>) {
     loop {
         scene.rest();

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::pieces::{Framed, content, in_chunks, mangle, with_length};
 
-/// Each has its number in a field, so that it is known where it comes out.
+/// Each answer has its number in a field, by which it is recognised where it arrives.
 pub fn compose(dice: &mut Dice, nonce: u32) -> Vec<u8> {
     let shape = dice.below(8);
     if shape == 7 {

@@ -1,4 +1,4 @@
-//! What a forwarded request must look like, and whose it is.
+//! The canonical form of a forwarded request, and which client's request it is.
 
 use super::streams::Request;
 use super::strict::{Framing, Head};
@@ -33,24 +33,24 @@ fn is_ours(name: &str) -> bool {
         "server-name",
         "server-port",
     ];
-    // Some upstreams take `_` for `-`.
+    // Some upstreams read `_` as `-`.
     let name = name.to_ascii_lowercase().replace('_', "-");
     own.contains(&name.as_str()) || name.starts_with("x-forwarded-")
 }
 
-/// Names that `Connection` may not take away.
+/// Names that `Connection` may not remove.
 fn is_kept(name: &str) -> bool {
     ["authorization", "cookie"].iter().any(|kept| name.eq_ignore_ascii_case(kept))
 }
 
-/// The fields that only the far end understands, but those that `Connection` names.
+/// The fields for the final recipient, except those that `Connection` names.
 fn end_to_end(head: &Head) -> Vec<(String, &[u8])> {
     let named = head.list("Connection");
     let stays = |name: &String| !is_ours(name) && (is_kept(name) || !named.contains(name));
     head.fields.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.as_slice())).filter(|(name, _)| stays(name)).collect()
 }
 
-/// The form in which every request goes on, whatever came.
+/// Checks the form in which every request is forwarded, whatever came.
 pub fn check(request: &Request) {
     let Request { target, minor, head, .. } = request;
     let count = |name: &str| head.values(name).count();
@@ -78,7 +78,7 @@ pub fn check(request: &Request) {
     assert!(forbidden.is_none(), "{forbidden:?} in a trailer section");
 }
 
-/// Whether it is this client's request that went on.
+/// Whether the forwarded request is this client's.
 pub fn is_same(went: &Request, came: &Request, upstream: &str) -> bool {
     let (path, authority) = split(came);
     let host = match (authority, came.head.values("Host").next()) {
@@ -105,7 +105,7 @@ pub fn is_same(went: &Request, came: &Request, upstream: &str) -> bool {
         && end_to_end(&went.head) == end_to_end(&came.head)
 }
 
-/// Origin-form, and the authority of an absolute-form target (RFC 9112 3.2).
+/// The target in origin-form, and the authority of an absolute-form target (RFC 9112 3.2).
 fn split(request: &Request) -> (String, Option<&str>) {
     let target = request.target.as_str();
     let rest = ["http://", "https://"].iter().find_map(|scheme| {

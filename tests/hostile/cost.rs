@@ -1,12 +1,12 @@
-//! What strangers' bytes may cost.
+//! How much work input from the network may cause.
 
 use super::peer::Peer;
 use super::scene::Scene;
 
-/// Steps for each byte that was sent or heard. A head that comes in small pieces is looked at for its usual shape once, and then
-/// searched once and read once.
+/// Steps allowed for each byte that was sent or received. A head that comes in small pieces is tried once as one of the usual shape, and
+/// then searched once and parsed once.
 const EACH: u64 = 64;
-/// And for each connection.
+/// Steps allowed for each connection.
 const AT_ALL: u64 = 20_000;
 
 pub fn check(scene: &Scene, steps: u64) {

@@ -1,10 +1,10 @@
-//! An input's bytes as a source of choices. What lies behind its end is zeros, and zero is always the plain choice: an input that
-//! is cut off means less, never something else.
+//! Turns an input's bytes into choices. After its end come zeros, and zero is always the plain choice: an input that is cut off
+//! means less, but nothing else.
 
-/// See the module.
+/// An input as a source of choices.
 pub struct Dice<'a> {
     rest: &'a [u8],
-    /// Whether what leans to the plain falls there.
+    /// Whether only harmless choices are made where there is a preference.
     pub is_tame: bool,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Dice<'a> {
         of[self.below(of.len())]
     }
 
-    /// The first three times of four.
+    /// The first in three cases of four.
     pub fn lean<T: Copy>(&mut self, of: &[T]) -> T {
         match self.byte() {
             b if b < 192 || self.is_tame => of[0],
@@ -39,7 +39,7 @@ impl<'a> Dice<'a> {
         }
     }
 
-    /// One of the first, or, unless tame, of the others too.
+    /// One of `good` or, unless tame, of `bad` too.
     pub fn choose<T: Copy>(&mut self, good: &[T], bad: &[T]) -> T {
         match self.below(if self.is_tame { good.len() } else { good.len() + bad.len() }) {
             n if n < good.len() => good[n],
@@ -47,7 +47,7 @@ impl<'a> Dice<'a> {
         }
     }
 
-    /// True once in so many, never of a zero.
+    /// True once in `n`, and never for a zero.
     pub fn is_one_in(&mut self, n: usize) -> bool {
         self.below(n) == n - 1 && !self.is_tame
     }

@@ -1,4 +1,4 @@
-//! What must hold of a scene that is over, by the second reader's account of what every side said and heard.
+//! What must hold at the end of a scene, judged by what the independent reader finds in everything that was sent and received.
 
 use super::canon;
 use super::peer::Peer;
@@ -6,7 +6,7 @@ use super::scene::Scene;
 use super::streams::{Asked, Request, Response, Tail, requests, responses};
 use super::strict::{Framing, Style};
 
-/// Errors that are answered before anything of a request goes anywhere.
+/// Errors that are answered before anything of a request is forwarded.
 const AT_HEAD: &[&str] = &[
     "destination_not_found",
     "expectation_failed",
@@ -17,7 +17,7 @@ const AT_HEAD: &[&str] = &[
     "proxy_loop_detected",
 ];
 
-/// A client's connection.
+/// What was sent and received on a client's connection.
 struct Client<'a> {
     peer: &'a Peer,
     wanted: Vec<Request>,
@@ -25,15 +25,15 @@ struct Client<'a> {
     got: Vec<Response>,
 }
 
-/// An upstream's connection.
+/// What was sent and received on an upstream's connection.
 struct Upstream<'a> {
     peer: &'a Peer,
-    /// All that the proxy wrote to it.
+    /// Everything that the proxy wrote to it.
     taken: Vec<u8>,
     authority: String,
     asked: Vec<Request>,
     told: Vec<Response>,
-    /// What it says to a request whose head never came whole, read for either kind of method.
+    /// What it sends to a request whose head never came whole, read for either kind of method.
     early: Vec<Response>,
 }
 
@@ -61,7 +61,7 @@ pub fn judge(scene: &Scene) {
 fn read_client(peer: &Peer) -> Client<'_> {
     let (wanted, wanted_tail) = requests(&peer.sent, Style::Any);
     let mut asked: Vec<Asked> = wanted.iter().map(Request::asked).collect();
-    // What cannot be read is answered too.
+    // A request that cannot be parsed is answered too.
     asked.extend((wanted_tail != Tail::Clean).then(Asked::default));
     let (mut got, tail) = responses(&peer.heard, &asked, Style::Canonical);
     assert!(!matches!(tail, Tail::Bad(..)), "the client hears {tail:?}: {}", peer.heard.escape_ascii());
@@ -94,7 +94,7 @@ fn read_upstream<'a>(scene: &Scene, index: usize, peer: &'a Peer) -> Upstream<'a
     Upstream { peer, taken, authority: format!("origin-{server}.test:80"), asked, told, early }
 }
 
-/// Nothing of what could not be read, or was refused at once, is in what an upstream got.
+/// Nothing of a request that could not be parsed, or was refused at once, reached an upstream.
 fn check_refused(client: &Client, clients: &[Client], upstreams: &[Upstream]) {
     if let Tail::Bad(at, _) | Tail::Cut(at) = client.wanted_tail {
         let sent = &client.peer.sent;
@@ -102,7 +102,7 @@ fn check_refused(client: &Client, clients: &[Client], upstreams: &[Upstream]) {
             let before = contains(&sent[..at], nonce);
             before || clients.iter().any(|other| !std::ptr::eq(other, client) && contains(&other.peer.sent, nonce))
         };
-        // Tunnels take what follows the head.
+        // A tunnel takes everything after the head.
         let is_tunnel =
             client.got.last().is_some_and(|got| got.status == 101) || client.wanted.iter().any(|wanted| wanted.asked().upgrades);
         for nonce in nonces(&sent[at..]).filter(|nonce| !is_tunnel && !is_elsewhere(nonce)) {
@@ -121,7 +121,7 @@ fn check_refused(client: &Client, clients: &[Client], upstreams: &[Upstream]) {
     }
 }
 
-/// The `index`-th answer belongs to the `index`-th request: made here, or what the upstream said to just that one.
+/// The `index`-th answer belongs to the `index`-th request: it was made here, or is what the upstream sent for that request.
 fn check_answer(client: &Client, index: usize, got: &Response, upstreams: &[Upstream]) {
     check_form(client, index, got);
     if got.is_made_here() {
@@ -147,7 +147,7 @@ fn check_answer(client: &Client, index: usize, got: &Response, upstreams: &[Upst
     panic!("answer {index} is what no upstream said to this request ({heard_of} did answer it): {got:#?}\nto {wanted:#?}");
 }
 
-/// Its form: own framing, nothing that is meant for one connection, no answer after one that closes.
+/// The form of an answer: its own framing, no field for a single connection, and no answer after one that closes.
 fn check_form(client: &Client, index: usize, got: &Response) {
     let head = &got.head;
     let minor = client.wanted.get(index).map_or(1, |wanted| wanted.minor);
@@ -174,7 +174,7 @@ fn check_form(client: &Client, index: usize, got: &Response) {
     assert!(!last_asked || head.closes(minor) || got.status == 101, "a client that closes is told otherwise: {head:?}");
 }
 
-/// Whether it is that answer, and looks whole only if it is.
+/// Whether it is that answer, and looks complete only if it is.
 fn is_told(got: &Response, told: &Response) -> bool {
     let data = match got.body.is_whole {
         true => told.body.is_whole && got.body.data == told.body.data,
@@ -192,7 +192,7 @@ fn is_told(got: &Response, told: &Response) -> bool {
     got.status == told.status && data && is_clean && got.nonces() == told.nonces() && said(told).starts_with(&said(got))
 }
 
-/// After 101: on each side nothing but what the other said after it.
+/// After a 101, each side got only what the other sent after it.
 fn is_tunnelled(client: &Client, index: usize, upstream: &Upstream) -> bool {
     let (Some(asked), Some(told)) = (upstream.asked.last(), upstream.told.last()) else { return false };
     let (wanted, got) = (&client.wanted[index], &client.got[index]);
@@ -200,7 +200,7 @@ fn is_tunnelled(client: &Client, index: usize, upstream: &Upstream) -> bool {
     down && client.peer.sent[wanted.end..].starts_with(&upstream.taken[asked.end..])
 }
 
-/// One request is one request: sent again only where that does no harm. Each of three attempts may begin with a stale connection.
+/// A request is repeated only where that does no harm. Each of three attempts may begin with a stale connection.
 fn check_once(client: &Client, clients: &[Client], upstreams: &[Upstream]) {
     for wanted in client.wanted.iter().filter(|wanted| is_unique(wanted, clients)) {
         let went = |upstream: &Upstream| upstream.asked.iter().filter(|went| canon::is_same(went, wanted, &upstream.authority)).count();
@@ -221,7 +221,7 @@ fn error_of(got: &Response) -> Option<String> {
     String::from_utf8_lossy(status).strip_prefix("tidegate; error=").map(str::to_owned)
 }
 
-/// The numbers that the grammar puts into everything: a letter and four digits.
+/// The numbers that mark all generated messages: a letter and four digits.
 fn nonces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.windows(5).filter(|five| b"qsfct".contains(&five[0]) && five[1..].iter().all(u8::is_ascii_digit))
 }

@@ -1,5 +1,5 @@
-//! A hostile client and a hostile upstream around the production worker: any bytes are a list of operations, and what must hold
-//! of what every side said and heard is asked of a second reader of HTTP/1.1.
+//! A hostile client and a hostile upstream around the production worker. Any bytes are read as a list of operations; then an
+//! independent reader of HTTP/1.1 judges everything that was sent and received.
 //!
 //! ```text
 //!     dice --> script <-- requests, answers <-- pieces          bytes -> operations, with the grammar's pieces in them
@@ -9,10 +9,10 @@
 //!              judge, agree --> canon, streams --> strict       what must hold
 //! ```
 //!
-//! Invariants. What an upstream hears is canonical, and is a request that a client sent, read in the same way; nothing of a refused
-//! request is in it. What a client hears are its answers in order: made here, or what the upstream said to just that request; none
-//! looks whole that is not. Rings stay bounded, and so is the work for each byte. When time has passed, nothing is left: no session, connection, place or timer. And
-//! what one client says leads to the same, whole and byte by byte.
+//! Invariants: what an upstream gets is canonical, and is a request of some client, read in the same way; it has nothing of a refused
+//! request. A client gets its answers in order: made here, or what the upstream sent for that request; none looks complete that is
+//! not. Rings stay bounded, and so does the work for each byte. After some time no session, connection, place or timer is left. What
+//! one client sends has the same result whole and byte by byte.
 
 mod agree;
 mod answers;
@@ -33,7 +33,7 @@ use scene::Scene;
 use script::Script;
 use tidegate::base::steps;
 
-/// Plays an input; panics where something does not hold.
+/// Plays an input; panics where an invariant is violated.
 pub fn run(input: &[u8]) {
     let script = Script::read(input);
     let mut scene = Scene::new(script.setting);
@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// An input's operations, for people.
+/// An input's operations as text.
 pub fn describe(input: &[u8]) -> String {
     Script::read(input).to_string()
 }

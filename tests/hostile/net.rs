@@ -1,4 +1,4 @@
-//! The network, and a journal that keeps nothing.
+//! The network, and a log that is discarded.
 
 use super::script::Road;
 use crate::sim::socket::{SimPipe, SimSocket, Taken};
@@ -16,7 +16,7 @@ use tidegate::worker::core;
 pub struct Net {
     pub wires: Rc<RefCell<Wires>>,
     pub road: Rc<Cell<Road>>,
-    /// Connections that nobody sits at the other end of yet.
+    /// Connections that no upstream has taken yet.
     pub dialled: Rc<RefCell<Vec<(Id, Taken)>>>,
 }
 
@@ -43,7 +43,7 @@ impl core::Net for Net {
     }
 }
 
-/// Nobody reads the lines, but they are made.
+/// Formats the lines of the log, and discards them.
 pub struct Journal;
 
 impl session::Journal for Journal {

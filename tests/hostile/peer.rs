@@ -1,24 +1,24 @@
-//! Somebody at the other end of a wire, client or upstream: sends what it is told to, and keeps what it hears.
+//! The other end of a connection, client or upstream: sends what it is told to, and keeps what it receives.
 
 use super::script::Act;
 use crate::sim::wire::{Heard, Id, Wires};
 
-/// See the module.
+/// A client or an upstream.
 pub struct Peer {
     pub id: Id,
-    /// To be sent, and how much of it now.
+    /// What it has to send, and how much of it may be sent now.
     outbox: Vec<u8>,
     due: usize,
-    /// Bytes that it still reads.
+    /// How many bytes it may still read.
     appetite: usize,
-    /// What the network took of it, and gave to it.
+    /// What the network took from it, and gave to it.
     pub sent: Vec<u8>,
     pub heard: Vec<u8>,
     fin_is_due: bool,
     pub sent_fin: bool,
-    /// It broke off by itself.
+    /// Whether it closed or reset the connection itself.
     pub has_left: bool,
-    /// It was slow to read at some time.
+    /// Whether it was ever slow to read.
     pub was_slow: bool,
     pub heard_fin: bool,
     pub heard_rst: bool,
@@ -73,12 +73,12 @@ impl Peer {
         }
     }
 
-    /// From now on it reads whatever comes.
+    /// From now on it reads everything.
     pub fn read_on(&mut self) {
         self.appetite = usize::MAX;
     }
 
-    /// Sends and reads what it may. True if anything moved.
+    /// Sends and reads what it may. Returns whether anything moved.
     pub fn act(&mut self, wires: &mut Wires) -> bool {
         if self.has_left {
             return false;

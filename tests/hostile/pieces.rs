@@ -1,8 +1,8 @@
-//! What requests and answers are put together from: framing fields and bodies that fit them, and all the ways in which they do not.
+//! Parts of requests and answers: framing fields with bodies that fit them, and all the ways in which they do not.
 
 use super::dice::Dice;
 
-/// Sizes at which rings, blocks and runs that go past the rings begin and end.
+/// Sizes around the limits of rings, blocks and opaque runs.
 const SIZES: &[usize] = &[1, 5, 0, 16, 100, 255, 256, 1000, 4095, 4096, 4097, 9000, 16_384, 20_000];
 
 /// Framing fields, and the bytes after the head.
@@ -11,7 +11,7 @@ pub struct Framed {
     pub body: Vec<u8>,
 }
 
-/// Bytes of content; some read like the end of a body and another message.
+/// Content; some of it looks like the end of a body and another message.
 pub fn content(dice: &mut Dice, nonce: u32) -> Vec<u8> {
     match dice.below(6) {
         0 => format!("c{nonce:04}").into_bytes(),
@@ -30,7 +30,7 @@ fn pattern(n: usize) -> Vec<u8> {
     (0..n).map(|i| b'a' + (i % 26) as u8).collect()
 }
 
-/// `Content-Length`, well and badly written, and a body that it may fit.
+/// `Content-Length`, correct or not, and a body that may fit it.
 pub fn with_length(dice: &mut Dice, nonce: u32) -> Framed {
     let body = content(dice, nonce);
     let n = body.len();
@@ -55,7 +55,7 @@ pub fn with_length(dice: &mut Dice, nonce: u32) -> Framed {
     Framed { fields: fields.into_bytes(), body }
 }
 
-/// `Transfer-Encoding`, well and badly written, and chunks.
+/// `Transfer-Encoding`, correct or not, and chunks.
 pub fn in_chunks(dice: &mut Dice, nonce: u32) -> Framed {
     let fields = dice.lean(&[
         "Transfer-Encoding: chunked\r\n",
@@ -127,7 +127,7 @@ pub fn in_chunks(dice: &mut Dice, nonce: u32) -> Framed {
     Framed { fields: fields.as_bytes().to_vec(), body }
 }
 
-/// A byte changed, put in, or left out, anywhere.
+/// Changes, inserts or removes a byte somewhere.
 pub fn mangle(dice: &mut Dice, bytes: &mut Vec<u8>) {
     if !dice.is_one_in(12) || bytes.is_empty() {
         return;

@@ -1,9 +1,9 @@
-//! Requests, good and bad, out of the grammar's pieces.
+//! Generates requests, valid and invalid.
 
 use super::dice::Dice;
 use super::pieces::{Framed, in_chunks, mangle, with_length};
 
-/// Each has its number in its target, so that it is known wherever it comes out again.
+/// Each request has its number in its target, by which it is recognised where it arrives.
 pub fn compose(dice: &mut Dice, nonce: u32) -> Vec<u8> {
     let shape = dice.below(8);
     if shape == 7 {
@@ -85,7 +85,7 @@ fn field(dice: &mut Dice, nonce: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(line_end(dice).as_bytes());
 }
 
-/// Whatever they do, a request with them can be read.
+/// Fields that do not make a request unreadable.
 const GOOD: &[&str] = &[
     "X-A: NONCE",
     "x-b:NONCE",
@@ -144,7 +144,7 @@ const BAD: &[&str] = &[
     "LONG",
 ];
 
-/// Once in a while it is not CRLF.
+/// CRLF, and now and then something else.
 fn line_end(dice: &mut Dice) -> &'static str {
     match dice.byte() {
         ..=244 => "\r\n",

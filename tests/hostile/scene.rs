@@ -1,4 +1,4 @@
-//! The production worker between peers on wires in memory, moved to rest after each operation, on a virtual clock.
+//! The production worker with peers on connections in memory and a virtual clock; it settles after each operation.
 
 use super::net::{Journal, Net};
 use super::peer::Peer;
@@ -26,24 +26,24 @@ use tidegate::worker::Entrance;
 use tidegate::worker::core::Core;
 use tidegate::worker::shared::Shared;
 
-/// Rounds of peers, wires and worker until nothing moves: the smallest buffers take one byte.
+/// How many rounds of peers, network and worker may pass until nothing moves: the smallest buffers take one byte.
 const MAX_ROUNDS: u32 = 400_000;
-/// Turns of the worker, one after the other, in which nothing moved.
+/// How many turns of the worker in a row may move nothing.
 const MAX_VAIN_TURNS: u32 = 20;
-/// Bytes that a session may hold beyond its two rings: one scratch, and what heads and error pages take.
+/// How many bytes a session may hold besides its two rings: one scratch buffer, and what heads and error pages take.
 const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
 
-/// See the module.
+/// The worker and everything around it.
 pub struct Scene {
     pub core: Core<Net>,
     pub site: Arc<Site>,
     pub wires: Rc<RefCell<Wires>>,
     pub clients: Vec<Peer>,
     pub upstreams: Vec<Peer>,
-    /// Parallel to these: all that was written to them.
+    /// Parallel to these: everything that was written to them.
     pub taken: Vec<Taken>,
     slots: [Option<usize>; CLIENTS],
-    /// What is said by an upstream that nobody has connected to yet.
+    /// What an upstream sends that nobody has connected to yet.
     early: Vec<Act>,
     road: Rc<Cell<Road>>,
     dialled: Rc<RefCell<Vec<(usize, Taken)>>>,
@@ -65,7 +65,7 @@ fn config(setting: Setting) -> Config {
     let limits = &mut config.limits;
     (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
     (limits.max_conns_per_upstream, limits.upstream_idle_conns) = (setting.places, setting.idle);
-    // Counted, and never reached.
+    // Counted, but never reached.
     limits.max_conns_per_client = 1000;
     if setting.has_narrow_limits {
         (limits.max_request_line, limits.max_header_size, limits.max_headers, limits.max_total_headers) = (300, 500, 12, 1500);
@@ -170,7 +170,7 @@ impl Scene {
         }
     }
 
-    /// Everybody reads on, and time passes until nothing is due any more: no connection may outlive that.
+    /// Lets everybody read on and time pass until nothing is due: no connection may outlive that.
     pub fn end(&mut self) {
         self.clients.iter_mut().chain(&mut self.upstreams).for_each(Peer::read_on);
         self.rest();
@@ -184,7 +184,7 @@ impl Scene {
         self.check_end();
     }
 
-    /// That client's connection, made if it has none or left the last one.
+    /// That client's connection; a new one if it has none or left the last one.
     pub fn client(&mut self, index: usize) -> usize {
         if let Some(client) = self.slots[index].filter(|&client| !self.clients[client].has_left) {
             return client;
@@ -218,7 +218,7 @@ impl Scene {
         self.micros = end;
     }
 
-    /// Until nothing moves at this moment.
+    /// Runs until nothing moves at this moment.
     pub fn rest(&mut self) {
         let mut vain_turns = 0;
         for round in 0.. {
@@ -261,7 +261,7 @@ impl Scene {
         moved
     }
 
-    /// A worker's turn, as `worker::mod` has it around the same core.
+    /// A turn of the worker, as `worker::mod` has it around the same core.
     fn turn(&mut self) {
         let mut edges = Vec::new();
         self.wires.borrow_mut().poll(0, &mut edges);
@@ -297,7 +297,7 @@ impl Scene {
             } else {
                 assert!(session.up.capacity() == 0 || !session.up.is_empty(), "an idle session holds a ring");
             }
-            // Who comes back to the line after its time there is over is told so in the next millisecond.
+            // A request that rejoins the queue after its deadline fails in the next millisecond.
             let is_back = session.exchange().is_some_and(|x| x.is_queued);
             let is_timely = session.next_deadline().is_none_or(|due| due > self.micros / 1000);
             assert!(is_timely || is_back, "a deadline has passed: {session:?}");

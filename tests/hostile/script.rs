@@ -1,4 +1,4 @@
-//! What an input means: a setting, and operations of clients, upstreams, the network and time, in their order.
+//! The meaning of an input: settings, and operations of clients, upstreams, the network and time, in order.
 
 use super::dice::Dice;
 use super::{answers, requests};
@@ -8,31 +8,31 @@ use std::fmt;
 pub const CLIENTS: usize = 3;
 const MAX_OPS: usize = 40;
 
-/// Whom an operation moves.
+/// The side that an operation moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     Client(usize),
-    /// Counted from the newest connection; the next one that is made, if there is none.
+    /// Counted from the newest connection; if there is none, the next one that is made.
     Upstream(usize),
 }
 
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// Adds to what it has to send, and sends so many bytes of all that.
+    /// Adds to what it has to send, and sends that many bytes of all it has.
     Say(Vec<u8>, usize),
-    /// Sends so many more.
+    /// Sends that many bytes more.
     Send(usize),
     /// Drops what it has not sent.
     Forget,
-    /// FIN, RST, both directions closed.
+    /// FIN, RST, or both directions closed.
     Fin,
     Reset,
     Close,
-    /// Reads nothing, so many bytes, or whatever comes.
+    /// Reads that many bytes: none, some or all.
     Read(usize),
 }
 
-/// What becomes of a connect.
+/// The outcome of a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Road {
     Open,
@@ -45,11 +45,11 @@ pub enum Op {
     Act(Who, Act),
     /// Milliseconds.
     Wait(u64),
-    /// Of the connects from now on.
+    /// The outcome of connects from now on.
     Road(Road),
 }
 
-/// The general conditions.
+/// The general settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub servers: usize,
@@ -63,12 +63,12 @@ pub struct Setting {
     pub seed: u64,
 }
 
-/// See the module.
+/// The meaning of an input.
 pub struct Script {
     pub setting: Setting,
-    /// Each with whether the world comes to rest after it.
+    /// The operations, each with whether everything settles after it.
     pub ops: Vec<(Op, bool)>,
-    /// Whether what the first client sends is also played whole and byte by byte.
+    /// Whether the first client's bytes are also played whole and byte by byte.
     pub is_compared: bool,
 }
 

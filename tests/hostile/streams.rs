@@ -1,4 +1,4 @@
-//! What one side of a connection said, as the second reader takes it: requests, or the answers to them.
+//! What one side of a connection sent, as the independent reader sees it: requests, or the answers to them.
 
 use super::strict::{Body, Field, Framing, Head, Part, Style, body, head, is_token};
 
@@ -10,7 +10,7 @@ pub struct Request {
     pub head: Head,
     pub framing: Framing,
     pub body: Body,
-    /// Where its body begins, and the end of its last byte, as far as it came.
+    /// Where its body begins, and where it ends as far as it came.
     pub body_at: usize,
     pub end: usize,
 }
@@ -26,16 +26,16 @@ pub struct Response {
     pub end: usize,
 }
 
-/// What follows the last message.
+/// What follows the last complete message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
     Clean,
-    /// A head that is not whole, and where it begins.
+    /// An incomplete head, and where it begins.
     Cut(usize),
     Bad(usize, &'static str),
 }
 
-/// What the answers are read for.
+/// What is needed to read the answer to a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     pub is_head: bool,
@@ -49,7 +49,7 @@ impl Request {
 }
 
 impl Response {
-    /// Made by the proxy itself: it says `Via` of no answer of its own.
+    /// Whether the proxy made it, which shows in the missing `Via`.
     pub fn is_made_here(&self) -> bool {
         !self.head.fields.iter().any(|field| field.is("Via") && [&b"1.1 tidegate"[..], b"1.0 tidegate"].contains(&&field.value[..]))
     }
@@ -62,7 +62,7 @@ impl Response {
 pub fn requests(bytes: &[u8], style: Style) -> (Vec<Request>, Tail) {
     let (mut list, mut at) = (Vec::new(), 0);
     loop {
-        // RFC 9112 2.2: at least one empty line before a request is to be ignored; two are, and more are refused.
+        // RFC 9112 2.2: a server should ignore at least one empty line before a request. Two are ignored, more are refused.
         for _ in 0..2 {
             at += if style == Style::Any && bytes[at..].starts_with(b"\r\n") { 2 } else { 0 };
         }
@@ -113,13 +113,13 @@ fn minor_of(version: &[u8]) -> Option<u8> {
     match version {
         b"HTTP/1.0" => Some(0),
         b"HTTP/1.1" => Some(1),
-        // RFC 9110 2.5: as the highest minor version that is known.
+        // RFC 9110 2.5: read as the highest minor version that is known.
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Some(1),
         _ => None,
     }
 }
 
-/// The answers to what was asked, one each; interim ones that no final one follows are lost in the tail.
+/// The answers to what was asked, one each; interim ones without a final one count as the tail.
 pub fn responses(bytes: &[u8], asked: &[Asked], style: Style) -> (Vec<Response>, Tail) {
     let (mut list, mut at) = (Vec::new(), 0);
     let mut interims = Vec::new();
@@ -144,7 +144,7 @@ pub fn responses(bytes: &[u8], asked: &[Asked], style: Style) -> (Vec<Response>,
                 continue;
             }
             if asked.is_head && style == Style::Canonical && at < bytes.len() && response.is_made_here() && response.head.closes(1) {
-                // A head that could not be read was answered with a page, whatever its method looks like.
+                // A head that could not be parsed was answered with a page, whatever its method looks like.
                 response.framing = response.head.framing(1).ok().flatten().unwrap_or_default();
             }
             let (body, length) = body(&bytes[at..], response.framing, style);

@@ -1,14 +1,14 @@
-//! A second reader of HTTP/1.1, written from RFC 9112 and RFC 9110 alone; it shares nothing with the crate. It reads whole streams,
-//! as simply as can be, and takes a message only if nobody can read it in another way.
+//! An independent reader of HTTP/1.1, written from RFC 9112 and RFC 9110; it shares nothing with the crate. It reads whole streams,
+//! in the simplest way, and accepts a message only if it can be read in one way.
 
 use std::fmt;
 
-/// How much is allowed.
+/// How strict the reader is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     /// What a peer may send.
     Any,
-    /// What the proxy sends: one form only.
+    /// What the proxy sends: only the canonical form.
     Canonical,
 }
 
@@ -24,7 +24,7 @@ pub struct Head {
     pub fields: Vec<Field>,
 }
 
-/// RFC 9112 6.3.
+/// How a body is delimited (RFC 9112 6.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Framing {
     #[default]
@@ -34,7 +34,7 @@ pub enum Framing {
     UntilClose,
 }
 
-/// As far as it came.
+/// A body, as far as it came.
 #[derive(Clone, Default)]
 pub struct Body {
     pub data: Vec<u8>,
@@ -43,9 +43,9 @@ pub struct Body {
     pub flaw: Option<&'static str>,
 }
 
-/// What the front of a stream holds.
+/// What the front of a stream contains.
 pub enum Part<T> {
-    /// And how many bytes it is long.
+    /// A complete part, and its length in bytes.
     Whole(T, usize),
     Cut,
     Bad(&'static str),
@@ -80,7 +80,7 @@ impl Head {
         self.values(name).next().is_some()
     }
 
-    /// Members of a list that may stand in several lines, in lower case.
+    /// The members of a list that may be in several lines, in lower case.
     pub fn list(&self, name: &str) -> Vec<String> {
         let members = self.values(name).flat_map(|value| value.split(|&b| b == b','));
         members.map(|member| String::from_utf8_lossy(trim(member)).to_ascii_lowercase()).filter(|member| !member.is_empty()).collect()
@@ -92,7 +92,7 @@ impl Head {
         options.iter().any(|option| option == "close") || (minor == 0 && !options.iter().any(|option| option == "keep-alive"))
     }
 
-    /// What the framing fields say; two of them say nothing.
+    /// What the framing fields say; an error if they contradict each other.
     pub fn framing(&self, minor: u8) -> Result<Option<Framing>, &'static str> {
         let (codings, lengths): (Vec<_>, Vec<_>) = (self.values("Transfer-Encoding").collect(), self.values("Content-Length").collect());
         match (&codings[..], &lengths[..]) {
@@ -118,7 +118,7 @@ pub fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// A line that ends in CRLF, and has no other CR, LF or NUL.
+/// A line that ends in CRLF, without any other CR, LF or NUL.
 fn line(bytes: &[u8]) -> Part<&[u8]> {
     let Some(lf) = bytes.iter().position(|&b| b == b'\n') else { return Part::Cut };
     match bytes[..lf].strip_suffix(b"\r") {
@@ -143,7 +143,7 @@ fn field(line: &[u8], style: Style) -> Result<Field, &'static str> {
     Ok(Field { name: String::from_utf8_lossy(name).into_owned(), value: trim(value).to_vec() })
 }
 
-/// Lines up to the empty one, that included.
+/// The lines up to the empty one, which is included.
 fn fields(bytes: &[u8], style: Style) -> Part<Vec<Field>> {
     let (mut found, mut at) = (Vec::new(), 0);
     loop {
@@ -176,7 +176,7 @@ pub fn head(bytes: &[u8], style: Style) -> Part<Head> {
     }
 }
 
-/// The body at the front of `bytes`, and how many of them are its own.
+/// The body at the front of `bytes`, and how many of them belong to it.
 pub fn body(bytes: &[u8], framing: Framing, style: Style) -> (Body, usize) {
     let plain = |n: usize, is_whole| (Body { data: bytes[..n].to_vec(), is_whole, ..Body::default() }, n);
     match framing {
@@ -190,7 +190,7 @@ pub fn body(bytes: &[u8], framing: Framing, style: Style) -> (Body, usize) {
     }
 }
 
-/// RFC 9112 7.1.
+/// Chunks (RFC 9112 7.1).
 fn chunks(bytes: &[u8], style: Style) -> (Body, usize) {
     let (mut body, mut at) = (Body::default(), 0);
     loop {
@@ -204,7 +204,7 @@ fn chunks(bytes: &[u8], style: Style) -> (Body, usize) {
         };
         at += n;
         if size == 0 {
-            // A trailer line goes on as it came, blanks and all.
+            // A trailer line is passed on unchanged, blanks included.
             return match fields(&bytes[at..], Style::Any) {
                 Part::Whole(trailers, n) => (Body { trailers, is_whole: true, ..body }, at + n),
                 Part::Cut => (body, bytes.len()),

@@ -172,7 +172,7 @@ fn there_may_be_no_admin_port() {
     proxy.get("/").expect(200);
 }
 
-/// Who is connected and asks nothing kept whoever came after the 64th from learning anything.
+/// Idle connections must not keep those after the 64th from getting an answer.
 #[test]
 fn idle_connections_to_the_admin_port_give_way() {
     let origin = Origin::hello();
@@ -186,8 +186,8 @@ fn idle_connections_to_the_admin_port_give_way() {
     assert_eq!(sum(&scrape, "proxy_connections_evicted_total", &[]), 0.0, "the admin port's connections count nowhere");
 }
 
-/// A page was made for each that had asked for one and left, one after the other, before anybody else got an answer; and what
-/// it took to send them stayed.
+/// Pages were rendered for every client that had asked and left, one after the other, before any other client got an answer; and the
+/// memory for them stayed in use.
 #[test]
 fn pages_are_made_once_for_all_and_for_nobody_who_has_left() {
     let upstreams: Vec<_> = (0..3000).map(|n| serde_json::json!({"host": "127.0.0.1", "port": 10_000 + n})).collect();

@@ -1,4 +1,4 @@
-//! Nothing is buffered whole: who does not read stops who sends, and memory stays flat.
+//! Nothing is buffered whole: a side that does not read stops the other from sending, and memory does not grow.
 
 use crate::support::*;
 use serde_json::json;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const MIB: usize = 1 << 20;
 const BLOCK: usize = 64 << 10;
 
-/// A proxy that has all the time in the world.
+/// A proxy without time limits.
 fn patient(origin: &Origin) -> Proxy {
     let never = json!({"read_ms": 0, "write_ms": 0, "total_ms": 0, "client_body_ms": 0, "client_write_ms": 0});
     Config::to(origin).set("timeouts", never).set("limits.max_body_size", 0).start()
@@ -31,7 +31,7 @@ fn fountain(sent: &Arc<AtomicUsize>) -> Origin {
     })
 }
 
-/// The value at which `count` stands still.
+/// The value at which `count` stops rising.
 fn standstill(count: &AtomicUsize) -> usize {
     let mut seen = (count.load(SeqCst), Instant::now());
     wait_until("it stands still", || {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Origins that answer with their name, in whose place the name stands too: a hash of it is the same in every run.
+/// Origins that answer with their names, which are also their names in the configuration, so that hashes do not depend on ports.
 fn named<const N: usize>(names: [&'static str; N]) -> [Origin; N] {
     names.map(Origin::named)
 }
@@ -27,7 +27,7 @@ fn counts<const N: usize>(origins: &[Origin; N]) -> [usize; N] {
 const ABC: [&str; 3] = ["a", "b", "c"];
 const ALL: [&str; 6] = ["round_robin", "random", "weighted", "least_connections", "consistent_hash", "adaptive"];
 
-/// Some clients at once, of whom some keep their connection, until so many requests are answered.
+/// Several clients at once, some of which keep their connection, until that many requests are answered.
 fn ask_often(proxy: &Proxy, requests: usize) {
     std::thread::scope(|scope| {
         for i in 0..4 {
@@ -64,7 +64,7 @@ fn who_has_no_weight_gets_nothing() {
         let proxy = config.clone().start();
         (0..40).for_each(|_| drop(proxy.get("/").expect(200)));
         assert_eq!((counts(&origins)[1], counts(&origins).iter().sum::<usize>()), (0, 40), "{balance}");
-        // Not even where there is nobody else.
+        // Not even if there is no other.
         proxy.reload(&config.set("upstreams", weighted(ABC, &origins, [0, 0, 0])));
         let answer = proxy.get("/");
         proxy.expect_refusal(answer, 503, "destination_unavailable");
@@ -89,7 +89,7 @@ fn by_chance_all_are_reached() {
     let upstreams = weighted(ABC, &origins, [1, 1, 1]);
     let proxy = Config::new().set("upstreams", upstreams).set("balance", "random").set("workers", 2).start();
     ask_often(&proxy, 240);
-    // Fewer than thirty of eighty is one chance in ten thousand millions.
+    // A share of fewer than thirty in eighty has a chance of one in ten thousand million.
     assert!(counts(&origins).iter().all(|&n| n >= 30), "{:?}", counts(&origins));
 }
 
@@ -108,7 +108,7 @@ fn where_fewer_are_in_flight_the_next_one_goes() {
     let config = Config::to_all(origins.each_ref().map(Origin::addr)).set("balance", "least_connections").set("workers", 2);
     let proxy = config.start();
     let mut held: Vec<Client> = Vec::new();
-    // One each, and then a second at one of them.
+    // One each, and then a second one at one of them.
     for wanted in [[0, 1], [1, 1], [1, 2]] {
         held.push(proxy.client());
         held.last_mut().unwrap().send_get("/hold");
@@ -139,7 +139,7 @@ fn who_answers_sooner_gets_more() {
     assert!(slow >= 1 && fast >= 4 * slow, "{fast} and {slow}");
 }
 
-/// Who answers each of some keys.
+/// Which upstream answers each of some keys.
 type Places = BTreeMap<String, String>;
 
 fn by_key(proxy: &Proxy) -> Places {
@@ -166,11 +166,11 @@ fn a_key_stays_with_its_upstream_through_all_that_does_not_concern_it() {
         assert!((15..=50).contains(&keys), "{keys} of 90 keys for {name}");
     }
     assert_eq!(by_key(&proxy), places);
-    // In another process too, and in whatever order they are listed.
+    // The same in another process, whatever the order in which they are listed.
     drop(proxy);
     let proxy = hashing(json!([c, b, a])).start();
     assert_eq!(by_key(&proxy), places);
-    // Who goes leaves its keys to the others, and they keep theirs.
+    // One that is removed leaves its keys to the others, which keep their own.
     proxy.reload(&hashing(json!([c, a])));
     let fewer = by_key(&proxy);
     assert!(places.iter().all(|(key, place)| place == "b" || fewer[key] == *place));
@@ -201,7 +201,7 @@ fn the_keys_of_one_that_is_down_are_shared_and_come_back() {
     assert!(b.connections() > 0);
 }
 
-/// From that address of loopback, whatever the port.
+/// A client with that address of loopback.
 fn from(proxy: &Proxy, last: u8) -> String {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, last], 0)).into()).unwrap();
@@ -211,7 +211,7 @@ fn from(proxy: &Proxy, last: u8) -> String {
 
 #[test]
 fn a_client_stays_with_its_upstream_by_its_address() {
-    // With a field that it does not send, too.
+    // Also with a field that it does not send.
     for balance in [json!("consistent_hash"), json!({"consistent_hash": {"header": "X-Key"}})] {
         let origins = named(ABC);
         let proxy = Config::new().set("upstreams", weighted(ABC, &origins, [1, 1, 1])).set("balance", balance).set("workers", 2).start();
@@ -251,7 +251,7 @@ fn where_the_upstream_of_a_key_is_full_another_takes_over() {
             conn.answer(name);
         })
     });
-    // An idle connection that another worker keeps would be a place taken.
+    // An idle connection kept by another worker would occupy a place.
     let proxy = hashing(weighted(ABC, &origins, [1, 1, 1])).set("workers", 1).set("limits.max_conns_per_upstream", 1).start();
     let request = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: play.test\r\nX-Key: mine\r\n\r\n");
     let ask = || ask(proxy.addr(), request("/")).expect(200).text().to_owned();

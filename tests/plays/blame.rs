@@ -1,4 +1,4 @@
-//! Whose fault a failure is: no client opens the circuits of a pool by what it asks for.
+//! Which side a failure is counted against: no client can open the circuits of a pool by what it asks for.
 
 use super::breaker::changes;
 use crate::support::*;
@@ -54,7 +54,7 @@ fn an_upgrade_that_is_answered_differently_opens_no_circuit() {
 #[test]
 fn uploads_that_are_not_whole_open_no_circuit() {
     let (origins, config) = three(|conn, _| conn.answer("ok"));
-    // They give up on who is slow: as soon as there is a head.
+    // They close the connection as soon as there is a head, because they consider it slow.
     let hasty: Vec<Origin> = (0..3).map(|_| Origin::start(|conn| drop(conn.wire().head()))).collect();
     let proxy = config.set("upstreams", Config::to_all(hasty.iter().map(Origin::addr)).0["upstreams"].clone()).start();
     for _ in 0..12 {

@@ -1,16 +1,16 @@
-//! A circuit for each upstream: what opens it, what requests and pages see of it meanwhile, and what does not count.
-//! `breaker_trials.rs` has how it closes again.
+//! A circuit for each upstream: what opens it, how requests and pages show it, and what does not count.
+//! `breaker_trials.rs` is about how it closes again.
 
 use crate::support::*;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
 
-/// The contract's breaker, but for the time an open circuit stays so, be it the last one or not.
+/// The default circuit breaker, but for the time that an open circuit stays open, also where it is the last one.
 pub fn guarded(addrs: impl IntoIterator<Item = SocketAddr>, timeout_ms: u64) -> Config {
     Config::to_first_of(addrs).set("circuit_breaker", json!({"timeout_ms": timeout_ms, "last_resort_ms": 0}))
 }
 
-/// Two that do the same, of which one client has one, as long as its circuit is not open.
+/// Two upstreams that do the same; a client gets one of them, as long as that circuit is not open.
 struct Pair([Origin; 2]);
 
 impl Pair {
@@ -22,7 +22,7 @@ impl Pair {
         guarded(self.0.each_ref().map(Origin::addr), 60_000).set("balance", "consistent_hash")
     }
 
-    /// What was logged of their circuits.
+    /// The changes of their circuits in the log.
     fn changes(&self, proxy: &Proxy) -> Vec<String> {
         self.0.iter().flat_map(|origin| changes(proxy, origin.addr())).collect()
     }
@@ -105,7 +105,7 @@ fn the_others_get_the_requests_of_an_open_one() {
     for _ in 0..30 {
         client.get("/").expect(200);
     }
-    // It was asked three times, and each time the other took the request.
+    // It was asked three times, and each time the other one took over the request.
     assert_eq!(proxy.metric("proxy_upstream_requests_total", &[&format!("upstream=\"{refusing}\"")]), 3.0);
     assert_eq!((proxy.metric("proxy_retries_total", &[]), origin.requests().len()), (3.0, 30));
 }
@@ -154,7 +154,7 @@ fn every_fault_of_the_upstream_counts_and_is_named() {
         }
         wait_until("a circuit is open", || !pair.changes(&proxy).is_empty());
         let why = if kind.starts_with('5') { format!("status {kind}") } else { kind.to_owned() };
-        // And the other stays closed, whatever it does: there is no third.
+        // The other stays closed, whatever it does, because there is no third.
         (0..4).for_each(|_| drop(proxy.get("/")));
         assert_eq!(pair.changes(&proxy), [format!("closed -> open: {why}, 2 in a row")]);
         assert_eq!(pair.heads(), 6);
@@ -188,7 +188,7 @@ fn what_is_not_the_upstreams_fault_does_not_count() {
         _ => conn.answer("ok"),
     });
     let proxy = pair.guarded().set("circuit_breaker.failure_threshold", 1).start();
-    // Clients that leave while it works, or in the middle of their own content.
+    // Clients that leave while the upstream works, or in the middle of their own content.
     for head in ["GET /hold HTTP/1.1\r\nHost: play.test\r\n\r\n", "PUT /hold HTTP/1.1\r\nHost: play.test\r\nContent-Length: 9\r\n\r\nhalf"]
     {
         let mut client = proxy.client();
@@ -201,7 +201,7 @@ fn what_is_not_the_upstreams_fault_does_not_count() {
     for (path, status) in [("/4xx", 404), ("/500", 500)] {
         proxy.get(path).expect(status);
     }
-    // What is refused before anybody is asked.
+    // Requests that are refused before any upstream is asked.
     ask(proxy.addr(), "GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").expect(400);
     proxy.get("/").expect(200);
     assert_eq!(pair.changes(&proxy), [""; 0]);
@@ -210,7 +210,7 @@ fn what_is_not_the_upstreams_fault_does_not_count() {
 #[test]
 fn a_stale_pooled_connection_does_not_count() {
     for end in [Conn::close, Conn::reset] {
-        // Each connection is good for one answer.
+        // Each connection serves one answer.
         let once = move |conn: &mut Conn| {
             if conn.read_request().is_some() {
                 conn.answer("ok");
@@ -225,7 +225,7 @@ fn a_stale_pooled_connection_does_not_count() {
         for _ in 0..4 {
             client.get("/").expect(200);
         }
-        // This one cannot be sent again, and is no sign of a sick upstream all the same.
+        // This request cannot be repeated; even so the failure is no sign of a failing upstream.
         client.post("/", "x").expect(502);
         client.get("/").expect(200);
         assert_eq!(pair.changes(&proxy), [""; 0]);
@@ -244,11 +244,11 @@ fn one_request_counts_once_however_often_it_tries() {
         let page: Value = serde_json::from_str(get(proxy.admin(), "/backends/health").text()).expect("JSON");
         assert_eq!((origin.heads().len(), &page["backends"][0]["consecutive_failures"]), (5 * n, &json!(n)));
     }
-    // No request that was written opens the last one.
+    // A request that was written does not open the last circuit.
     assert_eq!(changes(&proxy, origin.addr()).len(), 0);
 }
 
-/// A request has the only place, and two wait for it, one of them with another worker perhaps.
+/// One request has the only place, and two wait for it, one of them perhaps in another worker.
 fn a_line(proxy: &Proxy, origin: &Origin) -> [Client; 3] {
     let mut clients = [(); 3].map(|()| proxy.client());
     clients[0].send_get("/first");
@@ -269,11 +269,11 @@ fn those_in_line_are_sent_away_when_the_last_circuit_opens() {
             conn.close();
         });
         let config = guarded([origin.addr()], 60_000).set("circuit_breaker.failure_threshold", 1).set("workers", 2);
-        // Nothing but the circuit sends them away: no wait has an end.
+        // Only the circuit can dismiss them, because no wait has an end.
         let timeouts = json!({"queue_ms": 86_400_000, "read_ms": 0, "total_ms": 0});
         let proxy = config.set("limits.max_conns_per_upstream", 1).set("timeouts", timeouts).start();
         let [mut first, second, third] = a_line(&proxy, &origin);
-        // It ends with its last answer: what comes after that is refused.
+        // It stops listening with its last answer.
         let addr = origin.addr();
         drop(origin);
         wait_until("nobody listens", || TcpStream::connect(addr).is_err());

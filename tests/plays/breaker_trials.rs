@@ -1,4 +1,4 @@
-//! How an open circuit closes again: after its time a few requests try the upstream, and a reload changes nothing of that.
+//! How an open circuit closes again: after a while a few requests try the upstream; a reload does not change that.
 
 use super::breaker::{changes, circuit, expect_unavailable, guarded, wait_for_changes};
 use crate::support::*;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 type Script = dyn Fn(&mut Conn, Request) + Send + Sync;
 
-/// An origin that is sick until it is told otherwise: it refuses connections, and ends those that it has.
+/// An origin that fails at first: it refuses connections, and closes those that it has.
 struct Patient {
     addr: SocketAddr,
     script: Arc<Script>,
@@ -29,7 +29,7 @@ impl Patient {
         Patient::sick(|conn, request| conn.answer(request.what()))
     }
 
-    /// Requests that it was well for.
+    /// How many requests it has answered.
     fn seen(&self) -> usize {
         self.seen.load(SeqCst)
     }
@@ -58,12 +58,12 @@ impl Patient {
         }));
     }
 
-    /// As guarded, and so soon half-open that a play can wait for it. The first failure opens it.
+    /// The same with short times. The first failure opens the circuit.
     fn config(&self) -> Config {
         guarded([self.addr], 300).set("circuit_breaker.failure_threshold", 1)
     }
 
-    /// It has failed a request, is well from now on, and its circuit is half-open.
+    /// It has failed a request, works from now on, and its circuit is half-open.
     fn on_trial(&self, config: Config) -> Proxy {
         let proxy = config.start();
         let answer = proxy.get("/");
@@ -128,12 +128,12 @@ fn a_trial_that_fails_opens_it_again() {
     let proxy = patient.on_trial(patient.config());
     proxy.get("/").expect(200);
     patient.set_well(false);
-    // One success is not enough, and one failure is.
+    // One success is not enough to close it, but one failure opens it again.
     proxy.get("/").expect(502);
     wait_for_changes(&proxy, patient.addr, 3);
     assert_eq!(changes(&proxy, patient.addr)[2], "half_open -> open: connection_refused, 1 in a row");
     expect_unavailable(&proxy, proxy.get("/"), 300);
-    // And so on, until it is well.
+    // The same again until it works.
     patient.set_well(true);
     wait_for_changes(&proxy, patient.addr, 4);
     (0..2).for_each(|_| drop(proxy.get("/").expect(200)));
@@ -169,10 +169,10 @@ fn so_many_trials_run_at_a_time() {
     }
 }
 
-/// The last upstream lets another trial begin when one takes that long.
+/// At the last upstream another trial may begin after this time.
 const LAST: Duration = Duration::from_millis(900);
 
-/// Twice as many go with each success, and those who wait are called.
+/// Each success doubles the number of trials, and waiting requests are admitted.
 #[test]
 fn those_who_wait_are_not_served_one_by_one() {
     let gate = Gate::default();
@@ -266,7 +266,7 @@ fn what_began_before_it_opened_says_nothing_about_the_trial() {
     wait_for_changes(&proxy, patient.addr, 2);
     gate.release(1);
     late.response().expect(200);
-    // The trial is still to come, and fails.
+    // The trial comes now, and fails.
     proxy.get("/").expect(502);
     wait_for_changes(&proxy, patient.addr, 3);
     assert!(changes(&proxy, patient.addr)[2].starts_with("half_open -> open: "));
@@ -281,7 +281,7 @@ fn a_reload_keeps_the_state_and_0_turns_it_off() {
     patient.set_well(true);
     let other = Origin::named("other");
     let both = Config::to_all([patient.addr, other.addr()]).0["upstreams"].clone();
-    // What changes beside the upstream, or in the very section.
+    // Changes elsewhere, and in the section itself.
     for config in [
         config.clone().set("timeouts.read_ms", 1234),
         config.clone().set("balance", "random"),
@@ -313,7 +313,7 @@ fn a_pool_has_a_breaker_of_its_own() {
     (0..10).for_each(|_| drop(proxy.get("/never").expect(502)));
 }
 
-/// Who of two has answered twenty requests in turn: so many times the one that was away.
+/// How many of twenty requests in turn were answered by the upstream that had failed.
 fn share(proxy: &Proxy) -> usize {
     (0..20).filter(|_| proxy.get("/").expect(200).text() != "other").count()
 }
@@ -328,7 +328,7 @@ fn one_that_comes_back_is_ramped_up() {
         match slow_start_ms {
             // Three times the weight of the other.
             0 => assert_eq!(share(&proxy), 15),
-            // Within a day; so far there were some seconds.
+            // It rises within a day; only some seconds have passed.
             86_400_000 => assert!(share(&proxy) + share(&proxy) <= 1),
             _ => wait_until("it has its share", || share(&proxy) == 15),
         }
@@ -336,7 +336,7 @@ fn one_that_comes_back_is_ramped_up() {
 }
 
 impl Patient {
-    /// Beside another that takes over: it failed once, and has come back by two trials.
+    /// The same with another upstream that takes over: it failed once, and came back after two trials.
     fn on_trial_beside(&self, config: Config) -> Proxy {
         let proxy = config.set("circuit_breaker.failure_threshold", 1).set("retry", json!({"backoff_ms": 0})).start();
         proxy.get("/").expect(200);

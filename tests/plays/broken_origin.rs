@@ -1,4 +1,4 @@
-//! An origin that breaks framing harms one exchange, and the client can always tell.
+//! An origin that breaks framing harms only one exchange, and the client can always tell.
 
 use crate::support::*;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 
-/// Something of everything, and names and texts that YAML could take for something else.
+/// A configuration with many keys, and with names and texts that YAML could read as something else.
 const RICH: &str = r##"
 listen: ["127.0.0.1:0", {address: "127.0.0.1:0", proxy_protocol: false}]
 metrics_listen: null

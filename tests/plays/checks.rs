@@ -1,4 +1,4 @@
-//! Active health checks: who fails them gets no requests, who passes them again does, and nobody else notices.
+//! Active health checks: an upstream that fails them gets no requests until it passes again, and nothing else is affected.
 
 use crate::support::patient::{Patient, checked, checks, health, often, page, wait_for};
 use crate::support::proxy::{split_sample, sum};
@@ -123,7 +123,7 @@ fn an_answer_may_come_byte_by_byte_after_an_interim_one() {
     assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
 }
 
-/// Such as `localhost`, which often is ::1 too.
+/// Such as `localhost`, which is often ::1 too.
 #[test]
 fn an_upstream_with_an_address_where_nobody_listens_comes_back() {
     let patient = Patient::named("a");

@@ -17,7 +17,7 @@ fn a_reload_begins_and_ends_checks() {
     patient.says(500);
     proxy.reload(&config.clone().set("workers", 2));
     wait_for(&proxy, 0, "failing");
-    // What changes about its checks does not change what is thought of it.
+    // A change of the checks' settings does not change the verdict.
     proxy.reload(&config.clone().set("workers", 2).set("health_check.failure_threshold", 65_535));
     assert_eq!(page(&proxy, 0)["health_check"], "failing");
     assert_eq!(proxy.get("/").status, 503);
@@ -75,8 +75,8 @@ fn a_drain_ends_the_checks() {
     assert_eq!(proxy.wait_exit(), 0);
 }
 
-/// Upstreams that hang hold a descriptor each while they are checked: clients have theirs all the same, and the log is not full
-/// of it.
+/// Checks of upstreams that hang hold a descriptor each; clients must get theirs all the same, without a flood of log
+/// lines.
 #[test]
 fn upstreams_that_hang_leave_descriptors_to_clients() {
     let (origin, silent) = (Origin::hello(), TcpListener::bind("127.0.0.1:0").unwrap());

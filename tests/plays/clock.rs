@@ -64,7 +64,7 @@ fn a_clock_that_jumps_harms_no_request_and_is_followed() {
     let proxy = start(Config::to(&origin).set("workers", 2).set("routes", now), &clock);
     let load = Load::start(proxy.addr(), 3, 2, Duration::from_millis(3));
     load.wait_for_more(30);
-    // On both sides of it: a request in flight, an idle connection, a head that has been begun.
+    // On both sides of the jump: a request in progress, an idle connection, a head that has begun.
     let (mut in_flight, mut idle, mut begun) = (proxy.client(), proxy.client(), proxy.client());
     in_flight.send_get("/held");
     idle.get("/idle").expect(200);

@@ -1,4 +1,4 @@
-//! What was promised to a client arrives, whatever comes after it; and an upstream learns at once of a client that left.
+//! What was promised to a client arrives, whatever happens afterwards; and an upstream learns at once that a client has left.
 
 use crate::support::*;
 
@@ -39,7 +39,7 @@ fn who_has_closed_its_side_and_reads_late_gets_all() {
     assert_eq!(client.expect_end(), End::Closed);
 }
 
-/// `/whole` is answered, anything else only begun.
+/// Answers `/whole` completely, and anything else only in part.
 fn breaking_off() -> Origin {
     Origin::each(|conn, request| match request.target.as_str() {
         "/whole" => conn.answer(large(400_000)),
@@ -62,7 +62,7 @@ fn a_cut_answer_takes_nothing_of_the_one_before() {
         let mut client = Client::with_small_buffer(proxy.addr(), 4096);
         client.send(format!("GET /whole HTTP/1.1\r\nHost: a\r\n\r\nGET {second} HTTP/1.1\r\nHost: a\r\n\r\n"));
         proxy.log_with("http_response_incomplete");
-        // It sends once more, and reads late.
+        // It sends something more, and reads late.
         let _ = client.try_send("\r\n");
         assert!(client.response().expect(200).body == large(400_000));
         let cut = client.response();

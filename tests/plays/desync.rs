@@ -1,5 +1,5 @@
-//! Ways to bring two parsers out of step, as the literature has them: obfuscated framing, answers that come early, late or
-//! twice, and messages that end exactly where a buffer does.
+//! Known ways to make two parsers disagree: obfuscated framing, answers that come early, late or twice, and messages that end
+//! exactly at the end of a buffer.
 
 use super::framing::refused;
 use crate::support::*;
@@ -156,7 +156,7 @@ fn a_chunks_line_ends_in_one_way_only() {
         refused(&proxy, format!("{head}5\r\nhello\r\n{end}"), &[400]);
     }
     assert_eq!(origin.requests().len(), 0, "no such body is whole");
-    // Trailers that frame, route or tell who asks are not merged into what the origin believes.
+    // Trailers that frame, route or authenticate are not merged into the head.
     let mut client = proxy.client();
     let trailers = [
         "Host",
@@ -221,7 +221,7 @@ fn an_expectation_brings_nobody_out_of_step() {
     let origin = Origin::start(|conn| {
         while let Some(head) = conn.read_head() {
             match head.target.as_str() {
-                // As a server does that reads no body it has not asked for.
+                // Like a server that reads no body that it has not asked for.
                 "/early" => return conn.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nearly"),
                 "/early-and-kept" => conn.answer("early"),
                 _ => {
@@ -260,7 +260,7 @@ fn an_expectation_brings_nobody_out_of_step() {
     assert!(origin.heads().iter().all(|head| head.target != "/smuggled"));
 }
 
-/// Response queues: whatever stands behind an answer, at once or later, long or short, is no answer to the next request.
+/// Response queues: bytes after an answer, at once or later, few or many, are no answer to the next request.
 #[test]
 fn an_answer_too_many_answers_nobody() {
     let sizes = [0, 1, 100, 16_384, 70_000];

@@ -1,5 +1,5 @@
-//! A limit of connections is no way to lock others out: who idles gives way, who is refused or has had its last answer holds
-//! nothing, and who is in the middle of something stays.
+//! A limit of connections must not lock others out: idle connections make room, refused and finished ones hold nothing, and one in
+//! the middle of a request stays.
 
 use crate::support::*;
 use serde_json::json;
@@ -7,16 +7,16 @@ use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Far below what idle clients could hold a place for.
+/// Much less than the time for which idle clients could hold their places.
 const SOON: Duration = Duration::from_secs(12);
 
-/// Answers without an origin, and idle clients are never too old.
+/// Answers without an origin, and without a time limit for idle clients.
 fn config(limit: usize) -> Config {
     let routes = json!([{"match": {"path_prefix": "/"}, "respond": {"status": 200, "body": "here"}}]);
     Config::new().set("routes", routes).set("limits.max_client_conns", limit).set("timeouts.client_keepalive_ms", 3_600_000)
 }
 
-/// From another address than other clients have.
+/// A client with another address.
 fn neighbour(proxy: &Proxy) -> Client {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
@@ -40,7 +40,7 @@ fn open(proxy: &Proxy) -> usize {
     proxy.metric("proxy_client_connections", &[]) as usize
 }
 
-/// Connections that asked once, or never, held every place for as long as they liked.
+/// Connections with one request or none held their places for as long as they liked.
 #[test]
 fn whoever_idles_longest_gives_way_to_a_newcomer() {
     for workers in [1, 2] {
@@ -51,7 +51,7 @@ fn whoever_idles_longest_gives_way_to_a_newcomer() {
             if n < 5 && n % 2 == 0 {
                 idle[n].get("/").expect(200);
             }
-            // Two of one millisecond have no order.
+            // Of two in the same millisecond either may be first.
             let begin = Instant::now();
             wait_until("it is in", || open(&proxy) == n + 1 && begin.elapsed() > Duration::from_millis(20));
         }
@@ -66,7 +66,7 @@ fn whoever_idles_longest_gives_way_to_a_newcomer() {
             idle.push(proxy.client());
             wait_until("the place is taken again", || open(&proxy) == 6);
         }
-        // In the order in which they came to rest: those that asked did so when they came.
+        // In the order in which they became idle: those with a request sent it when they connected.
         for (n, client) in idle.iter_mut().enumerate() {
             assert_eq!(client.has_news(), n < 4, "number {n}");
         }
@@ -110,7 +110,7 @@ fn whoever_is_in_the_middle_of_something_stays() {
     within_a_head.response().expect(200);
 }
 
-/// What has come and was not read yet counts: the process is stopped while a request and a newcomer come.
+/// Bytes that have come and were not read count: the process is stopped while a request and a new connection come.
 #[test]
 fn whoever_has_asked_already_is_served_and_not_closed() {
     let proxy = config(4).start();
@@ -145,7 +145,7 @@ fn near_the_limit_connections_are_not_kept() {
     wait_until("it is in", || open(&proxy) == 30);
     assert!(clients[0].get("/").expect(200).fields.lists("Connection", "close"));
     clients[0].expect_end();
-    // It is still open on this side, and counts no more.
+    // It is still open on this side, but no longer counted.
     assert!(!clients[1].get("/").expect(200).fields.lists("Connection", "close"));
 }
 
@@ -174,7 +174,7 @@ fn whoever_is_refused_holds_nothing() {
         assert!(begin.elapsed() < SOON, "they waited: {:?}", begin.elapsed());
         assert_eq!((evicted(&proxy), full(&proxy)), (0.0, 0.0));
         wait_until("few of them linger", || open(&proxy) <= 2 + 2 + 1);
-        // They never closed, and are counted for nobody.
+        // They were never closed, but do not count for their client.
         let [one, mut other] = served;
         drop(one);
         wait_until("there is room for another", || proxy.client().get("/").status == 200);
@@ -182,7 +182,7 @@ fn whoever_is_refused_holds_nothing() {
     }
 }
 
-/// The same with a full door: a flood of those who are refused closes nobody's idle connection.
+/// The same at the limit: a flood of refused connections closes no idle one.
 #[test]
 fn at_the_limit_a_refused_client_takes_nobodys_place() {
     let proxy = config(4).set("limits.max_conns_per_client", 2).start();
@@ -202,7 +202,7 @@ fn at_the_limit_a_refused_client_takes_nobodys_place() {
     others[0].get("/").expect(200);
 }
 
-/// So did heads that are refused with 400, where the client never closes.
+/// The same for heads refused with 400, where the client does not close.
 #[test]
 fn whoever_has_had_its_last_answer_holds_nothing() {
     for workers in [1, 2] {

@@ -1,4 +1,4 @@
-//! The end under load, and the two ways of it: `refuse` closes the doors, `reject` tells whoever comes. `ending.rs` has the
+//! The end under load, in both modes: `refuse` closes the listeners, `reject` answers new connections with 503. `ending.rs` has
 //! single cases of the first.
 
 use crate::support::*;
@@ -14,7 +14,7 @@ fn wait_until_draining(proxy: &Proxy) {
     wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
 }
 
-/// With a request at a gated origin, so that the process stays until the gate is opened.
+/// With a request at an origin that waits, so that the process stays until the gate is opened.
 fn held(config: Config, origin: &Origin) -> (Proxy, Client) {
     let proxy = config.start();
     let mut client = proxy.client();
@@ -62,7 +62,7 @@ fn under_refuse_what_has_connected_is_served() {
         }
     });
     let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "refuse"), &origin);
-    // Begun, and so not idle: one on its first request, one on its second.
+    // Begun, and so not idle: one with its first request, one with its second.
     let mut begun = [proxy.client(), proxy.client()];
     begun[1].get("/first").expect(200);
     for client in &mut begun {
@@ -91,9 +91,9 @@ fn under_refuse_the_queue_is_emptied_first() {
     for workers in [1, 2] {
         let origin = Origin::busy("a");
         let config = Config::to(&origin).set("shutdown.new_requests", "refuse").set("workers", workers);
-        // All of them are forwarded at once, which may be more than the origin's own queue takes at the first try.
+        // All of them are forwarded at once, perhaps more than the origin's accept queue takes at the first try.
         let mut proxy = config.set("limits.max_conns_per_upstream", 1000).set("timeouts.connect_ms", 20_000).start();
-        // While it cannot run, the kernel takes the connections for it; it then finds the signal and the clients at once.
+        // While it is stopped, the kernel accepts the connections; it then finds the signal and the clients together.
         proxy.signal("STOP");
         let mut clients: Vec<_> = (0..150).map(|_| proxy.client()).collect();
         clients.iter_mut().for_each(|client| client.send_get("/x"));
@@ -101,7 +101,7 @@ fn under_refuse_the_queue_is_emptied_first() {
         proxy.signal("CONT");
         for mut client in clients {
             let answer = client.response().expect(200);
-            // One worker has the signals: the other may have answered before it hears of them, and closes what is idle then.
+            // One worker gets the signal first: the other may have answered before, and closes its idle connections later.
             let is_told = answer.fields.lists("Connection", "close") || workers > 1;
             assert!(is_told && answer.text() == "a /x", "{answer:?}");
             client.expect_end();
@@ -123,7 +123,7 @@ fn under_refuse_and_load_nothing_fails_but_refused_connects() {
         let tally = load.stop();
         tally.expect_no_faults();
         assert_eq!(tally.draining, 0, "{}", tally.summary());
-        // Between the last look into a queue and its close: one for each listener would be far above the contract's share.
+        // Connections completed between the last accept and the close are reset: at most one for each listener.
         assert!(tally.unanswered <= workers, "{}", tally.summary());
         expect_logged(&proxy, &tally);
     }
@@ -155,7 +155,7 @@ fn under_reject_and_load_everything_is_answered_until_the_end() {
     expect_logged(&proxy, &tally);
 }
 
-/// Every answer has its line, and none has two.
+/// Every answer has exactly one line.
 #[track_caller]
 fn expect_logged(proxy: &Proxy, tally: &Tally) {
     let lines = || proxy.log_lines().iter().map(|line| Line::text(line)).collect::<Vec<_>>();
@@ -409,7 +409,7 @@ fn the_pid_file_is_there_before_the_ready_line_and_gone_at_the_end() {
     }
 }
 
-/// A link at the path was followed; a second signal, or another process's number in the file, made no difference.
+/// A link at the path used to be followed; a second signal, or another process's number in the file, made no difference.
 #[test]
 fn the_pid_file_is_no_link_and_goes_with_its_process_alone() {
     let launch = Config::new().set("pid_file", "tidegate.pid").launch().file("precious", "as it was");
@@ -433,7 +433,7 @@ fn the_pid_file_is_no_link_and_goes_with_its_process_alone() {
     assert_eq!(std::fs::read_to_string(proxy.dir().join("tidegate.pid")).unwrap(), "1\n", "it is another's by now");
 }
 
-/// It ended the process.
+/// It used to end the process.
 #[test]
 fn a_signal_that_means_nothing_yet_is_ignored_aloud() {
     let origin = Origin::hello();

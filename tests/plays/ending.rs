@@ -1,4 +1,4 @@
-//! The end: what is in flight is finished, what is new is told, and nothing is waited for in vain.
+//! The end: requests in progress are finished, new ones are refused, and nothing is waited for in vain.
 
 use crate::support::*;
 use std::time::{Duration, Instant};
@@ -210,7 +210,7 @@ fn who_leaves_the_line_stands_in_it_no_more() {
     }
     gate.release(2);
     holder.response().expect(200);
-    // Nobody waits, so the connection is kept.
+    // No request waits, so the connection is kept.
     assert_eq!(proxy.metric("proxy_upstream_connections", &["state=\"idle\""]), 1.0);
     proxy.get("/next").expect(200);
     assert_eq!(origin.connections(), 1);

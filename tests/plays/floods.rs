@@ -1,4 +1,4 @@
-//! Floods: what is large, or much, costs what it weighs, and memory stays within what the limits say.
+//! Floods: large or many things cost in proportion, and memory stays within the limits.
 
 use super::framing::refused;
 use crate::support::*;
@@ -129,7 +129,7 @@ fn many_small_things_cost_no_memory() {
     assert_eq!(client.response().expect(200).text(), "60");
     client.send(format!("{post}0\r\n{}\r\n", format!("X: {}\r\n", "y".repeat(600)).repeat(LINES)));
     assert_eq!(client.response().expect(200).text(), "0");
-    // More than any buffer holds, while nobody reads the answers.
+    // More than any buffer holds, while the answers are not read.
     let mut writer = client.writer();
     let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3000);
     let writing = std::thread::spawn(move || writer.write(requests.as_bytes()));

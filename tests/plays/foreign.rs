@@ -7,7 +7,7 @@ const TLS: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x0a\x0a";
 const PROXY_1: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n";
 const PROXY_2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c";
 
-/// A ClientHello got nothing until the time for a request line was over, and then a 408.
+/// A ClientHello used to get no answer until the time for the request line was over, and then a 408.
 #[test]
 fn whoever_speaks_tls_or_the_proxy_protocol_is_told_at_once() {
     let origin = Origin::hello();
@@ -31,7 +31,7 @@ fn whoever_speaks_tls_or_the_proxy_protocol_is_told_at_once() {
     assert_eq!(origin.requests().len(), 0);
 }
 
-/// Once in a while and in words, for it is the operator's to mend; a flood of them does not flood the log.
+/// Logged from time to time, because the operator can mend it; a flood of such clients does not flood the log.
 #[test]
 fn the_log_says_so_in_words() {
     let origin = Origin::hello();
@@ -45,7 +45,7 @@ fn the_log_says_so_in_words() {
     assert!(said.len() == 1 && said[0].contains(" WARN ") && said[0].contains("plain HTTP"), "{said:?}");
 }
 
-/// Bytes that no method begins with waited for a line's end too; a method of that name is one.
+/// Other first bytes of no method used to wait for the end of the line; a method that begins alike is one.
 #[test]
 fn what_cannot_begin_a_request_is_told_at_once_and_what_can_is_served() {
     let origin = Origin::hello();

@@ -86,7 +86,7 @@ fn a_client_of_1_0_gets_no_chunks() {
     let chunking = Origin::saying("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-T: 1\r\n\r\n");
     for origin in [closing, chunking] {
         let proxy = Config::to(&origin).start();
-        // Keep-alive cannot be had here: only the close tells where the body ends.
+        // Keep-alive is impossible here: only the close ends the body.
         let answer = ask(proxy.addr(), "GET / HTTP/1.0\r\nHost: play.test\r\nConnection: keep-alive\r\n\r\n").expect(200);
         assert!(!answer.fields.has("Transfer-Encoding") && !answer.fields.has("Content-Length"), "{:?}", answer.fields);
         assert_eq!(answer.text(), "hello");

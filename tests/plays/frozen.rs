@@ -1,5 +1,5 @@
-//! A process that is stopped for a while (`docker pause`, SIGSTOP, a laptop that sleeps) and goes on: what came in the meantime came
-//! in time, and is read before any deadline is judged.
+//! A process that is stopped for a while (`docker pause`, SIGSTOP, a laptop that sleeps) and continued: what came meanwhile came in
+//! time, and is read before any deadline is judged.
 
 use crate::support::*;
 use serde_json::json;
@@ -55,7 +55,7 @@ fn who_waited_for_a_place_gets_the_one_that_came_free_meanwhile() {
     }
 }
 
-/// More of them than the kernel tells of at once.
+/// More of them than the kernel reports at once.
 #[test]
 fn requests_that_came_meanwhile_are_answered() {
     const CLIENTS: usize = 1200;

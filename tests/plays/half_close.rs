@@ -1,4 +1,4 @@
-//! A client that closes its sending side may still wait for its answer, or may have left: it is believed for a while.
+//! A client that closes its sending side may still wait for its answer, or may have left: for a while it is assumed to wait.
 
 use crate::support::*;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ fn those_who_may_have_left_come_after_those_who_wait() {
         crowd.push(if path.starts_with("/left") { leaving(&proxy, path) } else { asking(&proxy, path) });
         wait_until("it waits", || queued(&proxy) == (i + 1) as f64);
     }
-    // One that leaves while it waits goes to the end.
+    // A request whose client closes while it is queued goes to the end.
     let mut late = asking(&proxy, "/late/4");
     wait_until("it waits", || queued(&proxy) == 5.0);
     crowd[2].half_close();
@@ -72,7 +72,7 @@ fn those_who_may_have_left_come_after_those_who_wait() {
     assert_eq!(order, ["/first", "/waits/3", "/late/4", "/left/0", "/left/1", "/waits/2"]);
 }
 
-/// The time runs until the answer begins, and for each request anew.
+/// The time runs until the answer begins, and starts anew for each request.
 #[test]
 fn an_answer_that_has_begun_comes_to_its_end_and_each_request_has_its_own_time() {
     let origin = Origin::each(|conn, request| {
@@ -99,7 +99,7 @@ fn an_answer_that_has_begun_comes_to_its_end_and_each_request_has_its_own_time()
     client.expect_end();
 }
 
-/// Content that lies behind a slow upstream is still being sent: the time begins once the request is whole.
+/// Content that waits for a slow upstream is still being sent: the time begins once the request is complete.
 #[test]
 fn an_upload_that_ends_with_a_half_close_is_taken_whole() {
     let origin = Origin::start(|conn| {

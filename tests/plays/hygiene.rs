@@ -1,4 +1,4 @@
-//! What stays behind: one line for each request, and nothing else.
+//! What remains after requests: one line for each, and nothing else.
 
 use crate::support::*;
 use std::time::Duration;

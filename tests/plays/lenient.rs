@@ -1,4 +1,4 @@
-//! What harms nobody passes: bytes that browsers send, names for later versions, words for people.
+//! What does no harm passes: bytes that browsers send, fields of later versions, text for people.
 
 use crate::support::*;
 
@@ -99,7 +99,7 @@ fn reason_phrases_in_other_letters_pass() {
     }
 }
 
-/// RFC 9110 2.5: a later minor version says nothing that an earlier one would misunderstand.
+/// RFC 9110 2.5: a later minor version means nothing that an earlier one would misunderstand.
 #[test]
 fn later_minor_versions_are_read_as_1_1() {
     let origin = Origin::saying("HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok");
@@ -168,7 +168,7 @@ fn a_malformed_answer_is_told_by_the_rule_that_it_breaks() {
     }
 }
 
-/// Applications behind CGI, FastCGI or WSGI take fields for variables that the server sets.
+/// Applications behind CGI, FastCGI or WSGI confuse fields with variables that the server sets.
 #[test]
 fn names_of_cgi_reach_nobody() {
     let origin = Origin::hello();
@@ -193,7 +193,7 @@ fn names_of_cgi_reach_nobody() {
     assert_eq!((seen.get("Script"), seen.get("my_field")), (Some("kept"), Some("kept")));
 }
 
-/// Lists of `Connection` that cost more than they weigh.
+/// Lists in `Connection` that cost more than their bytes.
 #[test]
 fn a_list_of_a_hundred_members_is_long_enough() {
     let origin = Origin::each(|conn, request| {

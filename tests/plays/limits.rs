@@ -1,4 +1,4 @@
-//! What a user limits is limited for the process, and whoever waits is served as soon as there is room.
+//! Limits hold for the process, and waiting requests are served as soon as there is room.
 
 use crate::support::*;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Log targets that fail, or that take nothing: it costs lines, which are counted and told of, never a request, and it is over
+//! Log targets that fail or take nothing: lines are lost, which are counted and reported, but never a request; and logging goes on
 //! when the target works again.
 
 use crate::support::*;

@@ -1,9 +1,9 @@
-//! Routes go by what is asked for, not by how it is written; an upstream gets what was written.
+//! Routes match what is asked for, however it is spelled; the upstream gets the original spelling.
 
 use crate::support::*;
 use serde_json::json;
 
-/// A part of the site that nobody gets into, and an upstream for the rest.
+/// A part of the site that is closed, and an upstream for the rest.
 fn guarded(origin: &Origin) -> Proxy {
     let shut = |matcher| json!({"match": matcher, "respond": {"status": 403, "body": "shut"}});
     let routes = json!([

@@ -1,9 +1,9 @@
-//! Mistakes that others have made with what a head says: an answer that was none, fields of one hop, a `Host` that is not one.
+//! Mistakes of other proxies in reading heads: invalid answers, fields for one connection, invalid hosts.
 
 use super::framing::refused;
 use crate::support::*;
 
-/// An answer that was none went on as HTTP/0.9, or as a 200 around whatever came.
+/// Invalid answers were passed on as HTTP/0.9, or as the body of a 200.
 #[test]
 fn what_is_no_answer_is_never_passed_on_as_one() {
     let not_answers: [&[u8]; 16] = [

@@ -1,12 +1,12 @@
-//! Mistakes that other proxies, servers and libraries have made, each with its number. What came out of step there stays in
-//! step here. (Cache keys, CVE-2026-2836, follow with the cache.)
+//! Known mistakes of other proxies, servers and libraries, with their numbers: where those got out of step, this one must not.
+//! (Cache keys, CVE-2026-2836, follow with the cache.)
 
 use super::framing::refused;
 use crate::support::*;
 use serde_json::json;
 use std::time::Duration;
 
-/// Looks like a request wherever it lies, and must be none unless it stands where a request may begin.
+/// Looks like a request, but is none where a request cannot begin.
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: evil.test\r\n\r\n";
 const AFTER: &str = "GET /main/after HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -51,7 +51,7 @@ fn what_is_left_of_a_request_answered_early_is_no_request() {
     let proxy = config.set("pools.gone.upstreams", upstreams(free_port())).set("limits.max_body_size", 1000).start();
     let loops = format!("Via: {}\r\n", ["1.1 tidegate"; 10].join(", "));
     let (whole, oversize) = (SMUGGLED.to_owned(), SMUGGLED.repeat(50));
-    // Whether the answer comes without the body having come.
+    // Whether the answer comes before the body.
     let cases = [
         ("POST /nowhere", "", &whole, 404, true),
         ("POST /main", "", &oversize, 413, true),
@@ -114,7 +114,7 @@ fn nothing_passes_through_before_101() {
                     assert!(conn.wire().is_quiet_for(Duration::from_millis(50)), "bytes came before the answer");
                     conn.send(answer);
                 } else {
-                    // It came as a request of its own.
+                    // It came as a separate request.
                     assert!(request.fields.has("Via"), "{request:?}");
                     conn.answer(request.what());
                 }

@@ -1,4 +1,4 @@
-//! Names: looked up again and again, used as soon as they lead somewhere, and in no one's way while they do not.
+//! Names: looked up repeatedly, used as soon as they have an address, and harmless while they have none.
 
 use crate::support::*;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-/// Often.
+/// A short interval.
 const AGAIN_MS: u64 = 50;
 
 fn to_names(upstreams: &[(&str, u16)]) -> Config {
@@ -166,7 +166,7 @@ fn a_look_up_that_hangs_holds_nothing_else_up() {
     let ((_a, _), (_b, _)) = (named("a", here, &gate), named("b", there, &gate));
     let config = to_names(&[("slow.test", port), ("quick.test", port)]);
     let names = |quick: &str, slow: &str| format!("quick.test {quick}\nslow.test {slow}\nslow2.test hang\n");
-    // It never ends by itself: whoever waited for it would wait in vain.
+    // It never ends, so nothing may wait for it.
     let mut proxy = config.clone().launch().names(&names("127.0.0.2", "hang")).start();
     let is_missing = |proxy: &Proxy| said(proxy, "WARN", "not looked up yet").len();
     assert_eq!(proxy.get("/").expect(200).text(), "a");
@@ -200,7 +200,7 @@ fn a_reload_adds_names_and_drops_those_that_are_gone() {
     let all = "a.test 127.0.0.1\nb.test 127.0.0.1\nc.test 127.0.0.1\n";
     let proxy = config(&["a.test", "b.test"]).launch().names(all).start();
     wait_for_more(&proxy, "a.test", 2);
-    // Names that do not resolve at the moment of a reload do no harm to servers that live on.
+    // A reload while names do not resolve does not harm servers that stay.
     proxy.set_names("c.test 127.0.0.1\n");
     proxy.reload(&config(&["b.test", "c.test"]));
     let gone = proxy.asked("a.test");
@@ -248,7 +248,7 @@ fn who_waits_in_line_goes_where_a_name_begins_to_lead() {
     assert_eq!(first.response().expect(200).text(), "GET /first");
 }
 
-/// Long before it is due: nobody answers where it led.
+/// Before it is due, because nobody answers at its addresses.
 #[test]
 fn a_name_that_leads_to_nobody_is_looked_up_at_once_and_its_circuit_begins_anew() {
     let [here, there] = neighbours();

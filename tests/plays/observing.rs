@@ -1,5 +1,5 @@
-//! What an operator reads while something is wrong: warnings that do not bury each other, lines whose numbers mean the same whatever
-//! the framing, pages for probes.
+//! What an operator sees while something is wrong: warnings that do not hide each other, numbers with the same meaning whatever the
+//! framing, pages for probes.
 
 use crate::support::proxy::sum;
 use crate::support::*;
@@ -89,7 +89,7 @@ fn a_body_is_as_long_in_the_log_however_it_was_framed() {
     }
 }
 
-/// Which two seconds it was, for all that the client did not send of its request.
+/// The two seconds for which the rest of a request is read used to be included.
 #[test]
 fn an_early_answer_is_logged_when_it_is_out() {
     let origin = Origin::start(|conn| {

@@ -1,5 +1,5 @@
-//! Upstreams that are killed, or hang, or come back, some of them under load or beside a reload: with the retries and the
-//! breaker of the defaults.
+//! Upstreams that are killed, hang or come back, some of them under load or during a reload, with the default retries and circuit
+//! breaker.
 
 use crate::support::*;
 use serde_json::json;
@@ -20,7 +20,7 @@ fn in_front_of(ports: &[u16]) -> Config {
     Config(json!({"listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0", "workers": 2, "upstreams": upstreams}))
 }
 
-/// Answers so far: by who made them, and what else there was, in words.
+/// The answers so far by origin, and all other outcomes in words.
 #[derive(Default)]
 struct Tally {
     by_name: BTreeMap<String, usize>,

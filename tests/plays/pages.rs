@@ -1,5 +1,5 @@
-//! The admin port's pages to the letter, read by readers of their own, and that neither showing them nor whoever asks for them
-//! holds anything up. `admin.rs` has the simple cases.
+//! The exact content of the admin port's pages, checked by independent readers; and neither pages nor those who ask for them delay
+//! anything. `admin.rs` has the simple cases.
 
 use crate::support::*;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn metrics(proxy: &Proxy) -> Exposition {
 }
 
 #[test]
-fn health_has_the_contracts_shape_in_every_state() {
+fn health_has_its_documented_shape_in_every_state() {
     let origin = Origin::hello();
     let up = json!({"host": "127.0.0.1", "port": origin.port()});
     let down = json!({"host": "no-such-name.invalid", "port": 80});
@@ -51,7 +51,7 @@ fn health_has_the_contracts_shape_in_every_state() {
 }
 
 #[test]
-fn backends_have_the_contracts_shape_and_their_numbers_are_true() {
+fn backends_have_their_documented_shape_and_their_numbers_are_true() {
     let gate = Gate::default();
     let origin = Origin::gated(&gate);
     let pools = json!({

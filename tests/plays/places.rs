@@ -1,4 +1,4 @@
-//! Places at upstreams are for those who are ready: who sends slowly, or keeps a tunnel, leaves the others what they need.
+//! Places at upstreams are for complete requests: slow senders and tunnels leave enough for the others.
 
 use crate::support::*;
 use std::time::{Duration, Instant};
@@ -58,7 +58,7 @@ fn uploads_without_content_take_half_of_the_places_whatever_they_expect() {
         assert!(begin.elapsed() < Duration::from_secs(10), "it passes those who wait for their content");
     }
     assert!(origin.heads().iter().filter(|head| head.method == "POST").count() <= 3);
-    // With their content they are like all others.
+    // Once their content is complete they are like all others.
     crowd.iter_mut().for_each(|client| client.send("0123456789"));
     crowd.iter_mut().for_each(|client| drop(client.response().expect(200)));
     assert_eq!((active(&proxy), queued(&proxy)), (0.0, 0.0));
@@ -80,7 +80,7 @@ fn who_waits_to_be_told_to_go_on_does_not_wait_for_ever() {
     first.response().expect(200);
 }
 
-/// Content that goes on counts once a buffer of it is here: a long upload gives its share back while it runs.
+/// A long upload counts as complete once a buffer of its content is here, and gives back its share.
 #[test]
 fn a_long_upload_is_slow_at_its_beginning_only() {
     let origin = Origin::hello();
@@ -99,7 +99,7 @@ fn a_long_upload_is_slow_at_its_beginning_only() {
     long.response().expect(200);
 }
 
-/// One byte in each chunk: what comes counts, not what it announces.
+/// One byte in each chunk: what has come counts, not what is announced.
 #[test]
 fn content_that_is_announced_is_not_here() {
     let origin = Origin::hello();
@@ -161,7 +161,7 @@ fn an_upstream_without_room_for_a_tunnel_is_passed_over() {
     drop(open);
 }
 
-/// All places are taken: who asks for a tunnel waits like any other, and the place is the next one's at once.
+/// All places are taken: a request for a tunnel waits like any other, and its place is free for others at once.
 #[test]
 fn a_place_is_handed_on_when_its_exchange_becomes_a_tunnel() {
     let gate = Gate::default();

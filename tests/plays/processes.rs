@@ -1,4 +1,4 @@
-//! Several processes with the same configuration share a port: one of them may go, gently or not, and another may come.
+//! Several processes with the same configuration share a port: one may end, gently or not, and another may start.
 
 use crate::support::*;
 use std::net::SocketAddr;

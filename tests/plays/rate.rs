@@ -92,7 +92,7 @@ fn a_window_allows_so_many_in_any_second() {
         }
     }
     assert!(taken.len() >= 10, "{} in two seconds and a half", taken.len());
-    // Between the first's question and the sixth's answer lies the second that they may not share.
+    // Six requests cannot be allowed within one second: there is at least that time between the first and the last.
     for six in taken.windows(6) {
         let apart = six[5].1 - six[0].0;
         assert!(apart >= Duration::from_millis(900), "six within {apart:?}");
@@ -110,13 +110,13 @@ fn each_client_has_its_own_by_the_word_of_a_trusted_proxy() {
         assert_eq!(answers[..2], [200, 200], "{list}");
         assert!(answers[3] == 429 || begin.elapsed() > Duration::from_secs(1), "{list}");
     }
-    // Of the same /64 as one before.
+    // A client in the same /64 as an earlier one.
     let begin = Instant::now();
     while get_for(&mut client, "2001:db8::ffff").status == 200 {
         assert!(begin.elapsed() < PATIENCE, "another client");
     }
     assert!(rejected(&proxy, "client") >= 5.0 && rejected(&proxy, "global") == 0.0);
-    // What a stranger says counts for nothing.
+    // Fields from an untrusted client do not count.
     let proxy = limited(rate).start();
     let mut client = proxy.client();
     let is_limited = (0..250).any(|i| get_for(&mut client, &format!("192.0.2.{i}")).status == 429);
@@ -149,7 +149,7 @@ fn a_route_has_its_own_or_shares_the_common_one() {
     };
     takes("/free", 6);
     takes("/own", 3);
-    // None of it was used up by the others.
+    // The others have not used up any of it.
     takes("/echo", 1);
     let before = origin.requests().len();
     wait_until("the pool gets its share", || client.get("/proxied").status == 200);
@@ -171,7 +171,7 @@ fn the_connection_is_kept_where_the_request_was_read_whole() {
         refusal(&mut client);
         let mut slow = proxy.client();
         slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
-        // Had it come in its time, it would be waited for its body.
+        // If it was not refused, the proxy waits for its body.
         if slow.is_quiet_for(Duration::from_millis(300)) {
             return false;
         }
@@ -210,7 +210,7 @@ fn a_client_has_so_many_connections_and_no_more() {
         let proxy = Config::to(&origin).set("limits.max_conns_per_client", 3).set("workers", workers).start();
         let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
         clients.iter_mut().for_each(|client| drop(client.get("/").expect(200)));
-        // At once, without a word of the client's.
+        // At once, before the client has sent anything.
         let mut over = proxy.client();
         let answer = over.response();
         assert!(answer.fields.lists("Connection", "close"), "{answer:?}");

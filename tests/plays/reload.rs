@@ -1,11 +1,11 @@
-//! SIGHUP, what requests notice of it: nothing but that the next one is answered by the new configuration.
+//! SIGHUP, as requests see it: the next request is answered by the new configuration, and nothing else changes.
 
 use crate::support::*;
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-/// Reloads under load; `RELOADS=1000` makes it the contract's number.
+/// How many reloads are made under load; `RELOADS` sets another number.
 fn reloads() -> usize {
     std::env::var("RELOADS").map_or(300, |n| n.parse().expect("a number"))
 }

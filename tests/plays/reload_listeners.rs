@@ -1,4 +1,4 @@
-//! SIGHUP and the addresses that are listened on: what is new is there before what is gone leaves, and what stays is untouched.
+//! SIGHUP and listening addresses: new ones are open before old ones close, and the others are not touched.
 
 use crate::support::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! SIGHUP: what is refused and how it is said, and what else a reload can change.
+//! SIGHUP: what is refused and how that is reported, and what else a reload can change.
 
 use crate::support::*;
 use serde_json::json;

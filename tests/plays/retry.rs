@@ -1,5 +1,5 @@
-//! A request is tried again where that cannot act twice on it: what is repeated, and what is not. Turns are by round robin, so
-//! the first request begins with the first origin. `retry_limits.rs` has how often, for how long, and where it is set.
+//! A request is tried again where it cannot take effect twice: which are repeated, and which are not. Turns are by round robin, and
+//! the first request goes to the first origin. `retry_limits.rs` is about how often, how long, and where it is configured.
 
 use crate::support::proxy::sum;
 use crate::support::*;
@@ -196,7 +196,7 @@ fn a_listed_status_is_dropped_and_asked_for_elsewhere_if_idempotent() {
     let answer = client.post("/pay", "one").expect(503);
     assert_eq!(answer.text(), "busy");
     expect_logged(&proxy, &answer, busy.addr(), 1);
-    // It is an answer, if one that nobody gets: no error here, nor at the upstream.
+    // A dropped answer is no error, neither here nor at the upstream.
     assert_eq!(["proxy_errors_total", "proxy_upstream_errors_total"].map(|name| proxy.metric(name, &[])), [0.0; 2]);
     assert_eq!(proxy.metric("proxy_responses_total", &[]), 2.0);
     assert_eq!(proxy.metric("proxy_retries_total", &[]), 1.0);

@@ -1,4 +1,4 @@
-//! Another attempt while the client is still sending: what has come goes again from its beginning, and what comes goes on.
+//! Another attempt while the client is still sending: what has come is sent again from its beginning, and the rest follows.
 
 use crate::support::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Connections are kept on both sides, and a kept one that died is nobody's problem.
+//! Connections are kept on both sides, and a kept connection that has died causes no failure.
 
 use crate::support::*;
 use serde_json::json;

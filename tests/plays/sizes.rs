@@ -1,4 +1,4 @@
-//! Each part of a request has its limit, and an end in sight or not, it holds.
+//! Each part of a request has its limit, which holds also for parts that do not end.
 
 use super::framing::refused;
 use crate::support::*;

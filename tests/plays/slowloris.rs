@@ -1,5 +1,5 @@
-//! Clients that are slow on purpose, hundreds at once: each is gone at its limit, is told why where an answer can still begin,
-//! and neither the neighbours nor the memory notice.
+//! Hundreds of deliberately slow clients: each is cut off at its limit and told why where an answer can still begin, and neither
+//! other clients nor memory are affected.
 
 use crate::support::*;
 use serde_json::json;

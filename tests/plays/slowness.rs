@@ -1,4 +1,4 @@
-//! A slow client never looks like a slow upstream, nor the other way round: each wait is the waiting side's own.
+//! A slow client is never mistaken for a slow upstream, nor the other way round: each wait counts against the side that is waited for.
 
 use crate::support::*;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Who does not take its answer holds a place at an upstream: as long as nobody else wants it.
+//! A client that does not take its answer holds a place at an upstream, but only while no other request needs it.
 
 use crate::support::*;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What an upstream sends unasked reaches nobody: neither behind an answer, nor late, nor as a farewell.
+//! What an upstream sends unasked reaches no client: neither after an answer, nor late, nor before a close.
 
 use crate::support::*;
 use std::time::Duration;

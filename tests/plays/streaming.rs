@@ -1,4 +1,4 @@
-//! Nothing is held back: what one side has said, the other can read, while the rest is still to come.
+//! Nothing is held back: what one side has sent can be read by the other while the rest is still to come.
 
 use crate::support::*;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Every wait has its limit, and whoever is slow is the one who is told so.
+//! Every wait has its limit, and the error names the side that was slow.
 
 use crate::support::*;
 use serde_json::{Value, json};

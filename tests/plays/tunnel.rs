@@ -1,11 +1,11 @@
-//! Upgrade: a tunnel begins with 101 and not before, carries bytes both ways unlooked at, and ends as either side ends it.
+//! Upgrade: a tunnel begins with a 101, carries bytes both ways without looking at them, and ends when either side ends it.
 
 use crate::support::*;
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
 const YES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 
-/// Says yes, greets, and sends back what comes until the other side closes; then says goodbye.
+/// Switches, greets, and sends back what comes until the other side closes; then says goodbye.
 fn parrot() -> Origin {
     Origin::start(|conn| {
         let Some(request) = conn.read_head() else { return };

@@ -1,4 +1,4 @@
-//! Those who wait in line for a place, and what lets them go on.
+//! Queued requests, and what lets them go on.
 
 use crate::support::*;
 use serde_json::json;
@@ -32,7 +32,7 @@ fn a_circuit_that_closes_lets_all_of_the_line_through() {
         client.send_get(path);
         client
     };
-    // Whoever it is that gets it, one of the two fails it until its circuit opens.
+    // Whichever upstream gets it, one of the two fails until its circuit opens.
     let mut held = Vec::new();
     while proxy.metric("circuit_breaker_state", &[]) == 0.0 {
         held.push(asking("/fail"));
@@ -56,8 +56,8 @@ fn a_circuit_that_closes_lets_all_of_the_line_through() {
     shut.release(2);
 }
 
-/// A reload that makes the pool anew: who was held under the former configuration comes into the line of a pool that takes no
-/// new requests, and gets the place all the same.
+/// A reload that makes a new pool: a request held under the earlier configuration joins the queue of a pool that takes no new
+/// requests, and still gets its place.
 #[test]
 fn who_comes_late_into_a_former_line_gets_the_place_that_gets_free() {
     let gate = Gate::default();

@@ -27,7 +27,7 @@ fn a_changed_file_is_reloaded() {
     std::fs::remove_file(proxy.dir().join("config.yaml")).unwrap();
     says(&proxy, "new");
 
-    // Once for each change; and who turns it off is not asked again.
+    // Once for each change; and not after watching is turned off.
     proxy.write("config.yaml", &saying("last").0.to_string());
     says(&proxy, "last");
     assert_eq!(proxy.reloads(), (2, 1));

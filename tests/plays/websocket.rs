@@ -1,4 +1,4 @@
-//! WebSockets through tunnels, spoken on both ends by a library that knows nothing of the proxy.
+//! WebSockets through tunnels, with an independent library on both ends.
 
 use crate::support::*;
 use serde_json::json;
@@ -64,7 +64,7 @@ fn messages_small_fragmented_and_large_come_back() {
         .map(|stream| WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, limits()))
         .unwrap();
     let sent = Message::binary(large.clone());
-    // Nobody has room for all of it: it is read while it is sent.
+    // No buffer holds all of it, so it is read while it is sent.
     let writing = thread::spawn(move || {
         socket.send(sent).unwrap();
         socket

@@ -1,21 +1,21 @@
-//! A client of the admin port: it asks for pages, one after the other, reads them, or leaves before they are there.
+//! A client of the admin port: asks for pages one after the other, reads them, or leaves before they come.
 
 use super::parse::{Length, Piece, Reader};
 use super::wire::{Heard, Id, Wires};
 
 const PAGES: &[&str] = &["/metrics", "/health", "/backends/health", "/nothing"];
 
-/// See the module.
+/// A client of the admin port.
 pub struct AdminClient {
     pub id: Id,
     left: u32,
-    /// Leaves after so many bytes of answers.
+    /// After how many bytes of answers it leaves.
     leaves_after: Option<usize>,
     read: usize,
     asked: Option<&'static str>,
     status: u16,
     reader: Reader,
-    /// Whole answers.
+    /// How many complete answers it has got.
     pub answered: u32,
     pub is_gone: bool,
 }
@@ -66,7 +66,7 @@ impl AdminClient {
                     self.take(piece);
                 }
             }
-            // The process ends, or it was slow.
+            // The process ends, or the client was slow.
             Heard::Fin | Heard::Rst => {
                 self.is_gone = true;
                 wires.peer_close(self.id);
@@ -82,7 +82,7 @@ impl AdminClient {
             }
             Piece::Content(_) => {}
             Piece::End => {
-                // Slow ones are told so, and those whose page took longer than `timeouts.total_ms`.
+                // Slow clients get 408, and a page that took longer than `timeouts.total_ms` becomes 504.
                 let page = self.asked.take();
                 let expected: &[u16] = match page {
                     Some("/metrics" | "/backends/health") => &[200, 408, 503, 504],

@@ -1,15 +1,15 @@
-//! The other end of a health check's connection: it reads the request, and is well or not.
+//! The upstream's end of a health check's connection: reads the request, and answers or not.
 
 use super::wire::{Heard, Id, Wires};
 
-/// See the module.
+/// An upstream that is checked.
 pub struct Checked {
     pub id: Id,
-    /// `None`: it says nothing.
+    /// The status of its answer; `None`: it does not answer.
     status: Option<u16>,
     heard: Vec<u8>,
     has_answered: bool,
-    /// What is still to be sent.
+    /// What it still has to send.
     out: Vec<u8>,
     pub is_gone: bool,
 }

@@ -1,4 +1,4 @@
-//! What must hold: after every turn, and when everything is over.
+//! What must hold after every turn, and at the end.
 
 use super::ledger::{Flaw, Framing, Route};
 use super::seen::{Seen, note};
@@ -12,7 +12,7 @@ use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
 use tidegate::session::Exchange;
 
-/// Bytes that a session may hold beyond its two rings: one scratch, and what heads and error pages take.
+/// How many bytes a session may hold besides its two rings: one scratch buffer, and what heads and error pages take.
 const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
 
 impl World {
@@ -23,7 +23,7 @@ impl World {
         for (_, client) in &core.clients {
             let session = &client.session;
             session.check();
-            // Who comes back to the line after its time there is over is told so in the next millisecond.
+            // A request that rejoins the queue after its deadline fails in the next millisecond.
             let is_back = session.exchange().is_some_and(|x| x.is_queued);
             let is_timely = session.next_deadline().is_none_or(|due| due > core.turn.now.millis());
             assert!(is_timely || is_back, "a deadline has passed: {session:?}");
@@ -32,7 +32,7 @@ impl World {
             if let Some(exchange) = session.exchange() {
                 queued += u64::from(exchange.is_queued);
                 let due = session.next_deadline().unwrap_or(u64::MAX);
-                // Who owes content has the wait for that.
+                // While content is missing, the deadline is that of the content.
                 let most = if exchange.queued_for.is_partial { u64::MAX - 1 } else { exchange.queue_due };
                 assert!(!exchange.is_queued || due <= most, "it stands in line for ever");
                 let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// Over all workers nobody has more served at once than one client may have connections.
+    /// Over all workers, no more connections of one client are served at once than allowed.
     fn check_clients(&self) {
         let mut served: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for (_, client) in self.seats.iter().flat_map(|seat| &seat.core.clients) {
@@ -86,23 +86,23 @@ impl World {
         assert!(served.values().all(|&count| count <= most), "one client has more than {most} connections: {served:?}");
     }
 
-    /// First come, first served: who has an upstream came before all that still stand in line for a place alone, or in the same
+    /// First come, first served: a request with an upstream came before all those that still wait for a place alone, or in the same
     /// turn.
     fn check_line(&self) {
-        // For want of a descriptor one may go back to the end of the line.
+        // Without a descriptor a request may go back to the end of the queue.
         if self.weather.descriptors < 1000 || self.weather.roads.starved > 0 {
             return;
         }
         let clients = &self.seats[0].core.clients;
         let exchanges = || clients.iter().filter_map(|(key, client)| Some((key, client.session.exchange()?)));
-        // Whose content was not there at first joined these later than it began.
+        // A request with incomplete content at first joined these later than it began.
         let joined = |x: &Exchange| (x.queue_due - u64::from(x.timeouts.queue_ms) + 1) * 1000;
-        // Who is tried again joins anew, at the end.
+        // A retried request joins again, at the end.
         let waiting: Vec<(usize, u64)> = exchanges()
             .filter(|(_, x)| x.is_queued && x.queued_for == Needs::default() && x.attempts == 0)
             .map(|(key, x)| (key, joined(x)))
             .collect();
-        // Each pool has its own.
+        // Each pool has a queue of its own.
         let is_alone = self.site.pools.len() == 1 && self.sites.len() == 1;
         if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min().filter(|_| is_alone) {
             let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
@@ -185,7 +185,7 @@ impl World {
                 assert!(made_here && status >= 400, "a flawed request was answered {status}");
                 continue;
             }
-            // Told to come no more, or given up before its head was whole: known by its first line alone.
+            // It was told not to send more, or given up before its head was complete: then only its first line identifies it.
             let Some(line) = lines.first() else {
                 let is_cut = status == 503 && books.lines.iter().any(|line| line.nonce.is_none() && line.status == 503);
                 assert!(made_here && (is_cut || matches!(status, 408 | 400 | 429)), "{nonce} was answered {status} and not logged");
@@ -193,7 +193,7 @@ impl World {
             };
             assert!(line.status == status, "{nonce}: answered {status}, logged {line:?}");
             if status == 101 && line.error.is_some() {
-                // A tunnel that was cut.
+                // A tunnel that was cut off.
                 continue;
             }
             assert_eq!(line.error.is_some(), made_here && status >= 400, "{nonce}: {line:?}");
@@ -213,13 +213,13 @@ impl World {
             let ended = books.lines.len() as u64;
             assert!(ended > 0);
             let passed = self.busy_until.saturating_sub(5_000_000) / 1000;
-            // A step costs microseconds, which make a millisecond in the end.
+            // A step takes microseconds, which add up to milliseconds.
             let slack = 10 + self.steps * 3 / 1000;
             assert!(passed <= books.stalled + slack, "it took {passed} ms, the actors stalled {} ms", books.stalled);
         }
     }
 
-    /// Over all workers no more are let through than the rate and what it allows at once.
+    /// Over all workers, no more requests are let through than rate and burst allow.
     fn check_rate(&self) {
         let Some(rate) = self.extras.rate else { return };
         let books = self.books.borrow();

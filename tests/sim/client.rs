@@ -1,23 +1,23 @@
-//! A client: it sends its requests, in pieces, perhaps before the answers to those before; reads answers, perhaps slowly or not at all;
-//! and leaves when it is done, or in the middle of something.
+//! A client: it sends its requests, in pieces, perhaps without waiting for earlier answers; it reads answers, perhaps slowly or not
+//! at all; and it leaves when it is done, or in the middle of something.
 
 use super::ledger::{Books, Entry};
 use super::parse::{Head, Length, Piece, Reader};
 use super::seen::{Seen, note};
 use super::wire::{Heard, Id, Wires};
 
-/// How it ends its connection before its time.
+/// How it ends its connection early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quit {
     Never,
-    /// RST after so many bytes sent, or read.
+    /// RST after so many bytes were sent, or read.
     ResetAfterSending(usize),
     ResetAfterReading(usize),
     /// Both directions closed after so many bytes sent.
     CloseAfterSending(usize),
     /// Sends no more after so many bytes, and waits.
     MuteAfter(usize),
-    /// Announces content, perhaps is told to continue, and sends none.
+    /// Announces content, may be told to continue, and sends none.
     MuteAtContent,
     /// Reads no more after so many bytes, and waits.
     DeafAfter(usize),
@@ -25,7 +25,7 @@ pub enum Quit {
     FinAfter(usize),
 }
 
-/// See the module.
+/// A client of the proxy.
 pub struct Client {
     pub id: Id,
     pub nonces: Vec<u64>,
@@ -36,19 +36,19 @@ pub struct Client {
     pub half_closes: bool,
     /// Requests under way at once.
     pub depth: usize,
-    /// Most bytes sent, and read, at once.
+    /// The most bytes that are sent, or read, at once.
     pub grain: usize,
     pub sip: usize,
-    /// At that byte it waits so many milliseconds, in each direction.
+    /// The bytes at which it waits, and for how many milliseconds, in each direction.
     pub send_stalls: Vec<(usize, u64)>,
     pub read_stall: Option<(usize, u64)>,
-    /// Between two requests it waits so long (milliseconds).
+    /// How long it waits between two requests (milliseconds).
     pub doze: u64,
     has_dozed: bool,
     /// Ends of those waits (microseconds).
     pub send_wake: u64,
     pub read_wake: u64,
-    /// The request being sent.
+    /// The request that is being sent.
     out: Vec<u8>,
     out_at: usize,
     head_len: usize,
@@ -59,11 +59,11 @@ pub struct Client {
     sent: usize,
     read: usize,
     reader: Reader,
-    /// Of the answer being read.
+    /// The status of the answer that is being read.
     status: u16,
     made_here: bool,
     is_noise: bool,
-    /// Its number.
+    /// The number of the unasked answer that is being read, if it is one.
     noise: Option<usize>,
     content: Vec<u8>,
     must_close: bool,
@@ -74,7 +74,7 @@ pub struct Client {
     pub is_gone: bool,
 }
 
-/// A client that has waited so long for 100 (Continue) sends its body all the same.
+/// A client that has waited this long for 100 (Continue) sends its body without it.
 const CONTINUE_MS: u64 = 300;
 
 impl Client {
@@ -118,7 +118,7 @@ impl Client {
         }
     }
 
-    /// Requests that were begun and have no whole answer.
+    /// Requests that were begun and have no complete answer.
     pub fn describe(&self) -> String {
         format!(
             "client {}: {}/{} begun, {} answered, sent {}, read {}, {:?}, gone {}",
@@ -142,7 +142,7 @@ impl Client {
         !self.is_gone && (self.can_send(wires, now) || self.can_read(wires, now) || self.is_done() || self.wants_fin())
     }
 
-    /// When it goes on by itself.
+    /// When it continues by itself.
     pub fn wake(&self, now: u64) -> Option<u64> {
         let continue_due = if self.continues { 0 } else { self.continue_due };
         [self.send_wake, self.read_wake, continue_due].into_iter().filter(|&at| at > now && at < u64::MAX && !self.is_gone).min()
@@ -150,7 +150,7 @@ impl Client {
 
     fn is_done(&self) -> bool {
         if self.is_tunnel && self.quit == Quit::Never {
-            // Its side may still be open when the other's is closed.
+            // Its own side may still be open when the other is closed.
             return self.heard_rst || (self.heard_end && self.sent_fin);
         }
         let all = self.answered == self.nonces.len() || (self.must_close && !self.reader.in_body());
@@ -231,7 +231,7 @@ impl Client {
             end = end.min(self.head_len);
         }
         if let Some(&(at, wait)) = self.send_stalls.first() {
-            // The whole head has one wait: in it there is but one stall.
+            // The whole head has one deadline, so there is only one stall in it.
             let may_stall = self.send_stalls.len() > 1 || self.out_at >= self.head_len;
             if self.sent >= at {
                 self.send_stalls.remove(0);
@@ -312,11 +312,11 @@ impl Client {
         let status = head.status();
         if status == 429 && head.field("Proxy-Status") == Some("tidegate; error=client_connection_limit") {
             note(Seen::ClientOverItsLimit);
-            // Told at the door: it may have asked for nothing yet.
+            // It was refused when it connected, perhaps before it had sent anything.
             self.begun = self.begun.max(self.answered + 1);
         }
         if status >= 200 {
-            // What an origin says unasked may cross the next request, and then nobody can tell it from an answer.
+            // What an origin sends unasked may cross the next request, and then cannot be told from an answer.
             self.noise = head.field("X-Noise").map(|number| number.parse().unwrap());
             self.is_noise = self.noise.is_some();
             books.strays_taken |= self.is_noise;
@@ -336,11 +336,11 @@ impl Client {
         self.status = status;
         self.made_here = head.field("X-Nonce").is_none() && !self.is_noise;
         if let Some(nonce) = head.field("X-Nonce") {
-            // An answer that was taken for another's leaves its own to the next: HTTP/1.1 has nothing that tells.
+            // If another answer was taken for its own, its own goes to the next request: nothing in HTTP/1.1 prevents that.
             let is_its = nonce == entry.spec.nonce.to_string();
             self.is_noise |= !is_its;
             assert!(is_its || strays_taken, "another request's answer: {nonce}, not {}: {}", entry.spec.nonce, self.describe());
-            // Not what the plan says now: an attempt that was given up may reach its origin after a later one.
+            // Compared with what was said, not with the present plan: an abandoned attempt may reach its origin after a later one.
             assert!(!is_its || entry.said.contains(&status), "answered {status}, the origins said {:?}: {}", entry.said, entry.spec.nonce);
         }
         assert!(status == 101 || head.field("Date").is_some());
@@ -377,7 +377,7 @@ impl Client {
         self.content.extend_from_slice(bytes);
     }
 
-    /// An answer is whole.
+    /// A complete answer has come.
     fn on_answer(&mut self, books: &mut Books) {
         let (status, made_here, length) = (self.status, self.made_here, self.content.len());
         let content = String::from_utf8_lossy(&self.content).into_owned();
@@ -386,7 +386,7 @@ impl Client {
         assert!(entry.answered.is_none(), "answered twice");
         entry.answered = Some((status, made_here, length));
         entry.is_sure &= !is_noise;
-        // A tunnel has an end, and nothing that tells whether it is the right one.
+        // A tunnel has an end, but nothing that shows whether it is the right one.
         if !made_here && status != 101 && !is_noise {
             assert!(
                 entry.finished.contains(&(status, length)),

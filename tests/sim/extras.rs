@@ -1,6 +1,6 @@
-//! What happens in half of the worlds beside plain requests: tunnels, routes by host and method, reloads in the middle that one
-//! worker takes before another, addresses that change, health checks, limits of rates and of connections, an admin port. It is
-//! drawn from dice of its own: the seeds of plain worlds stay what they were.
+//! What half of the worlds have besides plain requests: tunnels, routes by host and method, reloads that workers learn of at
+//! different times, changing addresses, health checks, limits of rates and connections, an admin port. It has a random generator of
+//! its own, so that the seeds of plain worlds keep their meaning.
 
 use super::ledger::{Books, Fault, Frame, Framing, Route, Spec, When, pattern};
 use super::weather::Weather;
@@ -9,7 +9,7 @@ use tidegate::config::model::{Action, Balance, Config, HealthCheck, Matcher, Poo
 /// The servers of the second pool have numbers from here on.
 pub const OTHER_SERVERS: usize = 5;
 
-/// See the module.
+/// The extras of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Extras {
     pub has_tunnels: bool,
@@ -18,17 +18,17 @@ pub struct Extras {
     pub reloads: Vec<u64>,
     /// Steps at which a server gets another address.
     pub moves: Vec<u64>,
-    /// A worker's turn is several steps, and others come between them.
+    /// A worker's turn takes several steps, and other steps come between them.
     pub interleaves: bool,
     /// Clients of the admin port.
     pub admins: usize,
-    /// `limits.max_conns_per_client`; 0: it is never reached.
+    /// `limits.max_conns_per_client`; 0: the limit is never reached.
     pub per_client: usize,
     pub rate: Option<Rate>,
     pub is_checked: bool,
-    /// Clients are as hostile as anywhere, and no upstream does anything wrong: none may be taken for bad.
+    /// Clients are as hostile as elsewhere, but no upstream does anything wrong, so none may be considered failing.
     pub are_origins_well: bool,
-    /// Where descriptors are few, clients rest between their requests, and are more at once than there are connections for.
+    /// Where descriptors are few, there are more clients than descriptors, and they rest between their requests.
     pub dozes: bool,
 }
 
@@ -55,7 +55,7 @@ impl Extras {
         }
     }
 
-    /// Whether a request may fail by what stands here.
+    /// Whether these extras may make a request fail.
     pub fn spoils(&self, weather: &Weather) -> bool {
         self.per_client > 0 || self.rate.is_some() || (self.is_checked && !weather.is_calm && !weather.is_mild)
     }
@@ -87,7 +87,7 @@ impl Extras {
         }
     }
 
-    /// A second pool by its host; answers made here by host, and by method.
+    /// Routes to a second pool by host, and to answers made here by host and by method.
     fn route(&self, config: &mut Config, dice: &mut fastrand::Rng) {
         let mut other: Pool = config.pools[0].clone();
         other.name = "other".into();
@@ -118,7 +118,7 @@ impl Extras {
         config.routes.splice(0..0, more);
     }
 
-    /// What a reload makes of the configuration: nothing that would let a request fail.
+    /// How a reload changes the configuration: never so that a request could fail.
     pub fn reconfigure(&self, config: &mut Config, weather: &Weather, dice: &mut fastrand::Rng) {
         let upstreams = &mut config.pools[0].upstreams;
         match dice.u8(0..6) {
@@ -134,7 +134,7 @@ impl Extras {
         }
     }
 
-    /// Makes some requests into something else than plain ones. True if it is the last of its connection.
+    /// Changes some requests into other than plain ones. Returns whether it must be the last of its connection.
     pub fn alter(&self, spec: &mut Spec, dice: &mut fastrand::Rng) {
         if spec.flaw.is_some() {
             return;
@@ -151,7 +151,7 @@ impl Extras {
         }
     }
 
-    /// The origin's part in that. It may have its reasons to answer as usual.
+    /// The origin's side of that; it may also answer as usual.
     pub fn switch(&self, nonce: u64, books: &mut Books, dice: &mut fastrand::Rng) {
         let entry = books.entries.get_mut(&nonce).unwrap();
         if self.are_origins_well {
@@ -161,7 +161,7 @@ impl Extras {
             let plan = &mut entry.plan;
             (plan.status, plan.frame, plan.minor, plan.when, plan.closes) = (101, Frame::Tunnel, 1, When::AtEnd, false);
             if plan.fault == Fault::Extra {
-                // Through a tunnel nothing is more than it should be.
+                // Bytes after an answer would be part of the tunnel.
                 plan.fault = Fault::None;
             }
             plan.content = pattern(2 * nonce + 1, plan.content.len().max(1));
@@ -173,7 +173,7 @@ pub fn upstream(number: usize) -> Upstream {
     Upstream { name: format!("origin-{number}"), host: format!("origin-{number}.test"), port: 80, tls: false, weight: 1, is_checked: true }
 }
 
-/// The number of a server, which stands in its name and in the third byte of its addresses.
+/// The number of a server, which is in its name and in the third byte of its addresses.
 pub fn number_of(name: &str) -> usize {
     name.strip_prefix("origin-").and_then(|number| number.parse().ok()).expect("a server's name")
 }

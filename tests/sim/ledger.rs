@@ -1,5 +1,5 @@
-//! What was planned and what happened, request by request: every request has a number (its nonce), which stands in its
-//! target and keys the bytes of both bodies, so that a byte of one exchange in another is found.
+//! What was planned and what happened, for every request. Each has a number (its nonce), which is in its target and
+//! determines the bytes of both bodies, so that a byte of one exchange in another is found.
 
 use super::net::Line;
 use super::wire::Id;
@@ -149,20 +149,20 @@ pub struct Entry {
     pub was_sent: bool,
 }
 
-/// See the module.
+/// The plans and results of all requests.
 #[derive(Default)]
 pub struct Books {
     pub entries: BTreeMap<u64, Entry>,
     pub lines: Vec<Line>,
-    /// Connections that the proxy began and the world has not looked at.
+    /// Connections that the proxy has begun and no origin has taken yet.
     pub dialled: Vec<Id>,
     /// As configured.
     pub max_retries: u32,
     /// Attempts that are planned to fail.
     pub planned_faults: u32,
-    /// Somebody got an answer that nobody had asked for.
+    /// Whether a client got an unasked answer.
     pub strays_taken: bool,
-    /// Milliseconds that all actors together have stalled.
+    /// How many milliseconds all actors together have stalled.
     pub stalled: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The network of the simulation, and its journal.
+//! The network of the simulation, and the access log.
 
 use super::ledger::Books;
 use super::socket::{SimPipe, SimSocket};
@@ -55,7 +55,7 @@ impl Net for SimNet {
             r if r < refused + ignored + unreachable + starved => return Err(io::Error::from_raw_os_error(libc::EMFILE)),
             _ => Fate::Accepted,
         };
-        // Checks go by roads of their own: what becomes of them is the other end's to say.
+        // The outcome of checks is decided at their other end.
         let is_check = matches!(source, Source::Check(_));
         let fate = if is_check && !is_decoy { Fate::Accepted } else { fate };
         let id = wires.open(self.worker, Some(server), Some(fate));

@@ -13,16 +13,16 @@ pub enum Leave {
     Noise,
 }
 
-/// See the module.
+/// One connection at an origin.
 pub struct Origin {
     pub id: Id,
     pub server: usize,
     /// Most bytes sent, and read, at once.
     pub grain: usize,
     pub sip: usize,
-    /// Leaves so long after it became idle (microseconds), this way.
+    /// After how long it closes an idle connection (microseconds), and how.
     pub patience: Option<(u64, Leave)>,
-    /// On a connection that has served, leaves after so many bytes of the next request: it had decided so before it came.
+    /// On a reused connection it closes after this many bytes of the next request, because it had decided so before.
     pub crosses: Option<usize>,
     is_tunnel: bool,
     served: u32,
@@ -36,7 +36,7 @@ pub struct Origin {
     out_at: usize,
     is_answering: bool,
     stalled: bool,
-    /// The last request's stall goes on in this one: it gets none of its own.
+    /// It is still in the stall of the last request, and gets none of its own.
     is_late: bool,
     wake: u64,
     idle_due: u64,
@@ -98,7 +98,7 @@ impl Origin {
 
     fn can_hear(&self, wires: &Wires, books: &Books, now: u64) -> bool {
         let is_deaf = matches!(self.fault(books), Fault::Deaf(n) if self.content_at >= n);
-        // One request at a time: the next is read when this one is done.
+        // One request at a time: the next is read after this one.
         let has_heard_all = self.is_tunnel && self.request_ended;
         now >= self.wake && !has_heard_all && wires.peer_hears(self.id) && (!is_deaf || wires.peer_waiting(self.id) == 0)
     }
@@ -121,7 +121,7 @@ impl Origin {
     fn leave_idle(&mut self, wires: &mut Wires) {
         self.is_gone = true;
         match self.patience {
-            // A RST may destroy what the proxy has not read: not polite before that.
+            // A RST may destroy what the proxy has not read, so a polite origin waits for that.
             Some((_, Leave::Rst)) if wires.is_read(self.id) => wires.peer_rst(self.id),
             Some((_, Leave::Noise)) => {
                 wires.peer_stray(self.id, "408 Too Slow", "Content-Length: 0\r\nConnection: close\r\n\r\n");
@@ -148,7 +148,7 @@ impl Origin {
                 books.entries.get_mut(&self.nonce.unwrap()).unwrap().tunnelled = Some(self.content_at);
                 self.end_tunnel(wires);
             }
-            // The proxy gave the connection up, or closes an idle one.
+            // The proxy abandoned the connection, or closes an idle one.
             Heard::Fin | Heard::Rst => {
                 self.is_gone = true;
                 wires.peer_close(self.id);
@@ -185,7 +185,7 @@ impl Origin {
         assert_eq!(method, entry.spec.method);
         entry.seen += 1;
         assert!(entry.seen == 1 || entry.spec.is_idempotent(), "{nonce} came twice");
-        // One stale connection an attempt is replaced, and that counts nowhere.
+        // Each attempt may replace one stale connection, which is not counted.
         let most = 2 * (1 + books.max_retries);
         assert!(entry.seen <= most, "{nonce} came {} times", entry.seen);
         if entry.seen > entry.plan.bad_times {
@@ -234,7 +234,7 @@ impl Origin {
         self.request_ended = true;
     }
 
-    /// After each piece: is it time to answer, or to go?
+    /// After each piece: decides whether to answer or to leave.
     fn consider(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
         let Some(nonce) = self.nonce else { return };
         if let (Some((at, wait)), false) = (books.entries[&nonce].plan.pause, self.stalled)
@@ -286,7 +286,7 @@ impl Origin {
                 if matches!(plan.fault, Fault::ResetAt(_)) {
                     return wires.peer_rst(self.id);
                 }
-                // A body until close that ends early is whole all the same.
+                // A body until close that ends early looks complete.
                 let head = self.out.windows(4).rposition(|w| w == b"\r\n\r\n").map_or(usize::MAX, |end| end + 4);
                 if plan.frame == Frame::UntilClose && at >= self.out.len() - plan.length(method).min(self.out.len()) && head != usize::MAX {
                     entry.finished.push((plan.status(), at - (self.out.len() - plan.length(method))));
@@ -316,7 +316,7 @@ impl Origin {
         }
     }
 
-    /// The answer is out: closes, or waits for the next request.
+    /// The answer was sent: closes, or waits for the next request.
     fn finish(&mut self, wires: &mut Wires, books: &Books, now: u64) {
         let Some(nonce) = self.nonce.filter(|_| self.is_answering && self.out_at == self.out.len()) else { return };
         let Entry { plan, spec, .. } = &books.entries[&nonce];

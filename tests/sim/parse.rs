@@ -1,6 +1,6 @@
-//! A strict reader of what the proxy sends, to either side. It shares nothing with the crate: what it does not take, panics.
+//! A strict reader of what the proxy sends to either side. It shares nothing with the crate, and panics at whatever it does not accept.
 
-/// A head, read one way.
+/// A parsed head.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub first: String,
@@ -15,7 +15,7 @@ pub enum Length {
     UntilClose,
 }
 
-/// Something that was read.
+/// A piece that was read.
 #[derive(Debug)]
 pub enum Piece {
     Head(Head),
@@ -36,7 +36,7 @@ enum State {
     UntilClose,
 }
 
-/// Bytes in, pieces out.
+/// A reader that takes bytes and returns pieces.
 #[derive(Debug)]
 pub struct Reader {
     buffer: Vec<u8>,
@@ -55,7 +55,7 @@ impl Reader {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// Whether the end of the connection is the end of the body.
+    /// Whether the body ends with the connection.
     pub fn ends_with_close(&self) -> bool {
         self.state == State::UntilClose
     }
@@ -64,7 +64,7 @@ impl Reader {
         self.state != State::Head
     }
 
-    /// After a head: what follows it.
+    /// After a head: says how long its body is.
     pub fn begin_body(&mut self, length: Length) {
         assert_eq!(self.state, State::Between);
         self.state = match length {

@@ -1,5 +1,5 @@
-//! What must hold whenever nothing happens until a timer is due: nobody waits in a line for what is there, or rests in an idle
-//! connection. Who is not called then was forgotten.
+//! What must hold whenever nothing happens until the next timer: no request waits for something that is available. If it does, it
+//! was forgotten.
 
 use super::seen::{Seen, note};
 use super::world::World;
@@ -10,7 +10,7 @@ use tidegate::upstream::server::Server;
 
 impl World {
     pub fn check_rest(&self) {
-        // Who was refused a descriptor at random tries again after a while.
+        // A request without a descriptor, which is decided at random, tries again after a while.
         if self.weather.roads.starved > 0 {
             return;
         }
@@ -24,7 +24,7 @@ impl World {
 
     fn check_waiting(&self, pool: &Pool, server: &Server) {
         let most = self.site.most();
-        // A trial is not for everybody.
+        // Only a limited number of requests may be trials.
         if server.circuit.state() != State::Closed || !pool.is_wanted(server, most) {
             return;
         }

@@ -1,10 +1,10 @@
-//! How often the things that a world is made for have really happened: a run in which one never did has shown nothing about it.
+//! Counts how often the things that a world is made for have happened: a run without one of them has tested nothing about it.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 macro_rules! seen {
     ($($name:ident),* $(,)?) => {
-        /// See the module.
+        /// Things that a run must contain.
         #[derive(Clone, Copy, Debug)]
         pub enum Seen {
             $($name),*
@@ -45,17 +45,17 @@ seen!(
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];
 
-/// It happened.
+/// Counts one.
 pub fn note(what: Seen) {
     COUNTS[what as usize].fetch_add(1, Relaxed);
 }
 
-/// All of it, for people.
+/// All counts as text.
 pub fn describe() -> String {
     ALL.iter().map(|&what| format!("{what:?} {}", COUNTS[what as usize].load(Relaxed))).collect::<Vec<_>>().join(", ")
 }
 
-/// What never happened.
+/// Those that never happened.
 pub fn missing() -> Vec<Seen> {
     ALL.iter().copied().filter(|&what| COUNTS[what as usize].load(Relaxed) == 0).collect()
 }

@@ -1,4 +1,4 @@
-//! The proxy's end of the wires, and what else it is given by every world: a pipe, a log writer.
+//! The proxy's end of the connections, a pipe, and a log writer.
 
 use super::wire::{Id, Wires};
 use std::cell::RefCell;
@@ -12,11 +12,11 @@ use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
 pub struct SimSocket {
     pub wires: Rc<RefCell<Wires>>,
     pub id: Id,
-    /// Where what the network takes of the proxy is noted.
+    /// Records what the network takes from the proxy.
     pub taken: Option<Taken>,
 }
 
-/// What the network took of the proxy, whether it ever came to the other end or not.
+/// What the network took from the proxy, whether or not it reached the other end.
 pub type Taken = Rc<RefCell<Vec<u8>>>;
 
 impl Socket for SimSocket {
@@ -64,14 +64,14 @@ impl Socket for SimSocket {
 
 impl Drop for SimSocket {
     fn drop(&mut self) {
-        // Unless something panics in there right now.
+        // Not while a panic has the wires borrowed.
         if let Ok(mut wires) = self.wires.try_borrow_mut() {
             wires.close(self.id);
         }
     }
 }
 
-/// A pipe of so little room that one move seldom takes all.
+/// A pipe that is so small that one move seldom takes everything.
 #[derive(Default)]
 pub struct SimPipe(Vec<u8>);
 
@@ -91,7 +91,7 @@ impl SimPipe {
     }
 }
 
-/// The panel wants a log writer, which is a thread: one for all worlds.
+/// The panel needs a log writer, which is a thread: all worlds share one.
 pub fn writer() -> Arc<Writer> {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
     let settings = Settings {

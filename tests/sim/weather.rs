@@ -1,4 +1,4 @@
-//! What a seed makes of a world: its configuration, its network, who takes part and how they behave.
+//! What a seed determines: a world's configuration, its network, the actors and their behaviour.
 
 use super::client::{Client, Quit};
 use super::extras::{Extras, upstream};
@@ -8,7 +8,7 @@ use super::origin::Leave;
 use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Retry};
 use tidegate::config::{Sources, load};
 
-/// So many places at the door that nobody comes near its limit, and everybody may linger.
+/// A limit of connections that is never nearly reached.
 const AMPLE_DOORS: usize = 1000;
 
 /// The general conditions of a world.
@@ -16,7 +16,7 @@ const AMPLE_DOORS: usize = 1000;
 pub struct Weather {
     /// Everybody is polite, nothing fails, and time passes only while actors wait: every request must succeed.
     pub is_calm: bool,
-    /// Nothing fails but attempts at origins, and everybody is polite: what another attempt makes good must succeed.
+    /// Only attempts at origins fail, and everybody is polite: whatever another attempt can repair must succeed.
     pub is_mild: bool,
     pub workers: usize,
     pub servers: usize,
@@ -54,7 +54,7 @@ impl Weather {
         let (is_calm, is_mild) = (kind < 4, kind == 4 || kind == 5);
         let is_wild = !is_calm && !is_mild;
         let is_scarce = !is_mild && rng.u8(0..3) == 0;
-        // Few are so large that one turn does not move all of a body.
+        // Only few bodies are so large that one turn does not move all of one.
         let is_huge = rng.u8(0..40) == 0;
         let max_content = if is_huge { 3_000_000 } else { [300, 5_000, 40_000, 300_000][rng.usize(0..4)] };
         let mtu = [1, 60, 1460, 16_000, 64_000][rng.usize(0..5)].max(if is_huge { 300_000 } else { max_content / 300 });
@@ -83,7 +83,7 @@ impl Weather {
         }
     }
 
-    /// Whether anything but an actor's own fault can make a request fail.
+    /// Whether only an actor's own fault can make a request fail.
     pub fn is_fair(&self) -> bool {
         let Roads { refused, ignored, unreachable, starved } = self.roads;
         let is_ample = self.places == 100 && self.doors == AMPLE_DOORS && self.descriptors == 1000;
@@ -97,13 +97,13 @@ impl Weather {
         config.limits.max_body_size = MAX_BODY as u64;
         config.limits.max_conns_per_upstream = self.places;
         config.limits.max_client_conns = self.doors;
-        // Counted, and never reached.
+        // Counted, but never reached.
         config.limits.max_conns_per_client = 1000;
         config.limits.upstream_idle_conns = [1, 64, 64][rng.usize(0..3)];
         config.shutdown.grace_ms = rng.u32(1..3000);
         config.shutdown.new_requests = if rng.bool() { NewRequests::Reject } else { NewRequests::Refuse };
         let timeouts = &mut config.timeouts;
-        // In calm weather every wait is longer than any single stall of who is waited for, and shorter than two of them, or
+        // In calm weather every timeout is longer than any single stall of the side that it applies to, and shorter than two of them, or
         // than one of the other side's.
         let (client_ms, origin_ms) = if self.are_clients_slow { (3000, 1000) } else { (1000, 3000) };
         let mut draw = |calm: u32, from: u32| if self.is_calm { calm } else { rng.u32(from..2000) };
@@ -118,7 +118,7 @@ impl Weather {
         timeouts.client_half_close_ms = if self.is_mild { 0 } else { draw(0, 50) };
         timeouts.upstream_keepalive_ms = draw(1000, 1);
         timeouts.queue_ms = draw(80_000_000, 0);
-        // Nobody promises that all of a large answer, in small pieces, is there in time.
+        // A large answer in small pieces may not be there in time.
         timeouts.total_ms = if self.is_calm || self.is_mild || rng.bool() { 0 } else { rng.u32(100..4000) };
         if timeouts.total_ms > 0 {
             let one = [&mut timeouts.read_ms, &mut timeouts.write_ms, &mut timeouts.client_body_ms].into_iter().nth(rng.usize(0..6));
@@ -247,7 +247,7 @@ impl Weather {
                 Flaw::Oversize
             }
             _ => {
-                // A second Host is only wrong where there is a first one.
+                // A second Host is an error only where there is a first one.
                 spec.minor = 1;
                 Flaw::Head(heads[rng.usize(0..heads.len())])
             }
@@ -272,11 +272,11 @@ impl Weather {
             _ => When::AtEnd,
         };
         let mut interims: Vec<u16> = (0..rng.usize(0..3)).map(|_| 103).filter(|_| rng.u8(0..4) == 0).collect();
-        // Without it nobody can tell a slow client from a slow origin.
+        // Without 100 (Continue) a slow client cannot be told from a slow origin.
         if spec.expects && (self.are_clients_slow || self.is_mild || rng.u8(0..4) != 0) {
             interims.push(100);
         }
-        // A HEAD's answer until close has no length, and no end but its head's.
+        // The answer to a HEAD that would last until close has no length, and ends with its head.
         let minor = if frame == Frame::Chunked || !interims.is_empty() { 1 } else { u8::from(rng.u8(0..5) != 0) };
         let mut plan = Plan {
             when,
@@ -292,7 +292,7 @@ impl Weather {
             pause: None,
         };
         if !plan.interims.is_empty() && spec.expects {
-            // 100 (Continue) is worth something only before the content.
+            // 100 (Continue) makes sense only before the content.
             plan.when = When::AtHead;
         }
         let longest = if self.are_clients_slow { 900 } else { 2700 };
@@ -337,10 +337,10 @@ impl Weather {
         }
     }
 
-    /// Whether another attempt makes good what befalls the request: its fault shows before the first byte of an answer, or by
-    /// its status, and all of it can be sent again.
+    /// Whether another attempt repairs the planned fault: it shows before the first byte of an answer or in its status, and the whole
+    /// request can be sent again.
     fn is_cured(&self, spec: &Spec, plan: &Plan, books: &mut Books) -> bool {
-        /// Well below what the budget allows in any case.
+        /// Well below what the budget always allows.
         const MAX_FAULTS: u32 = 12;
         books.planned_faults += u32::from(plan.fault != Fault::None);
         let is_early = match plan.fault {
@@ -367,7 +367,7 @@ impl Weather {
         rng: &mut fastrand::Rng,
         dice: &mut fastrand::Rng,
     ) -> Client {
-        // Few addresses where those are limited.
+        // Few addresses where connections of an address are limited.
         let address = if extras.per_client > 0 { dice.u8(7..9) } else { 7 };
         let mut nonces = Vec::new();
         let (mut is_over, mut was_good) = (false, true);
@@ -382,17 +382,17 @@ impl Weather {
             let plan = self.plan(&spec, rng);
             total += spec.content.len() + 200;
             let is_forbidden = is_over || (spec.flaw == Some(Flaw::Oversize) && spec.framing == Framing::Known);
-            // An idle connection that is just being closed can be replaced only for what may be sent twice.
+            // An idle connection that is being closed is replaced only for a request that may be sent twice.
             let is_safe = !self.leaves_idle || (self.is_calm && spec.is_idempotent() && spec.framing == Framing::Bare);
             let is_served = plan.fault == Fault::None || self.is_cured(&spec, &plan, books);
-            // What another request's fault opens, this one may find open.
+            // A circuit may be open because of another request's fault.
             let is_let_through = self.is_calm || self.failure_threshold == 0;
             let is_good = is_polite && is_served && is_let_through && spec.flaw.is_none() && !is_over;
-            // What befalls one request may end the connection, and those after it.
+            // A failed request may end the connection, and with it those after it.
             was_good &= self.is_calm || (is_good && self.is_fair() && plan.stall.is_none() && plan.pause.is_none());
             let is_sure = is_good && is_safe && was_good && !extras.spoils(self);
             is_over |= !spec.keeps();
-            // What is sent behind it would go through the tunnel.
+            // What is sent after it would go through the tunnel.
             let may_switch = spec.tunnel.is_some();
             nonces.push(nonce);
             let entry = Entry {
@@ -422,9 +422,9 @@ impl Weather {
         client.depth = [1, 1, 2, 6][rng.usize(0..4)];
         client.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(total / 300);
         client.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.max_content / 300);
-        // Who has closed its side has nothing to say in a tunnel.
+        // A client that has closed its side cannot send anything through a tunnel.
         client.half_closes = rng.u8(0..5) == 0 && !client.nonces.iter().any(|nonce| books.entries[nonce].spec.tunnel.is_some());
-        // The rest of a request that has its answer is waited for two seconds altogether: a polite client is not slower.
+        // After an answer, the rest of its request is read for two seconds in total: a polite client is not slower.
         match (rng.u8(0..3), self.are_clients_slow) {
             (0, true) => client.read_stall = self.stall(self.max_content, 1600, rng),
             (0, false) => client.read_stall = self.stall(self.max_content, 900, rng),
@@ -455,12 +455,12 @@ impl Weather {
             client.depth = 1;
         }
         if !self.is_calm && (!client.send_stalls.is_empty() || client.read_stall.is_some() || client.doze > 0) {
-            // A stall may outlast a timeout.
+            // A stall may be longer than a timeout.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }
         let may_send_more = client.nonces.len() > 1 || client.nonces.iter().any(|nonce| !books.entries[nonce].spec.content.is_empty());
         if self.doors < AMPLE_DOORS && may_send_more {
-            // Near the limit any answer may be the last, and only a few linger: what is sent after the answer resets the others.
+            // Near the limit any answer may be the last, and only few connections linger: what is sent after an answer may cause a reset.
             client.nonces.iter().for_each(|nonce| books.entries.get_mut(nonce).unwrap().is_sure = false);
         }
         client

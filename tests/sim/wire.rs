@@ -1,4 +1,4 @@
-//! TCP in memory: what a kernel does between two parties, and exactly the edges that epoll would give to one of them.
+//! TCP in memory: what a kernel does between two parties, and the same events that epoll would report to one of them.
 //!
 //! ```text
 //!     peer                                                     proxy

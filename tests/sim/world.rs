@@ -34,7 +34,7 @@ use tidegate::worker::shared::{Mail, RenderJob, Shared};
 
 pub type SimCore = Core<SimNet>;
 
-/// Steps of one world: several times what the longest takes. One that takes more is a finding.
+/// Several times the steps that the longest world takes. A world that takes more has a fault.
 const MAX_STEPS: u64 = 2_000_000;
 
 struct Bell(Arc<AtomicBool>);
@@ -45,7 +45,7 @@ impl Wake for Bell {
     }
 }
 
-/// A worker and what production keeps beside its core.
+/// A worker, with what production keeps beside its core.
 pub struct Seat {
     pub core: SimCore,
     bell: Arc<AtomicBool>,
@@ -53,9 +53,9 @@ pub struct Seat {
     pub backlog: VecDeque<(Id, u8)>,
     /// The same, at the admin port.
     admin_backlog: VecDeque<Id>,
-    /// The first worker's alone have something to do.
+    /// Only those of the first worker have something to do.
     checks: Checks<SimSocket>,
-    /// Sites that it is not told of yet.
+    /// Sites that it was not told of yet.
     news: VecDeque<Arc<Site>>,
     phase: turn::Phase,
     is_vain: bool,
@@ -66,20 +66,20 @@ pub struct Seat {
     vain_since: u64,
 }
 
-/// See the module.
+/// The world of one seed.
 pub struct World {
     pub weather: Weather,
     pub extras: Extras,
-    /// Of what stands in the extras.
+    /// The random generator of the extras.
     dice: fastrand::Rng,
     pub wires: Rc<RefCell<Wires>>,
     pub books: Rc<RefCell<Books>>,
     /// The newest.
     pub site: Arc<Site>,
-    /// All of them.
+    /// All sites so far.
     pub sites: Vec<Arc<Site>>,
     pub shared: Arc<Shared>,
-    /// The one door of the world.
+    /// The only listening address.
     pub door: Arc<Door>,
     pub admin_door: Arc<Door>,
     pub seats: Vec<Seat>,
@@ -137,7 +137,7 @@ impl World {
         }
         let workers = weather.workers;
         let door = Arc::new(Door::new(weather.doors, workers));
-        // Where a pool begins is by chance.
+        // The position at which a pool begins is random.
         fastrand::seed(seed);
         let site = Arc::new(Site::new(config, workers, None));
         site.servers().for_each(|(_, server)| beside::give_address(server, weather.has_decoys, 1));
@@ -148,7 +148,7 @@ impl World {
             mailboxes: bells.iter().map(|bell| Mailbox::new(Box::new(Bell(bell.clone())))).collect(),
             running: AtomicUsize::new(workers),
             resolver: Default::default(),
-            // What is kept in reserve comes on top.
+            // The reserve is added.
             descriptors: Arc::new(Descriptors::new(weather.descriptors + 16, 0)),
             connections: Connections::default(),
             starved: Paused::new(workers),
@@ -170,7 +170,7 @@ impl World {
         let wires = Rc::new(RefCell::new(wires));
         let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
-            // The most that a reload may allow.
+            // The highest limit that a reload may set.
             let limit = if extras.reloads.is_empty() || weather.places > 3 { weather.places } else { 3 };
             let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit };
             let journal = Box::new(SimJournal(books.clone()));
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// Until nothing can happen any more.
+    /// Runs until nothing can happen any more.
     pub fn run(&mut self) {
         let mut choices = Vec::new();
         let is_huge = self.weather.max_content > 1_000_000;
@@ -240,7 +240,7 @@ impl World {
             let spurious = self.rng.u8(0..200);
             match choices.get(self.rng.usize(0..choices.len().max(1))) {
                 Some(_) if spurious == 0 => self.disturb(),
-                // Where bodies are huge the workers come late, and find more than they may move at once.
+                // Where bodies are huge, turns are delayed, so that workers find more than they may move at once.
                 Some(Step::Turn(_)) if is_huge && choices.len() > 1 && spurious > 10 => {}
                 Some(&step) => self.step(step),
                 None if self.sleep() => {}
@@ -279,7 +279,7 @@ impl World {
         choices.extend((0..self.admins.len()).filter(|&i| self.admins[i].can_act(&wires)).map(Step::Admin));
         choices.extend((0..self.checked.len()).filter(|&i| self.checked[i].can_act(&wires)).map(Step::Checked));
         choices.extend((self.extras.admins > self.admins.len()).then_some(Step::ArriveAdmin));
-        // Pages take their time, and who asked may have left.
+        // Pages take time, and the client may have left meanwhile.
         let is_made = choices.is_empty() || self.dice.u8(0..20) == 0;
         choices.extend((is_made && !self.rendering.is_empty()).then_some(Step::Render));
         // Some workers are told late.
@@ -307,7 +307,7 @@ impl World {
         self.meet_origins();
     }
 
-    /// A client's handshake is done: it stands in one worker's accept queue.
+    /// A client's handshake is complete: it is in one worker's accept queue.
     fn arrive(&mut self) {
         let mut client = self.arrivals.pop().unwrap();
         let worker = self.rng.usize(0..self.seats.len());
@@ -318,7 +318,7 @@ impl World {
         self.clients.push(client);
     }
 
-    /// Connections that the proxy made get somebody at the other end.
+    /// Connections that the proxy made get an origin.
     fn meet_origins(&mut self) {
         let dialled = std::mem::take(&mut self.books.borrow_mut().dialled);
         for id in dialled {
@@ -346,7 +346,7 @@ impl World {
         }
     }
 
-    /// Time jumps to whatever is due next. False if nothing ever is.
+    /// Time jumps to whatever is due next. Returns false if nothing ever is.
     fn sleep(&mut self) -> bool {
         self.check_rest();
         let now = self.micros;

@@ -21,7 +21,7 @@ pub struct Response {
     pub sizes: Vec<String>,
     /// The 1xx answers that came before.
     pub interim: Vec<u16>,
-    /// `None`: it came whole. Else how it was cut.
+    /// How it was cut off; `None` if it is complete.
     pub cut: Option<End>,
 }
 
@@ -30,7 +30,7 @@ impl Response {
         std::str::from_utf8(&self.body).expect("a text body")
     }
 
-    /// The answer is whole and has that status.
+    /// The answer is complete and has that status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Response {
         let body = String::from_utf8_lossy(&self.body[..self.body.len().min(300)]);
@@ -87,7 +87,7 @@ impl Client {
         self.wire.write(bytes.as_ref()).expect("to send");
     }
 
-    /// As far as the other side takes them; whoever sends too much may be cut off.
+    /// Sends as much as the other side takes; a client that sends too much may be cut off.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> Result<(), End> {
         self.wire.write(bytes.as_ref())
     }

@@ -1,5 +1,5 @@
-//! A reader of the Prometheus text format that has nothing in common with what writes it. It follows the format's own page
-//! ("Text-based format", version 0.0.4) and fails at whatever that does not allow.
+//! A reader of the Prometheus text format that shares nothing with what writes it. It follows the format's own page ("Text-based
+//! format", version 0.0.4), and fails at whatever that does not allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 pub struct Config(pub Value);
 
 impl Config {
-    /// Free ports, one worker, and nothing that tries again or gives up on an origin: a play shows one thing.
+    /// Free ports, one worker, and nothing that repeats requests or gives up on an origin, so that a test shows one thing.
     pub fn new() -> Config {
         Config(json!({
             "listen": "127.0.0.1:0",
@@ -36,8 +36,8 @@ impl Config {
         Config::new().set("upstreams", upstreams.collect::<Vec<_>>())
     }
 
-    /// Likewise, and whatever the turn is, the first of them is asked before any other: by its weight it has a turn wherever
-    /// another has one, and of two at the same moment the earlier in the list goes first.
+    /// The same, and the first of them is asked before any other, wherever the round begins: its weight gives it a turn whenever
+    /// another has one, and of two turns at the same moment the earlier in the list goes first.
     pub fn to_first_of(addrs: impl IntoIterator<Item = SocketAddr>) -> Config {
         let mut config = Config::to_all(addrs);
         let upstreams = config.0["upstreams"].as_array_mut().unwrap();
@@ -90,7 +90,7 @@ impl Launch {
         Launch::through(shell, args)
     }
 
-    /// With files that may grow to about that many bytes, after which they are full, as a disk would be.
+    /// With files that may grow to about that many bytes, like a disk that becomes full.
     pub fn with_small_files<'a>(bytes: usize, args: impl IntoIterator<Item = &'a str>) -> Launch {
         let mut shell = Command::new("/bin/sh");
         // In blocks of 512; without the trap, the signal that says so would end it.
@@ -144,7 +144,7 @@ impl Launch {
         self.start_and(|_, _| ())
     }
 
-    /// Starts it, and waits for the ready line once `meanwhile` has had its way with the process id and the directory.
+    /// Starts it, calls `meanwhile` with the process id and the directory, and waits for the ready line.
     #[track_caller]
     pub fn start_and(mut self, meanwhile: impl FnOnce(u32, &Path)) -> Proxy {
         let mut child = self.command.spawn().expect("the binary");

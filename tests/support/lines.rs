@@ -1,9 +1,9 @@
-//! A reader of access logs: each line is one of its format, down to the last character, or fails the test.
+//! A reader of access logs, which fails the test unless each line is one of its format, down to the last character.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What all formats say of a request.
+/// What all formats say about a request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Milliseconds since 1970.
@@ -82,7 +82,7 @@ impl Line {
         }
     }
 
-    /// One object, with the contract's fields in the contract's order.
+    /// One object, with the documented fields in their order.
     #[track_caller]
     pub fn json(line: &str) -> Line {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
@@ -172,7 +172,7 @@ fn apache(text: &str) -> Option<i64> {
     iso(&format!("{year}-{month:02}-{day}T{}.000Z", clock.strip_suffix(" +0000")?))
 }
 
-/// Since 1970-01-01, year by year: slow, and beyond doubt.
+/// Days since 1970-01-01, counted year by year: slow, but certainly right.
 fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     let is_leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
     let february = if is_leap(year) { 29 } else { 28 };

@@ -1,5 +1,5 @@
-//! Clients that do not rest: some keep their connection, others come anew for each request. Every answer is compared with its
-//! own request, and whatever goes wrong is told by its kind.
+//! Clients that send requests all the time: some keep their connection, others make a new one for each request. Every answer is
+//! compared with its request, and failures are counted by kind.
 
 use super::client::{Client, Response};
 use super::wire::End;
@@ -12,21 +12,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What became of the requests.
+/// The results of all requests.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Whole answers with status 200 and the nonce of their request.
     pub answered: usize,
-    /// Of these, by what stood before the nonce: the name of who answered.
+    /// The complete answers by the text before the nonce, which names the origin.
     pub by_name: BTreeMap<String, usize>,
-    /// `503`, `draining`, as the contract has it.
+    /// Answers with 503 `draining`.
     pub draining: usize,
     /// Kept connections that were told `Connection: close` with an answer.
     pub told_to_close: usize,
     /// Connects that were refused.
     pub refused: usize,
-    /// Fresh connections that ended without a byte of an answer. A listener that closes may leave a few: the kernel's window of
-    /// the contract's section 3.
+    /// New connections that ended without a byte of an answer. A listener that closes may leave a few, which the kernel completes
+    /// between the last accept and the close.
     pub unanswered: usize,
     /// Everything else, in words.
     pub faults: Vec<String>,
@@ -108,7 +108,7 @@ impl Load {
         wait_until(&format!("{n} more are answered"), || self.answered() >= before + n);
     }
 
-    /// What became of those so far.
+    /// The results so far.
     pub fn so_far(&self) -> Tally {
         self.tally.lock().unwrap().clone()
     }
@@ -140,7 +140,7 @@ impl Clerk {
             }
         };
         let close = if self.keeps { "" } else { "Connection: close\r\n" };
-        // A send may fail because the answer is there already: that is looked for in any case.
+        // It may fail because the answer is there already, which is read in any case.
         let _ = client.try_send(format!("GET {target} HTTP/1.1\r\nHost: play.test\r\n{close}\r\n"));
         let answer = client.try_response_to("GET");
         let is_last = answer.as_ref().map_or(true, |answer| answer.fields.lists("Connection", "close"));

@@ -1,4 +1,4 @@
-//! The stage: an origin and a client that speak raw TCP, the proxy as a process of its own, and patience.
+//! The parts of a test: an origin and a client that speak raw TCP, the proxy as a process of its own, and waiting.
 #![allow(dead_code, unused_imports)] // each test binary that includes this uses a part of it
 
 pub mod client;
@@ -40,7 +40,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A script waits here until the test lets it go on; each `release` lets that many pass.
+/// Stops a script until the test lets it go on; each `release` lets that many pass.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<usize>, Condvar)>);
 
@@ -74,7 +74,7 @@ pub fn nobody() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], free_port()))
 }
 
-/// Endless bytes in which any shift, loss or doubling shows: a noise of prime length, over and over.
+/// Endless bytes in which any shift, loss or repetition shows: a random sequence of prime length, repeated.
 pub struct Pattern(Vec<u8>);
 
 impl Pattern {
@@ -99,7 +99,7 @@ impl Pattern {
     }
 }
 
-/// Reproducible chance for plays that want some.
+/// A reproducible source of chance.
 pub struct Dice(pub u64);
 
 impl Dice {

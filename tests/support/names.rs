@@ -1,4 +1,4 @@
-//! Names that lead where a play wants: the proxy's getaddrinfo is replaced by one that reads a file.
+//! Names that lead where a test wants: the proxy's getaddrinfo is replaced by one that reads a file.
 
 use super::launch::Launch;
 use super::proxy::Proxy;
@@ -7,7 +7,7 @@ use std::process::Command;
 const SOURCE: &str = include_str!("names.c");
 
 impl Launch {
-    /// With these names and no others; see `names.c`.
+    /// Starts with these names and no others; see `names.c`.
     #[track_caller]
     pub fn names(self, hosts: &str) -> Launch {
         let launch = self.file("names.c", SOURCE).file("hosts", hosts).file("hosts.asked", "");

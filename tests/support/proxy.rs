@@ -1,5 +1,5 @@
-//! The proxy of a play: the real binary as a process of its own, and what one can see of it from outside. It is killed
-//! when the play ends; its diagnostics are printed if the play failed.
+//! The proxy of a test: the real binary as a process of its own, and what can be seen of it from outside. It is killed when the
+//! test ends; its diagnostics are printed if the test failed.
 
 use super::client::{Client, Response};
 use super::launch::{Config, Launch, Lines, wait_exit};

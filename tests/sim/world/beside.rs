@@ -1,4 +1,4 @@
-//! What the world does beside the traffic of clients: reloads, addresses, pages, the other ends of checks.
+//! What happens besides the clients' traffic: reloads, new addresses, pages, the other ends of checks.
 
 use super::super::admin::AdminClient;
 use super::super::checked::Checked;
@@ -14,7 +14,7 @@ use tidegate::upstream::pool::Pool;
 use tidegate::upstream::server::Server;
 use tidegate::worker::shared::{Mail, NewSite};
 
-/// A server's address; the first of two refuses.
+/// Gives a server an address; the first of two refuses.
 pub(super) fn give_address(server: &Server, has_decoy: bool, last: u8) {
     let address = |last: u8| SocketAddr::from(([10, 0, number_of(&server.config.name) as u8, last], 80));
     let all = if has_decoy { vec![address(2), address(last)] } else { vec![address(last)] };
@@ -22,7 +22,7 @@ pub(super) fn give_address(server: &Server, has_decoy: bool, last: u8) {
 }
 
 impl World {
-    /// Of the newest site and of those before it, each once.
+    /// The servers of all sites, each once.
     pub fn servers(&self) -> Vec<(Arc<Pool>, Arc<Server>)> {
         let mut all: Vec<(Arc<Pool>, Arc<Server>)> = Vec::new();
         for (pool, server) in self.sites.iter().rev().flat_map(|site| site.servers()) {
@@ -33,7 +33,7 @@ impl World {
         all
     }
 
-    /// Pages that are asked for; what is to happen at this step; the end of the checks, which have none of their own.
+    /// Renders pages, does what is planned for this step, and moves the other ends of checks.
     pub(super) fn go_on_beside(&mut self) {
         self.rendering.extend(self.jobs.try_iter());
         if self.extras.reloads.contains(&self.steps) {
@@ -42,7 +42,7 @@ impl World {
         if self.extras.moves.contains(&self.steps) {
             self.move_server();
         }
-        // Some never notice that they were sent away.
+        // Some never notice that they were refused.
         let is_over = |id: Id| self.wires.borrow().conns[id].is_dropped;
         if self.extras.is_checked && self.arrivals.is_empty() && self.clients.iter().all(|client| client.is_gone || is_over(client.id)) {
             self.seats[0].checks.stop();
@@ -50,7 +50,7 @@ impl World {
         }
     }
 
-    /// As `server::reload` does it; but the workers are told one by one.
+    /// Like `server::reload`, but the workers are told one by one.
     fn reload(&mut self) {
         let mut config = self.site.config.clone();
         self.extras.reconfigure(&mut config, &self.weather, &mut self.dice);
@@ -73,7 +73,7 @@ impl World {
                 .any(|(_, old)| server.config.name == old.config.name && !Arc::ptr_eq(old, server))
         };
         if site.servers().any(|(_, server)| is_back(server)) {
-            // One that went and came back is another server at the same address: each has its places.
+            // A server that was removed and added again is another one at the same address: each has places of its own.
             self.seats.iter_mut().for_each(|seat| seat.core.net.limit *= 2);
         }
         self.site.retire(&site);

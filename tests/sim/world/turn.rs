@@ -16,10 +16,10 @@ use tidegate::worker::Entrance;
 use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
 use tidegate::worker::shared::Mail;
 
-/// Turns of a worker in which nothing moved, one after the other in so short a time.
+/// How many turns of a worker in a row, in a short time, may move nothing.
 const MAX_VAIN_TURNS: u32 = 40;
 const VAIN_MICROS: u64 = 1_000_000;
-/// Calls of one turn: far beyond what the budgets of all sessions allow.
+/// How many calls one turn may make: far beyond what the budgets of all sessions allow.
 const MAX_CALLS: u64 = 300_000;
 
 /// What a turn does next, in the order of `worker::Worker::run`.
@@ -34,7 +34,7 @@ pub enum Phase {
 }
 
 impl World {
-    /// One turn of a worker; or, where turns interleave, the next part of one: what others share may change between its parts.
+    /// One turn of a worker; or, where turns interleave, its next part, between which shared state may change.
     pub(super) fn turn(&mut self, worker: usize) {
         loop {
             let phase = self.seats[worker].phase;
@@ -84,7 +84,7 @@ impl World {
             wires.transfers
         };
         seat.is_vain = edges.is_empty();
-        // Whoever posts from now on rings for the next turn.
+        // A message from now on wakes the worker for the next turn.
         seat.bell.store(false, SeqCst);
         seat.core.begin_turn(now);
         for (source, edge) in edges {
@@ -142,7 +142,7 @@ impl World {
             match timer {
                 ACCEPT_TIMER => *is_paused = false,
                 GRACE_TIMER => core.on_mail(Mail::Cut),
-                // Only to wake the loop.
+                // The timer only wakes the loop.
                 _ => {}
             }
         });
@@ -160,7 +160,7 @@ impl World {
         seat.core.end_turn();
         seat.core.begin_rests(|| ended);
         let is_vain = seat.is_vain && self.wires.borrow().transfers == seat.transfers;
-        // Who looks now and then, and finds nothing, does not spin.
+        // Looking from time to time without finding anything is not spinning.
         let now = seat.core.turn.now.micros;
         let is_later = now > seat.vain_since + VAIN_MICROS;
         if !is_vain || is_later {
@@ -173,7 +173,7 @@ impl World {
     }
 }
 
-/// As `worker::accept` does it. True if somebody came in.
+/// Like `worker::accept`. Returns whether a connection was accepted.
 fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc<Door>; 2], worker: usize, now: Now) -> bool {
     let shared = seat.core.shared.clone();
     let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
