@@ -26,6 +26,7 @@ pub mod model;
 mod reference;
 mod report;
 mod routes;
+mod rules;
 mod schema;
 pub mod suggest;
 #[cfg(test)]

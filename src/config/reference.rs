@@ -44,9 +44,9 @@ pub fn rows() -> Vec<Row> {
 pub fn reference() -> String {
     let mut out = String::from("| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n");
     for row in rows() {
-        let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
+        let default = if row.default.is_empty() { String::new() } else { format!("`{}` ", row.default) };
         let allowed = row.allowed.replace('|', "\\|");
-        let _ = writeln!(out, "| `{}` | {default} | {allowed} | {} |", row.key, row.meaning);
+        let _ = writeln!(out, "| `{}` | {default}| {allowed} | {} |", row.key, row.meaning);
     }
     out
 }
