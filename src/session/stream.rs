@@ -223,6 +223,8 @@ impl Session {
         if let Err(refusal) = take_head(x, response, turn) {
             return Some(Err(refusal));
         }
+        // A stray one may have been taken for the answer, which is still to come then.
+        x.attempt.keep_upstream &= request_is_out || !x.attempt.reused;
         let length = response.fields.head().len();
         self.down.skip(length);
         // From here on there is no other attempt.

@@ -47,6 +47,19 @@ fn what_begins_no_answer_is_the_end_of_another() {
 }
 
 #[test]
+fn a_used_connection_that_answers_before_it_has_the_request_is_not_used_again() {
+    for (reused, kept) in [(true, Effect::CloseUpstream), (false, Effect::Release { keep: true })] {
+        let mut scene = Scene::new();
+        scene.client(&POST.replace("ab", "a")).event(Event::UpstreamConnected { reused }).effects();
+        scene.sent_to_upstream();
+        scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").client("b").sent_to_upstream();
+        scene.upstream("ok");
+        assert_eq!(scene.effects(), [kept], "the answer to what was asked may be still to come: {reused}");
+        assert!(scene.sent_to_client().ends_with("\r\n\r\nok"));
+    }
+}
+
+#[test]
 fn a_farewell_that_crossed_the_request_is_no_answer_to_it() {
     let mut scene = reused(GET);
     scene.sent_to_upstream();
