@@ -9,6 +9,7 @@
 mod hostile;
 
 mod sim {
+    pub mod fair;
     pub mod socket;
     // The simulation uses more of these modules than this test.
     #[allow(dead_code)]

@@ -13,7 +13,9 @@ mod sim {
     pub mod checked;
     pub mod checks;
     pub mod client;
+    pub mod delivery;
     pub mod extras;
+    pub mod fair;
     pub mod ledger;
     pub mod net;
     pub mod origin;
@@ -38,7 +40,7 @@ const SEEDS: u64 = 6000;
 /// Seeds that nobody has run before, where a run is told where they begin.
 const NEW: u64 = 1500;
 /// Seeds that failed once. What a seed means changes with the simulation, so each of these faults also has a test elsewhere.
-const FORMER: &[u64] = &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453];
+const FORMER: &[u64] = &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453, 1_500_002_048];
 /// In this many worlds, everything that they are made for happens.
 const ENOUGH: u64 = 3000;
 /// Threads that run seeds.
@@ -50,6 +52,22 @@ const NONE: u64 = u64::MAX;
 
 /// The seeds that run, for the watchdog.
 static CURRENT: [AtomicU64; THREADS] = [const { AtomicU64::new(NONE) }; THREADS];
+
+/// A seed that runs, until it is over or has failed.
+struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    fn begin(current: &'a AtomicU64, seed: u64) -> Self {
+        current.store(seed, Relaxed);
+        Self(current)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(NONE, Relaxed);
+    }
+}
 
 #[test]
 fn every_seed_ends_well() {
@@ -63,10 +81,9 @@ fn every_seed_ends_well() {
             let seeds = former.iter().copied().chain(seeds.clone()).chain(new.clone()).skip(thread).step_by(THREADS);
             scope.spawn(move || {
                 for seed in seeds {
-                    current.store(seed, Relaxed);
+                    let _running = Running::begin(current, seed);
                     run(seed, trace);
                 }
-                current.store(NONE, Relaxed);
             });
         }
     });

@@ -9,6 +9,7 @@ mod hostile;
 
 #[path = "../../tests/sim"]
 mod sim {
+    pub mod fair;
     pub mod socket;
     // The simulation uses more of these modules than this target.
     #[allow(dead_code)]

@@ -154,6 +154,13 @@ pub struct Upstream<S> {
     pub(super) is_closing: bool,
 }
 
+impl<S> Upstream<S> {
+    /// Whose exchange has it.
+    pub fn client(&self) -> Option<usize> {
+        self.owner.client()
+    }
+}
+
 /// See the module.
 pub struct Core<N: Net> {
     /// The network.

@@ -3,6 +3,7 @@
 use super::net::{Journal, Net};
 use super::peer::Peer;
 use super::script::{Act, CLIENTS, Op, Road, Script, Setting, Who};
+use crate::sim::fair::{self, Fair};
 use crate::sim::socket::{SimSocket, Taken, writer};
 use crate::sim::wire::Wires;
 use std::cell::{Cell, RefCell};
@@ -49,6 +50,7 @@ pub struct Scene {
     dialled: Rc<RefCell<Vec<(usize, Taken)>>>,
     door: Arc<Door>,
     micros: u64,
+    fair: Fair,
     _jobs: mpsc::Receiver<tidegate::worker::shared::RenderJob>,
 }
 
@@ -146,6 +148,7 @@ impl Scene {
             dialled,
             door: Arc::new(Door::new(1000, 1)),
             micros: 5_000_000,
+            fair: Fair::default(),
             _jobs: jobs,
         }
     }
@@ -234,6 +237,7 @@ impl Scene {
                 moved = true;
             }
             if !moved {
+                fair::check_rest(&self.core, &self.wires.borrow());
                 return;
             }
         }
@@ -266,6 +270,7 @@ impl Scene {
         let mut edges = Vec::new();
         self.wires.borrow_mut().poll(0, &mut edges);
         let core = &mut self.core;
+        self.fair.begin(core, &self.wires.borrow());
         core.begin_turn(Now::new(self.micros, 1_700_000_000_000 + self.micros / 1000));
         for (source, edge) in edges {
             match source {
@@ -279,6 +284,7 @@ impl Scene {
         core.end_turn();
         core.begin_rests(|| Now::new(self.micros, 1_700_000_000_000 + self.micros / 1000));
         assert!(!core.shared.mailboxes[0].is_full(), "a letter to the only worker");
+        self.fair.end(core, &self.wires.borrow());
         self.check_turn();
     }
 

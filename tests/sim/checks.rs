@@ -53,6 +53,9 @@ impl World {
         });
         let in_use: u64 = cells.sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
+        if self.sites.len() == 1 {
+            self.check_halves();
+        }
         if self.seats.len() == 1 {
             self.check_line();
         }
@@ -71,6 +74,15 @@ impl World {
                 State::HalfOpen => note(Seen::CircuitHalfOpen),
                 State::Closed => {}
             }
+        }
+    }
+
+    /// Who is slow with its content leaves half of the places to the others.
+    fn check_halves(&self) {
+        let most = self.site.most();
+        for (_, server) in self.site.servers() {
+            let (partial, tunnels) = (server.places.partial(), server.places.tunnels());
+            assert!(partial <= most.half() && tunnels <= most.tunnels, "{partial} places without content, {tunnels} tunnels: {most:?}");
         }
     }
 
@@ -136,6 +148,7 @@ impl World {
         let doors = [&self.door, &self.admin_door].map(|door| format!("{door:?}"));
         assert!(doors.iter().all(|door| door.contains("places: Gate(0)")), "{doors:?}");
         self.check_books();
+        self.check_delivered();
         self.check_counters();
     }
 
@@ -144,7 +157,7 @@ impl World {
         for client in &self.clients {
             for (nonce, _) in client.nonces.iter().zip(0..client.due()) {
                 let entry = &books.entries[nonce];
-                if !entry.is_sure {
+                if !entry.is_sure || self.wires.borrow().unsure.contains(nonce) {
                     continue;
                 }
                 let answered =

@@ -5,6 +5,7 @@ use super::ledger::{Books, Entry};
 use super::parse::{Head, Length, Piece, Reader};
 use super::seen::{Seen, note};
 use super::wire::{Heard, Id, Wires};
+use std::collections::BTreeSet;
 
 /// How it ends its connection early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +37,15 @@ pub struct Client {
     pub half_closes: bool,
     /// Requests under way at once.
     pub depth: usize,
+    /// Whatever it can send it sends at once.
+    pub is_hasty: bool,
     /// The most bytes that are sent, or read, at once.
     pub grain: usize,
     pub sip: usize,
     /// The bytes at which it waits, and for how many milliseconds, in each direction.
     pub send_stalls: Vec<(usize, u64)>,
     pub read_stall: Option<(usize, u64)>,
+    has_stalled_reading: bool,
     /// How long it waits between two requests (milliseconds).
     pub doze: u64,
     has_dozed: bool,
@@ -86,10 +90,12 @@ impl Client {
             quit: Quit::Never,
             half_closes: false,
             depth: 1,
+            is_hasty: false,
             grain: usize::MAX,
             sip: usize::MAX,
             send_stalls: Vec::new(),
             read_stall: None,
+            has_stalled_reading: false,
             doze: 0,
             has_dozed: false,
             send_wake: 0,
@@ -131,6 +137,12 @@ impl Client {
             self.quit,
             self.is_gone
         )
+    }
+
+    /// Whether it reads whatever comes until the end, and as soon as it comes.
+    pub fn reads_on(&self) -> bool {
+        let stays = matches!(self.quit, Quit::Never | Quit::MuteAfter(_) | Quit::MuteAtContent | Quit::FinAfter(_));
+        stays && !self.has_stalled_reading
     }
 
     /// How many of its requests must have an answer: those after one that ended the connection need none.
@@ -198,6 +210,9 @@ impl Client {
         let (sends, reads) = (self.can_send(wires, now), self.can_read(wires, now));
         if sends && (!reads || wires.rng.bool()) {
             self.send(wires, books, now);
+            while self.is_hasty && self.can_send(wires, now) {
+                self.send(wires, books, now);
+            }
         } else if reads {
             self.hear(wires, books, now);
         }
@@ -263,7 +278,7 @@ impl Client {
         let mut most = self.sip;
         if let Some((at, wait)) = self.read_stall {
             if self.read >= at {
-                self.read_stall = None;
+                (self.read_stall, self.has_stalled_reading) = (None, true);
                 self.read_wake = now + wait * 1000;
                 books.stalled += wait;
                 return;
@@ -275,7 +290,7 @@ impl Client {
             Heard::Bytes(bytes) => {
                 self.read += bytes.len();
                 self.reader.push(&bytes);
-                self.take_pieces(books);
+                self.take_pieces(books, &wires.unsure);
                 let noise = self.noise.take();
                 assert!(
                     noise.is_none_or(|number| wires.strays[number].is_fair),
@@ -297,18 +312,18 @@ impl Client {
         books.entries.get_mut(&self.nonces[self.answered]).unwrap()
     }
 
-    fn take_pieces(&mut self, books: &mut Books) {
+    fn take_pieces(&mut self, books: &mut Books, unsure: &BTreeSet<u64>) {
         while let Some(piece) = self.reader.next() {
             assert!(!self.must_close || self.status != 0, "bytes after an answer that ends the connection: {piece:?}");
             match piece {
-                Piece::Head(head) => self.on_head(&head, books),
+                Piece::Head(head) => self.on_head(&head, books, unsure),
                 Piece::Content(bytes) => self.on_content(&bytes, books),
                 Piece::End => self.on_answer(books),
             }
         }
     }
 
-    fn on_head(&mut self, head: &Head, books: &mut Books) {
+    fn on_head(&mut self, head: &Head, books: &mut Books, unsure: &BTreeSet<u64>) {
         let status = head.status();
         if status == 429 && head.field("Proxy-Status") == Some("tidegate; error=client_connection_limit") {
             note(Seen::ClientOverItsLimit);
@@ -319,9 +334,7 @@ impl Client {
             // What an origin sends unasked may cross the next request, and then cannot be told from an answer.
             self.noise = head.field("X-Noise").map(|number| number.parse().unwrap());
             self.is_noise = self.noise.is_some();
-            books.strays_taken |= self.is_noise;
         }
-        let strays_taken = books.strays_taken;
         let entry = self.current(books);
         assert!(status == 100 || head.field("X-Trace-ID").is_some(), "{head:?}");
         if status < 200 && status != 101 {
@@ -339,7 +352,8 @@ impl Client {
             // If another answer was taken for its own, its own goes to the next request: nothing in HTTP/1.1 prevents that.
             let is_its = nonce == entry.spec.nonce.to_string();
             self.is_noise |= !is_its;
-            assert!(is_its || strays_taken, "another request's answer: {nonce}, not {}: {}", entry.spec.nonce, self.describe());
+            let is_unsure = unsure.contains(&entry.spec.nonce);
+            assert!(is_its || is_unsure, "another request's answer: {nonce}, not {}: {}", entry.spec.nonce, self.describe());
             // Compared with what was said, not with the present plan: an abandoned attempt may reach its origin after a later one.
             assert!(!is_its || entry.said.contains(&status), "answered {status}, the origins said {:?}: {}", entry.said, entry.spec.nonce);
         }

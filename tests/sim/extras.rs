@@ -2,7 +2,8 @@
 //! different times, changing addresses, health checks, limits of rates and connections, an admin port. It has a random generator of
 //! its own, so that the seeds of plain worlds keep their meaning.
 
-use super::ledger::{Books, Fault, Frame, Framing, Route, Spec, When, pattern};
+use super::client::Client;
+use super::ledger::{Books, Entry, Fault, Frame, Framing, Route, Spec, When, pattern};
 use super::weather::Weather;
 use tidegate::config::model::{Action, Balance, Config, HealthCheck, Matcher, Pool, Rate, RateAlgorithm, RateLimit, Upstream};
 
@@ -167,6 +168,24 @@ impl Extras {
             plan.content = pattern(2 * nonce + 1, plan.content.len().max(1));
         }
     }
+}
+
+/// In some worlds one more client, that sends very many requests at once, each of which is answered without an upstream: it could
+/// keep its worker busy for as long as it likes.
+pub fn greedy(weather: &Weather, seed: u64, books: &mut Books) -> Option<Client> {
+    let mut dice = fastrand::Rng::with_seed(seed ^ 0x6_eed1);
+    if weather.mtu < 1000 || weather.max_content > 1_000_000 || dice.u8(0..8) != 0 {
+        return None;
+    }
+    let first = books.entries.keys().last().map_or(1, |last| last + 1);
+    let nonces: Vec<u64> = (first..first + dice.u64(40..150)).collect();
+    for &nonce in &nonces {
+        let entry = Entry::made_here(nonce, [Route::Respond, Route::Nowhere][dice.usize(0..2)]);
+        books.entries.insert(nonce, entry);
+    }
+    let mut client = Client::new(0, nonces);
+    (client.depth, client.is_hasty) = (usize::MAX, true);
+    Some(client)
 }
 
 pub fn upstream(number: usize) -> Upstream {

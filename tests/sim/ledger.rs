@@ -138,6 +138,8 @@ pub struct Entry {
     pub said: Vec<u16>,
     /// Status and length of content of each that one finished.
     pub finished: Vec<(u16, usize)>,
+    /// Of each that is whole at an origin: its connection, and how many bytes that had sent then. An end is one more.
+    pub whole: Vec<(Id, u64)>,
     pub interims_sent: u32,
     /// Bytes of the client's that came out of the tunnel before its end.
     pub tunnelled: Option<usize>,
@@ -147,6 +149,59 @@ pub struct Entry {
     /// Its first byte was sent, and its last.
     pub was_begun: bool,
     pub was_sent: bool,
+}
+
+impl Entry {
+    /// A plain request that no origin gets.
+    pub fn made_here(nonce: u64, route: Route) -> Self {
+        let spec = Spec {
+            nonce,
+            method: "GET",
+            minor: 1,
+            framing: Framing::Bare,
+            content: pattern(0, 0),
+            expects: false,
+            closes: false,
+            route,
+            flaw: None,
+            tunnel: None,
+            address: 7,
+        };
+        let plan = Plan {
+            when: When::AtEnd,
+            interims: Vec::new(),
+            status: 200,
+            minor: 1,
+            frame: Frame::Known,
+            content: pattern(0, 0),
+            closes: false,
+            fault: Fault::None,
+            bad_times: 0,
+            stall: None,
+            pause: None,
+        };
+        Self::new(spec, plan, false, false)
+    }
+
+    pub fn new(spec: Spec, plan: Plan, is_forbidden: bool, is_sure: bool) -> Self {
+        Self {
+            spec,
+            plan,
+            is_forbidden,
+            is_sure,
+            seen: 0,
+            was_whole: false,
+            said: Vec::new(),
+            finished: Vec::new(),
+            whole: Vec::new(),
+            interims_sent: 0,
+            tunnelled: None,
+            answered: None,
+            interims_got: 0,
+            was_begun: false,
+            was_sent: false,
+        }
+    }
 }
 
 /// The plans and results of all requests.
@@ -160,8 +215,6 @@ pub struct Books {
     pub max_retries: u32,
     /// Attempts that are planned to fail.
     pub planned_faults: u32,
-    /// Whether a client got an unasked answer.
-    pub strays_taken: bool,
     /// How many milliseconds all actors together have stalled.
     pub stalled: u64,
 }

@@ -300,6 +300,8 @@ impl Origin {
             if !matches!(plan.fault, Fault::Malformed(_)) {
                 entry.finished.push((plan.status(), plan.length(method)));
                 entry.interims_sent += plan.interims.len() as u32;
+                let ends = plan.frame == Frame::UntilClose && method != "HEAD";
+                entry.whole.push((self.id, wires.conns[self.id].sent_up + u64::from(ends)));
             }
             if plan.fault == Fault::Extra {
                 wires.peer_stray(self.id, "200 Unasked", "Content-Length: 5\r\n\r\nextra");

@@ -41,6 +41,9 @@ seen!(
     TurnsInterleaved,
     Drained,
     HostileBesideWellOrigins,
+    Delivered,
+    DeliveredToOneThatSends,
+    GreedyBesideOthers,
 );
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

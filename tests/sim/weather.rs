@@ -9,7 +9,7 @@ use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Ret
 use tidegate::config::{Sources, load};
 
 /// A limit of connections that is never nearly reached.
-const AMPLE_DOORS: usize = 1000;
+pub const AMPLE_DOORS: usize = 1000;
 
 /// The general conditions of a world.
 #[derive(Clone, Copy, Debug)]
@@ -395,22 +395,7 @@ impl Weather {
             // What is sent after it would go through the tunnel.
             let may_switch = spec.tunnel.is_some();
             nonces.push(nonce);
-            let entry = Entry {
-                spec,
-                plan,
-                is_forbidden,
-                is_sure,
-                seen: 0,
-                was_whole: false,
-                said: Vec::new(),
-                finished: Vec::new(),
-                interims_sent: 0,
-                tunnelled: None,
-                answered: None,
-                interims_got: 0,
-                was_begun: false,
-                was_sent: false,
-            };
+            let entry = Entry::new(spec, plan, is_forbidden, is_sure);
             books.entries.insert(nonce, entry);
             extras.switch(nonce, books, dice);
             if (is_over && (is_polite || rng.bool())) || may_switch {

@@ -11,7 +11,7 @@
 
 mod kernel;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use tidegate::net::token::Source;
 
@@ -72,14 +72,18 @@ pub struct Conn {
     /// The peer closed its socket: what arrives there is answered with a RST.
     is_deaf: bool,
     /// So many bytes were sent to the proxy; so many have arrived, and so many had at the last poll.
-    sent_up: u64,
+    pub sent_up: u64,
     arrived: u64,
     polled: u64,
     /// The last of what its server sent unasked, while no request was written after that.
     stray: Option<usize>,
+    /// Some of that may have been taken for an answer: every answer after it may be taken for the next request's.
+    is_out_of_step: bool,
     /// Bytes that the proxy read and wrote.
     pub read: u64,
     pub written: u64,
+    /// It read the peer's FIN.
+    pub has_read_fin: bool,
 }
 
 /// What a server sent unasked.
@@ -104,6 +108,8 @@ pub enum Heard {
 pub struct Wires {
     pub conns: Vec<Conn>,
     pub strays: Vec<Stray>,
+    /// Requests that were written to a connection whose answers may be out of step: HTTP/1.1 has nothing that tells.
+    pub unsure: BTreeSet<u64>,
     pub rng: fastrand::Rng,
     /// Longest segment.
     pub mtu: usize,
@@ -122,7 +128,19 @@ pub struct Wires {
 impl Wires {
     pub fn new(seed: u64, mtu: usize, max_buffer: usize, trace: bool) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
-        Self { conns: Vec::new(), strays: Vec::new(), rng, mtu, bustle: 20, max_buffer, min_buffer: 1, transfers: 0, calls: 0, trace }
+        Self {
+            conns: Vec::new(),
+            strays: Vec::new(),
+            unsure: BTreeSet::new(),
+            rng,
+            mtu,
+            bustle: 20,
+            max_buffer,
+            min_buffer: 1,
+            transfers: 0,
+            calls: 0,
+            trace,
+        }
     }
 
     fn buffer_size(&mut self) -> usize {
@@ -165,8 +183,10 @@ impl Wires {
             arrived: 0,
             polled: 0,
             stray: None,
+            is_out_of_step: false,
             read: 0,
             written: 0,
+            has_read_fin: false,
         });
         self.conns.len() - 1
     }

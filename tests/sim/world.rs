@@ -6,7 +6,8 @@ mod turn;
 use super::admin::AdminClient;
 use super::checked::Checked;
 use super::client::Client;
-use super::extras::Extras;
+use super::extras::{self, Extras};
+use super::fair::{self, Fair};
 use super::ledger::Books;
 use super::net::{Roads, SimJournal, SimNet};
 use super::origin::Origin;
@@ -64,6 +65,7 @@ pub struct Seat {
     is_paused: bool,
     vain_turns: u32,
     vain_since: u64,
+    fair: Fair,
 }
 
 /// The world of one seed.
@@ -191,13 +193,15 @@ impl World {
                 is_paused: false,
                 vain_turns: 0,
                 vain_since: 0,
+                fair: Fair::default(),
             }
         };
         let mut seats: Vec<Seat> = bells.into_iter().enumerate().map(seat).collect();
         seats[0].checks.take_site(&site, 5000);
         let mut next_nonce = 1;
-        let arrivals =
+        let mut arrivals: Vec<Client> =
             (0..weather.clients).map(|_| weather.client(&extras, &mut next_nonce, &mut books.borrow_mut(), &mut rng, &mut dice)).collect();
+        arrivals.extend(extras::greedy(&weather, seed, &mut books.borrow_mut()));
         Self {
             weather,
             extras,
@@ -349,6 +353,7 @@ impl World {
     /// Time jumps to whatever is due next. Returns false if nothing ever is.
     fn sleep(&mut self) -> bool {
         self.check_rest();
+        self.seats.iter().for_each(|seat| fair::check_rest(&seat.core, &self.wires.borrow()));
         let now = self.micros;
         let wakes = self.seats.iter().flat_map(|seat| [seat.core.next_wake(), seat.checks.next_wake()]);
         let timers = wakes.flatten().map(|wake| wake * 1000);

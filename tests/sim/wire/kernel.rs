@@ -14,6 +14,7 @@ impl Wires {
         if conn.rx.is_empty() {
             let error = conn.error.take();
             let ended = conn.rx_fin || conn.is_reset;
+            conn.has_read_fin |= error.is_none() && conn.rx_fin;
             self.note(id, || format!("read: {error:?}, ended {ended}"));
             return match error {
                 Some(error) => Err(error.into()),
@@ -54,10 +55,15 @@ impl Wires {
             self.bustle(id);
             return Err(ErrorKind::WouldBlock.into());
         }
-        let begins = from.first().is_some_and(|slice| begins_request(slice));
-        if begins && let Some(number) = conn.stray.take() {
-            let stray = &mut self.strays[number];
-            stray.is_fair = conn.polled <= stray.at;
+        if let Some(nonce) = from.first().and_then(|slice| request_begun(slice)) {
+            if let Some(number) = conn.stray.take() {
+                let stray = &mut self.strays[number];
+                stray.is_fair = conn.polled <= stray.at;
+                conn.is_out_of_step |= stray.is_fair;
+            }
+            if conn.is_out_of_step {
+                self.unsure.insert(nonce);
+            }
         }
         let mut n = 0;
         for slice in from {
@@ -156,6 +162,17 @@ impl Wires {
 }
 
 impl Conn {
+    /// Whether something can be read, and a poll has said so.
+    pub fn is_waiting(&self) -> bool {
+        !self.is_triggered && self.connecting.is_none() && !self.rx.is_empty()
+    }
+
+    /// Whether something can be written, and a poll has said so, or nothing ever said otherwise.
+    pub fn is_open(&self) -> bool {
+        let has_room = self.connecting.is_none() && self.tx.len() < self.tx_capacity && !self.tx_fin;
+        !self.is_triggered && has_room && !self.is_nospace && !self.is_reset
+    }
+
     fn is_polled(&self) -> bool {
         self.is_triggered && !self.is_dropped && self.source.is_some()
     }
@@ -178,8 +195,8 @@ impl Conn {
     }
 }
 
-/// Whether these are the first bytes of a request that the proxy writes.
-fn begins_request(bytes: &[u8]) -> bool {
-    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
-    line.ends_with(b" HTTP/1.1") && line.windows(4).any(|window| window == b" /n/")
+/// The number in the target of a request, if these are the first bytes of one that the proxy writes.
+fn request_begun(bytes: &[u8]) -> Option<u64> {
+    let line = std::str::from_utf8(bytes.split(|&byte| byte == b'\r').next()?).ok()?;
+    line.strip_suffix(" HTTP/1.1")?.split_once(" /n/")?.1.parse().ok()
 }

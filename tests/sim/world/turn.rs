@@ -84,6 +84,7 @@ impl World {
             wires.transfers
         };
         seat.is_vain = edges.is_empty();
+        seat.fair.begin(&seat.core, &self.wires.borrow());
         // A message from now on wakes the worker for the next turn.
         seat.bell.store(false, SeqCst);
         seat.core.begin_turn(now);
@@ -168,6 +169,9 @@ impl World {
         }
         seat.vain_turns += u32::from(is_vain);
         assert!(seat.vain_turns < MAX_VAIN_TURNS, "worker {worker} spins");
+        if seat.fair.end(&seat.core, &self.wires.borrow()) {
+            note(Seen::GreedyBesideOthers);
+        }
         assert!(self.wires.borrow().calls < MAX_CALLS, "worker {worker} does not come out of its turn");
         self.check_turn(worker);
     }

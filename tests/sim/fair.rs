@@ -1,0 +1,140 @@
+//! Fairness within a worker: whoever has something to move moves it in the next turn, whatever the others do, and nobody moves more
+//! in one turn than its share. So a polite client beside hostile ones waits for as many turns as its own exchange has moves, and
+//! each of them lasts at most as long as the shares of all who are there.
+
+use super::wire::{Conn, Id, Wires};
+use std::collections::BTreeMap;
+use tidegate::net::token::Source;
+use tidegate::session::{Direction, Session};
+use tidegate::worker::core::{Core, Net};
+
+/// What one pump of a connection may move (bytes), before the round that ends it: two reads and two writes.
+const BUDGET: u64 = 256 * 1024;
+const ROUND: u64 = 4 * 256 * 1024;
+/// Requests that one pump may begin.
+const REQUESTS: u64 = 17;
+/// A connection is pumped for what the poll says of it, and for a timer, or because its turn in a line has come.
+const PUMPS: u64 = 2;
+
+/// How far a client's exchange is; it has moved if that is another than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    client: Id,
+    upstream: Option<Id>,
+    bytes: u64,
+    started: Option<u64>,
+    is_behind: bool,
+}
+
+/// See the module; one for each worker.
+#[derive(Default)]
+pub struct Fair {
+    /// Those who had something to move when the last turn ended.
+    owing: BTreeMap<usize, Mark>,
+    /// Bytes of every connection when this turn began.
+    before: Vec<u64>,
+    requests: u64,
+}
+
+impl Fair {
+    pub fn begin<N: Net>(&mut self, core: &Core<N>, wires: &Wires) {
+        self.before.clear();
+        self.before.extend(wires.conns.iter().map(bytes));
+        self.requests = core.turn.requests_begun;
+    }
+
+    /// The worker's turn is over. Says whether somebody had its full share of requests in it, beside others.
+    pub fn end<N: Net>(&mut self, core: &Core<N>, wires: &Wires) -> bool {
+        let mut active = 0;
+        for (client, mark, owes) in look(core, wires) {
+            let before = self.owing.remove(&client);
+            assert!(before != Some(mark), "client {client} had something to move, and did not in a whole turn: {owes:?} {mark:?}");
+            if owes.is_some() {
+                self.owing.insert(client, mark);
+            }
+            let since = |id: Id| bytes(&wires.conns[id]) - self.before.get(id).copied().unwrap_or(0);
+            let moved = since(mark.client) + mark.upstream.map_or(0, since);
+            assert!(moved <= PUMPS * (BUDGET + ROUND), "client {client} moved {moved} bytes in one turn");
+            active += u64::from(moved > 0);
+        }
+        // A slot may be another's by now.
+        self.owing.retain(|&client, _| core.clients.contains(client));
+        // Those that left in this turn may have asked before.
+        let gone = wires.conns.iter().enumerate().filter(|(id, conn)| {
+            let is_ours = conn.is_dropped && conn.server.is_none() && conn.worker == core.turn.worker;
+            is_ours && bytes(conn) > self.before.get(*id).copied().unwrap_or(0)
+        });
+        active += gone.count() as u64;
+        let requests = core.turn.requests_begun - self.requests;
+        assert!(requests <= PUMPS * REQUESTS * active, "{requests} requests began in one turn, of {active} clients");
+        active > 1 && requests >= REQUESTS - 1
+    }
+}
+
+/// Nothing happens until a timer is due: nobody has anything to move.
+pub fn check_rest<N: Net>(core: &Core<N>, wires: &Wires) {
+    for (client, mark, owes) in look(core, wires) {
+        assert!(owes.is_none(), "client {client} has something to move, and nothing moves it: {owes:?} {mark:?}");
+    }
+}
+
+fn bytes(conn: &Conn) -> u64 {
+    conn.read + conn.written
+}
+
+/// Every client of a worker, and what it has to move that the worker was told of.
+fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'static str>)> {
+    let (mut clients, mut upstreams) = (BTreeMap::new(), BTreeMap::new());
+    for (id, conn) in wires.conns.iter().enumerate().filter(|(_, conn)| conn.worker == core.turn.worker && !conn.is_dropped) {
+        match conn.source {
+            Some(Source::Client(key)) => {
+                clients.insert(key, id);
+            }
+            Some(Source::Upstream(key)) => {
+                let client = core.upstreams.get(key).and_then(|upstream| upstream.client());
+                upstreams.extend(client.map(|client| (client, id)));
+            }
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    for (key, client) in &core.clients {
+        let Some(&id) = clients.get(&key) else { continue };
+        let upstream = upstreams.get(&key).copied();
+        let (conn, other) = (&wires.conns[id], upstream.map(|id| &wires.conns[id]));
+        let mark = Mark {
+            client: id,
+            upstream,
+            bytes: bytes(conn) + other.map_or(0, bytes),
+            started: client.session.exchange().map(|exchange| exchange.started),
+            // What is there may be looked at, and be no whole head.
+            is_behind: client.session.is_behind(),
+        };
+        all.push((key, mark, owed(&client.session, conn, other)));
+    }
+    all
+}
+
+fn owed(session: &Session, client: &Conn, upstream: Option<&Conn>) -> Option<&'static str> {
+    if session.ending().is_some() {
+        return None;
+    }
+    let sends = |direction| match direction {
+        Direction::Up => session.upstream_output().is_some() || session.past(direction) > 0,
+        Direction::Down => session.client_output().is_some() || session.past(direction) > 0,
+    };
+    if session.is_behind() {
+        return Some("the next request is here");
+    }
+    if session.wants_client() && client.is_waiting() {
+        return Some("the client's bytes");
+    }
+    if sends(Direction::Down) && client.is_open() {
+        return Some("bytes for the client");
+    }
+    let upstream = upstream?;
+    if session.wants_upstream() && upstream.is_waiting() {
+        return Some("the upstream's bytes");
+    }
+    (sends(Direction::Up) && upstream.is_open()).then_some("bytes for the upstream")
+}
