@@ -1,6 +1,6 @@
 //! tidegate: an HTTP reverse proxy and load balancer. This is the map of the code.
 //!
-//! One worker thread is one `mio::Poll` and one loop. A worker owns a slab of client sessions and a slab of upstream
+//! One worker thread is one `mio::Poll` and one loop. A worker owns a table of client sessions and one of upstream
 //! connections; its listeners, its waker and the admin listener are ordinary tokens of the same loop. N workers
 //! bind sockets of their own to one port (SO_REUSEPORT), and so can several processes. The first worker also has the
 //! admin port and the health checks of all upstreams. Workers share an immutable [`site::Site`] and a little state made of atomics;

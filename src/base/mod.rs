@@ -5,6 +5,7 @@ pub mod mailbox;
 pub mod pool;
 pub mod ranks;
 pub mod ring;
+pub mod slots;
 pub mod steps;
 pub mod sync;
 pub mod text;

@@ -1,10 +1,10 @@
 //! Runs of a body that need no look: past the ring, from socket to socket.
 
 use super::core::{Client, Core, Net, Upstream};
+use crate::base::slots::Slots;
 use crate::net::link::{Link, Socket, Transfer};
 use crate::net::pipe::PIPE_BYTES;
 use crate::session::{Direction, Event, Session};
-use slab::Slab;
 use std::io::IoSlice;
 
 /// The large buffer that bodies go through: few large copies cost a third of many small ones.
@@ -38,7 +38,7 @@ pub(super) fn is_long(run: u64, long: u64) -> bool {
 fn target<'a, S: Socket>(
     client: &'a mut Link<S>,
     upstream: Option<usize>,
-    upstreams: &'a mut Slab<Upstream<S>>,
+    upstreams: &'a mut Slots<Upstream<S>>,
     direction: Direction,
 ) -> Option<&'a mut Link<S>> {
     match direction {

@@ -6,6 +6,7 @@ use super::rests::Side;
 use super::shared::Shared;
 use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
+use crate::base::slots::Slots;
 use crate::base::wheel::Wheel;
 use crate::guard::door::{Door, Rest};
 use crate::guard::gate::Ticket;
@@ -170,9 +171,9 @@ pub struct Core<N: Net> {
     /// What it lends to its sessions.
     pub turn: Turn,
     /// Open client connections.
-    pub clients: Slab<Client<N::Socket>>,
+    pub clients: Slots<Client<N::Socket>>,
     /// Open upstream connections.
-    pub upstreams: Slab<Upstream<N::Socket>>,
+    pub upstreams: Slots<Upstream<N::Socket>>,
     pub(super) idle: Idle,
     /// Idle connections whose rest begins with the end of this turn.
     pub(super) resting: Vec<usize>,
@@ -215,8 +216,8 @@ impl<N: Net> Core<N> {
             turn: Turn::new(worker, site, stats, journal, seed),
             net,
             shared,
-            clients: Slab::new(),
-            upstreams: Slab::new(),
+            clients: Slots::default(),
+            upstreams: Slots::default(),
             idle: Idle::default(),
             resting: Vec::new(),
             turn_number: 0,
@@ -294,7 +295,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The turn ends: closes what is to be closed, hands places on.
+    /// The turn ends: closes what is to be closed, hands places on. Every edge of the last poll has been told: slots may be taken anew.
     pub fn end_turn(&mut self) {
         while self.has_loose_ends() {
             self.free_closing();
@@ -312,6 +313,8 @@ impl<N: Net> Core<N> {
                 self.serve_lines();
             }
         }
+        self.clients.reuse();
+        self.upstreams.reuse();
     }
 
     /// Frees the slots, and the places, of connections that are to be closed.

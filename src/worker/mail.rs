@@ -22,11 +22,7 @@ impl<N: Net> Core<N> {
             }
             Mail::Stalls => self.relieve_lines(),
             Mail::Evict { door, since, starved } => self.on_evict(&door, since, starved),
-            Mail::Dismiss(door) => {
-                if door.is_crowded() {
-                    self.dismiss(&door);
-                }
-            }
+            Mail::Dismiss { door, starved } => self.on_dismiss(&door, starved),
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {
@@ -59,7 +55,7 @@ impl<N: Net> Core<N> {
         let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
         self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
         let mut upstreams = std::mem::take(&mut self.upstreams);
-        for (_, upstream) in &mut upstreams {
+        for (_, upstream) in upstreams.iter_mut() {
             if let Some(pool) = self.pool_of(&upstream.server) {
                 upstream.pool = pool.clone();
             }
@@ -85,7 +81,7 @@ impl<N: Net> Core<N> {
     /// A connection to an address that is gone is closed, if it is idle, or else has its last exchange.
     pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
         let addresses = server.addresses();
-        for (_, upstream) in &mut self.upstreams {
+        for (_, upstream) in self.upstreams.iter_mut() {
             let is_its = Arc::ptr_eq(&upstream.server, server);
             let is_there = match &upstream.dialing {
                 // It may yet go on to an address that is gone.

@@ -14,6 +14,8 @@ mod pump;
 mod rests;
 mod reuse;
 mod stalls;
+#[cfg(test)]
+mod tests;
 
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;

@@ -111,25 +111,31 @@ impl<N: Net> Core<N> {
             door.leave();
             self.shared.resume(&door.paused);
         }
-        if door.is_crowded() {
-            self.dismiss_longest(&door);
+        if let Some((worker, _)) = door.longest(Rest::Lingering).filter(|_| door.is_crowded()) {
+            self.dismiss_at(worker, door, false);
         }
     }
 
-    fn dismiss_longest(&mut self, door: &Arc<Door>) -> bool {
-        match door.longest(Rest::Lingering) {
-            Some((worker, _)) if worker == self.turn.worker => self.dismiss(door),
-            Some((worker, _)) => {
-                self.shared.mailboxes[worker].post(Mail::Dismiss(door.clone()));
-                false
-            }
-            None => false,
+    /// Closes the connection that lingers longest at that door, here or at another worker.
+    fn dismiss_at(&mut self, worker: usize, door: Arc<Door>, starved: bool) -> Room {
+        if worker != self.turn.worker {
+            self.shared.mailboxes[worker].post(Mail::Dismiss { door, starved });
+            return Room::Asked;
+        }
+        if self.dismiss(&door) { Room::Made } else { Room::None }
+    }
+
+    /// Another worker saw that somebody lingers here. Where it waits for a descriptor it tries again whatever comes of it.
+    pub(super) fn on_dismiss(&mut self, door: &Arc<Door>, starved: bool) {
+        let is_needed = starved || door.is_crowded();
+        if !(is_needed && self.dismiss(door)) && starved {
+            self.shared.resume(&self.shared.starved);
         }
     }
 
     /// Closes the connection of this worker that lingers longest at that door. What has come is read, for unread bytes would turn
     /// the close into a reset, which may overtake the answer.
-    pub(super) fn dismiss(&mut self, door: &Arc<Door>) -> bool {
+    fn dismiss(&mut self, door: &Arc<Door>) -> bool {
         let longest = self.side(door).and_then(|side| self.ranks.first(&self.sides[side].rests[Rest::Lingering as usize]));
         let Some((key, _)) = longest else { return false };
         let client = &mut self.clients[key];
@@ -145,19 +151,25 @@ impl<N: Net> Core<N> {
         true
     }
 
-    /// Makes room for somebody who came through that door: at its limit, or, `starved`, where there is no descriptor left.
+    /// Who has been in that list longest, as far as is known: at that door, or, for a descriptor, at any.
+    fn longest(&self, rest: Rest, door: &Arc<Door>, at_any: bool) -> Option<(usize, u64, Arc<Door>)> {
+        let others = self.sides.iter().filter(|(_, side)| at_any && !side.is_admin).map(|(_, side)| &side.door);
+        let longest = others.chain([door]).filter_map(|door| Some((door.longest(rest)?, door)));
+        longest.min_by_key(|((_, since), _)| *since).map(|((worker, since), door)| (worker, since, door.clone()))
+    }
+
+    /// Makes room for somebody who came through that door: at its limit, or, `starved`, where there is no descriptor left. Those who
+    /// linger have descriptors too, and go before those who idle.
     pub fn make_room(&mut self, door: &Arc<Door>, starved: bool) -> Room {
-        if starved && self.dismiss_longest(door) {
+        let lingering = if starved { self.longest(Rest::Lingering, door, true) } else { None };
+        if let Some((worker, _, door)) = lingering {
+            let room = self.dismiss_at(worker, door, true);
             self.free_closing();
-            return Room::Made;
+            return room;
         }
         let now = self.turn.now.millis();
         loop {
-            // At the limit it is this door's; a descriptor is as good from any.
-            let others = self.sides.iter().filter(|(_, side)| starved && !side.is_admin).map(|(_, side)| &side.door);
-            let longest = others.chain([door]).filter_map(|door| Some((door.longest(Rest::Idle)?, door)));
-            let Some(((worker, since), door)) = longest.min_by_key(|((_, since), _)| *since) else { return Room::None };
-            let door = door.clone();
+            let Some((worker, since, door)) = self.longest(Rest::Idle, door, starved) else { return Room::None };
             if since + LEAST_IDLE_MS > now {
                 return Room::At(since + LEAST_IDLE_MS);
             }

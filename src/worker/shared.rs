@@ -42,8 +42,13 @@ pub enum Mail {
         /// For want of a descriptor.
         starved: bool,
     },
-    /// Close the connection that lingers longest at this door: there are too many.
-    Dismiss(Arc<Door>),
+    /// Close the connection that lingers longest at this door.
+    Dismiss {
+        /// Which.
+        door: Arc<Door>,
+        /// A newcomer elsewhere needs its descriptor; otherwise there may be too many.
+        starved: bool,
+    },
     /// The addresses of this server have changed.
     Addresses(Arc<Server>),
     /// Try to accept again, or to end.

@@ -1,0 +1,173 @@
+//! Workers without a network: what one sees only if things happen in a certain order. The stage is in `tests/stage.rs`.
+
+mod rests;
+mod stage;
+
+use super::shared::Mail;
+use crate::config::model::{Balance, Config};
+use stage::{Dialled, GET, GONE, Guest, OK, Stage, WRITABLE};
+
+fn one_place(config: &mut Config) {
+    config.limits.max_conns_per_upstream = 1;
+}
+
+/// One exchange is done with the only connection; it is promised to the next, which does not know yet.
+fn promised() -> (Stage, [Guest; 2], Dialled) {
+    let mut stage = Stage::new(1, 1, one_place);
+    let first = stage.accept(0);
+    let dialled = stage.ask(&first);
+    let next = stage.accept(0);
+    stage.send(&next, GET);
+    stage.settle();
+    assert_eq!((stage.cores[0].net.dialled.len(), dialled.wire.take().as_str()), (1, ""), "the next one waits");
+    stage.answer(0, &dialled, OK);
+    stage.wait(0);
+    stage.cores[0].pump(first.key);
+    assert!(first.wire.take().ends_with("ok"));
+    (stage, [first, next], dialled)
+}
+
+/// The next one is asked over the same connection, and has its answer.
+fn is_kept(stage: &mut Stage, guest: &Guest, dialled: &Dialled) -> bool {
+    stage.settle();
+    let is_asked = dialled.wire.take().starts_with("GET /a ");
+    stage.answer(0, dialled, OK);
+    stage.settle();
+    is_asked && guest.wire.take().ends_with("ok") && stage.cores[0].net.dialled.len() == 1
+}
+
+#[test]
+fn a_connection_that_is_promised_is_not_idle() {
+    let (mut stage, [_, next], dialled) = promised();
+    assert!(is_kept(&mut stage, &next, &dialled));
+    let (mut stage, [_, next], dialled) = promised();
+    stage.wait(600_000);
+    stage.cores[0].on_upstream_deadline(dialled.key);
+    assert!(is_kept(&mut stage, &next, &dialled), "a deadline");
+    let (mut stage, [_, next], dialled) = promised();
+    stage.cores[0].close_idle(|_| true);
+    assert!(is_kept(&mut stage, &next, &dialled), "idle ones are closed");
+    let (mut stage, [_, next], dialled) = promised();
+    let server = stage.cores[0].upstreams[dialled.key].server.clone();
+    stage.cores[0].on_mail(Mail::Reclaim(server.clone()));
+    stage.cores[0].on_mail(Mail::Addresses(server));
+    assert!(is_kept(&mut stage, &next, &dialled), "a place is wanted, addresses have changed");
+}
+
+#[test]
+fn a_connection_that_is_promised_may_be_lost_meanwhile() {
+    let (mut stage, [_, next], dialled) = promised();
+    dialled.wire.lose();
+    stage.edge(0, &dialled, GONE);
+    stage.settle();
+    let fresh = stage.newest(0);
+    assert!(dialled.wire.is_closed() && !fresh.wire.is_closed(), "another one is made");
+    stage.edge(0, &fresh, WRITABLE);
+    stage.settle();
+    assert!(fresh.wire.take().starts_with("GET /a "));
+    stage.answer(0, &fresh, OK);
+    stage.settle();
+    assert!(next.wire.take().ends_with("ok"));
+}
+
+#[test]
+fn who_was_promised_a_connection_and_left_holds_up_nobody() {
+    let (mut stage, [first, next], _) = promised();
+    stage.cores[0].on_client_edge(next.key, GONE);
+    stage.cores[0].pump(next.key);
+    stage.settle();
+    assert!(next.wire.is_closed());
+    let server = stage.cores[0].turn.site.pools[0].servers[0].clone();
+    assert_eq!((server.places.taken(), server.in_flight()), (0, 0));
+    stage.ask(&first);
+}
+
+/// The place lies with a worker that has the newer site, and no line leads from there to who waits for it.
+#[test]
+fn who_waits_in_a_former_line_at_one_worker_is_served_by_the_place_of_another() {
+    let mut stage = Stage::new(2, 1, one_place);
+    let first = stage.accept(0);
+    let dialled = stage.ask(&first);
+    let site = stage.reload(|config| config.pools[0].balance = Balance::Random);
+    stage.tell(0, &site);
+    stage.settle();
+    let next = stage.accept(1);
+    stage.send(&next, GET);
+    stage.settle();
+    stage.answer(0, &dialled, OK);
+    stage.settle();
+    assert!(first.wire.take().ends_with("ok"));
+    stage.tell(1, &site);
+    stage.settle();
+    let fresh = stage.newest(1);
+    stage.edge(1, &fresh, WRITABLE);
+    stage.settle();
+    stage.answer(1, &fresh, OK);
+    stage.settle();
+    assert!(next.wire.take().starts_with("HTTP/1.1 200 "));
+}
+
+/// It comes into that line only when both workers have the newer site and forgot the former pool: after a wait between two tries.
+#[test]
+fn who_comes_into_a_former_line_late_is_served_as_well() {
+    let mut stage = Stage::new(2, 1, |config| {
+        one_place(config);
+        (config.pools[0].retry.max_retries, config.pools[0].retry.backoff_ms) = (2, 1000);
+    });
+    let late = stage.accept(1);
+    stage.send(&late, GET);
+    stage.settle();
+    let refused = stage.newest(1);
+    let site = stage.reload(|config| config.pools[0].balance = Balance::Random);
+    [0, 1].iter().for_each(|&worker| stage.tell(worker, &site));
+    stage.settle();
+    refused.wire.fail(libc::ECONNREFUSED);
+    stage.edge(1, &refused, GONE);
+    stage.turn(1);
+    let first = stage.accept(0);
+    let dialled = stage.ask(&first);
+    stage.wait(2000);
+    stage.settle();
+    assert_eq!(stage.cores[1].turn.stats.queued_requests.value(), 1);
+    stage.answer(0, &dialled, OK);
+    stage.settle();
+    assert!(first.wire.take().ends_with("ok"));
+    let fresh = stage.newest(1);
+    stage.edge(1, &fresh, WRITABLE);
+    stage.settle();
+    stage.answer(1, &fresh, OK);
+    stage.settle();
+    assert!(late.wire.take().starts_with("HTTP/1.1 200 "));
+}
+
+/// The poll has news of a connection that is given up for another while those before it are told.
+#[test]
+fn news_of_a_connection_that_is_gone_is_no_news_of_one_that_came_after_it() {
+    let mut stage = Stage::new(1, 2, |config| {
+        (config.pools[0].retry.max_retries, config.pools[0].retry.backoff_ms) = (2, 0);
+    });
+    let guest = stage.accept(0);
+    let kept = stage.ask(&guest);
+    stage.answer(0, &kept, "HTTP/1.1 204 No Content\r\n\r\n");
+    stage.settle();
+    assert!(guest.wire.take().starts_with("HTTP/1.1 204 "));
+    stage.wait(100);
+    stage.send(&guest, GET);
+    stage.settle();
+    let refused = stage.newest(0);
+    assert_ne!(refused.port, kept.port);
+    // What follows comes with one poll.
+    kept.wire.put("HTTP/1.1 408 Request Timeout\r\n\r\n");
+    refused.wire.fail(libc::ECONNREFUSED);
+    stage.edge(0, &refused, GONE);
+    stage.edge(0, &kept, GONE);
+    stage.settle();
+    let fresh = stage.newest(0);
+    assert_eq!((fresh.port, fresh.wire.take().as_str()), (kept.port, ""), "it is not connected yet");
+    stage.edge(0, &fresh, WRITABLE);
+    stage.settle();
+    assert!(fresh.wire.take().starts_with("GET /a "));
+    stage.answer(0, &fresh, OK);
+    stage.settle();
+    assert!(guest.wire.take().ends_with("ok"));
+}

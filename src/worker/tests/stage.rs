@@ -1,0 +1,355 @@
+//! The stage: workers without a poll, whose sockets are ends of pretended wires; the test holds the other ends.
+
+use crate::admin::Panel;
+use crate::base::clock::Now;
+use crate::base::mailbox::{Mailbox, Wake};
+use crate::config::model::{Config, Upstream};
+use crate::config::{Sources, load};
+use crate::guard::connections::Connections;
+use crate::guard::descriptors::Descriptors;
+use crate::guard::door::{Door, Paused};
+use crate::net::link::{Edge, Socket};
+use crate::net::token::Source;
+use crate::observe::access::{Format, Record};
+use crate::observe::stats::WorkerStats;
+use crate::observe::writer::{Settings, Target, Writer};
+use crate::session::Journal;
+use crate::site::Site;
+use crate::worker::core::{Core, Net};
+use crate::worker::shared::{Mail, NewSite, Shared};
+use crate::worker::{Entrance, Room};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Instant;
+
+/// The request of most scenes.
+pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+/// Its answer.
+pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/// News of bytes.
+pub(super) const READABLE: Edge = Edge { readable: true, writable: false, read_closed: false, urgent: false, gone: false };
+/// A connect has succeeded.
+pub(super) const WRITABLE: Edge = Edge { writable: true, readable: false, ..READABLE };
+/// The other end is gone, in whatever state the connection was.
+pub(super) const GONE: Edge = Edge { readable: true, writable: true, read_closed: true, urgent: false, gone: true };
+
+/// What is on a wire.
+#[derive(Debug, Default)]
+struct State {
+    for_worker: Vec<u8>,
+    from_worker: Vec<u8>,
+    error: Option<i32>,
+    is_lost: bool,
+    is_closed: bool,
+}
+
+/// A wire, of which either end can be had.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wire(Arc<Mutex<State>>);
+
+impl Wire {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Sends something to the worker, which is not told.
+    pub(super) fn put(&self, bytes: &str) {
+        self.lock().for_worker.extend_from_slice(bytes.as_bytes());
+    }
+
+    /// What the worker sent since this was asked last.
+    pub(super) fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut self.lock().from_worker)).unwrap()
+    }
+
+    /// The error that the worker's end will tell of.
+    pub(super) fn fail(&self, code: i32) {
+        self.lock().error = Some(code);
+    }
+
+    /// The other end is gone.
+    pub(super) fn lose(&self) {
+        self.lock().is_lost = true;
+    }
+
+    /// Whether the worker has closed its end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+}
+
+/// The worker's end of a wire.
+pub(super) struct End(Wire);
+
+impl Socket for End {
+    type Pipe = ();
+
+    fn pour_in(&mut self, (): &mut (), _: usize) -> io::Result<usize> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn pour_out(&mut self, (): &mut (), _: usize) -> io::Result<usize> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
+        let mut state = self.0.lock();
+        let n = io::Read::read_vectored(&mut &state.for_worker[..], into)?;
+        state.for_worker.drain(..n);
+        match n {
+            0 if state.is_lost => Err(ErrorKind::ConnectionReset.into()),
+            0 => Err(ErrorKind::WouldBlock.into()),
+            n => Ok(n),
+        }
+    }
+
+    fn write(&mut self, from: &[IoSlice]) -> io::Result<usize> {
+        io::Write::write_vectored(&mut self.0.lock().from_worker, from)
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn reset_on_close(&mut self) {}
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.0.lock().error.take().map(io::Error::from_raw_os_error)
+    }
+
+    fn is_delivered(&self) -> bool {
+        true
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+    }
+}
+
+/// A connection that a worker makes.
+#[derive(Clone)]
+pub(super) struct Dialled {
+    pub(super) key: usize,
+    pub(super) port: u16,
+    pub(super) wire: Wire,
+}
+
+/// A network in which every connect goes on until the test says how it ends.
+#[derive(Default)]
+pub(super) struct Wires {
+    pub(super) dialled: Vec<Dialled>,
+}
+
+impl Net for Wires {
+    type Socket = End;
+
+    fn pipe(&mut self) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<End> {
+        let Source::Upstream(key) = source else { return Err(ErrorKind::Unsupported.into()) };
+        let wire = Wire::default();
+        self.dialled.push(Dialled { key, port: address.port(), wire: wire.clone() });
+        Ok(End(wire))
+    }
+}
+
+struct NoBell;
+
+impl Wake for NoBell {
+    fn wake(&self) {}
+}
+
+struct NoJournal;
+
+impl Journal for NoJournal {
+    fn is_on(&self) -> bool {
+        false
+    }
+
+    fn line(&mut self, _: &Record) {}
+}
+
+/// A client's connection.
+pub(super) struct Guest {
+    pub(super) worker: usize,
+    pub(super) key: usize,
+    pub(super) wire: Wire,
+}
+
+/// See the module.
+pub(super) struct Stage {
+    pub(super) cores: Vec<Core<Wires>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) door: Arc<Door>,
+    site: Arc<Site>,
+    micros: u64,
+}
+
+impl Stage {
+    /// So many workers, and upstreams at ports 1, 2 and so on.
+    pub(super) fn new(workers: usize, upstreams: u16, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
+        let upstream = |port| Upstream { name: format!("{port}"), host: "127.0.0.1".into(), port, tls: false, weight: 1, is_checked: true };
+        config.pools[0].upstreams = (1..=upstreams).map(upstream).collect();
+        change(&mut config);
+        let door = Arc::new(Door::new(config.limits.max_client_conns, workers));
+        crate::balance::tests::begin_with_the_first();
+        let site = Arc::new(Site::new(config, workers, None));
+        let stats: Vec<_> = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
+        let shared = Arc::new(Shared {
+            mailboxes: (0..workers).map(|_| Mailbox::new(Box::new(NoBell))).collect(),
+            descriptors: Arc::new(Descriptors::new(1000, 0)),
+            connections: Connections::default(),
+            starved: Paused::new(workers),
+            starving: Default::default(),
+            panel: Arc::new(panel(stats)),
+            running: AtomicUsize::new(workers),
+            renderer: channel().0,
+            resolver: OnceLock::new(),
+        });
+        let core = |worker| Core::new(worker, Wires::default(), Box::new(NoJournal), shared.clone(), Rc::new(site.clone()), 1);
+        let mut stage = Self { cores: (0..workers).map(core).collect(), shared, door, site, micros: 1_000_000 };
+        stage.wait(0);
+        stage
+    }
+
+    /// Time passes, and a turn begins everywhere.
+    pub(super) fn wait(&mut self, ms: u64) {
+        self.micros += ms * 1000;
+        let now = Now::new(self.micros, 0);
+        self.cores.iter_mut().for_each(|core| core.begin_turn(now));
+    }
+
+    /// A client comes.
+    pub(super) fn accept(&mut self, worker: usize) -> Guest {
+        assert!(self.door.try_enter() && self.shared.descriptors.admit_client(0));
+        self.seat(worker, self.door.clone(), Core::admit)
+    }
+
+    /// A client comes to that door that has too many connections.
+    pub(super) fn refuse(&mut self, worker: usize, door: &Arc<Door>) -> Guest {
+        self.shared.descriptors.enter_anyway();
+        self.seat(worker, door.clone(), Core::refuse)
+    }
+
+    fn seat(&mut self, worker: usize, door: Arc<Door>, seat: fn(&mut Core<Wires>, End, SocketAddr, Entrance, Register)) -> Guest {
+        let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
+        let entrance = Entrance { door, port: 80, is_admin: false };
+        seat(&mut self.cores[worker], End(wire.clone()), ([10, 0, 0, 1], 1).into(), entrance, |_, _, _| Ok(()));
+        Guest { worker, key, wire }
+    }
+
+    /// A client sends something.
+    pub(super) fn send(&mut self, guest: &Guest, bytes: &str) {
+        guest.wire.put(bytes);
+        self.cores[guest.worker].on_client_edge(guest.key, READABLE);
+    }
+
+    /// The newest connection that a worker has made, or is making.
+    pub(super) fn newest(&self, worker: usize) -> Dialled {
+        self.cores[worker].net.dialled.last().cloned().expect("nothing was dialled")
+    }
+
+    /// The client's request goes to an upstream, over a new connection.
+    pub(super) fn ask(&mut self, guest: &Guest) -> Dialled {
+        self.send(guest, GET);
+        self.settle();
+        let dialled = self.newest(guest.worker);
+        self.edge(guest.worker, &dialled, WRITABLE);
+        self.settle();
+        assert!(dialled.wire.take().starts_with("GET /a "), "it is not asked");
+        dialled
+    }
+
+    /// The same, over the connection that the worker has.
+    pub(super) fn again(&mut self, guest: &Guest) -> Dialled {
+        self.send(guest, GET);
+        self.settle();
+        let dialled = self.newest(guest.worker);
+        assert!(dialled.wire.take().starts_with("GET /a "), "it is not asked");
+        dialled
+    }
+
+    /// An upstream sends something.
+    pub(super) fn answer(&mut self, worker: usize, dialled: &Dialled, bytes: &str) {
+        dialled.wire.put(bytes);
+        self.edge(worker, dialled, READABLE);
+    }
+
+    /// News of an upstream connection.
+    pub(super) fn edge(&mut self, worker: usize, dialled: &Dialled, edge: Edge) {
+        self.cores[worker].on_upstream_edge(dialled.key, edge);
+    }
+
+    /// Turn after turn, until nobody has anything to do.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..20 {
+            self.wait(0);
+            (0..self.cores.len()).for_each(|worker| self.turn(worker));
+        }
+    }
+
+    /// What a worker does in a turn after it has taken its edges.
+    pub(super) fn turn(&mut self, worker: usize) {
+        let mut letters = Vec::new();
+        self.shared.mailboxes[worker].collect(&mut letters);
+        let core = &mut self.cores[worker];
+        letters.into_iter().for_each(|mail| core.on_mail(mail));
+        core.pump_ready();
+        core.expire(|_, _| {});
+        core.end_turn();
+        let now = core.turn.now;
+        core.begin_rests(|| now);
+    }
+
+    /// A reload: the workers are not told yet.
+    pub(super) fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Arc<Site> {
+        let mut config = self.site.config.clone();
+        change(&mut config);
+        let site = Arc::new(Site::new(config, self.cores.len(), Some(&self.site)));
+        self.site.retire(&site);
+        self.site = site.clone();
+        site
+    }
+
+    /// A worker is told.
+    pub(super) fn tell(&mut self, worker: usize, site: &Arc<Site>) {
+        let new = NewSite { site: site.clone(), opened: Vec::new(), closed: Vec::new() };
+        self.cores[worker].on_mail(Mail::Site(Box::new(new)));
+    }
+
+    /// A newcomer at that worker, and at this door, finds no descriptor.
+    pub(super) fn make_room(&mut self, worker: usize, door: &Arc<Door>) -> Room {
+        self.cores[worker].make_room(door, true)
+    }
+
+    /// Descriptors that clients have.
+    pub(super) fn open_clients(&self) -> usize {
+        self.cores.iter().map(|core| core.clients.len()).sum()
+    }
+}
+
+type Register = fn(&mut Wires, &mut End, Source) -> io::Result<()>;
+
+fn panel(stats: Vec<Arc<WorkerStats>>) -> Panel {
+    static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
+    let settings = || Settings { access: None, format: Format::Text, errors: Target::StandardError, rotate: None };
+    Panel {
+        stats,
+        doors: Mutex::default(),
+        writer: WRITER.get_or_init(|| Arc::new(Writer::start(settings()).unwrap())).clone(),
+        started_up: AtomicBool::new(true),
+        draining: AtomicBool::new(false),
+        reloads_ok: AtomicU64::new(0),
+        reloads_error: AtomicU64::new(0),
+        started: Instant::now(),
+    }
+}
