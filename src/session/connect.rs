@@ -1,7 +1,7 @@
 //! From a request to a connection: pick an upstream, wait in line where all are full, and for the connect itself.
 
 use super::deadlines::after;
-use super::exchange::Exchange;
+use super::exchange::{Attempt, Exchange};
 use super::failure::{Failure, Time};
 use super::{Effect, Session, State, Turn};
 use crate::guard::breaker::Verdict;
@@ -61,6 +61,13 @@ impl Session {
         }
     }
 
+    /// The client was told to send its content.
+    pub(super) fn on_invitation_took(&mut self, mut x: Box<Exchange>, n: usize) -> State {
+        x.on_client_progress();
+        x.down.took(n, &mut self.down);
+        State::ConnectingUpstream(x)
+    }
+
     /// The client closed its sending side: it goes behind those who surely still wait.
     pub(super) fn on_queued_half_close(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         if self.needs(&x) == x.queued_for { State::ConnectingUpstream(x) } else { self.rejoin(x, turn) }
@@ -98,23 +105,18 @@ impl Session {
     pub(super) fn queue(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         let starved = exchange.attempt.has_upstream;
         if starved {
-            exchange.attempt.has_upstream = false;
-            exchange.waits.attempt = 0;
-            (exchange.attempt.replaced, exchange.attempt.reused, exchange.attempt.broken) = (false, false, false);
-            // Nobody in line is told of what this gives back: they would find no descriptor either, and come back here at once.
-            let may_move = turn.line_may_move;
-            exchange.give_back(exchange.attempt.holds, turn);
-            turn.line_may_move = may_move;
-            if let Some((server, permit)) = exchange.attempt.server.zip(exchange.attempt.permit.take()) {
-                exchange.pool().settle(server, permit, Verdict::Unknown, turn.now.millis());
+            exchange.withdraw(turn);
+            if exchange.again == Again::Elsewhere {
+                // In line it might be called to the upstream that was silent.
+                exchange.attempt = Attempt::default();
+                return self.fail_unavailable(exchange, turn);
             }
-            if let Some(cell) = exchange.server().map(|server| &server.cells[turn.worker]) {
-                cell.requests.sub(1);
-                cell.retries.sub((exchange.attempts > 1).into());
-            }
-            exchange.attempts -= 1;
         }
         exchange.queued_for = self.needs(&exchange);
+        if exchange.asked.awaits_continue && exchange.pool().is_on_trial(turn.now.millis()) {
+            // A trial is for those who are ready, and no upstream will tell this client to send its content.
+            exchange.invite(turn);
+        }
         // What is still to come of its content has a wait of its own; a place is waited for after that.
         let owes_content = exchange.queued_for.is_partial && !exchange.asked.awaits_continue;
         if exchange.timeouts.queue_ms == 0 && !owes_content {
@@ -211,6 +213,25 @@ impl Exchange {
         if std::mem::take(&mut self.is_queued) {
             turn.stats.queued_requests.sub(1);
         }
+    }
+
+    /// There was no descriptor for the attempt: it was none.
+    fn withdraw(&mut self, turn: &mut Turn) {
+        self.attempt.has_upstream = false;
+        self.waits.attempt = 0;
+        (self.attempt.replaced, self.attempt.reused, self.attempt.broken) = (false, false, false);
+        // Nobody in line is told of what this gives back: they would find no descriptor either, and come back here at once.
+        let may_move = turn.line_may_move;
+        self.give_back(self.attempt.holds, turn);
+        turn.line_may_move = may_move;
+        if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
+            self.pool().settle(server, permit, Verdict::Unknown, turn.now.millis());
+        }
+        if let Some(cell) = self.server().map(|server| &server.cells[turn.worker]) {
+            cell.requests.sub(1);
+            cell.retries.sub((self.attempts > 1).into());
+        }
+        self.attempts -= 1;
     }
 
     /// Gives back a part of what the attempt holds beyond its connection's place: those in line may wait for it.

@@ -149,6 +149,7 @@ impl Session {
             (ReadingHead(_), OverLimit) => self.on_over_limit(turn),
 
             (ConnectingUpstream(x), ClientBytes) if x.is_queued => self.on_queued_bytes(x, turn),
+            (ConnectingUpstream(x), ClientTook(n)) => self.on_invitation_took(x, n),
             (ConnectingUpstream(x), ClientBytes) => self.on_body_bytes(x, turn, ConnectingUpstream),
             (ConnectingUpstream(x), ClientHalfClosed) if x.is_queued => self.on_queued_half_close(x, turn),
             (ConnectingUpstream(x), Admitted(grant)) => self.on_admitted(x, grant, turn),
@@ -239,6 +240,7 @@ impl Session {
     /// Whether bytes for either side are to be sent.
     pub fn has_output(&self) -> bool {
         match &self.state {
+            State::ConnectingUpstream(x) => x.down.is_owing(&self.down),
             State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) => x.down.is_owing(&self.down) || x.up.is_owing(&self.up),
             _ => false,
         }
@@ -256,7 +258,9 @@ impl Session {
     /// Bytes for the client, for one send.
     pub fn client_output(&self) -> Option<[IoSlice<'_>; 5]> {
         match &self.state {
-            State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x) if x.down.pending(&self.down) > 0 => {
+            State::ConnectingUpstream(x) | State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x)
+                if x.down.pending(&self.down) > 0 =>
+            {
                 Some(x.down.output(&self.down))
             }
             _ => None,

@@ -34,13 +34,8 @@ impl Session {
             }
             return self.reply(x, turn);
         }
-        if std::mem::take(&mut x.asked.awaits_continue) {
-            x.down.open_head();
-            x.down.block.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if !x.asked.is_admin {
-                turn.stats.responses[0].add(1);
-            }
-            x.down.close_head(0);
+        if x.asked.awaits_continue {
+            x.invite(turn);
         }
         State::Replying(x)
     }
@@ -375,6 +370,17 @@ impl Session {
 }
 
 impl Exchange {
+    /// Tells a client that waits for it to send its content.
+    pub(super) fn invite(&mut self, turn: &Turn) {
+        self.asked.awaits_continue = false;
+        self.down.open_head();
+        self.down.block.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.down.close_head(0);
+        if !self.asked.is_admin {
+            turn.stats.responses[0].add(1);
+        }
+    }
+
     /// Counts the final response, once.
     pub(super) fn settle(&mut self, turn: &Turn) {
         if !std::mem::replace(&mut self.outcome.settled, true) && !self.asked.is_admin {

@@ -184,13 +184,15 @@ fn silence_is_another_try_only_elsewhere() {
 
 #[test]
 fn the_first_silence_is_what_the_answer_names() {
-    // Another is silent too, the time is up there, or it is out of reach by then and the first is not asked again.
-    let ends: [fn(&mut Scene); 3] = [
+    // Another is silent too, the time is up there, or it is out of reach by then, as far as descriptors go too: the
+    // first is not asked again.
+    let ends: [fn(&mut Scene); 4] = [
         |scene| _ = sent(scene).wait(200),
         |scene| _ = sent(scene).wait(150),
         |scene| _ = scene.event(Event::ConnectFailed(Reason::ConnectionTimeout)),
+        |scene| _ = scene.event(Event::NoDescriptor),
     ];
-    for (end, total_ms) in ends.into_iter().zip([0, 350, 0]) {
+    for (end, total_ms) in ends.into_iter().zip([0, 350, 0, 0]) {
         let mut scene = several(2, |config| {
             config.pools[0].retry.max_retries = 5;
             (config.pools[0].timeouts.read_ms, config.pools[0].timeouts.total_ms) = (200, total_ms);

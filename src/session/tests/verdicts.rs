@@ -1,5 +1,6 @@
 //! What the end of an attempt says of its upstream: what a client can bring about by itself says nothing bad.
 
+use super::OK;
 use super::scene::{GET, Scene};
 use crate::guard::breaker::State;
 use crate::observe::reason::Reason;
@@ -40,7 +41,11 @@ fn refuse(scene: &mut Scene) {
 
 /// One upstream whose circuit is half-open.
 fn half_open() -> Scene {
-    let mut scene = Scene::with(|config| config.pools[0].timeouts.total_ms = 0);
+    half_open_with(5000)
+}
+
+fn half_open_with(queue_ms: u32) -> Scene {
+    let mut scene = Scene::with(|config| (config.pools[0].timeouts.total_ms, config.pools[0].timeouts.queue_ms) = (0, queue_ms));
     (0..3).for_each(|_| refuse(&mut scene));
     assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
     scene.wait(20_000);
@@ -144,6 +149,22 @@ fn a_slow_client_holds_no_trial() {
     scene.client("0").event(Event::UpstreamConnected { reused: false });
     assert_eq!(trials(&scene), 1);
     assert!(scene.sent_to_upstream().ends_with("aaaaaaaaa0"));
+}
+
+/// Nobody else would tell such a client to go on: where all requests are uploads, no trial would ever be made.
+#[test]
+fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
+    for queue_ms in [0, 5000] {
+        let mut scene = half_open_with(queue_ms);
+        scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+        scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!((trials(&scene), scene.sent_to_client().as_str()), (0, "HTTP/1.1 100 Continue\r\n\r\n"));
+        scene.client("ab").event(Event::UpstreamConnected { reused: false });
+        assert_eq!(trials(&scene), 1);
+        assert!(scene.sent_to_upstream().ends_with("\r\n\r\nab"));
+        scene.upstream(OK);
+        assert!(scene.sent_to_client().starts_with("HTTP/1.1 200 "));
+    }
 }
 
 /// Of what is larger than is read ahead, so much is there; the rest is waited for a moment.
