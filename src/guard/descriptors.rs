@@ -12,32 +12,50 @@ const RESERVE: usize = 16;
 const CHECKS_RESERVED: usize = 4;
 const CHECKS_SHARE: usize = 8;
 
+/// How many descriptors a listening socket needs: its own, and one for a connection that waits there to be let in.
+const OF_A_LISTENER: usize = 2;
+
 /// How many idle clients count as one that needs an upstream connection.
 const RESTING_SHARE: usize = 8;
 
 /// How many descriptors the process may have, and how many its sockets use.
 #[derive(Debug)]
 pub struct Descriptors {
-    /// For clients, upstream connections and pipes together.
+    /// For clients, upstream connections, pipes and listeners together.
     available: usize,
     clients: AtomicUsize,
     upstreams: AtomicUsize,
     checks: AtomicUsize,
+    listeners: AtomicUsize,
 }
 
 impl Descriptors {
-    /// How many are needed beyond those open before the first client: enough for one client with one upstream connection.
-    pub const LEAST: usize = RESERVE + 2;
-
-    /// `limit` is RLIMIT_NOFILE, `in_use` the number open before the first client.
+    /// `limit` is RLIMIT_NOFILE, `in_use` the number open before the first client, listening sockets left out.
     pub fn new(limit: usize, in_use: usize) -> Self {
         let available = limit.saturating_sub(in_use + RESERVE);
-        Self { available, clients: AtomicUsize::new(0), upstreams: AtomicUsize::new(0), checks: AtomicUsize::new(0) }
+        let none = || AtomicUsize::new(0);
+        Self { available, clients: none(), upstreams: none(), checks: none(), listeners: none() }
     }
 
-    /// Descriptors that are neither reserved nor used by a health check.
+    /// Descriptors that are not reserved, not used by a health check and not needed for a listener.
     fn available(&self) -> usize {
-        self.available.saturating_sub(self.checks.load(SeqCst).saturating_sub(CHECKS_RESERVED))
+        let checks = self.checks.load(SeqCst).saturating_sub(CHECKS_RESERVED);
+        self.available.saturating_sub(checks + self.listeners.load(SeqCst) * OF_A_LISTENER)
+    }
+
+    /// How many are needed for so many listeners and one client with one upstream connection.
+    pub const fn least(listeners: usize) -> usize {
+        RESERVE + 2 + listeners * OF_A_LISTENER
+    }
+
+    /// Counts in a socket that listens.
+    pub fn listener_opened(&self) {
+        self.listeners.fetch_add(1, SeqCst);
+    }
+
+    /// A socket listens no more.
+    pub fn listener_closed(&self) {
+        self.listeners.fetch_sub(1, SeqCst);
     }
 
     /// Counts a client, if it could still get an upstream connection; `resting` of those before it are idle.
@@ -131,6 +149,19 @@ mod tests {
         while descriptors.admit_upstream() {}
         assert!(!descriptors.has_free());
         assert_eq!((0..100).filter(|_| descriptors.admit_check()).count(), CHECKS_RESERVED, "there are always some for them");
+    }
+
+    /// Each has a socket, and one that was accepted before there was room for it.
+    #[test]
+    fn listeners_that_come_later_are_counted_with_those_who_wait_there() {
+        let descriptors = Descriptors::new(Descriptors::least(3), 0);
+        (0..3).for_each(|_| descriptors.listener_opened());
+        assert!(descriptors.admit_client(0) && descriptors.admit_upstream() && !descriptors.has_free());
+        descriptors.upstream_left();
+        descriptors.listener_opened();
+        assert!(!descriptors.admit_upstream(), "a reload has taken it");
+        descriptors.listener_closed();
+        assert!(descriptors.admit_upstream());
     }
 
     #[test]

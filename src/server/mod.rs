@@ -71,6 +71,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         metrics = bound.to_string();
         first.push(admin);
     }
+    let in_use = sys::open_descriptors() - sockets.iter().map(Vec::len).sum::<usize>();
     let panel = Arc::new(Panel {
         stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
         doors: Mutex::new(listeners.doors().cloned().collect()),
@@ -84,7 +85,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let (renderer, jobs) = channel();
     let shared = Arc::new(Shared {
         mailboxes,
-        descriptors: Arc::new(Descriptors::new(limit, sys::open_descriptors())),
+        descriptors: Arc::new(Descriptors::new(limit, in_use)),
         connections: Connections::default(),
         starved: Paused::new(workers),
         starving: Default::default(),
@@ -163,8 +164,8 @@ fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
 
 /// Fails where the descriptors do not suffice for one exchange, as no client would ever be accepted.
 fn expect_descriptors(config: &Config, limit: usize) -> io::Result<()> {
-    let sockets = config.workers * (DESCRIPTORS_OF_A_WORKER + config.listeners.len()) + usize::from(config.metrics_listen.is_some());
-    let needed = sys::open_descriptors() + sockets + Descriptors::LEAST;
+    let listeners = config.workers * config.listeners.len() + usize::from(config.metrics_listen.is_some());
+    let needed = sys::open_descriptors() + config.workers * DESCRIPTORS_OF_A_WORKER + Descriptors::least(listeners);
     if limit >= needed {
         return Ok(());
     }

@@ -67,6 +67,7 @@ impl Worker {
     pub(super) fn open(&mut self, (mut socket, entrance): (TcpListener, Entrance)) -> io::Result<()> {
         let token = Source::Listener(self.listeners.vacant_key()).token();
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.core.shared.descriptors.listener_opened();
         self.listeners.insert(Listener { socket, entrance, is_ready: false, is_paused: false, is_full: false, newcomer: None });
         Ok(())
     }
@@ -78,6 +79,7 @@ impl Worker {
         for number in numbers {
             self.empty(number);
             self.listeners.remove(number);
+            self.core.shared.descriptors.listener_closed();
         }
     }
 
