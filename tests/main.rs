@@ -30,6 +30,7 @@ mod plays {
     mod forward;
     mod framing;
     mod frozen;
+    mod greedy;
     mod half_close;
     mod hygiene;
     mod lenient;

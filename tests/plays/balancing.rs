@@ -129,7 +129,7 @@ fn where_fewer_are_in_flight_the_next_one_goes() {
 fn who_answers_sooner_gets_more() {
     let origins = [0, 40].map(|ms| {
         Origin::each(move |conn, _| {
-            std::thread::sleep(Duration::from_millis(ms));
+            take_time(Duration::from_millis(ms));
             conn.answer("ok");
         })
     });

@@ -164,7 +164,7 @@ fn bytes_may_come_one_at_a_time() {
         let request = "POST / HTTP/1.1\r\nHost: play.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX: y\r\n\r\n";
         for byte in request.as_bytes().chunks(1) {
             client.send(byte);
-            std::thread::sleep(pause);
+            take_time(pause);
         }
         assert_eq!(client.response().expect(200).text(), "hello");
     }

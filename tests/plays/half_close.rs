@@ -72,52 +72,70 @@ fn those_who_may_have_left_come_after_those_who_wait() {
     assert_eq!(order, ["/first", "/waits/3", "/late/4", "/left/0", "/left/1", "/waits/2"]);
 }
 
+/// An origin that reads the content of `/large` after the gate, sends the rest of the answer to `/stream` after the gate, and never answers
+/// `/never`.
+fn origin(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |conn| {
+        while let Some(head) = conn.read_head() {
+            if head.target == "/large" {
+                gate.pass();
+            }
+            let request = conn.read_body(head).unwrap();
+            match request.target.as_str() {
+                "/never" => drop(conn.wait_for_end()),
+                "/large" => conn.answer(request.body.len().to_string()),
+                "/stream" => {
+                    conn.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nab");
+                    gate.pass();
+                    conn.send("cdef");
+                }
+                _ => conn.answer(request.what()),
+            }
+        }
+    })
+}
+
+/// Returns when a client that leaves now is given up: `client_half_close_ms` is over then.
+fn outlast(proxy: &Proxy) {
+    leaving(proxy, "/never").expect_end();
+}
+
 /// The time runs until the answer begins, and starts anew for each request.
 #[test]
 fn an_answer_that_has_begun_comes_to_its_end_and_each_request_has_its_own_time() {
-    let origin = Origin::each(|conn, request| {
-        if request.target == "/stream" {
-            conn.send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n");
-            for piece in ["ab", "cd", "ef"] {
-                std::thread::sleep(Duration::from_millis(700));
-                conn.send(piece);
-            }
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(700));
-        conn.answer(request.what());
-    });
+    let gate = Gate::default();
+    let origin = origin(&gate);
     let proxy = Config::to(&origin).set("timeouts.client_half_close_ms", 1500).start();
-    let mut client = leaving(&proxy, "/stream");
-    assert_eq!(client.response().expect(200).text(), "abcdef");
     let mut client = proxy.client();
-    client.send((0..4).map(|i| format!("GET /{i} HTTP/1.1\r\nHost: a\r\n\r\n")).collect::<String>());
+    client.send(["/stream", "/1", "/2"].map(|path| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).concat());
     client.half_close();
-    for i in 0..4 {
-        assert_eq!(client.response().expect(200).text(), format!("GET /{i}"));
-    }
+    wait_until("the answer has begun", || client.has_news());
+    outlast(&proxy);
+    gate.release(1);
+    assert_eq!(client.response().expect(200).text(), "abcdef");
+    assert_eq!(client.response().expect(200).text(), "GET /1");
+    assert_eq!(client.response().expect(200).text(), "GET /2");
     client.expect_end();
 }
 
 /// Content that waits for a slow upstream is still being sent: the time begins once the request is complete.
 #[test]
 fn an_upload_that_ends_with_a_half_close_is_taken_whole() {
-    let origin = Origin::start(|conn| {
-        let head = conn.read_head().unwrap();
-        std::thread::sleep(Duration::from_millis(1500));
-        let request = conn.read_body(head).unwrap();
-        conn.answer(request.body.len().to_string());
-    });
-    let config = Config::to(&origin).set("timeouts.client_half_close_ms", 1000).set("limits.max_body_size", 0);
-    let proxy = config.start();
+    let gate = Gate::default();
+    let origin = origin(&gate);
+    let proxy = Config::to(&origin).set("timeouts.client_half_close_ms", 1500).set("limits.max_body_size", 0).start();
     let mut client = proxy.client();
     const LARGE: usize = 16 << 20;
-    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n"));
+    client.send(format!("POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: {LARGE}\r\n\r\n"));
     let mut writer = client.writer();
     let upload = std::thread::spawn(move || {
         writer.write(&vec![b'x'; LARGE]).unwrap();
         writer.half_close();
     });
+    wait_until("it is asked", || origin.heads().len() == 1);
+    outlast(&proxy);
+    gate.release(1);
     assert_eq!(client.response().expect(200).text(), LARGE.to_string());
     upload.join().unwrap();
 }

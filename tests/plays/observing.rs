@@ -34,7 +34,7 @@ fn a_dead_upstream_is_a_warning_once_and_not_for_every_request() {
         if threshold > 0 {
             continue;
         }
-        std::thread::sleep(std::time::Duration::from_millis(1100)); // the pause that is promised
+        take_time(std::time::Duration::from_millis(1100)); // after which the next may be told
         let last = client.get("/last").trace_id().to_owned();
         wait_until("the next is told", || said(&proxy, &last).len() == 1);
         let told: usize = said(&proxy, " more since the last such line)").iter().map(|line| held(line)).sum();

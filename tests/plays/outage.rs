@@ -55,7 +55,7 @@ fn under_load(addr: SocketAddr, method: &str, play: impl FnOnce(&Mutex<Tally>)) 
                         tally.faults.push(format!("{} {text:?}", answer.status));
                     }
                     drop(tally);
-                    std::thread::sleep(Duration::from_millis(2));
+                    take_time(Duration::from_millis(2));
                 }
             });
         }

@@ -58,7 +58,7 @@ fn after_a_burst_it_says_when_to_come_back_and_that_is_true() {
         let wait = retry_after(&answer);
         assert_eq!(wait, Duration::from_secs(1), "at one a second the next has its time within one");
         proxy.expect_refusal(answer, 429, "rate_limited");
-        std::thread::sleep(wait + Duration::from_millis(50));
+        take_time(wait + Duration::from_millis(50));
         client.get("/on-the-same-connection").expect(200);
         assert_eq!((rejected(&proxy, "client"), rejected(&proxy, "global")), (0.0, 1.0));
         assert!(get(proxy.admin(), "/health").text().contains("\"rate_limiting\":true"));

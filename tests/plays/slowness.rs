@@ -21,7 +21,7 @@ fn a_slow_reader_is_no_slow_upstream() {
     assert_eq!(client.head().unwrap().status, 200);
     let mut body = Vec::new();
     for part in [LARGE / 4, LARGE / 4, LARGE / 2] {
-        std::thread::sleep(800 * MS);
+        take_time(800 * MS);
         client.wire.take(part, &mut body).expect("the answer goes on");
     }
     assert_eq!(proxy.metric("proxy_timeout_errors_total", &[]), 0.0);
@@ -34,7 +34,7 @@ fn a_slow_sender_is_no_slow_upstream() {
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
     for byte in ["a", "b", "c"] {
-        std::thread::sleep(800 * MS);
+        take_time(800 * MS);
         client.send(byte);
     }
     assert_eq!(client.response().expect(200).text(), "abc");
@@ -44,7 +44,7 @@ fn a_slow_sender_is_no_slow_upstream() {
 fn an_origin_slow_to_read_is_no_slow_sender() {
     let origin = Origin::start(|conn| {
         let head = conn.read_head().unwrap();
-        std::thread::sleep(1000 * MS);
+        take_time(1000 * MS);
         let request = conn.read_body(head).unwrap();
         conn.answer(request.body.len().to_string());
     });
@@ -61,7 +61,7 @@ fn an_origin_slow_to_read_is_no_slow_sender() {
 fn an_origin_slow_to_answer_is_no_slow_client() {
     let origin = Origin::start(|conn| {
         while let Some(head) = conn.read_head() {
-            std::thread::sleep(1000 * MS);
+            take_time(1000 * MS);
             if head.fields.has("Expect") {
                 conn.send("HTTP/1.1 100 Continue\r\n\r\n");
             }

@@ -94,7 +94,7 @@ fn upload_without_end(client: &mut Client) {
 fn write() {
     let origin = Origin::start(|conn| {
         conn.read_head();
-        std::thread::sleep(PATIENCE); // reads nothing more
+        take_time(PATIENCE); // reads nothing more
     });
     let proxy = timeouts(&origin, json!({"write_ms": 400}));
     let mut client = proxy.client();
@@ -111,7 +111,7 @@ fn total() {
             conn.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
             for _ in 0..100 {
                 conn.send("1\r\nx\r\n");
-                std::thread::sleep(50 * MS);
+                take_time(50 * MS);
             }
         }
         conn.wait_for_end();
@@ -130,7 +130,7 @@ fn total_even_if_interim_answers_keep_coming() {
     let origin = Origin::start(|conn| {
         conn.read_request();
         while conn.wire().write(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n").is_ok() {
-            std::thread::sleep(MS);
+            take_time(MS);
         }
     });
     let proxy = timeouts(&origin, json!({"total_ms": 500}));
@@ -230,7 +230,7 @@ fn client_write() {
 #[test]
 fn zero_means_no_limit() {
     let origin = Origin::each(|conn, request| {
-        std::thread::sleep(300 * MS);
+        take_time(300 * MS);
         conn.answer(request.what());
     });
     let none = json!({
@@ -239,7 +239,7 @@ fn zero_means_no_limit() {
     });
     let proxy = timeouts(&origin, none);
     let mut client = proxy.client();
-    std::thread::sleep(100 * MS);
+    take_time(100 * MS);
     assert_eq!(client.get("/patient").expect(200).text(), "GET /patient");
 }
 

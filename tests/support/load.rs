@@ -3,7 +3,7 @@
 
 use super::client::{Client, Response};
 use super::wire::End;
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, take_time, wait_until};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
@@ -89,7 +89,7 @@ impl Load {
                         return;
                     }
                     clerk.ask(&format!("/{i}-{n}"), &tally);
-                    std::thread::sleep(pace);
+                    take_time(pace);
                 }
             })
         });

@@ -40,6 +40,12 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Lets time pass, where how long something takes is the subject of the test or is measured. Use [`wait_until`] or a [`Gate`] for what
+/// must have happened before the test goes on.
+pub fn take_time(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Stops a script until the test lets it go on; each `release` lets that many pass.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<usize>, Condvar)>);

@@ -1,9 +1,9 @@
 //! The origin of a play: a raw TCP server that performs a script for each connection. A request that is not strict
 //! HTTP/1.1, or a script that fails, fails the test when the origin is dropped.
 
-use super::Gate;
 use super::sockets::established;
 use super::wire::{End, Fields, Wire};
+use super::{Gate, take_time};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -271,7 +271,7 @@ impl Conn {
     pub fn send_slowly(&mut self, bytes: impl AsRef<[u8]>, pause: Duration) {
         for byte in bytes.as_ref().chunks(1) {
             self.send(byte);
-            std::thread::sleep(pause);
+            take_time(pause);
         }
     }
 
