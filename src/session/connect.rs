@@ -1,4 +1,4 @@
-//! From a request to a connection: pick an upstream, wait in line where all are full, and for the connect itself.
+//! From a request to a connection: pick an upstream, wait in the queue where all are full, and wait for the connect itself.
 
 use super::deadlines::after;
 use super::exchange::{Attempt, Exchange};
@@ -11,11 +11,11 @@ use crate::http::write;
 use crate::observe::reason::Reason;
 use crate::upstream::pool::{Again, Grant, Pick, Seeker, Want};
 
-/// A trial request has so long to bring its content, or to be answered by the last upstream; then another may be tried beside it.
+/// How long a trial request may wait for its content, or for the answer of the last upstream, before another trial may begin.
 const TRIAL_MS: u64 = 1000;
 
 impl Session {
-    /// Asks the pool, once an attempt.
+    /// Asks the pool for an upstream, once for each attempt.
     pub(super) fn connect(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.is_backing_off = false;
         let needs = self.needs(&exchange);
@@ -31,20 +31,20 @@ impl Session {
         }
     }
 
-    /// What the request asks of an upstream, as it stands now.
+    /// What the request needs at an upstream, as things stand.
     fn needs(&self, x: &Exchange) -> Needs {
         let has_left = self.client_fin && x.up.is_complete();
         Needs { is_partial: !self.is_here(x), tunnel: x.asked.wants_upgrade, has_left }
     }
 
-    /// Whether its content has come, or as much as is read ahead: those whose clients are slow would take the places at the
-    /// upstreams from all others.
+    /// Whether its content has come, or as much as is read ahead. Requests with slow clients would otherwise take the upstreams' places
+    /// from all others.
     pub(super) fn is_here(&self, x: &Exchange) -> bool {
         let is_full = self.up.is_attached() && self.up.room() == 0;
         x.up.is_complete() || is_full || x.bytes_in >= x.site.config.limits.buffer_size as u64
     }
 
-    /// More of the content of a request in line has come. Once all of it is here it stands with those who wait for a place alone.
+    /// More content of a queued request has come. Once it is complete, the request competes for all places instead of half of them.
     pub(super) fn on_queued_bytes(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         match self.on_body_bytes(x, turn, State::ConnectingUpstream) {
             State::ConnectingUpstream(mut x) if x.queued_for.is_partial && self.is_here(&x) => {
@@ -68,7 +68,7 @@ impl Session {
         State::ConnectingUpstream(x)
     }
 
-    /// The client closed its sending side: it goes behind those who surely still wait.
+    /// The client closed its sending side: the request goes behind those whose clients surely still wait.
     pub(super) fn on_queued_half_close(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         if self.needs(&x) == x.queued_for { State::ConnectingUpstream(x) } else { self.rejoin(x, turn) }
     }
@@ -101,23 +101,23 @@ impl Session {
         State::ConnectingUpstream(exchange)
     }
 
-    /// Stands in line; a dial for which no descriptor was left comes here too, and waits on from where it was.
+    /// Joins the queue. A dial for which there was no descriptor comes here too, and keeps the deadline of its first wait.
     pub(super) fn queue(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.withdraw(turn);
             if exchange.again == Again::Elsewhere {
-                // In line it might be called to the upstream that was silent.
+                // The queue might lead it back to the upstream that was silent.
                 exchange.attempt = Attempt::default();
                 return self.fail_unavailable(exchange, turn);
             }
         }
         exchange.queued_for = self.needs(&exchange);
         if exchange.asked.awaits_continue && exchange.pool().is_on_trial(turn.now.millis()) {
-            // A trial is for those who are ready, and no upstream will tell this client to send its content.
+            // Only a complete request may be a trial, and without a trial no upstream would tell this client to send its content.
             exchange.invite(turn);
         }
-        // What is still to come of its content has a wait of its own; a place is waited for after that.
+        // Missing content has a deadline of its own; the wait for a place begins after that.
         let owes_content = exchange.queued_for.is_partial && !exchange.asked.awaits_continue;
         if exchange.timeouts.queue_ms == 0 && !owes_content {
             return self.fail_full(exchange, turn);
@@ -159,13 +159,13 @@ impl Session {
         self.attempt(exchange, grant, turn)
     }
 
-    /// Nobody in line is served any more, or none such. Who was refused before may go there again all the same.
+    /// Nobody in the queue can be served, or nobody with such needs. A request that failed at a server may still go back to it.
     pub(super) fn on_dismissed(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.leave_line(turn);
         if exchange.again == Again::Regardless { self.connect(exchange, turn) } else { self.fail_unavailable(exchange, turn) }
     }
 
-    /// No server of the pool takes requests, or none that this one may go to.
+    /// No server of the pool takes requests, or none that this request may go to.
     fn fail_unavailable(&mut self, exchange: Box<Exchange>, turn: &mut Turn) -> State {
         if let Some(failure) = exchange.first_silence() {
             return self.refuse(exchange, failure, turn);
@@ -189,8 +189,8 @@ impl Session {
         State::StreamingBody(exchange)
     }
 
-    /// The pooled connection is of no use: closed by the upstream, or what it says is no answer to this request. A fresh one takes
-    /// its place, once.
+    /// The kept connection is unusable: the upstream closed it, or what it sent is no answer to this request. It is replaced by a
+    /// new one, once.
     pub(super) fn replace_stale(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.attempt.replaced = true;
         exchange.attempt.reused = false;
@@ -208,19 +208,19 @@ impl Session {
 }
 
 impl Exchange {
-    /// It stands in line no more.
+    /// Leaves the queue.
     fn leave_line(&mut self, turn: &Turn) {
         if std::mem::take(&mut self.is_queued) {
             turn.stats.queued_requests.sub(1);
         }
     }
 
-    /// There was no descriptor for the attempt: it was none.
+    /// There was no descriptor for the attempt, so it does not count as one.
     fn withdraw(&mut self, turn: &mut Turn) {
         self.attempt.has_upstream = false;
         self.waits.attempt = 0;
         (self.attempt.replaced, self.attempt.reused, self.attempt.broken) = (false, false, false);
-        // Nobody in line is told of what this gives back: they would find no descriptor either, and come back here at once.
+        // What is given back here does not wake others: without a descriptor they would fail and come back here at once.
         let may_move = turn.line_may_move;
         self.give_back(self.attempt.holds, turn);
         turn.line_may_move = may_move;
@@ -234,7 +234,7 @@ impl Exchange {
         self.attempts -= 1;
     }
 
-    /// Gives back a part of what the attempt holds beyond its connection's place: those in line may wait for it.
+    /// Gives back part of what the attempt holds besides its connection's place, because queued requests may need it.
     pub(super) fn give_back(&mut self, part: Needs, turn: &mut Turn) {
         if part == Needs::default() {
             return;
@@ -243,17 +243,17 @@ impl Exchange {
         (*is_partial, *tunnel) = (*is_partial && !part.is_partial, *tunnel && !part.tunnel);
         if let Some(server) = self.server() {
             server.places.give_back(part);
-            // Also those of another site's pool, which has the same server.
+            // Also for requests of another site's pool that shares this server.
             turn.line_may_move = true;
         }
     }
 
-    /// The part of what the attempt holds that tells it from one whose content is here.
+    /// The part of what the attempt holds that requests with incomplete content need.
     pub(super) fn held_as_partial(&self) -> Needs {
         Needs { is_partial: self.attempt.holds.is_partial, ..Needs::default() }
     }
 
-    /// The part that is for a tunnel.
+    /// The part of what the attempt holds that a tunnel needs.
     pub(super) fn held_for_tunnel(&self) -> Needs {
         Needs { tunnel: self.attempt.holds.tunnel, ..Needs::default() }
     }

@@ -1,9 +1,9 @@
-//! When a session has waited long enough. All in milliseconds of the monotonic clock; 0 is "not waiting".
+//! The deadlines of a session, in milliseconds of the monotonic clock; 0 means "not waiting".
 //!
-//! A session has one deadline of its phase: a request's head, idleness, a place in the line, a connect, lingering; which it is,
-//! the state tells. An exchange has more, which run beside each other.
+//! A session has one deadline for its phase: a request's head, idleness, a place in the queue, a connect, lingering; the state
+//! tells which. An exchange has more, which run at the same time.
 
-/// Those of an exchange.
+/// The deadlines of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waits {
     /// For bytes from the upstream.
@@ -22,7 +22,7 @@ pub struct Waits {
     pub half_close: u64,
 }
 
-/// Which of them has come.
+/// Which deadline has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Due {
@@ -37,16 +37,16 @@ pub enum Due {
 }
 
 impl Waits {
-    /// The earliest, of the phase's too.
+    /// The earliest deadline, including that of the phase.
     pub fn earliest(&self, phase: u64) -> Option<u64> {
         let Self { read, attempt, write, total, client_body, client_write, half_close } = *self;
-        // 0 becomes the latest there is.
+        // Turns 0 into the latest possible time.
         let waits = [phase, read, attempt, write, total, client_body, client_write, half_close];
         let at = waits.into_iter().fold(u64::MAX, |at, wait| at.min(wait.wrapping_sub(1)));
         at.checked_add(1)
     }
 
-    /// The first kind that has come by `now`: that of a client that is gone, that of the phase, others.
+    /// The first deadline that has passed by `now`: that of a vanished client comes first, then that of the phase, then others.
     pub fn due(&self, phase: u64, now: u64) -> Option<Due> {
         [
             (self.half_close, Due::HalfClose),
@@ -63,12 +63,12 @@ impl Waits {
     }
 }
 
-/// The deadline of a wait that begins now; a timeout of 0 never comes.
+/// The deadline of a wait that begins now; a timeout of 0 never passes.
 pub fn after(now: u64, timeout_ms: u32) -> u64 {
     if timeout_ms == 0 { 0 } else { now + u64::from(timeout_ms) }
 }
 
-/// Starts a wait, lets it run on, or ends it.
+/// Starts a wait, lets it go on, or ends it.
 pub fn keep_waiting(deadline: &mut u64, waits: bool, now: u64, timeout_ms: u32) {
     match (waits, *deadline) {
         (true, 0) => *deadline = after(now, timeout_ms),

@@ -1,10 +1,10 @@
-//! What happens to a session, and what it leaves to be done.
+//! What can happen to a session, and what it asks the worker to do.
 
 use crate::admin::{Page, Rendered};
 use crate::observe::reason::Reason;
 use crate::upstream::pool::Grant;
 
-/// One way through the proxy.
+/// A direction of transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Client to upstream.
@@ -14,7 +14,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The other one.
+    /// The opposite direction.
     pub fn turned(self) -> Self {
         match self {
             Self::Up => Self::Down,
@@ -23,12 +23,12 @@ impl Direction {
     }
 }
 
-/// What the shell tells the session. Bytes themselves lie in the rings.
+/// What the worker tells the session. The bytes themselves are in the rings.
 #[derive(Debug)]
 pub enum Event {
-    /// It was let in only to be told that its client has too many connections.
+    /// It was accepted only to be told that its client has too many connections.
     OverLimit,
-    /// Its place is needed: it ends, if it is in the middle of nothing.
+    /// Its place is needed: it ends, unless a request is in progress.
     Evicted,
     /// New raw bytes in the `up` ring.
     ClientBytes,
@@ -36,44 +36,44 @@ pub enum Event {
     ClientFin,
     /// A FIN lies behind what the client has sent, read or not: it sends nothing after that.
     ClientHalfClosed,
-    /// The client is lost: reset, hung up, or a send to it failed.
+    /// The client is lost: reset, closed on both sides, or a send to it failed.
     ClientGone,
-    /// The client's socket took so many bytes of [`super::Session::client_output`].
+    /// The client's socket took that many bytes of [`super::Session::client_output`].
     ClientTook(usize),
-    /// The line came to this session: a place was taken for it, or an idle connection of this worker comes with it.
+    /// Its turn in the queue has come: a place was taken for it, or an idle connection of this worker comes with it.
     Admitted(Grant),
-    /// It is not served any more: every server of the pool is down, or has all the tunnels that it may have.
+    /// It leaves the queue unserved: every server of the pool is down, or no more tunnels are allowed.
     Dismissed,
-    /// There is a connection to the upstream.
+    /// The connection to the upstream is made.
     UpstreamConnected {
-        /// It has served before, so the upstream may just be closing it.
+        /// Whether it has served before, in which case the upstream may be closing it at this moment.
         reused: bool,
     },
-    /// There will be none.
+    /// No connection could be made.
     ConnectFailed(Reason),
-    /// No descriptor was left to dial with: wait in line.
+    /// There was no descriptor for a new connection: the session must wait in the queue.
     NoDescriptor,
     /// New raw bytes in the `down` ring.
     UpstreamBytes,
     /// The upstream closed its sending side.
     UpstreamFin,
-    /// The upstream's connection is reset or failed.
+    /// The connection to the upstream is reset or failed.
     UpstreamGone,
-    /// It takes no more bytes; what it still says decides.
+    /// The upstream takes no more bytes; what it still sends decides the outcome.
     UpstreamBroken,
-    /// The upstream's socket took so many bytes of [`super::Session::upstream_output`].
+    /// The upstream's socket took that many bytes of [`super::Session::upstream_output`].
     UpstreamTook(usize),
-    /// So many opaque bytes were read past the ring. They are sent next.
+    /// That many opaque bytes were read past the ring. They are sent next.
     Moved(Direction, usize),
-    /// So many of them were sent; what is left over was spilled before.
+    /// That many of these were sent; what is left was spilled before.
     Passed(Direction, usize),
     /// An admin page is ready.
     Rendered(Box<Rendered>),
-    /// Others wait for the place of an answer that the client does not take.
+    /// Other requests wait for the place that is held by an answer which the client does not take.
     MakeRoom,
     /// The client has all that was sent to it.
     Delivered,
-    /// A deadline that the session set may have come.
+    /// A deadline of the session may have passed.
     Deadline,
     /// The process ends soon.
     Drain,
@@ -81,46 +81,46 @@ pub enum Event {
     Cut,
 }
 
-/// What the session asks the shell to do, performed at once and in order.
+/// What the session asks the worker to do, carried out at once and in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Connect to that server of the exchange's pool: with an idle connection, or with the place that was taken.
+    /// Connect to a server of the exchange's pool, by an idle connection or with the place that was taken.
     Connect {
-        /// Index in the pool.
+        /// The server's index in the pool.
         server: usize,
-        /// Take an idle connection.
+        /// Whether to take an idle connection.
         reuse: bool,
     },
-    /// The pooled connection was stale: dial a fresh one in its place.
+    /// The kept connection was stale: open a new one in its place.
     Reconnect,
-    /// Stand in the pool's line.
+    /// Join the pool's queue.
     Queue {
-        /// For want of a descriptor: only one that gets free helps.
+        /// Whether a descriptor is what is missing: then only a freed one helps.
         starved: bool,
     },
-    /// Leave it again.
+    /// Leave the queue.
     LeaveQueue,
-    /// The connection is a tunnel now: its place is another's.
+    /// The connection is a tunnel now: others may have its place.
     Tunnel,
-    /// The exchange needs its upstream connection no more.
+    /// The exchange no longer needs its upstream connection.
     Release {
-        /// It may serve again. Otherwise the exchange ends in the middle of something, and the connection is reset.
+        /// Whether it may serve again. If not, it is in the middle of something, and is reset.
         keep: bool,
     },
-    /// The answer is whole, and its connection serves no other: it is closed.
+    /// The answer is complete, but its connection cannot serve again: close it.
     CloseUpstream,
-    /// The answer had no content: if its connection is kept, it rests before it serves again.
+    /// The answer had no content: if its connection is kept, it waits a moment before it serves again.
     LetRest,
-    /// Make a page of the admin port.
+    /// Render a page of the admin port.
     Render(Page),
-    /// Close the sending side towards the client.
+    /// Close the sending side to the client.
     HalfClose,
-    /// Say whether the client has all that was sent and says nothing more; if not, close the sending side.
+    /// Tell whether the client has everything and sends nothing more; if not, close the sending side.
     Part,
-    /// Say whether the client has all that was sent.
+    /// Tell whether the client has everything that was sent.
     AskDelivered,
-    /// Close the sending side towards the upstream.
+    /// Close the sending side to the upstream.
     HalfCloseUpstream,
-    /// When the upstream's connection is closed, it is reset: its end must not look like one.
+    /// Reset the upstream connection when it is closed, so that the upstream does not take the end for a regular one.
     ResetUpstream,
 }

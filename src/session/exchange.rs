@@ -1,5 +1,5 @@
-//! One request and its answer: everything that is known of them beyond the bytes in the rings. Borrowed from the worker's
-//! pool at the head's end, moved from state to state, given back at the end: nothing is allocated per request.
+//! One request and its answer: what is known of them besides the bytes in the rings. An exchange is borrowed from the worker's
+//! store when a head is complete, and given back at the end, so that nothing is allocated for a request.
 
 use super::deadlines::{Waits, after};
 use super::failure::Silence;
@@ -21,125 +21,125 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Who makes the answer.
+/// Where the answer comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Maker {
-    /// An upstream.
+    /// From an upstream.
     Upstream,
-    /// `respond`, or an admin page that is being rendered: the content is there, or comes.
+    /// From `respond`, or an admin page that is being rendered.
     Fixed,
-    /// `echo`: the content ends with the size of the body, so it waits for that.
+    /// From `echo`: its content ends with the size of the request's body, so it waits for that.
     Echo,
 }
 
-/// How the client's connection ends after the answer.
+/// How the client's connection goes on after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It stays open for the next request.
     Kept,
-    /// It was told `Connection: close`, or its end is the end of the body.
+    /// It closes: `Connection: close` was sent, or the close marks the end of the body.
     Closed,
-    /// The answer is cut; the end of the connection shows that to the client.
+    /// The answer is cut off; the close shows that to the client.
     Cut,
-    /// The answer is cut, and the end of the connection would look like its own: only a reset shows it.
+    /// The answer is cut off; a plain close would look like the end of the body, so the connection is reset.
     Reset,
 }
 
-/// See the module.
+/// One request and its answer.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The one it began with.
+    /// The site that it began with.
     pub site: Rc<Arc<Site>>,
-    /// Those of its route.
+    /// The timeouts that apply.
     pub timeouts: Timeouts,
-    /// Bytes; 0 = no limit.
+    /// The limit of content in bytes; 0 = no limit.
     pub max_body_size: u64,
-    /// Who answers.
+    /// Where the answer comes from.
     pub maker: Maker,
-    /// Index of the pool.
+    /// The index of the pool.
     pub pool: usize,
-    /// Index of the route.
+    /// The index of the route.
     pub route: Option<usize>,
-    /// Client to upstream.
+    /// From client to upstream.
     pub up: Half,
-    /// Upstream to client.
+    /// From upstream to client.
     pub down: Half,
     /// What the request asks for.
     pub asked: Asked,
-    /// The attempt that runs, or ran last.
+    /// The current or last attempt.
     pub attempt: Attempt,
-    /// The final response, or what stands for it.
+    /// The final response, or what replaces it.
     pub outcome: Outcome,
-    /// Content of an answer made here.
+    /// The content of an answer made here.
     pub content: Vec<u8>,
-    /// `Content-Type` of an answer made here.
+    /// The `Content-Type` of an answer made here.
     pub content_type: &'static str,
-    /// Status of an answer made here.
+    /// The status of an answer made here.
     pub content_status: u16,
-    /// A page of the admin port that is still to be rendered.
+    /// A page of the admin port that has yet to be rendered.
     pub page: Option<Page>,
-    /// Whoever renders it holds the other end: there is no need to once this one is gone.
+    /// The renderer holds a weak reference to this, and skips the page once it is gone.
     pub asker: Option<Arc<()>>,
     pub(super) trace_id: TraceId,
     note: Note,
-    /// Who sent it, where that came through a trusted proxy: the address, and the port if that is known.
+    /// The client that a trusted proxy named: its address, and the port if that is known.
     pub forwarded_for: Option<(IpAddr, Option<u16>)>,
 
-    /// Head complete (microseconds).
+    /// When the head was complete (microseconds).
     pub started: u64,
-    /// Bytes of the request's content that were received.
+    /// Bytes of the request's content received so far.
     pub bytes_in: u64,
-    /// Requests given to upstreams.
+    /// How many attempts were given to upstreams.
     pub attempts: u32,
-    /// Everything sent of the request can be sent again.
+    /// Whether everything sent of the request can be sent again.
     pub replayable: bool,
-    /// When it has waited long enough.
+    /// Its deadlines.
     pub waits: Waits,
-    /// Since when the client has taken nothing of what there is for it (milliseconds); 0 if there is nothing.
+    /// Since when the client has taken nothing although there is something for it (milliseconds); 0 if there is nothing.
     pub owed_since: u64,
-    /// An attempt failed, and another is made in a moment.
+    /// Whether it waits between two attempts.
     pub is_backing_off: bool,
-    /// Servers that failed it, by their index in the pool.
+    /// The servers that failed it, by index in the pool.
     pub tried: Vec<usize>,
-    /// What they did wrong, one a server, as far as that may be held against it.
+    /// The faults of these servers, one for each, as far as they may be counted against the server.
     pub faults: Vec<Charge>,
     /// Where it may be tried again.
     pub again: Again,
-    /// The server whose silence was why it was tried elsewhere first: what ends the exchange after that is its doing.
+    /// The server whose silence was the first failure: a total timeout that follows is blamed on it.
     pub silent: Option<(usize, Silence)>,
-    /// What `balance: consistent_hash` goes by.
+    /// The key for `balance: consistent_hash`.
     pub key: u64,
-    /// It stands in line.
+    /// Whether it is in the queue.
     pub is_queued: bool,
-    /// What it stands there for, or stood last.
+    /// What it needs there, or needed last.
     pub queued_for: Needs,
-    /// End of the wait in line (milliseconds), 0 before the first.
+    /// The end of the wait in the queue (milliseconds); 0 before the first wait.
     pub queue_due: u64,
-    /// A tunnel's close was passed on to the upstream.
+    /// Whether a tunnel's half-close was passed on to the upstream.
     pub up_is_closed: bool,
-    /// A tunnel's close was passed on to the client.
+    /// Whether a tunnel's half-close was passed on to the client.
     pub down_is_closed: bool,
 }
 
 /// A fault of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Charge {
-    /// Its index in the pool.
+    /// The server's index in the pool.
     pub server: usize,
-    /// What it did.
+    /// The fault.
     pub fault: Fault,
-    /// What its circuit is told by, until it is told.
+    /// The permit by which it is reported to the circuit; `None` once that was done.
     pub permit: Option<Permit>,
 }
 
-/// What a request asks for beyond its target.
+/// What a request asks for, apart from its target.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
-    /// `HEAD`
+    /// The method is `HEAD`.
     pub to_head: bool,
-    /// May be sent twice.
+    /// The request may be sent twice.
     pub is_idempotent: bool,
     /// Errors as JSON.
     pub wants_json: bool,
@@ -155,73 +155,73 @@ pub struct Asked {
     pub is_last: bool,
     /// It asks for another protocol.
     pub wants_upgrade: bool,
-    /// It does so with content, which some read as the other protocol's: the connections that it takes serve no other request.
+    /// It asks for that after content, which some servers take for bytes of the other protocol: its connections serve no other request.
     pub upgrades_after_content: bool,
 }
 
-/// One try at one upstream.
+/// One attempt at one upstream.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Attempt {
-    /// Index of the server in its pool, once picked.
+    /// The index of the server in its pool, once picked.
     pub server: Option<usize>,
-    /// Of the server's circuit, until the attempt is settled there.
+    /// The permit of the server's circuit, until the attempt is settled.
     pub permit: Option<Permit>,
-    /// What it holds at the server beyond its connection's place.
+    /// What it holds at the server besides its connection's place.
     pub holds: Needs,
-    /// A connection is taken, or being made.
+    /// Whether it has a connection, or one is being made.
     pub has_upstream: bool,
-    /// The connection had served before.
+    /// Whether the connection had served before.
     pub reused: bool,
-    /// A stale one was replaced.
+    /// Whether a stale connection was replaced already.
     pub replaced: bool,
-    /// The upstream takes no more bytes.
+    /// Whether the upstream takes no more bytes.
     pub broken: bool,
-    /// A byte of an answer has come.
+    /// Whether a byte of an answer has come.
     pub answered: bool,
-    /// It is a 101 that has to wait until the request's content is out.
+    /// Whether the answer is a 101 that waits until the request's content has been sent.
     pub holds_switch: bool,
-    /// The upstream closed its sending side.
+    /// Whether the upstream closed its sending side.
     pub upstream_fin: bool,
-    /// Its connection may serve again.
+    /// Whether its connection may serve again.
     pub keep_upstream: bool,
-    /// The answer, or what the client has of it, began with an interim response.
+    /// Whether an interim response has come, or was passed on.
     pub has_interim: bool,
-    /// The answer has no content.
+    /// Whether the answer has no content.
     pub is_bare: bool,
-    /// A response without content announced some.
+    /// Whether the response announces content that it must not have.
     pub belies_itself: bool,
-    /// Bytes that the kernel took on this connection.
+    /// How many bytes the kernel took on this connection.
     pub taken: u64,
-    /// When it began, or the last byte of the request was sent so far (microseconds).
+    /// When the attempt began, or the latest byte of the request was sent (microseconds).
     pub sent_at: u64,
-    /// What ran out, if it did not answer in time.
+    /// Which timeout passed, if it did not answer in time.
     pub silence: Silence,
-    /// Request sent -> response head.
+    /// The time from sending the request to the response's head.
     pub upstream_micros: Option<u64>,
-    /// Where the upstream's head ends.
+    /// The search for the end of the response's head.
     pub scan: HeadScan,
 }
 
-/// What the client gets in the end.
+/// What the client gets.
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
-    /// Of the final response; 0 before there is one.
+    /// The status of the final response; 0 before there is one.
     pub status: u16,
-    /// The client takes the end of its connection for the end of the body.
+    /// Whether the client takes the close of its connection for the end of the body.
     pub ends_with_close: bool,
-    /// Counted.
+    /// Whether the response was counted.
     pub settled: bool,
-    /// Its line is in the access log, or it gets none.
+    /// Whether its line was written to the access log, or it gets none.
     pub is_logged: bool,
-    /// The whole answer is here.
+    /// Whether the whole answer is here.
     pub is_whole: bool,
-    /// Of the client's connection.
+    /// What becomes of the client's connection.
     pub fate: Fate,
-    /// Why it was refused or failed.
+    /// Why the request was refused or failed.
     pub error: Option<Reason>,
-    /// The end of the process cut it.
+    /// Whether the end of the process cut it off.
     pub is_cut: bool,
-    /// Bytes sent to the client before the final response: interim ones.
+    /// Bytes sent to the client before the final response, for interim ones.
     pub final_at: u64,
 }
 
@@ -242,7 +242,7 @@ impl Default for Outcome {
 }
 
 impl Exchange {
-    /// Takes one from the turn's pool, blank but for what the turn knows.
+    /// Takes an exchange from the turn's store, reset but for what the turn knows.
     pub fn begin(turn: &mut Turn) -> Box<Self> {
         let mut exchange = turn.exchanges.pop().unwrap_or_else(|| Box::new(Self::new(turn.site.clone())));
         exchange.reset(&turn.site);
@@ -252,14 +252,14 @@ impl Exchange {
         exchange
     }
 
-    /// Gives it back, for the next request.
+    /// Gives it back for another request.
     pub fn put_back(mut self: Box<Self>, turn: &mut Turn) {
-        /// Content that grew beyond this is not kept for the next exchange.
+        /// Content storage larger than this is freed.
         const MAX_CONTENT_KEPT: usize = 16 * 1024;
-        /// More than so many are not kept for later.
+        /// How many exchanges are stored.
         const MAX_FREE: usize = 256;
         if turn.exchanges.len() < MAX_FREE {
-            // Now, not at the next request: what a slow client left of a large send is not kept.
+            // Reset now and not at the next request, so that large leftovers are freed.
             self.up.reset();
             self.down.reset();
             self.asker = None;
@@ -311,7 +311,7 @@ impl Exchange {
         }
     }
 
-    /// Forgets the request before; storage stays.
+    /// Forgets the previous request; storage stays.
     fn reset(&mut self, site: &Rc<Arc<Site>>) {
         if !Rc::ptr_eq(&self.site, site) {
             self.site = site.clone();
@@ -334,7 +334,7 @@ impl Exchange {
         (self.up_is_closed, self.down_is_closed) = (false, false);
     }
 
-    /// Notes what a head says that outlives it.
+    /// Notes what is needed of the head after it is gone.
     pub fn describe(&mut self, request: &Request, log: bool) {
         self.asked.minor = request.minor;
         self.asked.to_head = request.method == "HEAD";
@@ -349,7 +349,7 @@ impl Exchange {
         }
     }
 
-    /// Notes the first line of a head that could not be read, as far as it came, and what form of answer it asks for.
+    /// Notes the first line of a head that could not be parsed, as far as it came, and which form its error should have.
     pub fn describe_raw(&mut self, head: &[u8]) {
         self.asked.wants_json = request::wants_json(head);
         self.asked.to_head = head.starts_with(b"HEAD ");
@@ -357,12 +357,12 @@ impl Exchange {
         self.note.take([&head[..end], b"", b"", b"", b""], None);
     }
 
-    /// `X-Trace-ID`.
+    /// The value of `X-Trace-ID`.
     pub fn trace_id(&self) -> &str {
         self.trace_id.as_str()
     }
 
-    /// The pool, as the site of this exchange has it.
+    /// The pool, in this exchange's site.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.site.pools[self.pool]
     }
@@ -373,13 +373,13 @@ impl Exchange {
         waits.earliest(after(now, self.timeouts.connect_ms)).unwrap_or(0)
     }
 
-    /// When it may be tried again, and how often.
+    /// The pool's settings for retries.
     pub fn retry(&self) -> &Retry {
         let config = &self.site.config;
         self.route.map_or(&config.pools[self.pool].retry, |route| &config.routes[route].retry)
     }
 
-    /// The server, once picked.
+    /// The server of the current attempt, once picked.
     pub fn server(&self) -> Option<&Arc<Server>> {
         self.attempt.server.map(|index| &self.pool().servers[index])
     }
@@ -389,9 +389,9 @@ impl Exchange {
         self.outcome.status != 0 && self.down.sent > self.outcome.final_at
     }
 
-    /// Its line of the access log.
+    /// The data for its line in the access log.
     pub fn record<'a>(&'a self, peer: SocketAddr, turn: &Turn) -> Record<'a> {
-        // Between two attempts, the one before.
+        // Between two attempts the server of the last one is logged.
         let asked_last = self.attempt.server.or(self.tried.last().copied());
         Record {
             unix_ms: turn.now.wall_ms,

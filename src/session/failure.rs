@@ -1,4 +1,4 @@
-//! A failure: the reason (whose status, blame and clock stand in the table of [`Reason`]) and what to tell a person.
+//! A failure: its reason, whose status, blame and timeout are in the table of [`Reason`], and a sentence for people.
 
 use crate::config::model::Timeouts;
 use crate::http::Refusal;
@@ -7,28 +7,28 @@ use crate::observe::reason::Reason;
 use std::borrow::Cow;
 use std::fmt;
 
-/// See the module.
+/// Why a request fails.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Of the one vocabulary.
+    /// The reason.
     pub reason: Reason,
-    /// What happened, and where.
+    /// What happened and where, in words.
     pub detail: Cow<'static, str>,
     /// Seconds after which another try makes sense, where that is known.
     pub retry_after: Option<u32>,
 }
 
-/// What ran out while an upstream did not answer.
+/// Which timeout passed while an upstream did not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Silence {
-    /// `read_ms`
+    /// `read_ms`.
     #[default]
     Read,
-    /// `attempt_ms`
+    /// `attempt_ms`.
     Attempt,
 }
 
-/// Milliseconds, as people say them.
+/// Milliseconds, formatted for people.
 pub struct Time(pub u32);
 
 impl fmt::Display for Time {
@@ -41,17 +41,17 @@ impl fmt::Display for Time {
 }
 
 impl Failure {
-    /// A failure.
+    /// A failure without a time for another try.
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { reason, detail: detail.into(), retry_after: None }
     }
 
-    /// Another try makes sense after so many seconds.
+    /// Sets the seconds after which another try makes sense.
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    /// A message of the client's that is not accepted.
+    /// A refused request.
     pub fn of_request(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Malformed(what) => Self::new(Reason::RequestError, what),
@@ -61,13 +61,13 @@ impl Failure {
             Refusal::Version => Self::new(Reason::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
             Refusal::Method => Self::new(Reason::RequestMethod, "CONNECT and TRACE are not served"),
             Refusal::Coding => Self::new(Reason::RequestTransferCoding, "no transfer coding but chunked is known here"),
-            // Only a response switches.
+            // Only a response can switch protocols; this cannot happen.
             Refusal::Upgrade => Self::new(Reason::RequestError, "the request is malformed"),
             Refusal::Expectation => Self::new(Reason::ExpectationFailed, "no expectation but 100-continue is known here"),
         }
     }
 
-    /// A message of the upstream's that is not accepted.
+    /// A refused response.
     pub fn of_response(refusal: Refusal, upstream: &str) -> Self {
         match refusal {
             Refusal::HeadTooLarge(what) => Self::new(Reason::ResponseHeaderSize, format!("{upstream}: {what}")),
@@ -78,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// An upstream that speaks something else: its first bytes say what.
+    /// An upstream that speaks another protocol, judged by its first bytes.
     pub fn not_http(upstream: &str, bytes: &[u8]) -> Self {
         const MAX_SHOWN: usize = 64;
         let mut shown = Vec::new();
@@ -98,7 +98,7 @@ impl Failure {
         }
     }
 
-    /// What happened at an upstream, in words.
+    /// The failure of an attempt, in words.
     pub fn of_upstream(reason: Reason, upstream: &str, timeouts: &Timeouts) -> Self {
         let over = match reason {
             Reason::ConnectionTimeout => Some(("did not take the connection within", timeouts.connect_ms, "connect_ms")),

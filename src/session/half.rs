@@ -1,6 +1,6 @@
-//! One direction of an exchange: a head of our own writing, then a body that passes through its ring in place.
+//! One direction of an exchange: a head that is written here, then a body that passes through its ring in place.
 //!
-//! What goes out, in this order:
+//! The bytes go out in this order:
 //!
 //! ```text
 //!     block (heads, or a chunk's size) | spill (left over from the scratch, or a page) | ring, checked bytes | tail (a chunk's CRLF)
@@ -13,15 +13,15 @@ use crate::http::{HeadLimits, Refusal};
 use std::io::IoSlice;
 use std::sync::Arc;
 
-/// Blocks that grew beyond this are not kept for the next exchange.
+/// Blocks that have grown beyond this are freed after the exchange.
 const MAX_BLOCK_KEPT: usize = 16 * 1024;
 
-/// What is sent after the block, and before the ring.
+/// What is sent after the block and before the ring.
 #[derive(Debug)]
 enum Spill {
-    /// Left over from the scratch.
+    /// Bytes that a send from the scratch buffer left over.
     Own(Vec<u8>),
-    /// A page that others are sent as well: it lies in memory once, however many take it, and however slowly.
+    /// A page that other clients get too. It is in memory once, however many take it, and however slowly.
     Shared(Arc<[u8]>),
 }
 
@@ -42,32 +42,32 @@ impl std::ops::Deref for Spill {
     }
 }
 
-/// See the module.
+/// The state of one direction.
 #[derive(Debug, Default)]
 pub struct Half {
-    /// Our own bytes.
+    /// Bytes that were written here.
     pub block: Vec<u8>,
-    /// How many of them were sent.
+    /// How many of them have been sent.
     pub block_sent: usize,
     spill: Spill,
     spill_sent: usize,
     /// Opaque bytes that were read past the ring, and are neither sent nor spilled yet.
     past: usize,
     tail: &'static [u8],
-    /// The empty last chunk of an enchunked body is still to be written.
+    /// Whether the last chunk of an enchunked body has yet to be written.
     last_chunk: bool,
-    /// What is to come.
+    /// What is still to come of the body.
     pub body: Body,
-    /// Bytes sent altogether.
+    /// How many bytes were sent in total.
     pub sent: u64,
-    /// Bytes of these, or to come, that are not content.
+    /// How many of these, and of those to come, are not content.
     pub overhead: u64,
-    /// Length of the block when [`Half::open_head`] was called last.
+    /// The length of the block when [`Half::open_head`] was last called.
     head_at: usize,
 }
 
 impl Half {
-    /// Ready for another exchange; the block's storage stays.
+    /// Prepares it for another exchange; the block's storage stays.
     pub fn reset(&mut self) {
         self.clear_block();
         if self.block.capacity() > MAX_BLOCK_KEPT {
@@ -78,7 +78,7 @@ impl Half {
         (self.sent, self.overhead, self.head_at) = (0, 0, 0);
     }
 
-    /// Makes the block ready for a head to be appended; returns how many bytes will have been sent before it.
+    /// Prepares the block for a head to be appended; returns how many bytes will have been sent before it.
     pub fn open_head(&mut self) -> u64 {
         if self.block_sent == self.block.len() {
             self.clear_block();
@@ -87,7 +87,7 @@ impl Half {
         self.sent + (self.block.len() - self.block_sent) as u64
     }
 
-    /// The head is written; what was appended beyond `content` bytes is no content.
+    /// Notes that the head is written. Of what was appended, all but `content` bytes is overhead.
     pub fn close_head(&mut self, content: usize) {
         self.overhead += (self.block.len() - self.head_at - content) as u64;
     }
@@ -99,7 +99,7 @@ impl Half {
         self.drop_body(ring);
     }
 
-    /// Forgets the body, as far as it was not sent.
+    /// Drops what was not sent of the body.
     pub fn drop_body(&mut self, ring: &mut Ring) {
         ring.clear();
         (self.spill, self.spill_sent, self.past) = (Spill::default(), 0, 0);
@@ -107,7 +107,7 @@ impl Half {
         self.body = Body::default();
     }
 
-    /// Looks at the ring's raw bytes; returns how many content and framing bytes were consumed.
+    /// Processes the ring's raw bytes; returns how many bytes of content and framing were consumed.
     pub fn scan(&mut self, ring: &mut Ring, limits: &HeadLimits) -> Result<usize, Refusal> {
         if self.body.is_ended() || ring.raw() == 0 || (self.body.is_enchunked() && self.pending(ring) > 0) {
             return Ok(0);
@@ -129,7 +129,7 @@ impl Half {
         Ok(step.consumed)
     }
 
-    /// The sender closed its side. False if that cut the body off.
+    /// The sender closed its side. Returns false if that cut the body off.
     pub fn close(&mut self, ring: &Ring) -> bool {
         if self.body.is_enchunked() && !self.body.is_ended() {
             debug_assert_eq!(ring.raw(), 0);
@@ -139,17 +139,17 @@ impl Half {
         self.body.close()
     }
 
-    /// Whether the body has come whole.
+    /// Whether the whole body has come.
     pub fn is_complete(&self) -> bool {
         self.body.is_ended()
     }
 
-    /// Bytes that can go out now.
+    /// How many bytes can be sent now.
     pub fn pending(&self, ring: &Ring) -> usize {
         self.block.len() - self.block_sent + self.spill.len() - self.spill_sent + ring.ready() + self.tail.len()
     }
 
-    /// Bytes that were read past the ring, and are to be sent before anything else.
+    /// How many bytes were read past the ring and must be sent before anything else.
     pub fn past(&self) -> usize {
         self.past
     }
@@ -159,18 +159,18 @@ impl Half {
         self.past + self.pending(ring) > 0
     }
 
-    /// Whether all of it was sent.
+    /// Whether everything was sent.
     pub fn is_flushed(&self, ring: &Ring) -> bool {
         !self.is_owing(ring) && !self.last_chunk
     }
 
-    /// The bytes that can go out now, for one send.
+    /// The bytes that can be sent now, by one system call.
     pub fn output<'a>(&'a self, ring: &'a Ring) -> [IoSlice<'a>; 5] {
         let (first, second) = ring.ready_slices();
         [&self.block[self.block_sent..], &self.spill[self.spill_sent..], first, second, self.tail].map(IoSlice::new)
     }
 
-    /// `n` of these were sent. What was sent of the ring is kept there until it is released.
+    /// Notes that `n` of these were sent. Bytes of the ring are kept there until they are released.
     pub fn took(&mut self, mut n: usize, ring: &mut Ring) {
         self.sent += n as u64;
         let mut take = |available: usize| {
@@ -188,43 +188,43 @@ impl Half {
         self.write_last_chunk(ring);
     }
 
-    /// Bytes that may go past the ring, if it and everything before it is empty.
+    /// How many of the following bytes may bypass the ring: none, unless it and everything before it is empty.
     pub fn opaque(&self, ring: &Ring) -> u64 {
         if !self.is_owing(ring) && ring.is_empty() { self.body.opaque() } else { 0 }
     }
 
-    /// `n` opaque bytes were read past the ring.
+    /// Notes that `n` opaque bytes were read past the ring.
     pub fn moved(&mut self, n: usize) {
         self.past += n;
         self.body.moved(n);
     }
 
-    /// `n` of them were sent.
+    /// Notes that `n` of them were sent.
     pub fn passed(&mut self, n: usize) {
         self.past -= n;
         self.sent += n as u64;
     }
 
-    /// Keeps what a send from the scratch left over.
+    /// Stores what a send from the scratch buffer left over.
     pub fn spill(&mut self, bytes: &[u8]) {
         debug_assert!(self.spill.is_empty());
         self.past -= bytes.len();
         self.spill = Spill::Own(bytes.to_vec());
     }
 
-    /// Content of an answer whose head was just written.
+    /// Appends the content of an answer whose head was just written.
     pub fn append_shared(&mut self, content: Arc<[u8]>) {
         debug_assert!(self.spill.is_empty() && self.past == 0);
         self.spill = Spill::Shared(content);
     }
 
-    /// Everything sent so far is to be sent again; the ring must have kept its part.
+    /// Makes everything that was sent ready to be sent again; the ring must have kept its part.
     pub fn replay(&mut self, ring: &mut Ring) {
         self.block_sent = 0;
         ring.replay();
     }
 
-    /// Writes the last chunk of an enchunked body, once everything before it was sent.
+    /// Writes the last chunk of an enchunked body, once everything before it has been sent.
     fn write_last_chunk(&mut self, ring: &Ring) {
         if self.last_chunk && self.pending(ring) == 0 {
             self.last_chunk = false;

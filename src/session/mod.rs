@@ -1,4 +1,4 @@
-//! A client's connection as a machine that touches no socket: events come in, effects and ring bytes go out.
+//! A client's connection as a state machine that touches no socket: events come in, effects and ring bytes go out.
 //!
 //! ```text
 //!              head whole                connected               answer whole
@@ -13,9 +13,9 @@
 //!  StreamingBody ---- 101 ----> Tunnelling ----> Closed
 //! ```
 //!
-//! Rules. One state is true at a time, and a transition consumes it. No state has a buffer of its own: bytes lie in the two
-//! rings and in the blocks of the [`Exchange`]. Interest ([`Session::wants_client`] …) is computed from state, never stored.
-//! What is settled at the end of an answer is settled before its last byte can be read by the client.
+//! The session is in one state at a time, and a transition consumes it. No state has a buffer of its own: bytes are in the two
+//! rings and in the blocks of the [`Exchange`]. Which bytes are wanted ([`Session::wants_client`] …) is computed from the state,
+//! never stored. What is due at the end of an answer is done before its last byte can be read by the client.
 
 pub mod deadlines;
 pub mod event;
@@ -51,38 +51,38 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-/// What is true now, with the data that is valid in it.
+/// The state, with the data that is valid in it.
 #[derive(Debug)]
 enum State {
     /// Between requests, or within a head.
     ReadingHead(ReadHead),
     /// Waiting for a place, for another attempt, or for the connect itself.
     ConnectingUpstream(Box<Exchange>),
-    /// Two halves that move independently, heads included.
+    /// An exchange with an upstream: two halves that move independently, heads included.
     StreamingBody(Box<Exchange>),
-    /// The whole answer is here, or is made here; the upstream, if there was one, is let go.
+    /// The whole answer is here or is made here; the upstream connection, if there was one, has been released.
     Replying(Box<Exchange>),
-    /// The last byte is out; what still comes is read and dropped, so that no reset overtakes the answer.
+    /// Everything was sent; what still comes is read and dropped, so that no reset overtakes the answer.
     Draining(Why),
-    /// After 101: bytes both ways, unlooked at.
+    /// After a 101: bytes pass both ways without being looked at.
     Tunnelling(Box<Exchange>),
-    /// The shell closes the socket at the end of the turn.
+    /// The worker closes the socket at the end of the turn.
     Closed(Ending),
 }
 
-/// Why a half-closed connection is still read.
+/// Why a half-closed connection is still read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// Its answer must not be lost to a reset.
+    /// A reset could destroy its answer.
     Answered,
-    /// It was idle when the process began to end.
+    /// It was idle when the process began to drain.
     Idle,
-    /// Its answer is cut, which the half-close shows.
+    /// Its answer was cut off, which the half-close shows.
     Cut,
-    /// Its answer is cut, which only a reset shows. The reset waits until what came before it has arrived, or until then
-    /// (milliseconds).
+    /// Its answer was cut off, which only a reset shows. The reset waits until what was sent before has arrived, or until this
+    /// time (milliseconds).
     Broken {
-        /// See above.
+        /// When the reset happens at the latest.
         until: u64,
     },
 }
@@ -92,31 +92,31 @@ enum Why {
 pub enum Ending {
     /// FIN after what was sent.
     Plain,
-    /// RST: the client must see that something is missing.
+    /// RST, so that the client sees that something is missing.
     Reset,
 }
 
-/// See the module.
+/// A client's connection.
 #[derive(Debug)]
 pub struct Session {
     state: State,
-    /// From the client.
+    /// Bytes from the client.
     pub up: Ring,
-    /// From the upstream.
+    /// Bytes from the upstream.
     pub down: Ring,
-    /// End of the state's own wait.
+    /// The deadline of the state's own wait.
     phase: u64,
     client: SocketAddr,
-    /// The client sends nothing after what was read, or lies in its socket.
+    /// Whether the client will send nothing beyond what was read or lies in its socket.
     client_fin: bool,
-    /// It was accepted when the process had begun to end.
+    /// Whether it was accepted after the process began to drain.
     is_late: bool,
-    /// Of what it waits for, if it waits: a new one for each wait, so that a letter that comes too late finds nobody.
+    /// Identifies the current wait. Each wait gets a new one, so that a message for an earlier wait is recognised as late.
     serial: u64,
 }
 
 impl Session {
-    /// A connection that was just accepted. `serial` tells it from others that had its slot.
+    /// A session for a connection that was just accepted. `serial` tells it from earlier ones in its slot.
     pub fn new(client: SocketAddr, serial: u64, turn: &Turn) -> Self {
         let timeouts = &turn.site.config.timeouts;
         let head = ReadHead::first(turn.now.millis(), timeouts, turn.is_draining);
@@ -132,7 +132,7 @@ impl Session {
         }
     }
 
-    /// Takes an event, moves the state, leaves effects behind. An event that means nothing in this state is harmless.
+    /// Handles an event: changes the state, and leaves effects behind. An event without a meaning in this state is ignored.
     pub fn handle(&mut self, event: Event, turn: &mut Turn) {
         use Event::*;
         use State::*;
@@ -209,7 +209,7 @@ impl Session {
         self.update_waits(turn);
     }
 
-    /// Whether bytes from the client are wanted, and there is room for them (a ring without storage can be given some).
+    /// Whether bytes from the client are wanted, and there is room for them (a ring without storage counts as having room).
     pub fn wants_client(&self) -> bool {
         let has_room = !self.up.is_attached() || self.up.room() > 0;
         match &self.state {
@@ -232,12 +232,12 @@ impl Session {
         }
     }
 
-    /// Whether a request's first bytes lie in the ring already: the next [`Event::ClientBytes`] is due without a read.
+    /// Whether the first bytes of a request are in the ring already, so that [`Event::ClientBytes`] is due without a read.
     pub fn is_behind(&self) -> bool {
         matches!(&self.state, State::ReadingHead(head) if head.is_behind(&self.up))
     }
 
-    /// Whether bytes for either side are to be sent.
+    /// Whether there are bytes to send to either side.
     pub fn has_output(&self) -> bool {
         match &self.state {
             State::ConnectingUpstream(x) => x.down.is_owing(&self.down),
@@ -246,7 +246,7 @@ impl Session {
         }
     }
 
-    /// Bytes of that direction that were read past the ring, and are to be sent before anything else.
+    /// How many bytes of that direction were read past the ring and must be sent before anything else.
     pub fn past(&self, direction: Direction) -> usize {
         match (&self.state, direction) {
             (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) if !x.attempt.broken => x.up.past(),
@@ -255,7 +255,7 @@ impl Session {
         }
     }
 
-    /// Bytes for the client, for one send.
+    /// The bytes for the client, for one send.
     pub fn client_output(&self) -> Option<[IoSlice<'_>; 5]> {
         match &self.state {
             State::ConnectingUpstream(x) | State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x)
@@ -267,7 +267,7 @@ impl Session {
         }
     }
 
-    /// Bytes for the upstream, for one send.
+    /// The bytes for the upstream, for one send.
     pub fn upstream_output(&self) -> Option<[IoSlice<'_>; 5]> {
         match &self.state {
             State::StreamingBody(x) | State::Tunnelling(x) if !x.attempt.broken && x.up.pending(&self.up) > 0 => {
@@ -277,7 +277,7 @@ impl Session {
         }
     }
 
-    /// Bytes of that direction that need no look and may go past the ring: none while anything lies before them.
+    /// How many bytes of that direction need no look and may bypass the ring: none while other bytes are to be sent first.
     pub fn opaque(&self, direction: Direction) -> u64 {
         match (&self.state, direction) {
             (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) if !x.attempt.broken => x.up.opaque(&self.up),
@@ -286,17 +286,17 @@ impl Session {
         }
     }
 
-    /// Keeps what a send of opaque bytes left over; it goes out before anything else of that direction.
+    /// Stores what a send of opaque bytes left over; it is sent before anything else of that direction.
     pub fn spill(&mut self, direction: Direction, bytes: &[u8]) {
         match (&mut self.state, direction) {
             (State::StreamingBody(x) | State::Tunnelling(x), Direction::Up) => x.up.spill(bytes),
             (State::StreamingBody(x) | State::Replying(x) | State::Tunnelling(x), Direction::Down) => x.down.spill(bytes),
-            // It was closed or failed meanwhile: nobody waits for these bytes any more.
+            // It was closed or failed meanwhile, so these bytes have no recipient any more.
             _ => {}
         }
     }
 
-    /// How the socket is to be closed, once it is.
+    /// How to close the socket, once the session is closed.
     pub fn ending(&self) -> Option<Ending> {
         if let State::Closed(ending) = self.state { Some(ending) } else { None }
     }
@@ -311,12 +311,12 @@ impl Session {
         self.exchange().is_some()
     }
 
-    /// Whether it waits for the next request, and has nothing of it.
+    /// Whether it waits for the next request, of which nothing has come.
     pub fn is_resting(&self) -> bool {
         matches!(&self.state, State::ReadingHead(head) if head.is_between_requests())
     }
 
-    /// Since when it waits for a request, its first one too, of which nothing has come (milliseconds).
+    /// Since when it has waited for a request (also its first) of which nothing has come (milliseconds).
     pub fn idle_since(&self) -> Option<u64> {
         match &self.state {
             State::ReadingHead(head) if !head.has_begun() && self.up.raw() == 0 => Some(head.since()),
@@ -324,22 +324,22 @@ impl Session {
         }
     }
 
-    /// Whether it is only read so that its last answer is not lost to a reset.
+    /// Whether it only lingers, so that its last answer is not lost to a reset.
     pub fn has_had_its_last(&self) -> bool {
         matches!(self.state, State::Draining(Why::Answered | Why::Cut | Why::Broken { .. }))
     }
 
-    /// Whether it is between requests, or within a head.
+    /// Whether it is between requests, or in the middle of a head.
     pub fn is_asking(&self) -> bool {
         matches!(self.state, State::ReadingHead(_))
     }
 
-    /// Whether a head has begun, and is not whole.
+    /// Whether a head has begun and is incomplete.
     pub fn is_within_head(&self) -> bool {
         matches!(&self.state, State::ReadingHead(head) if head.has_begun())
     }
 
-    /// Whether something must still be told to the client before the process may end.
+    /// Whether the client must still be told something before the process may end.
     pub fn is_finishing(&self) -> bool {
         self.is_busy() || self.has_had_its_last()
     }
@@ -361,32 +361,32 @@ impl Session {
         }
     }
 
-    /// The pool of the exchange.
+    /// The pool of its exchange.
     pub fn pool(&self) -> Option<&Arc<Pool>> {
         self.exchange().map(Exchange::pool)
     }
 
-    /// Gone as soon as it waits for a page no more.
+    /// A reference that is gone once it no longer waits for a page.
     pub fn asker(&self) -> Weak<()> {
         self.exchange().and_then(|x| x.asker.as_ref()).map_or_else(Weak::new, Arc::downgrade)
     }
 
-    /// What it stands in line with.
+    /// Its ticket for the queue.
     pub fn ticket(&self, worker: usize, key: usize) -> Ticket {
         Ticket { worker, key, serial: self.serial }
     }
 
-    /// Whether it is the session that a ticket or a letter was made for.
+    /// Whether a ticket or message was made for its current wait.
     pub fn is_serial(&self, serial: u64) -> bool {
         self.serial == serial
     }
 
-    /// The peer.
+    /// The address of the peer.
     pub fn client(&self) -> SocketAddr {
         self.client
     }
 
-    /// What must hold after every event, whatever happened: for the simulation and the fuzzer.
+    /// Panics unless the session is consistent, as it must be after every event: for the simulation and the fuzzer.
     pub fn check(&self) {
         assert!(self.up.len() <= self.up.capacity() && self.down.len() <= self.down.capacity());
         match &self.state {

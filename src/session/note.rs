@@ -1,10 +1,10 @@
-//! What is kept of a request for its line in the log, and what it is traced by.
+//! What is kept of a request's head for the access log, and the trace id.
 
 use crate::base::text;
 use crate::http::fields::is_token;
 use crate::observe::access::RequestLine;
 
-/// What the log needs of the request's head, which is gone from its ring by then.
+/// Parts of the request's head for the log, because the head is gone from its ring by then.
 #[derive(Debug, Default)]
 pub(super) struct Note {
     text: Vec<u8>,
@@ -13,9 +13,9 @@ pub(super) struct Note {
 }
 
 impl Note {
-    /// Method, target, host, user agent, referer; or the raw line alone.
+    /// Method, target, host, user agent, referer; or only the raw first line.
     pub(super) const PARTS: usize = 5;
-    /// A raw line is kept as far as this.
+    /// How much of a raw line is kept (bytes).
     pub(super) const MAX_RAW: usize = 4096;
 
     pub(super) fn take(&mut self, parts: [&[u8]; Self::PARTS], minor: Option<u8>) {
@@ -53,7 +53,7 @@ impl Note {
     }
 }
 
-/// `X-Trace-ID`: a UUID, or what a trusted proxy gave.
+/// The value of `X-Trace-ID`: a UUID, or what a trusted proxy sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TraceId {
     text: [u8; Self::MAX],
@@ -61,18 +61,18 @@ pub(super) struct TraceId {
 }
 
 impl TraceId {
-    /// Bytes of one that is taken from outside.
+    /// The greatest length of one that is taken over (bytes).
     const MAX: usize = 128;
     const UUID: u8 = 36;
 
-    /// Makes a new one: a random UUID.
+    /// Makes a random UUID.
     pub(super) fn make(&mut self, rng: &mut fastrand::Rng) {
         let id = text::uuid(rng.u128(..));
         self.text[..id.len()].copy_from_slice(&id);
         self.len = Self::UUID;
     }
 
-    /// Takes one from outside, if it is a token that is not too long.
+    /// Takes one over, if it is a token and not too long.
     pub(super) fn take(&mut self, given: &[u8]) {
         if given.len() <= Self::MAX && is_token(given) {
             self.text[..given.len()].copy_from_slice(given);
@@ -85,7 +85,7 @@ impl TraceId {
     }
 
     pub(super) fn as_str(&self) -> &str {
-        // Hex digits and dashes, or a token.
+        // It consists of hexadecimal digits and dashes, or is a token: ASCII in both cases.
         std::str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! Between requests and within a request's head: find its end, read it, decide who answers.
+//! Between requests and within a request's head: find the end of the head, parse it, decide who answers.
 
 use super::deadlines::after;
 use super::exchange::{Exchange, Fate, Maker};
@@ -22,34 +22,34 @@ use crate::route::Query;
 use crate::{admin, answer::echo};
 use std::net::{IpAddr, SocketAddr};
 
-/// Empty lines that may come before a request (RFC 9112 2.2).
+/// How many empty lines may precede a request (RFC 9112 2.2).
 const MAX_BLANK_LINES: u8 = 2;
-/// How often tidegate may stand in `Via` before a request goes in a circle.
+/// How often tidegate may be named in `Via` before a request counts as going in circles.
 const MAX_TIMES_HERE: u32 = 10;
-/// A worker tells the operator once in so long that clients speak another protocol.
+/// How often a worker warns that clients speak another protocol.
 const FOREIGN_EVERY_MS: u64 = 60_000;
-/// An idle connection is closed so long after a drain began: a request that crosses the news is still answered.
+/// How long idle connections stay open after a drain began: a request that is on its way at that moment is still answered.
 pub const DRAIN_IDLE_MS: u64 = 500;
 
-/// A request whose head was read, and whether it may go on.
+/// A request whose head was read, and whether it is accepted.
 type Opened = (Box<Exchange>, Result<(), Failure>);
 
-/// A head that comes, or is waited for.
+/// A head that is coming in or expected.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ReadHead {
     scan: HeadScan,
     blank_lines: u8,
-    /// When it was begun to be waited for.
+    /// Since when it has been expected.
     since: u64,
-    /// End of the idle wait; 0 once a byte has come.
+    /// The deadline of the idle wait; 0 once a byte has come.
     idle: u64,
-    /// End of the wait for the request line, and for the head.
+    /// The deadlines for the request line and for the head.
     line: u64,
     head: u64,
 }
 
 impl ReadHead {
-    /// The first request's head is due from the moment of accepting.
+    /// A connection's first head, whose deadlines run from the moment of accepting.
     pub(super) fn first(now: u64, timeouts: &Timeouts, is_draining: bool) -> Self {
         let idle = if is_draining { now + DRAIN_IDLE_MS } else { 0 };
         Self { since: now, idle, head: after(now, timeouts.client_header_ms), ..Self::default() }
@@ -60,17 +60,17 @@ impl ReadHead {
         Self { since: now, idle, ..Self::default() }
     }
 
-    /// Whether a byte of the request has come.
+    /// Whether a byte of the head has come.
     pub(super) fn has_begun(&self) -> bool {
         !self.scan.is_fresh()
     }
 
-    /// When it was begun to be waited for (milliseconds).
+    /// Since when it has been expected (milliseconds).
     pub(super) fn since(&self) -> u64 {
         self.since
     }
 
-    /// Whether it is not the first, and nothing of it has come.
+    /// Whether it is not the connection's first one, and nothing of it has come.
     pub(super) fn is_between_requests(&self) -> bool {
         self.head == 0 && !self.has_begun()
     }
@@ -90,7 +90,7 @@ impl ReadHead {
         }
     }
 
-    /// The earliest of its waits.
+    /// The earliest of its deadlines.
     pub(super) fn deadline(&self) -> u64 {
         let line = if self.scan.has_first_line() { 0 } else { self.line };
         [self.idle, line, self.head].into_iter().filter(|&at| at != 0).min().unwrap_or(0)
@@ -108,7 +108,7 @@ pub(super) fn request_limits(limits: &Limits) -> HeadLimits {
 }
 
 impl Session {
-    /// Back between requests.
+    /// Returns to waiting for a request.
     pub(super) fn await_head(&mut self, turn: &Turn) -> State {
         let head = ReadHead::next(turn.now.millis(), &turn.site.config.timeouts, turn.is_draining);
         self.phase = head.deadline();
@@ -119,14 +119,14 @@ impl Session {
         while head.blank_lines < MAX_BLANK_LINES && !head.scan.has_first_line() && self.up.raw_mut().starts_with(b"\r\n") {
             head.blank_lines += 1;
             self.up.skip(2);
-            // Half of the line may have been searched already.
+            // The search begins anew, because empty lines were removed in front of it.
             head.scan = HeadScan::default();
         }
         if self.up.raw() == 0 {
             return State::ReadingHead(head);
         }
         let limits = request_limits(&turn.site.config.limits);
-        // Most heads come whole, and need no search for their end.
+        // Most heads come complete, and need no search for their end.
         if let Some(state) = head.scan.is_fresh().then(|| self.on_head(None, &limits, turn)).flatten() {
             return state;
         }
@@ -139,7 +139,7 @@ impl Session {
         match head.scan.find_end(self.up.raw_mut(), &limits) {
             Ok(None) => {
                 if self.up.room() == 0 {
-                    // It fits no ordinary ring: a larger one, for as long as this head lasts. `total` is checked above.
+                    // It does not fit an ordinary ring and gets a larger one, as long as this head lasts. `total` was checked above.
                     let small = self.up.move_to(vec![0; limits.total].into_boxed_slice());
                     turn.buffers.give_back(small);
                 }
@@ -183,7 +183,7 @@ impl Session {
         State::ReadingHead(head)
     }
 
-    /// The client left between requests or within a head.
+    /// The client left between requests or in the middle of a head.
     pub(super) fn on_head_lost(&mut self, turn: &mut Turn) -> State {
         if self.up.raw() == 0 {
             return State::Closed(Ending::Plain);
@@ -193,7 +193,7 @@ impl Session {
         self.abort(exchange, turn)
     }
 
-    /// The process ends: who has sent a part of a head is told that the rest is not waited for.
+    /// The process ends: a client that has sent part of a head is told that the rest is not waited for.
     pub(super) fn on_head_cut(&mut self, head: ReadHead, turn: &mut Turn) -> State {
         if !head.has_begun() {
             return State::Closed(Ending::Plain);
@@ -208,8 +208,8 @@ impl Session {
         self.refuse_head(Failure::new(Reason::ClientConnectionLimit, detail), turn)
     }
 
-    /// Who speaks another protocol waits for an answer in it: it is told at once, and so is the operator, who may have set a
-    /// balancer or a link up for it.
+    /// The client speaks another protocol. It is told at once, because it may be waiting for an answer; and so is the operator, whose
+    /// load balancer may be misconfigured.
     #[cold]
     fn on_preface(&mut self, turn: &mut Turn) -> Option<State> {
         let preface = Preface::of(self.up.raw_mut());
@@ -234,7 +234,7 @@ impl Session {
         }
     }
 
-    /// Answers a head that is not accepted; whatever else came or comes is dropped.
+    /// Answers a head that is refused; whatever else has come or comes is dropped.
     pub(super) fn refuse_head(&mut self, failure: Failure, turn: &mut Turn) -> State {
         let exchange = self.begin_refused(turn);
         self.fail(exchange, failure, turn)
@@ -250,7 +250,7 @@ impl Session {
         exchange
     }
 
-    /// Takes a head of the given length, or one that is still to be found: `None` if that needs a search.
+    /// Takes a head of the given length, or one whose length is unknown: `None` if its end must be searched for.
     fn on_head(&mut self, length: Option<usize>, limits: &HeadLimits, turn: &mut Turn) -> Option<State> {
         let mut table = turn.table.take().unwrap_or_default();
         let read = self.read(length, limits, &mut table, turn);
@@ -264,7 +264,7 @@ impl Session {
         })
     }
 
-    /// Reads the head, which is gone from the ring then, and decides who answers.
+    /// Takes the head out of the ring, and decides who answers.
     fn read(
         &mut self,
         length: Option<usize>,
@@ -299,7 +299,7 @@ impl Session {
         self.shrink(turn);
         self.phase = 0;
         exchange.waits.total = after(turn.now.millis(), exchange.timeouts.total_ms);
-        // A body that came with the head is looked at first: if it is whole, the connection outlives a refusal.
+        // A body that came with the head is processed first: if it is complete, the connection survives a refusal.
         let scanned = self.scan_body(&mut exchange);
         if let Err(failure) = opened {
             return self.fail(exchange, failure, turn);
@@ -313,7 +313,7 @@ impl Session {
         }
     }
 
-    /// The large ring of a large head goes as soon as what follows fits an ordinary one.
+    /// Replaces the large ring of a large head as soon as what follows fits an ordinary one.
     fn shrink(&mut self, turn: &mut Turn) {
         if self.up.capacity() > turn.buffers.size() && self.up.len() <= turn.buffers.size() {
             self.up.move_to(turn.buffers.lend());
@@ -321,7 +321,7 @@ impl Session {
     }
 }
 
-/// Decides who answers. A request that fails here was understood, and what follows it can be told apart.
+/// Decides who answers. A request that fails here was understood, so the connection can go on.
 fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late: bool, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
@@ -366,7 +366,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
         return Err(Failure::of_request(Refusal::BodyTooLarge));
     }
     match decision.action {
-        // It is for whoever gets it last: us (RFC 9110 7.6.2).
+        // RFC 9110 7.6.2: it is not forwarded, so we are its final recipient.
         Some(Action::Proxy { .. }) if request.max_forwards == Some(0) => exchange.content_status = 204,
         Some(Action::Proxy { pool }) => {
             if site.config.via && request.times_here >= MAX_TIMES_HERE {
@@ -401,8 +401,8 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
     Ok(())
 }
 
-/// Whether an error may tell this client what happened, and where. Who is on this machine may know the names of upstreams; who came
-/// through another proxy is not.
+/// Whether an error may tell this client the details, which can name an upstream: a client on this machine may know them, one that
+/// came through another proxy is not on this machine.
 fn wants_detail(setting: ErrorDetail, client: SocketAddr, is_forwarded: impl FnOnce() -> bool) -> bool {
     match setting {
         ErrorDetail::Always => true,
@@ -411,7 +411,7 @@ fn wants_detail(setting: ErrorDetail, client: SocketAddr, is_forwarded: impl FnO
     }
 }
 
-/// What `balance: consistent_hash` goes by: the named field, or the client's address where there is none.
+/// The key for `balance: consistent_hash`: the configured field, or the client's address if there is none.
 fn key(header: Option<&str>, request: &Request, client: impl FnOnce() -> IpAddr) -> u64 {
     let is_it = |line: &Line| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
     match request.fields.iter().find(is_it) {
@@ -423,7 +423,7 @@ fn key(header: Option<&str>, request: &Request, client: impl FnOnce() -> IpAddr)
     }
 }
 
-/// Whether the request may come now.
+/// Whether the rate limits allow the request.
 fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: impl FnOnce() -> IpAddr) -> Result<(), Failure> {
     let Err(excess) = limiter.take(turn.now.micros, client) else { return Ok(()) };
     turn.stats.rate_limited[excess.scope as usize].add(1);

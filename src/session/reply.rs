@@ -1,4 +1,4 @@
-//! Answers made here, and the end of every answer: what was promised to the client about its connection is kept.
+//! Answers made here, and the end of every answer: what the client was told about its connection is kept to.
 
 use super::deadlines::{Due, Waits, after};
 use super::exchange::{Asked, Exchange, Fate, Maker};
@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 /// How long the rest of a request is read and dropped after its answer.
 const LINGER_MS: u32 = 2000;
-/// After so long is asked whether the client has what was sent before a reset, then after twice as long, and so on: no event tells.
+/// When delivery is first checked before a reset, and then after twice as long each time, because no event reports it.
 const DELIVERY_MS: u64 = 10;
 
 impl Session {
-    /// An answer made here is sent once the request has been read: `echo` counts its body, and the connection can be kept.
+    /// Sends an answer made here once the request has been read: `echo` counts its body, and the connection can be kept.
     pub(super) fn reply_once_read(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.up.drop_checked();
         if x.up.is_complete() {
@@ -47,8 +47,8 @@ impl Session {
         State::Replying(x)
     }
 
-    /// Whoever waits for a page and has closed its sending side has most likely left. An interim answer tells: from one that has
-    /// left a reset comes back, before the page is made and sent for nobody.
+    /// A client that waits for a page and has closed its sending side has probably left. An interim answer finds out: if it has, a
+    /// reset comes back before the page is rendered in vain.
     fn probe(&self, x: &mut Exchange) {
         if x.asked.minor == 1 && !x.down.is_owing(&self.down) {
             x.down.open_head();
@@ -75,20 +75,20 @@ impl Session {
             let content = x.up.body.content();
             echo::end(&mut x.content, content);
         }
-        // Its storage serves again.
+        // Keeps the storage for another answer.
         let content = std::mem::take(&mut x.content);
         x.write_whole(&content, true, turn);
         x.content = content;
         self.after_reply(x, turn)
     }
 
-    /// The request fails, by no fault of an upstream.
+    /// The request fails, without an upstream's fault.
     pub(super) fn fail(&mut self, x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
         x.count_timeout(failure.reason, turn);
         self.refuse(x, failure, turn)
     }
 
-    /// The failure is the answer while nothing of another was sent; after that what was sent is cut.
+    /// Sends the failure as the answer if nothing of another answer was sent; otherwise cuts off what was sent.
     pub(super) fn refuse(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
         x.judge(false, turn);
         let Failure { reason, detail, retry_after } = x.first_of(failure);
@@ -99,16 +99,16 @@ impl Session {
         x.outcome.error = Some(reason);
         x.outcome.is_whole = true;
         if reason == Reason::ClientWriteTimeout && !x.has_begun() && !x.outcome.settled {
-            // It takes nothing: a page would wait where something waits already.
+            // The client takes nothing, so an error page would wait like everything else.
             x.outcome.status = reason.status();
             let next = self.cut_off(turn);
             return self.finish(x, turn, next);
         }
-        // What was counted stands, even where nothing of it went out yet.
+        // A counted response stands, even if nothing of it was sent yet.
         if x.has_begun() || x.outcome.settled {
             x.settle(turn);
             x.outcome.fate = if x.outcome.ends_with_close { Fate::Reset } else { Fate::Cut };
-            // A client that does not take what is there will not take it now; otherwise it gets what came.
+            // A client that takes nothing will not take the rest now; any other gets what has come.
             if reason == Reason::ClientWriteTimeout || reason.timeout() == Some(TimeoutKind::Total) {
                 let is_seen = x.outcome.fate == Fate::Cut && reason != Reason::ClientWriteTimeout;
                 let next = if is_seen { self.linger(Why::Cut, turn) } else { self.cut_off(turn) };
@@ -128,7 +128,7 @@ impl Session {
         }
         self.up.drop_checked();
         let json = x.asked.wants_json;
-        // Only what a request of its own brought about is for everybody.
+        // Details of what the request itself did wrong are for every client.
         let detail = (reason.status() < 500 || x.asked.wants_detail).then_some(&*detail);
         x.write_answer(turn, |out, frame| {
             let before = out.len();
@@ -143,7 +143,7 @@ impl Session {
     /// The client left.
     pub(super) fn abort(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.let_go(&mut x, turn);
-        // Who has the whole answer, and leaves only the rest of the request undone, got what it came for.
+        // A client that has the whole answer and stops sending the rest of its request was served.
         let is_served = x.outcome.is_whole && x.down.is_flushed(&self.down);
         if x.outcome.error.is_none() && !is_served {
             x.count_error(Reason::ClientAborted, turn);
@@ -153,7 +153,7 @@ impl Session {
         self.finish(x, turn, State::Closed(Ending::Plain))
     }
 
-    /// The time to finish is over. What has begun is cut at once; what has not gets its answer with the next write, or never.
+    /// The grace period is over. An answer that has begun is cut off; any other request gets its answer at once or never.
     pub(super) fn on_cut(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if x.outcome.is_whole && x.down.is_flushed(&self.down) {
             return self.finish(x, turn, State::Closed(Ending::Plain));
@@ -168,7 +168,7 @@ impl Session {
         }
         x.settle(turn);
         self.let_go(&mut x, turn);
-        // What the kernel has it still delivers after a plain close.
+        // The kernel still delivers what it has after a plain close.
         let ending = if x.outcome.ends_with_close { Ending::Reset } else { Ending::Plain };
         self.finish(x, turn, State::Closed(ending))
     }
@@ -180,7 +180,7 @@ impl Session {
         match scanned {
             Err(refusal) if !x.outcome.is_whole => self.fail(x, Failure::of_request(refusal), turn),
             Err(_) => {
-                // The answer stands; what follows cannot be told apart any more.
+                // The answer stays, but where the next request begins is unknown.
                 self.up.clear();
                 x.up.body = Body::new(Length::UntilClose, Recode::Same);
                 x.outcome.fate = Fate::Closed;
@@ -217,7 +217,7 @@ impl Session {
         self.after_reply(x, turn)
     }
 
-    /// The answer may be out: then the connection goes the way that was promised.
+    /// If the answer has been sent, the connection goes on as the client was told.
     pub(super) fn after_reply(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if !x.outcome.is_whole || !x.down.is_flushed(&self.down) {
             return State::Replying(x);
@@ -229,7 +229,7 @@ impl Session {
                 self.finish(x, turn, next)
             }
             Fate::Kept => {
-                // The client has its answer: what it still sends is no part of it.
+                // The client has its answer: what it still sends does not change the log line.
                 self.log(&mut x, turn);
                 if self.phase == 0 {
                     x.waits.total = 0;
@@ -237,7 +237,7 @@ impl Session {
                 }
                 State::Replying(x)
             }
-            // Who did not ask for the close may have sent the next request already.
+            // A client that did not ask for the close may have sent its next request already.
             Fate::Closed if request_is_read && x.asked.is_last && self.up.raw() == 0 => {
                 let next = self.part(turn);
                 self.finish(x, turn, next)
@@ -257,8 +257,8 @@ impl Session {
         }
     }
 
-    /// Closes the connection where that takes nothing from the client; otherwise lingers. What would still come to a socket that
-    /// is closed is answered with a reset, and that with the loss of all that has not arrived.
+    /// Closes the connection if the client loses nothing by that; otherwise lingers. What arrives at a closed socket is answered with a
+    /// reset, which destroys everything that has not been read.
     pub(super) fn part(&mut self, turn: &mut Turn) -> State {
         self.drain(turn, Effect::Part);
         State::Draining(Why::Answered)
@@ -304,7 +304,7 @@ impl Session {
         }
     }
 
-    /// A wait of an exchange is over.
+    /// A deadline of an exchange has passed.
     pub(super) fn on_deadline(&mut self, x: Box<Exchange>, turn: &mut Turn, back: fn(Box<Exchange>) -> State) -> State {
         let now = turn.now.millis();
         if x.is_backing_off && self.phase <= now && x.waits.due(0, now).is_none() {
@@ -337,7 +337,7 @@ impl Session {
         }
     }
 
-    /// Takes back what the exchange holds outside of the session.
+    /// Releases what the exchange holds outside the session.
     pub(super) fn let_go(&mut self, x: &mut Exchange, turn: &mut Turn) {
         if std::mem::take(&mut x.is_queued) {
             turn.stats.queued_requests.sub(1);
@@ -350,14 +350,14 @@ impl Session {
         }
     }
 
-    /// Writes the exchange's line, once.
+    /// Writes the exchange's log line, unless that was done.
     fn log(&self, x: &mut Exchange, turn: &mut Turn) {
         if !std::mem::replace(&mut x.outcome.is_logged, true) {
             turn.journal.line(&x.record(self.client, turn));
         }
     }
 
-    /// Logs the exchange and gives it back.
+    /// Logs the exchange and returns it to the store.
     pub(super) fn finish(&mut self, mut x: Box<Exchange>, turn: &mut Turn, next: State) -> State {
         self.down.clear();
         if !x.asked.is_admin {
@@ -381,7 +381,7 @@ impl Exchange {
         }
     }
 
-    /// Counts the final response, once.
+    /// Counts the final response, unless that was done.
     pub(super) fn settle(&mut self, turn: &Turn) {
         if !std::mem::replace(&mut self.outcome.settled, true) && !self.asked.is_admin {
             let class = usize::from(self.outcome.status / 100).clamp(1, 5) - 1;
@@ -390,7 +390,7 @@ impl Exchange {
         }
     }
 
-    /// Counts how it ended, for the last words of the process.
+    /// Counts how it ended, for the last diagnostic of the process.
     fn count_end(&self, turn: &Turn) {
         match self.outcome.error {
             _ if self.outcome.is_cut => turn.stats.exchanges_cut.add(1),
@@ -399,27 +399,27 @@ impl Exchange {
         }
     }
 
-    /// Counts an answer that is made, or cut, here.
+    /// Counts an answer that was made or cut off here.
     pub(super) fn count_error(&self, reason: Reason, turn: &Turn) {
         if !self.asked.is_admin {
             turn.stats.errors[reason].add(1);
         }
     }
 
-    /// Counts the clock that ran out, if one did.
+    /// Counts the timeout of a failure, if it is one.
     pub(super) fn count_timeout(&self, reason: Reason, turn: &Turn) {
         if let Some(kind) = reason.timeout().filter(|_| !self.asked.is_admin) {
             turn.stats.timeouts[kind as usize].add(1);
         }
     }
 
-    /// Time that runs out after an upstream was silent for too long, and the request was tried elsewhere, is that silence's doing.
+    /// If the request was tried elsewhere after one upstream's silence, a total timeout is blamed on that silence.
     fn first_of(&self, failure: Failure) -> Failure {
         let is_late = matches!(failure.reason.timeout(), Some(kind) if kind != TimeoutKind::Client);
         self.first_silence().filter(|_| is_late && !self.has_begun()).unwrap_or(failure)
     }
 
-    /// Tells the operator: what an upstream or the proxy did, loudly; what a client did, only who asks.
+    /// Logs a failure: an upstream's or our own as a warning, a client's at level `debug`.
     fn report(&self, detail: &str, reason: Reason, turn: &Turn) {
         if reason.blame() == Blame::Client {
             log::debug!(target: "request", "{}: {detail} trace_id={}", reason.name(), self.trace_id());
@@ -428,8 +428,8 @@ impl Exchange {
         }
     }
 
-    /// A warning about the upstream of the attempt, or the pool where there is none, or this worker; all but the first of a kind in a
-    /// second are for who asks.
+    /// Logs a warning about the attempt's upstream, its pool, or this worker. All but the first of a kind in a second are logged at
+    /// level `debug`.
     pub(super) fn warn(&self, kind: Kind, what: fmt::Arguments, turn: &Turn) {
         let (target, warnings) = match (self.maker, self.server()) {
             (Maker::Upstream, Some(server)) => ("upstream", &server.warnings),
@@ -444,12 +444,12 @@ impl Exchange {
         }
     }
 
-    /// `pool api: `, where one is asked.
+    /// `pool api: `, if the request goes to a pool.
     pub(super) fn of_pool(&self) -> OfPool<'_> {
         OfPool((self.maker == Maker::Upstream).then(|| self.pool().name.as_str()))
     }
 
-    /// Appends an answer with that content to the block, or only its head. Says whether content follows the head.
+    /// Appends a whole answer to the block, or only its head. Returns whether content follows the head.
     fn write_whole(&mut self, content: &[u8], with_content: bool, turn: &mut Turn) -> bool {
         let Self { content_status: status, content_type, asked: Asked { minor, to_head, .. }, .. } = *self;
         let has_content = !to_head && !matches!(status, 204 | 304);
@@ -481,7 +481,7 @@ impl Exchange {
     }
 }
 
-/// Where a message is about a pool, its name.
+/// Formats as the name of the pool that a message is about, if there is one.
 pub(super) struct OfPool<'a>(Option<&'a str>);
 
 impl fmt::Display for OfPool<'_> {
@@ -490,7 +490,7 @@ impl fmt::Display for OfPool<'_> {
     }
 }
 
-/// Bytes after the head of an answer that was just written.
+/// The number of bytes after the head of an answer that was just written.
 fn content_length(answer: &[u8]) -> usize {
     let end = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
     answer.len() - end

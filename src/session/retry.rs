@@ -1,9 +1,9 @@
-//! How an attempt ends: what its upstream is told to be worth, and whether the request gets another.
+//! The end of an attempt: what is reported to the upstream's circuit, and whether the request gets another attempt.
 //!
-//! Another attempt is made only while no byte of an answer has come, and while everything that was sent of the request can be
-//! sent again: the head lies in its block, the content whole in its ring. Any method may be repeated when nothing of it was
-//! written to the connection; an idempotent one (RFC 9110 9.2.2) also when its connection ended, or said nothing for `read_ms`,
-//! and on a status of `retry.statuses`, whose answer is then dropped.
+//! Another attempt is made only while no byte of an answer has come, and only if everything sent of the request can be sent
+//! again: the head is in its block, the whole content in its ring. Any method may be repeated if nothing was written to the
+//! connection; an idempotent one (RFC 9110 9.2.2) also if its connection ended or was silent for `read_ms`, and on a status of
+//! `retry.statuses`, in which case that answer is dropped.
 
 use super::deadlines::Waits;
 use super::exchange::{Attempt, Charge, Exchange};
@@ -24,7 +24,7 @@ impl Session {
         self.fail_attempt(x, failure, turn)
     }
 
-    /// `attempt_ms` is over, and the head of the answer is not here: as if `read_ms` were over, unless the client is why.
+    /// `attempt_ms` has passed without the head of an answer: the same as if `read_ms` had passed, unless the client is the cause.
     pub(super) fn on_attempt_over(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if self.waits_for_client(&x) {
             let detail = format!("the client was not done within {} (timeouts.attempt_ms)", Time(x.timeouts.attempt_ms));
@@ -36,7 +36,7 @@ impl Session {
         self.fail_attempt(x, failure, turn)
     }
 
-    /// The upstream failed: another attempt, or the failure is the answer.
+    /// The upstream failed: makes another attempt, or answers with the failure.
     pub(super) fn fail_attempt(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
         let reason = failure.reason;
         x.count_timeout(reason, turn);
@@ -50,7 +50,7 @@ impl Session {
         }
     }
 
-    /// The answer whose head is here is dropped for another attempt.
+    /// Drops the answer, whose head has come, for another attempt.
     pub(super) fn drop_answer(&mut self, x: Box<Exchange>, status: u16, turn: &mut Turn) -> State {
         let name = x.server().map_or("the upstream", |server| &server.config.name);
         let detail = format!("{name} answered {status}");
@@ -82,8 +82,8 @@ impl Session {
         State::ConnectingUpstream(x)
     }
 
-    /// A trial request whose client is slow with its content keeps no other from being tried; where there is no other upstream,
-    /// nor does one whose answer takes its time.
+    /// A trial request with slow content must not keep other trials from beginning; nor, where no other upstream is usable, must one
+    /// whose answer takes long.
     pub(super) fn on_streaming_deadline(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if self.phase != 0 && self.phase <= turn.now.millis() {
             self.phase = 0;
@@ -97,10 +97,10 @@ impl Session {
 }
 
 impl Exchange {
-    /// Whether an attempt that failed so may be made again without acting twice on the request.
+    /// Whether an attempt with this failure may be repeated without the request taking effect twice.
     fn may_repeat(&self, reason: Reason) -> bool {
         let is_safe = match reason {
-            // The time is up for another attempt too.
+            // There is no time for another attempt either.
             Reason::ResponseTimeout => false,
             _ if self.attempt.taken == 0 => true,
             Reason::ConnectionTerminated | Reason::ReadTimeout => self.asked.is_idempotent,
@@ -109,7 +109,7 @@ impl Exchange {
         is_safe && self.replayable && !self.attempt.answered
     }
 
-    /// Whether an answer with that head is worth another attempt, if there is one.
+    /// Whether a response with this head asks for another attempt, if one is possible.
     pub(super) fn wants_another(&self, response: &Response) -> bool {
         self.retry().statuses.contains(response.status)
             && !response.is_interim()
@@ -118,7 +118,7 @@ impl Exchange {
             && !self.attempt.has_interim
     }
 
-    /// Whether an answer of that status is dropped for another attempt; if not, it is the client's.
+    /// Whether an answer with that status is dropped for another attempt; if not, the client gets it.
     pub(super) fn gets_another(&mut self, status: u16, turn: &mut Turn) -> bool {
         if !self.may_try_again(self.again, turn) {
             return false;
@@ -131,34 +131,34 @@ impl Exchange {
         true
     }
 
-    /// Whether a failure is held against the server. What a client can bring about at any of them is not.
+    /// Whether a failure counts against the server. What any client could cause at will does not.
     fn is_its_fault(&self, reason: Reason, turn: &Turn) -> bool {
         let Attempt { reused, answered, sent_at, upstream_micros, silence, .. } = self.attempt;
         // Half of the time, or more, went by before it had what it has of the request.
         let had_half_of = |ms: u32| turn.now.micros.saturating_sub(sent_at) / 500 >= u64::from(ms);
         match reason {
-            // An upstream may close an idle connection, and may do so while a request comes in.
+            // An upstream may close an idle connection while a request is on its way.
             Reason::ConnectionTerminated => !reused || answered,
             Reason::InternalError => false,
-            // It has switched to what the client asked for in other words.
+            // It switched to what the client asked for, under another name.
             Reason::UpgradeFailed => false,
-            // The limit is ours, and the answer may repeat much of the request.
+            // The limit is ours, and the response may repeat much of the request.
             Reason::ResponseHeaderSize => false,
-            // Who answers at length is not at fault.
+            // A server that is still answering is not at fault.
             Reason::ResponseTimeout => upstream_micros.is_none() && had_half_of(self.timeouts.total_ms),
             Reason::ReadTimeout if silence == Silence::Attempt => had_half_of(self.timeouts.attempt_ms),
             _ => true,
         }
     }
 
-    /// The first silence that this was tried elsewhere for.
+    /// The failure of the server whose silence led to another attempt.
     pub(super) fn first_silence(&self) -> Option<Failure> {
         let (server, silence) = self.silent?;
         Some(Failure::of_silence(silence, &self.pool().servers[server].config.name, &self.timeouts))
     }
 
-    /// Where another attempt may go after that failure. A server that was silent for so long may still be at it: only another
-    /// one is asked, whatever comes then.
+    /// Where the next attempt may go after this failure. A silent server may still be working on the request, so from then on only
+    /// servers that were not tried are asked.
     fn where_again(&self, reason: Reason) -> Again {
         match reason {
             _ if self.again == Again::Elsewhere => Again::Elsewhere,
@@ -169,7 +169,7 @@ impl Exchange {
         }
     }
 
-    /// Whether there is an attempt left, and time for it, and somewhere to go, and the pool can afford it.
+    /// Whether attempts, time and the pool's budget are left, and some server is.
     fn may_try_again(&self, again: Again, turn: &Turn) -> bool {
         let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
         let has_time = self.waits.total == 0 || self.waits.total > now;
@@ -182,8 +182,8 @@ impl Exchange {
         self.attempts <= retry.max_retries && has_time && has_aim() && pool.budget.take(retry.budget_percent, now)
     }
 
-    /// The attempt failed by its server's fault. Before anything of the request was written that counts at once: no client can
-    /// bring it about. Later it may be the request's doing, which its end tells, and nobody's while the client owes content.
+    /// The attempt failed by its server's fault. Before anything of the request was written that counts at once, since no client can
+    /// cause it. Later it may be the request's fault, which its end tells; while the client owes content, it is nobody's.
     pub(super) fn accuse(&mut self, fault: Fault, turn: &mut Turn) {
         let Some((server, mut permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
         let (pool, now) = (self.pool(), turn.now.millis());
@@ -207,8 +207,8 @@ impl Exchange {
         }
     }
 
-    /// It is known how the request ends. If a server has answered it, the others failed it. If two or more failed it alike and
-    /// none answered, that is the request's doing. A server is blamed once, however often it was tried.
+    /// The end of the request is known. If a server answered it, the others failed it. If two or more failed it alike and none
+    /// answered, the request is to blame. A server is blamed once, however often it was tried.
     pub(super) fn judge(&mut self, is_answered: bool, turn: &mut Turn) {
         let open = |charge: &&Charge| charge.permit.is_some();
         let is_alike = |a: &Charge| {
@@ -239,20 +239,20 @@ impl Exchange {
         self.conclude(if has_served { Verdict::Success } else { Verdict::Unknown }, turn);
     }
 
-    /// The attempt is over without a fault of its server.
+    /// The attempt is over without its server's fault.
     pub(super) fn conclude(&mut self, verdict: Verdict, turn: &mut Turn) {
         if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
             turn.circuits_moved |= self.pool().settle(server, permit, verdict, turn.now.millis());
         }
     }
 
-    /// The head of the answer is here: however long the rest takes, another trial request may go.
+    /// The answer's head is here: however long the rest takes, another trial request may begin.
     pub(super) fn end_trial(&mut self, turn: &mut Turn) {
         let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
         turn.circuits_moved |= self.site.pools[self.pool].end_trial(*server, permit);
     }
 
-    /// Counts a response that has come from the upstream.
+    /// Counts a response from the upstream.
     pub(super) fn count_response(&self, status: u16, turn: &Turn) {
         let class = usize::from(status / 100).clamp(1, 5) - 1;
         self.server().into_iter().for_each(|server| server.cells[turn.worker].responses[class].add(1));

@@ -1,4 +1,4 @@
-//! Both halves of an exchange with an upstream: the request goes up, the answer comes down.
+//! Both directions of an exchange with an upstream.
 
 use super::event::Direction;
 use super::exchange::{Exchange, Fate};
@@ -15,9 +15,9 @@ use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::Reason;
 use crate::upstream::server::Fault;
 
-/// What becomes of a response whose head is here.
+/// What happens to a response whose head has come.
 enum Passed {
-    /// It goes to the client, or its head does.
+    /// The response, or an interim head, goes to the client.
     On,
     /// It is dropped for another attempt.
     Over(u16),
@@ -26,10 +26,10 @@ enum Passed {
 }
 
 impl Session {
-    /// Looks at the request's new body bytes.
+    /// Processes new bytes of the request's body.
     pub(super) fn scan_body(&mut self, exchange: &mut Exchange) -> Result<(), Refusal> {
         if self.up.room() == 0 && self.up.ready() == 0 && self.up.kept() > 0 {
-            // What is kept for another attempt leaves no room for the rest of a line: the body must go on.
+            // The bytes kept for another attempt leave no room to complete a line, and the body has to go on.
             exchange.replayable = false;
             self.up.release();
         }
@@ -50,7 +50,7 @@ impl Session {
             return self.fail(x, Failure::of_request(refusal), turn);
         }
         if x.attempt.broken && (!x.replayable || self.up.room() == 0) {
-            // Nobody takes them. Until then they are kept: another attempt begins with all that came before.
+            // Nobody reads them yet. They are kept so far, because another attempt begins with everything.
             x.replayable = false;
             self.up.drop_checked();
         }
@@ -64,7 +64,7 @@ impl Session {
     pub(super) fn on_upstream_took(&mut self, mut x: Box<Exchange>, n: usize, turn: &mut Turn) -> State {
         x.up.took(n, &mut self.up);
         self.on_request_progress(&mut x, n, turn);
-        // What cannot be sent twice need not be kept, nor what fills the ring: the body must go on.
+        // What cannot be repeated need not be kept, nor what fills the ring: the body has to go on.
         let is_full = self.up.room() == 0 && self.up.ready() == 0;
         let has_passed = x.outcome.status != 0 || x.attempt.has_interim;
         if !x.asked.is_idempotent || has_passed || is_full {
@@ -88,7 +88,7 @@ impl Session {
     pub(super) fn on_upstream_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.waits.read = 0;
         if x.attempt.reused && x.attempt.taken == 0 {
-            // It was not asked yet: they belong behind the answer before, or say farewell.
+            // Nothing was sent to it yet: these bytes follow its previous answer, or announce that it closes.
             return if x.replayable { self.replace_stale(x, turn) } else { self.fail_upstream(x, Reason::ConnectionTerminated, turn) };
         }
         x.attempt.answered = true;
@@ -105,10 +105,10 @@ impl Session {
         if x.outcome.status == 0 { self.on_no_answer(x, turn) } else { self.fail_upstream(x, Reason::ResponseIncomplete, turn) }
     }
 
-    /// The upstream closed before its answer's head was whole.
+    /// The upstream closed before the head of its answer was complete.
     fn on_no_answer(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         let is_stale = x.attempt.reused && !x.attempt.answered && !x.attempt.replaced;
-        // Content that was given up is missing from a fresh connection, even where nothing was written to this one.
+        // Content that was dropped is missing for a new connection, even if nothing was written to this one.
         if is_stale && x.replayable && (x.attempt.taken == 0 || x.asked.is_idempotent) {
             return self.replace_stale(x, turn);
         }
@@ -116,7 +116,7 @@ impl Session {
         self.fail_upstream(x, reason, turn)
     }
 
-    /// Looks at the answer's new bytes: heads until the final one, then the body.
+    /// Processes new bytes of the answer: heads until the final one, then the body.
     fn take_answer(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         if x.attempt.holds_switch && !self.is_request_out(&x) {
             return State::StreamingBody(x);
@@ -124,10 +124,10 @@ impl Session {
         let limits = response_limits(&x);
         while x.outcome.status == 0 {
             if x.down.pending(&self.down) >= x.site.config.limits.buffer_size {
-                // So many interim responses wait for the client: until it takes them the upstream waits too.
+                // Many interim responses wait for the client; until it takes them the upstream waits too.
                 return State::StreamingBody(x);
             }
-            // Most heads come whole, and need no search for their end.
+            // Most heads come complete, and need no search for their end.
             let passed = match x.attempt.scan.is_fresh().then(|| self.on_response_head(&mut x, None, turn)).flatten() {
                 Some(passed) => passed,
                 None if is_no_status_line(self.down.raw_mut()) => return self.on_no_status_line(x, turn),
@@ -164,13 +164,13 @@ impl Session {
             return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
         }
         if x.attempt.upstream_fin && !x.down.is_complete() && !x.down.body.is_enchunked() {
-            // Bytes of framing that can no longer become whole.
+            // Some framing that can no longer be completed.
             return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
         }
         if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
     }
 
-    /// The upstream speaks something else; on a connection that had served before, what follows its last answer does.
+    /// The upstream does not speak HTTP; on a reused connection, these are stray bytes after its previous answer.
     fn on_no_status_line(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         if x.attempt.reused && x.asked.is_idempotent && x.replayable {
             return self.replace_stale(x, turn);
@@ -180,7 +180,7 @@ impl Session {
         self.fail_attempt(x, failure, turn)
     }
 
-    /// Passes a head of the given length on, or one that is still to be found: `None` if that needs a search, or is to wait.
+    /// Passes on a head of the given length, or of unknown length: `None` if its end must be searched for, or it has to wait.
     fn on_response_head(&mut self, x: &mut Exchange, length: Option<usize>, turn: &mut Turn) -> Option<Result<Passed, Refusal>> {
         let mut table = turn.table.take().unwrap_or_default();
         let passed = self.pass_response_head(x, length, &mut table, turn);
@@ -216,7 +216,7 @@ impl Session {
             return Some(Ok(Passed::Over(response.status)));
         }
         if response.status == 101 && x.asked.wants_upgrade && !request_is_out {
-            // The client still speaks HTTP until its content is whole, and so does who reads it.
+            // Until the content is complete, the client and whoever reads it still speak HTTP.
             x.attempt.holds_switch = true;
             return None;
         }
@@ -227,18 +227,18 @@ impl Session {
         x.attempt.keep_upstream &= request_is_out || !x.attempt.reused;
         let length = response.fields.head().len();
         self.down.skip(length);
-        // From here on there is no other attempt.
+        // From here on no other attempt is possible.
         x.replayable = false;
         self.up.release();
         Some(Ok(Passed::On))
     }
 
-    /// Whether the upstream has all of the request.
+    /// Whether all of the request was sent to the upstream.
     fn is_request_out(&self, x: &Exchange) -> bool {
         x.up.is_complete() && !x.attempt.broken && x.up.is_flushed(&self.up)
     }
 
-    /// More of the request is out: an answer that had to wait for that is looked at again.
+    /// More of the request was sent: an answer that waited for that is processed again.
     fn after_request_progress(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         if x.attempt.holds_switch { self.take_answer(x, turn) } else { State::StreamingBody(x) }
     }
@@ -253,7 +253,7 @@ impl Session {
         if request_is_out {
             self.up.release();
         } else {
-            // The rest of the request has no reader any more.
+            // Nobody reads the rest of the request any more.
             self.up.drop_checked();
         }
         x.give_back(x.attempt.holds, turn);
@@ -273,7 +273,7 @@ impl Session {
         x.on_client_progress();
         x.down.took(n, &mut self.down);
         self.down.release();
-        // An enchunked body is framed run by run: the next run may lie there already. So may a head behind interim ones.
+        // An enchunked body is framed piece by piece, and the next piece may be there; so may a head after interim ones.
         if self.down.raw() > 0 || (x.outcome.status != 0 && x.attempt.upstream_fin) {
             self.take_answer(x, turn)
         } else {
@@ -286,7 +286,7 @@ impl Session {
             Direction::Up => {
                 x.waits.client_body = 0;
                 x.asked.awaits_continue = false;
-                // They go past the ring, which cannot keep them for another attempt.
+                // They bypass the ring, so they cannot be repeated.
                 x.replayable = false;
                 x.bytes_in += n as u64;
                 x.up.moved(n);
@@ -315,7 +315,7 @@ impl Session {
         }
     }
 
-    /// Others wait, and the client takes nothing.
+    /// Other requests wait for the place, and the client takes nothing.
     pub(super) fn make_room(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         let detail = "the client took nothing of the answer, and others wait for its place at the upstream";
         self.fail(x, Failure::new(Reason::ClientWriteTimeout, detail), turn)
@@ -327,13 +327,13 @@ impl Session {
     }
 }
 
-/// A response's head is held to the same limits as a request's; its status line to that of a field.
+/// The limits of a request's head hold for a response's too; its status line has that of a field line.
 fn response_limits(x: &Exchange) -> HeadLimits {
     let limits = request_limits(&x.site.config.limits);
     HeadLimits { first_line: limits.line, ..limits }
 }
 
-/// Passes a response's head on.
+/// Writes the response's head for the client.
 fn take_head(x: &mut Exchange, response: &Response, turn: &mut Turn) -> Result<(), Refusal> {
     if response.status == 101 && !x.asked.wants_upgrade {
         return Err(Refusal::Malformed("it switched protocols unasked"));
@@ -361,7 +361,7 @@ fn take_interim(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     x.attempt.belies_itself |= response.belies_itself;
 }
 
-/// Whether it is what some upstreams say before they close an idle connection, which crossed this request.
+/// Whether it is a message that some upstreams send before they close an idle connection, and that has crossed this request.
 fn is_farewell(x: &Exchange, response: &Response) -> bool {
     let closes = response.status == 408 && !response.connection.persists(response.minor);
     let is_safe = x.asked.is_idempotent && x.replayable && x.up.is_complete() && x.up.body.content() == 0;
@@ -375,7 +375,7 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
         _ => Recode::Same,
     };
     x.outcome.ends_with_close = x.asked.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
-    // Who was never told to go on may send its next request where we would read the content (RFC 9110 10.1.1).
+    // RFC 9110 10.1.1: a client without a 100 may send its next request where the content would be read.
     let may_skip_content = x.asked.awaits_continue && !x.up.is_complete();
     if x.outcome.ends_with_close || turn.is_leaving || may_skip_content {
         x.outcome.fate = Fate::Closed;

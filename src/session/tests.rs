@@ -1,4 +1,4 @@
-//! The session without sockets: events in, effects and bytes out. Each test is one scene; the stage is in `tests/scene.rs`.
+//! The session without sockets: events in, effects and bytes out. The helpers are in `tests/scene.rs`.
 
 mod blame;
 mod details;
@@ -211,7 +211,7 @@ fn what_went_past_the_ring_cannot_be_sent_again() {
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 502 "));
 }
 
-/// Bytes kept for a replay must not keep the rest of a chunk's line out.
+/// Bytes that are kept for a repetition must not prevent the rest of a chunk-size line from being read.
 #[test]
 fn a_replay_is_given_up_where_it_blocks_the_body() {
     let mut scene = Scene::with(|config| config.limits.buffer_size = 4096);

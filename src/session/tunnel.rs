@@ -1,5 +1,5 @@
-//! After 101 (Switching Protocols): bytes both ways until both sides have closed, or nothing moved for too long. Nothing is
-//! looked at, and a half-close on one side passes to the other once everything before it has been sent.
+//! After 101 (Switching Protocols): bytes pass both ways until both sides have closed, or nothing has moved for too long. They are
+//! not looked at. A half-close on one side is passed to the other once everything before it has been sent.
 
 use super::deadlines::{Waits, after};
 use super::event::Direction;
@@ -10,18 +10,18 @@ use crate::http::HeadLimits;
 use crate::http::framing::{Body, Length, Recode};
 use crate::observe::reason::Reason;
 
-/// No limit means anything to a tunnel's bytes.
+/// The limits of heads do not apply to a tunnel's bytes.
 const UNLIMITED: HeadLimits = HeadLimits { first_line: 0, line: 0, lines: 0, total: 0 };
 
 impl Session {
-    /// The upstream has switched: what came with either head goes first.
+    /// The upstream has switched: bytes that came with either head are sent first.
     pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
         x.conclude(Verdict::Success, turn);
         x.judge(true, turn);
         x.outcome.is_whole = true;
         x.give_back(x.held_as_partial(), turn);
-        // What was reserved is the connection's from here on.
+        // The connection, not the attempt, counts as the tunnel from here on.
         x.attempt.holds.tunnel = false;
         turn.effects.push(Effect::Tunnel);
         (self.phase, x.waits) = (0, Waits::default());
@@ -31,7 +31,7 @@ impl Session {
     }
 
     pub(super) fn on_tunnel_bytes(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        // Without framing there is nothing to refuse.
+        // Without framing nothing can be refused.
         let up = x.up.scan(&mut self.up, &UNLIMITED).unwrap_or_default();
         x.bytes_in += up as u64;
         let _ = x.down.scan(&mut self.down, &UNLIMITED);
@@ -79,13 +79,13 @@ impl Session {
         self.on_tunnel_progress(x, turn)
     }
 
-    /// The client is lost, and the upstream is told so.
+    /// The client is lost, and the upstream is told.
     pub(super) fn on_tunnel_aborted(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
         turn.effects.push(Effect::ResetUpstream);
         self.end_tunnel(x, Ending::Plain, turn)
     }
 
-    /// The upstream takes no more bytes; what it has said still goes to the client, and what it still says, if it may.
+    /// The upstream takes no more bytes; what it has sent still goes to the client, and what it sends later if `may_say_more`.
     pub(super) fn on_tunnel_broken(&mut self, mut x: Box<Exchange>, may_say_more: bool, turn: &mut Turn) -> State {
         x.attempt.broken = true;
         x.up.drop_body(&mut self.up);
@@ -109,13 +109,13 @@ impl Session {
         self.end_tunnel(x, Ending::Plain, turn)
     }
 
-    /// Something moved: the idle wait starts anew, a close that is due passes on, and after both the tunnel ends.
+    /// Bytes moved: the idle wait starts again, a pending half-close is passed on, and after both the tunnel ends.
     fn on_tunnel_progress(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         self.phase = after(turn.now.millis(), x.timeouts.tunnel_idle_ms);
         let up_is_done = x.attempt.broken || (x.up.is_complete() && x.up.is_flushed(&self.up));
         let down_is_done = x.down.is_complete() && x.down.is_flushed(&self.down);
         if up_is_done && down_is_done && x.attempt.broken {
-            // The client may still be sending: a close at once would be a reset, and take with it what it has not read yet.
+            // The client may still be sending: closing at once would send a reset, and destroy what it has not read yet.
             self.let_go(&mut x, turn);
             let next = self.linger(Why::Answered, turn);
             return self.finish(x, turn, next);

@@ -1,4 +1,4 @@
-//! What the shell lends to a session for an event: time, chance, configuration, counters, storage.
+//! What the worker lends to a session for an event: time, chance, configuration, counters, storage.
 
 use super::event::Effect;
 use super::exchange::Exchange;
@@ -14,39 +14,39 @@ use crate::upstream::circuits::OpenCircuit;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Takes the lines of the access log.
+/// The access log.
 pub trait Journal {
-    /// Whether anybody reads them.
+    /// Whether lines are wanted.
     fn is_on(&self) -> bool;
-    /// One line for one request.
+    /// Adds the line of one request.
     fn line(&mut self, record: &Record);
-    /// The turn ends: lines that were kept go where they belong.
+    /// The turn ends: buffered lines are handed to the writer.
     fn hand_over(&mut self) {}
 }
 
-/// See the module. The worker keeps one, and sets what differs from client to client before each event.
+/// What sessions need to handle events. A worker has one, and sets what differs between clients before each event.
 pub struct Turn {
-    /// Read once for all events of a batch.
+    /// Both clocks, read once for a batch of events.
     pub now: Now,
-    /// For requests that begin now.
+    /// The configuration for requests that begin now.
     pub site: Rc<Arc<Site>>,
-    /// Index of the worker.
+    /// The index of the worker.
     pub worker: usize,
     /// The port that the client connected to.
     pub port: u16,
-    /// The session came through the admin port.
+    /// Whether the session came through the admin port.
     pub is_admin: bool,
-    /// The process ends soon: new requests are refused if so configured.
+    /// Whether the process drains: new requests are refused if so configured.
     pub is_draining: bool,
-    /// Connections are not kept: the process ends, or the address is listened on no more.
+    /// Whether connections are not kept, because the process ends or the address is no longer listened on.
     pub is_leaving: bool,
-    /// Until then nothing more is said of clients that speak another protocol (milliseconds).
+    /// Until then (milliseconds) no warning about clients with another protocol is logged.
     pub quiet_until: u64,
-    /// What was told of requests that go to no upstream.
+    /// Which warnings about requests without an upstream were logged, to limit their number.
     pub warnings: Warnings,
-    /// Chance.
+    /// The source of chance.
     pub rng: fastrand::Rng,
-    /// `Date`.
+    /// The value of `Date`.
     pub date: DateCache,
     /// This worker's counters.
     pub stats: Arc<WorkerStats>,
@@ -56,22 +56,22 @@ pub struct Turn {
     pub exchanges: Vec<Box<Exchange>>,
     /// Storage for rings.
     pub buffers: BufferPool,
-    /// Storage for the lines of a head, while it is read.
+    /// Storage for the field lines of a head while it is read.
     pub table: Option<Box<SmallTable>>,
-    /// Circuits that have opened in this turn.
+    /// Circuits that opened in this turn.
     pub open_circuits: Vec<OpenCircuit>,
-    /// A circuit lets more through than before, or nothing any more: it concerns those who wait in line.
+    /// Whether a circuit lets more or fewer requests through than before, which concerns queued requests.
     pub circuits_moved: bool,
-    /// Requests that have begun, in all.
+    /// How many requests have begun in total.
     pub requests_begun: u64,
-    /// Something was given back that somebody in line may wait for.
+    /// Whether something was given back that a queued request may wait for.
     pub line_may_move: bool,
-    /// What is to be done next, in order.
+    /// What to do next, in order.
     pub effects: Vec<Effect>,
 }
 
 impl Turn {
-    /// Of a worker that begins.
+    /// The state of a worker that starts.
     pub fn new(worker: usize, site: Rc<Arc<Site>>, stats: Arc<WorkerStats>, journal: Box<dyn Journal>, seed: u64) -> Self {
         Self {
             now: Now::default(),

@@ -1,5 +1,5 @@
-//! Which waits run: computed from state after every event. A wait runs only while those bytes are wanted and there is room
-//! for them, so that a slow client never looks like a slow upstream, nor the other way round.
+//! Which deadlines run, computed from the state after every event. A wait for bytes runs only while they are wanted and there is
+//! room for them, so that a slow client is never mistaken for a slow upstream, nor the other way round.
 
 use super::deadlines::{Waits, keep_waiting};
 use super::{Exchange, Session, State, Turn};
@@ -15,7 +15,7 @@ impl Session {
             }
             State::Replying(x) => (x, false),
             State::ConnectingUpstream(x) if x.is_queued && x.queued_for.is_partial => (x, false),
-            // A connect or a place in line has the phase's wait; the body's bytes stay where they are meanwhile.
+            // The wait for a connection or a place has the phase's deadline; the body's bytes stay where they are meanwhile.
             State::ConnectingUpstream(x) => {
                 let Waits { attempt, total, half_close, .. } = x.waits;
                 x.waits = Waits { attempt, total, half_close, ..Waits::default() };
@@ -39,7 +39,7 @@ impl Session {
         keep_waiting(&mut waits.read, upstream_owes && !to_upstream && !to_client, now, timeouts.read_ms);
     }
 
-    /// What a request took that was to come is given back once it is here.
+    /// Once the content is complete, gives back what the request took because it was incomplete.
     pub(super) fn settle_content(&mut self, turn: &mut Turn) {
         let is_held = |x: &Exchange| x.attempt.holds.is_partial;
         let is_due = self.exchange().is_some_and(|x| is_held(x) && self.is_here(x));
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Since when its client has taken nothing of an answer for which a connection to the upstream is held (milliseconds).
+    /// Since when the client has taken nothing of an answer that holds a connection to the upstream (milliseconds).
     pub fn stalled_since(&self) -> Option<u64> {
         let State::StreamingBody(x) = &self.state else { return None };
         Some(x.owed_since).filter(|&since| since > 0)
@@ -60,31 +60,31 @@ impl Session {
         (x.attempt.taken > 0 && lacks_content) || x.down.is_owing(&self.down)
     }
 
-    /// Whether the next move is the upstream's.
+    /// Whether the upstream has to act next.
     pub(super) fn waits_for_upstream(&self, x: &Exchange) -> bool {
         upstream_owes(x) && !x.down.is_owing(&self.down)
     }
 }
 
 impl Exchange {
-    /// The client took something of the answer.
+    /// The client took some of the answer.
     pub(super) fn on_client_progress(&mut self) {
         (self.waits.client_write, self.owed_since) = (0, 0);
     }
 
-    /// A client that has sent all that it will send may have left: the answer must begin in time.
+    /// A client that will send nothing more may have left, so the answer must begin in time.
     fn watch_half_close(&mut self, client_fin: bool, now: u64) {
         let is_awaited = client_fin && self.up.is_complete() && self.outcome.status == 0;
         keep_waiting(&mut self.waits.half_close, is_awaited, now, self.timeouts.client_half_close_ms);
     }
 }
 
-/// The client has more of the request to send.
+/// Whether more of the request is expected from the client.
 fn client_owes(x: &Exchange) -> bool {
     !x.up.is_complete() && !x.outcome.is_whole && !x.asked.awaits_continue
 }
 
-/// The upstream has more of the answer to send, and is not waiting for the request.
+/// Whether more of the answer is expected from the upstream, which is not waiting for the request.
 fn upstream_owes(x: &Exchange) -> bool {
     x.attempt.has_upstream && !x.attempt.upstream_fin && (!client_owes(x) || x.attempt.broken)
 }

@@ -1,5 +1,5 @@
-//! Accepting: as long as there is a place at the door and a descriptor, and not a connection longer. Whoever finds none takes the
-//! place of the connection that idles longest, or waits until one gets free, and those behind it in the kernel's queue.
+//! Accepting connections while there are places at the listening address and descriptors. Without either, the connection that has
+//! been idle longest is closed, or the new one waits until one is free, with those behind it in the kernel's queue.
 
 use super::Worker;
 use super::core::{ACCEPT_TIMER, Entrance};
@@ -10,23 +10,23 @@ use mio::net::{TcpListener, TcpStream};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// Connections accepted in one turn from one listener: others get their turn too.
+/// How many connections are accepted in one turn from one listener, so that others get their turn.
 const MAX_A_TURN: usize = 64;
-/// Accepting is tried again after so long, if it failed for want of what only the system knows, or where nobody tells that
-/// somebody idles by now.
+/// When accepting is tried again where nothing would wake the worker: after an error of the system, or while no connection has been
+/// idle for long enough yet.
 const RETRY_MS: u64 = 250;
 
 /// A listening socket of this worker.
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
     pub(super) entrance: Entrance,
-    /// The accept queue may have something.
+    /// Whether the accept queue may have something.
     is_ready: bool,
-    /// Until somebody leaves.
+    /// Whether it waits until a connection is closed.
     is_paused: bool,
-    /// Whoever came found no place, and nobody has since found the queue empty.
+    /// Whether a connection found no place, and the queue has not been empty since.
     is_full: bool,
-    /// Accepted, and without a place so far.
+    /// A connection that was accepted and has no place yet.
     newcomer: Option<(TcpStream, SocketAddr)>,
 }
 
@@ -44,7 +44,7 @@ impl Listener {
     }
 }
 
-/// Whether a place was taken for a newcomer.
+/// Whether a new connection got a place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Admission {
     Granted,
@@ -63,7 +63,7 @@ impl Worker {
         }
     }
 
-    /// Opens a listener: its socket is registered under its number.
+    /// Opens a listener, and registers its socket under its number.
     pub(super) fn open(&mut self, (mut socket, entrance): (TcpListener, Entrance)) -> io::Result<()> {
         let token = Source::Listener(self.listeners.vacant_key()).token();
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
@@ -72,7 +72,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Closes the listeners that `goes` names. What waits in their accept queues is taken first, as far as there are places.
+    /// Closes the listeners that `goes` selects. Connections in their accept queues are accepted first, as far as there are places.
     pub(super) fn close(&mut self, goes: impl Fn(&Entrance) -> bool) {
         let numbers: Vec<usize> =
             self.listeners.iter().filter(|(_, listener)| goes(&listener.entrance)).map(|(number, _)| number).collect();
@@ -83,20 +83,20 @@ impl Worker {
         }
     }
 
-    /// As [`Worker::empty`], for every listener.
+    /// [`Worker::empty`] for every listener.
     pub(super) fn empty_all(&mut self) {
         let numbers: Vec<usize> = self.listeners.iter().map(|(number, _)| number).collect();
         numbers.into_iter().for_each(|number| self.empty(number));
     }
 
-    /// Takes everything that waits in the accept queue, also above the limit: it would be reset otherwise.
+    /// Accepts everything in the accept queue, also above the limit, because it would be reset otherwise.
     pub(super) fn empty(&mut self, number: usize) {
         self.listeners[number].is_ready = true;
         self.listeners[number].is_paused = false;
         while self.accept_one(number, true) {}
     }
 
-    /// False if this listener has nothing, or may take nothing, for now.
+    /// Accepts one connection. Returns false if there is none, or none may be accepted for now.
     fn accept_one(&mut self, number: usize, anyway: bool) -> bool {
         let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         let entrance = self.listeners[number].entrance.clone();
@@ -113,7 +113,7 @@ impl Worker {
         true
     }
 
-    /// Whoever comes next.
+    /// The next connection.
     fn newcomer(&mut self, number: usize) -> Option<(TcpStream, SocketAddr)> {
         let listener = &mut self.listeners[number];
         if let Some(newcomer) = listener.newcomer.take() {
@@ -122,7 +122,7 @@ impl Worker {
         match listener.socket.accept() {
             Ok(newcomer) => return Some(newcomer),
             Err(error) if error.kind() == ErrorKind::WouldBlock => (listener.is_ready, listener.is_full) = (false, false),
-            // The client gave up while it waited.
+            // The client gave up while it was in the queue.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {
                 log::warn!(target: "listener", "cannot accept: {error}; trying again in {RETRY_MS} ms");
@@ -133,8 +133,8 @@ impl Worker {
         None
     }
 
-    /// Takes a place at the door, and a descriptor; makes room where that is possible. Who finds none is woken when one gets
-    /// free: the second look is for one that got free between the first and the pause.
+    /// Takes a place and a descriptor, and makes room if possible. Otherwise the worker pauses until one is free; it looks again
+    /// afterwards, because one may have become free between the first look and the pause.
     fn is_admitted(&mut self, number: usize, entrance: &Entrance, anyway: bool) -> bool {
         let mut admission = self.try_enter(entrance, anyway);
         if admission == Admission::Granted {
@@ -180,7 +180,7 @@ impl Worker {
         Admission::Starved
     }
 
-    /// Counts it, and tells the operator, once while it lasts.
+    /// Counts it, and warns once as long as it lasts.
     fn tell_full(&mut self, number: usize, admission: Admission) {
         let (now, listener) = (self.core.turn.now.millis(), &mut self.listeners[number]);
         let Entrance { door, is_admin, .. } = &listener.entrance;

@@ -1,4 +1,4 @@
-//! Runs of a body that need no look: past the ring, from socket to socket.
+//! Parts of a body that need no look bypass the ring, from socket to socket.
 
 use super::core::{Client, Core, Net, Upstream};
 use crate::base::slots::Slots;
@@ -7,19 +7,19 @@ use crate::net::pipe::PIPE_BYTES;
 use crate::session::{Direction, Event, Session};
 use std::io::IoSlice;
 
-/// The large buffer that bodies go through: few large copies cost a third of many small ones.
+/// The size of the scratch buffer: few large copies cost a third of many small ones.
 pub(super) const SCRATCH_BYTES: usize = 256 * 1024;
-/// A pipe is worth its system calls from here on: it must be made, and its ends closed.
+/// From this length on a pipe is worth the system calls that open and close it.
 pub(super) const LONG_RUN: u64 = 1024 * 1024;
-/// Pipes of a worker at once; what has none goes through the scratch.
+/// How many pipes a worker may have; without one, bytes go through the scratch buffer.
 const MAX_PIPES: usize = 16;
 
-/// A pipe that carries the long run of one direction of an exchange.
+/// A pipe that carries a long part of one direction of an exchange.
 pub(super) struct Laid<S: Socket> {
     key: usize,
     direction: Direction,
     pipe: S::Pipe,
-    /// Bytes in it.
+    /// How many bytes are in it.
     held: usize,
 }
 
@@ -29,12 +29,12 @@ impl<S: Socket> Laid<S> {
     }
 }
 
-/// Of a run without an end nobody knows how long it is: a tunnel's messages may be short.
+/// Not for a part of unknown length: a tunnel's messages may be short.
 pub(super) fn is_long(run: u64, long: u64) -> bool {
     run >= long && run != u64::MAX
 }
 
-/// The side that bytes of this direction go to.
+/// The connection that bytes of this direction go to.
 fn target<'a, S: Socket>(
     client: &'a mut Link<S>,
     upstream: Option<usize>,
@@ -48,12 +48,12 @@ fn target<'a, S: Socket>(
 }
 
 impl<N: Net> Core<N> {
-    /// Whether the socket that takes bytes of this direction has room.
+    /// Whether the socket that takes bytes of this direction is writable.
     pub(super) fn is_writable(&self, key: usize, direction: Direction) -> bool {
         self.link_of(key, direction.turned()).is_some_and(|link| link.ready.writable)
     }
 
-    /// The side that bytes of this direction come from.
+    /// The connection that bytes of this direction come from.
     fn link_of(&self, key: usize, direction: Direction) -> Option<&Link<N::Socket>> {
         let client = &self.clients[key];
         match direction {
@@ -62,10 +62,10 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// A run of a body goes past its ring, straight to the other socket: through a pipe where it is long, or the scratch.
+    /// Moves part of a body past its ring, straight to the other socket: through a pipe if it is long, otherwise the scratch buffer.
     pub(super) fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
         let run = self.clients[key].session.opaque(direction);
-        // No splice goes past an urgent byte.
+        // splice(2) stops at an urgent byte.
         let is_urgent = self.link_of(key, direction).is_some_and(|link| link.ready.urgent);
         let mut pipe = if is_long(run, self.long_run) && !is_urgent { self.lay_pipe(key, direction) } else { None };
         let Self { clients, upstreams, scratch, pipes, .. } = self;
@@ -78,7 +78,7 @@ impl<N: Net> Core<N> {
         let most = usize::try_from(run).unwrap_or(usize::MAX);
         let poured = pipe.map(|at| source.pour_in(&mut pipes[at].pipe, most.min(PIPE_BYTES)));
         let transfer = match poured {
-            // A splice says so at an urgent byte too: a read knows whether it is the end.
+            // A splice also ends at an urgent byte; only a read tells whether this is the end.
             Some(Transfer::Fin) | None => {
                 pipe = None;
                 source.read(&mut scratch[..most.min(SCRATCH_BYTES)])
@@ -101,8 +101,8 @@ impl<N: Net> Core<N> {
         if direction == Direction::Up {
             self.turn.stats.bytes_received.add(read as u64);
         }
-        // What ends with these bytes is settled before the client can see them, and may let the upstream go: the event
-        // comes first.
+        // The event comes first: it settles the end of the answer before the client can see these bytes, and may release the
+        // upstream connection.
         self.deliver(key, Event::Moved(direction, read));
         if pipe.is_some() {
             self.pour_out(key, direction);
@@ -112,7 +112,7 @@ impl<N: Net> Core<N> {
         read
     }
 
-    /// Sends what lies in the scratch; what is left over is kept by the session.
+    /// Sends the scratch buffer's content; the session stores what is left over.
     fn pass_on(&mut self, key: usize, direction: Direction, read: usize) {
         let Self { clients, upstreams, scratch, .. } = self;
         let Some(client) = clients.get_mut(key).filter(|client| client.session.exchange().is_some()) else { return };
@@ -125,7 +125,7 @@ impl<N: Net> Core<N> {
         self.on_passed(key, direction, transfer);
     }
 
-    /// Sends what lies in a pipe; what is left over stays there, and is the next that goes out.
+    /// Sends a pipe's content; what is left over stays there, and is sent next.
     pub(super) fn pour_out(&mut self, key: usize, direction: Direction) -> usize {
         let Self { clients, upstreams, pipes, .. } = self;
         let Some(client) = clients.get_mut(key) else { return 0 };
@@ -139,14 +139,14 @@ impl<N: Net> Core<N> {
         self.on_passed(key, direction, transfer)
     }
 
-    /// Tells the session how a send of opaque bytes went; says how far that brought it.
+    /// Tells the session how a send of opaque bytes went; returns how many were sent.
     fn on_passed(&mut self, key: usize, direction: Direction, transfer: Transfer) -> usize {
         let (event, n) = match (transfer, direction) {
             (Transfer::Bytes(n), _) => (Event::Passed(direction, n), n),
             (Transfer::Blocked, _) => return 0,
             (Transfer::Fin | Transfer::Failed, Direction::Down) => (Event::ClientGone, 1),
             (Transfer::Fin | Transfer::Failed, Direction::Up) => {
-                // What it still says, or that it says nothing more, decides.
+                // What the upstream still sends, or its end, decides.
                 let upstream = self.clients[key].upstream;
                 upstream.and_then(|key| self.upstreams[key].link.as_mut()).into_iter().for_each(|link| link.ready.readable = true);
                 (Event::UpstreamBroken, 1)
@@ -159,13 +159,13 @@ impl<N: Net> Core<N> {
         n
     }
 
-    /// The pipe of a run, empty: a new one at its beginning. `None` if there is none to be had.
+    /// The pipe of this direction, empty: a new one at its beginning. `None` if no pipe is available.
     fn lay_pipe(&mut self, key: usize, direction: Direction) -> Option<usize> {
         let found = self.pipes.iter().position(|laid| laid.is_for(key, direction));
         if let Some(at) = found.filter(|&at| self.pipes[at].held == 0) {
             return Some(at);
         }
-        // What an exchange that failed left in it is nobody else's.
+        // What a failed exchange has left in it must not reach another one.
         self.take_up_pipes(key, |_, other| other == direction);
         if self.pipes.len() >= MAX_PIPES || !self.shared.descriptors.admit_pipe() {
             return None;
@@ -178,7 +178,7 @@ impl<N: Net> Core<N> {
         Some(self.pipes.len() - 1)
     }
 
-    /// Closes those pipes of a client that are done with.
+    /// Closes the pipes of a client that are no longer needed.
     pub(super) fn take_up_pipes(&mut self, key: usize, is_done: impl Fn(&Session, Direction) -> bool) {
         let (session, before) = (&self.clients[key].session, self.pipes.len());
         self.pipes.retain(|laid| laid.key != key || !is_done(session, laid.direction));

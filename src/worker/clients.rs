@@ -1,4 +1,4 @@
-//! A client's connection comes and goes: its slot, and the places that it takes meanwhile.
+//! Opening and closing a client's connection: its slot, and the places that it holds meanwhile.
 
 use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
 use crate::guard::client::ClientId;
@@ -10,8 +10,8 @@ use std::io;
 use std::net::SocketAddr;
 
 impl<N: Net> Core<N> {
-    /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place at the door and its
-    /// descriptor are taken already.
+    /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place and its descriptor were taken
+    /// already.
     pub fn admit(
         &mut self,
         socket: N::Socket,
@@ -34,8 +34,8 @@ impl<N: Net> Core<N> {
         self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer.ip()), most))
     }
 
-    /// Tells a client that it has too many connections. Its descriptor is counted already, and it gets no place: it lingers
-    /// from the beginning.
+    /// Tells a client that it has too many connections. The descriptor is counted already. It gets no place, and lingers from the
+    /// beginning.
     pub fn refuse(
         &mut self,
         socket: N::Socket,
@@ -47,7 +47,7 @@ impl<N: Net> Core<N> {
         let standing = Standing { has_place: false, lingers: true, is_counted: false };
         if let Some(key) = self.seat(socket, peer, entrance, standing, register) {
             self.deliver(key, Event::OverLimit);
-            // Now, for it may be the next that goes for others.
+            // Handled at once, because it may be the next to be closed for others.
             self.pump(key);
         }
     }
@@ -98,8 +98,8 @@ impl<N: Net> Core<N> {
         Some(key)
     }
 
-    /// Sees whether a client's connection can be closed without a loss: bytes that come to a closed socket, or lie unread in it,
-    /// make the kernel reset the connection. If not, its sending side is closed.
+    /// Finds out whether a client's connection can be closed without loss: bytes that reach a closed socket, or lie unread in it, make
+    /// the kernel reset the connection. If not, its sending side is closed.
     pub(super) fn part(&mut self, key: usize) -> Option<Event> {
         let Client { link, entrance, .. } = &mut self.clients[key];
         match link.read(&mut [0]) {
@@ -108,7 +108,7 @@ impl<N: Net> Core<N> {
             Transfer::Bytes(n) if !entrance.is_admin => self.turn.stats.bytes_received.add(n as u64),
             Transfer::Blocked | Transfer::Bytes(_) => {}
         }
-        // A client that is gone already shows with the next read.
+        // If it fails, the client is gone, which the next read shows.
         let _ = link.socket.shutdown_write();
         None
     }
@@ -141,7 +141,7 @@ impl<N: Net> Core<N> {
         self.leave(&entrance, session.client(), standing);
     }
 
-    /// A client's socket is closed: its places and its descriptor are free.
+    /// A client's socket is closed: frees its places and its descriptor.
     fn leave(&mut self, entrance: &Entrance, peer: SocketAddr, standing: Standing) {
         let door = &entrance.door;
         if standing.is_counted {

@@ -29,71 +29,71 @@ use std::sync::atomic::Ordering::SeqCst;
 
 /// Timer keys below this are the worker's own.
 const OWN_TIMERS: u32 = 7;
-/// Fires when accepting is to be tried again although nobody woke us.
+/// Fires when accepting is tried again although nothing woke the worker.
 pub const ACCEPT_TIMER: u32 = 0;
-/// Fires when a drain waits no longer for requests on idle connections: only to wake the loop, which then sees that it may end.
+/// Fires when a drain no longer waits for requests on idle connections; the loop then sees whether it may end.
 pub(super) const IDLE_TIMER: u32 = 2;
-/// Fires when those who wait for a descriptor try again, although none was seen to get free.
+/// Fires when requests without a descriptor try again, although none was seen to become free.
 pub(super) const DIAL_TIMER: u32 = 3;
 /// Fires when an open circuit becomes half-open.
 pub(super) const CIRCUIT_TIMER: u32 = 4;
-/// Fires while somebody waits in line, for those whose clients do not take their answers.
+/// Fires while requests are queued, to find clients that do not take their answers.
 pub(super) const STALL_TIMER: u32 = 5;
 /// Fires at the end of `shutdown.delay_ms`.
 pub(super) const DELAY_TIMER: u32 = 6;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 
-/// Where connections come from.
+/// The source of sockets.
 pub trait Net {
     /// A connected, or connecting, socket.
     type Socket: Socket;
-    /// What long runs of bytes go through.
+    /// A pipe for long parts of a body.
     fn pipe(&mut self) -> io::Result<<Self::Socket as Socket>::Pipe>;
-    /// Begins to connect; the outcome comes as an edge for `source`.
+    /// Begins to connect; the outcome comes as an event for `source`.
     fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<Self::Socket>;
 }
 
-/// Through which door a client came.
+/// The listening address that a client came through.
 #[derive(Clone, Debug)]
 pub struct Entrance {
-    /// Its door.
+    /// Its limit of connections.
     pub door: Arc<Door>,
-    /// The port that it connected to.
+    /// The port that the client connected to.
     pub port: u16,
-    /// The admin port's: neither counted nor logged, and outside the budget of descriptors.
+    /// Whether it is the admin port, whose clients are neither counted nor logged, and may use reserved descriptors.
     pub is_admin: bool,
 }
 
 /// What a client's connection counts as.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
-    /// It has a place at the door.
+    /// It has a place at its listening address.
     pub(super) has_place: bool,
     /// It lingers there.
     pub(super) lingers: bool,
-    /// It is one of its client's address.
+    /// It counts as a connection of its client.
     pub(super) is_counted: bool,
 }
 
 /// A client's slot.
 pub struct Client<S> {
     pub(super) link: Link<S>,
-    /// What it is doing.
+    /// The state of its connection.
     pub session: Session,
-    /// The connection that its exchange has, or is making.
+    /// The upstream connection that its exchange has, or is making.
     pub(super) upstream: Option<usize>,
-    /// Where it stands in line.
+    /// Its position in a queue.
     pub(super) stand: Option<Stand>,
     pub(super) entrance: Entrance,
-    /// Its worker's side of that door.
+    /// The index of this worker's view of its listening address.
     pub(super) side: usize,
-    /// In which list it is.
+    /// Which list of resting connections it is in.
     pub(super) rest: Option<Rest>,
     pub(super) standing: Standing,
     pub(super) is_queued: bool,
     pub(super) is_closing: bool,
-    /// As it was counted last.
+    /// Whether `stats.resting_clients` includes it.
     pub(super) is_resting: bool,
 }
 
@@ -104,23 +104,23 @@ impl<S> Client<S> {
     }
 }
 
-/// Where a client stands in line.
+/// A client's position in a queue.
 pub(super) struct Stand {
     pub(super) pool: Arc<Pool>,
     pub(super) serial: u64,
     pub(super) needs: Needs,
-    /// There was no descriptor for it.
+    /// Whether there was no descriptor for it.
     pub(super) starves: bool,
 }
 
-/// Who has an upstream connection.
+/// Who uses an upstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The exchange of that client.
     Client(usize),
-    /// Nobody: it may be reused, or closed.
+    /// Nobody: it may be reused or closed.
     Idle,
-    /// A session whose turn in the line has come, and that has not been told yet.
+    /// It is reserved for a session whose turn in the queue has come, and which has not been told yet.
     Promised,
 }
 
@@ -134,77 +134,77 @@ impl Owner {
 pub struct Upstream<S> {
     /// `None` between two addresses.
     pub(super) link: Option<Link<S>>,
-    /// The one of the newest site that has the server, if one has it: those who wait there are helped by its place.
+    /// The server's pool in the newest site that has the server, whose queue its place helps.
     pub(super) pool: Arc<Pool>,
     pub(super) server: Arc<Server>,
     pub(super) owner: Owner,
-    /// It is counted as a tunnel, and holds no place.
+    /// Whether it counts as a tunnel, which holds no place.
     pub(super) is_tunnel: bool,
-    /// Addresses that are still to be tried, while it is being made.
+    /// While it is being made: the addresses that are left.
     pub(super) dialing: Option<super::dial::Dialing>,
-    /// Where it leads.
+    /// The address that it leads to.
     pub(super) address: Option<std::net::SocketAddr>,
-    /// 0: the exchange that has it is its last.
+    /// How long it may be idle; 0 = it serves no exchange after the present one.
     pub(super) keepalive_ms: u32,
-    /// Until then it may idle (milliseconds). The timer may be set for earlier: it is left alone while the connection is busy.
+    /// Until when it may be idle (milliseconds). Its timer may be set for earlier, since it is not moved while the connection is busy.
     pub(super) idle_until: u64,
-    /// From then on it may serve again (microseconds): 0 = at once, the largest = its rest is still to begin.
+    /// When it may serve again (microseconds): 0 = at once, the largest value = its rest has not begun.
     pub(super) ripe_at: u64,
-    /// The turn in which it was parked last.
+    /// The turn in which it last became idle.
     pub(super) parked_in: u64,
     pub(super) is_closing: bool,
 }
 
 impl<S> Upstream<S> {
-    /// Whose exchange has it.
+    /// The client whose exchange uses it.
     pub fn client(&self) -> Option<usize> {
         self.owner.client()
     }
 }
 
-/// See the module.
+/// The state of a worker, without its poll.
 pub struct Core<N: Net> {
     /// The network.
     pub net: N,
-    /// What it shares with the others.
+    /// What all workers share.
     pub shared: Arc<Shared>,
-    /// What it lends to its sessions.
+    /// What is lent to sessions.
     pub turn: Turn,
     /// Open client connections.
     pub clients: Slots<Client<N::Socket>>,
     /// Open upstream connections.
     pub upstreams: Slots<Upstream<N::Socket>>,
     pub(super) idle: Idle,
-    /// Idle connections whose rest begins with the end of this turn.
+    /// Idle connections whose rest begins at the end of this turn.
     pub(super) resting: Vec<usize>,
-    /// Number of this turn.
+    /// The number of this turn.
     pub(super) turn_number: u64,
-    /// Doors that there are clients of.
+    /// The listening addresses of its clients.
     pub(super) sides: Slab<Side>,
-    /// Of clients that rest, by their keys.
+    /// The lists of resting clients, by key.
     pub(super) ranks: Ranks,
-    /// Timers of clients, by their keys, and the worker's own.
+    /// The timers of clients, by key, and the worker's own.
     pub(super) wheel: Wheel,
-    /// Timers of upstream connections, by their keys.
+    /// The timers of upstream connections, by key.
     pub(super) upstream_wheel: Wheel,
     pub(super) scratch: Box<[u8]>,
     pub(super) pipes: Vec<Laid<N::Socket>>,
-    /// Runs of a body from this length on go through a pipe (bytes).
+    /// From this length on parts of a body go through a pipe (bytes).
     pub long_run: u64,
-    /// The next one last.
+    /// A stack: the next effect is the last.
     effects: Vec<Effect>,
     pub(super) serial: u64,
-    /// Until then a drain waits for requests on connections that exist (milliseconds).
+    /// Until when a drain waits for requests on existing connections (milliseconds).
     pub(super) asks_until: u64,
-    /// Pools of earlier sites whose line may not be empty yet.
+    /// Pools of earlier sites whose queue may not be empty yet.
     pub(super) former: Vec<Arc<Pool>>,
-    /// Clients to be pumped, and those to be pumped after them.
+    /// Clients to be pumped in this round, and in the next.
     pub(super) ready: VecDeque<usize>,
     pub(super) closing_clients: Vec<usize>,
     pub(super) closing_upstreams: Vec<usize>,
-    /// Sessions of this worker whose turn has come.
+    /// Sessions of this worker whose turn in the queue has come.
     pub(super) admitted: VecDeque<super::line::Admission>,
-    /// Circuits that opened here, and are woken here.
+    /// Circuits that opened here; this worker makes them half-open.
     pub(super) open_circuits: Vec<OpenCircuit>,
 }
 
@@ -240,13 +240,13 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// A turn begins: everything in it happens at this time.
+    /// Begins a turn, in which everything happens at the same time.
     pub fn begin_turn(&mut self, now: Now) {
         self.turn.now = now;
         self.turn_number += 1;
     }
 
-    /// An edge for a client.
+    /// An event for a client.
     pub fn on_client_edge(&mut self, key: usize, edge: Edge) {
         if let Some(client) = self.clients.get_mut(key) {
             client.link.on_edge(edge);
@@ -257,12 +257,12 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Whether something is to be done before the next sleep.
+    /// Whether there is something to do before the next sleep.
     pub fn is_behind(&self) -> bool {
         !self.ready.is_empty() || !self.admitted.is_empty()
     }
 
-    /// Pumps connections that were just accepted, whose first bytes may lie there before the poll has said so.
+    /// Pumps connections that were just accepted: their first bytes may be there before the poll reports them.
     pub fn pump_new(&mut self) {
         let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| client.session.is_asking()).map(|(key, _)| key).collect();
         for key in keys {
@@ -270,7 +270,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Deadlines that have come. Returns the worker's own timers among them.
+    /// Handles deadlines that have passed. The worker's own timers are given to `on_own`.
     pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, u32)) {
         let now = self.turn.now.millis();
         self.upstream_wheel.advance(now);
@@ -295,7 +295,8 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The turn ends: closes what is to be closed, hands places on. Every edge of the last poll has been told: slots may be taken anew.
+    /// Ends a turn: closes connections, and gives free places to queued requests. All events of the last poll are handled by
+    /// then, so that slots may be reused.
     pub fn end_turn(&mut self) {
         while self.has_loose_ends() {
             self.free_closing();
@@ -317,7 +318,7 @@ impl<N: Net> Core<N> {
         self.upstreams.reuse();
     }
 
-    /// Frees the slots, and the places, of connections that are to be closed.
+    /// Frees the slots and places of connections that are to be closed.
     pub(super) fn free_closing(&mut self) {
         while let Some(key) = self.closing_clients.pop() {
             self.free_client(key);
@@ -330,7 +331,7 @@ impl<N: Net> Core<N> {
         !is_settled || turn.circuits_moved || turn.line_may_move || !turn.open_circuits.is_empty()
     }
 
-    /// When the next deadline may come (milliseconds).
+    /// When the next deadline is due (milliseconds).
     pub fn next_wake(&self) -> Option<u64> {
         [self.wheel.next_wake(), self.upstream_wheel.next_wake()].into_iter().flatten().min()
     }
@@ -340,14 +341,14 @@ impl<N: Net> Core<N> {
         self.wheel.set(timer, deadline);
     }
 
-    /// The same, but an earlier time that it is set to stays.
+    /// The same, unless it is set to an earlier time.
     pub fn set_own_timer_by(&mut self, timer: u32, deadline: u64) {
         if self.wheel.deadline(timer).is_none_or(|set| set > deadline) {
             self.wheel.set(timer, deadline);
         }
     }
 
-    /// Whether every client has what it was promised: answers, and, for a moment after the news, a connection to ask on.
+    /// Whether every client has what it is due: its answer, and for a moment after the drain began, time to send a request.
     pub fn is_finished(&self) -> bool {
         let is_owed = |client: &Client<N::Socket>| {
             client.session.is_finishing()
@@ -357,7 +358,7 @@ impl<N: Net> Core<N> {
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }
 
-    /// Gives the session an event and performs what it asks for, at once and in order; what comes of that is an event again.
+    /// Gives an event to the session, and carries out what it asks for, at once and in order; that may lead to further events.
     pub(super) fn deliver(&mut self, key: usize, event: Event) {
         self.handle(key, event);
         while let Some(effect) = self.effects.pop() {
@@ -372,7 +373,7 @@ impl<N: Net> Core<N> {
         let Some(Client { session, entrance, .. }) = clients.get_mut(key) else { return };
         enter(turn, entrance);
         session.handle(event, turn);
-        // What an event asks for comes before what was asked for earlier and is not done yet: effects stay in order.
+        // Effects of a later event come before the rest of an earlier one, so that each is carried out in order.
         while let Some(effect) = turn.effects.pop() {
             effects.push(effect);
         }
@@ -386,7 +387,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Sets the client's timer to its earliest deadline. A timer that is a little early is left: it re-arms itself.
+    /// Sets the client's timer to its earliest deadline. A timer that is a little early stays, and is set again when it fires.
     pub(super) fn arm(&mut self, key: usize) {
         let timer = client_timer(key);
         let Some(due) = self.clients[key].session.next_deadline() else { return self.wheel.cancel(timer) };
@@ -409,7 +410,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Stops waiting for a place. If its turn has come meanwhile, the letter finds nobody and the place is handed on.
+    /// Leaves the queue. If its turn has come meanwhile, the message finds no session, and the place is passed on.
     pub(super) fn leave_line(&mut self, key: usize) {
         if let Some(Stand { pool, serial, needs, starves }) = self.clients[key].stand.take() {
             self.shared.starving.fetch_sub(starves.into(), SeqCst);
@@ -422,12 +423,12 @@ impl<N: Net> Core<N> {
     }
 }
 
-/// The wheel's key of a client's timer.
+/// The wheel's key for a client's timer.
 pub(super) fn client_timer(key: usize) -> u32 {
     OWN_TIMERS + key as u32
 }
 
-/// What differs from client to client.
+/// Sets what differs between clients.
 pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
     (turn.port, turn.is_admin) = (entrance.port, entrance.is_admin);
     turn.is_leaving = turn.is_draining || entrance.door.keeps_nobody();

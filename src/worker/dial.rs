@@ -1,4 +1,4 @@
-//! Upstream connections: taken from the idle ones or dialled, address by address; closed; places handed on.
+//! Upstream connections: reused or opened, address by address; closed; their places passed on.
 
 use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
 use super::reuse::Idled;
@@ -17,34 +17,34 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// A dial for which the system had no descriptor is tried again after so long.
+/// When a connect is tried again for which there was no descriptor.
 const RETRY_MS: u64 = 100;
 
-/// The addresses of a server that one attempt still has.
+/// The addresses that one connect has left.
 #[derive(Debug)]
 pub(super) struct Dialing {
     addresses: Arc<[SocketAddr]>,
     next: usize,
     left: usize,
-    /// When the attempt ends (milliseconds); 0 = never.
+    /// When it ends (milliseconds); 0 = never.
     deadline: u64,
-    /// Why those before did not take the connection.
+    /// Why the earlier addresses failed.
     failed: Option<Reason>,
 }
 
 impl Dialing {
-    /// Whether these are the addresses that it tries.
+    /// Whether these are the addresses that it goes through.
     pub(super) fn is_to(&self, addresses: &Arc<[SocketAddr]>) -> bool {
         Arc::ptr_eq(&self.addresses, addresses)
     }
 
-    /// Whether all addresses had their time.
+    /// Whether its time is over.
     pub(super) fn is_over(&self, now: u64) -> bool {
         self.left == 0 && self.deadline > 0 && self.deadline <= now
     }
 
-    /// An address did not take the connection. What that says of the upstream outlasts what it says of this machine: a name may
-    /// have an address of a family that is not spoken here.
+    /// An address failed. Failures of the upstream take precedence over those of this machine: a name may have an address of a family
+    /// that this machine has no route for.
     fn note(&mut self, reason: Reason) {
         if self.failed.is_none() || reason.blame() == Blame::Upstream {
             self.failed = Some(reason);
@@ -52,7 +52,7 @@ impl Dialing {
     }
 }
 
-/// Why there is no connection.
+/// Why no connect was begun.
 enum NoDial {
     /// No descriptor is left.
     Starved,
@@ -60,7 +60,7 @@ enum NoDial {
 }
 
 impl<N: Net> Core<N> {
-    /// Does what the session asks for; what comes of it at once is an event.
+    /// Carries out what the session asks for; the immediate result, if any, is an event.
     pub(super) fn perform(&mut self, key: usize, effect: Effect) -> Option<Event> {
         match effect {
             Effect::Connect { server, reuse } => self.connect(key, server, reuse),
@@ -105,12 +105,12 @@ impl<N: Net> Core<N> {
             Effect::Render(page) => {
                 let asker = self.clients[key].session.asker();
                 let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.turn.site), asker };
-                // The helper lives as long as the process.
+                // Cannot fail: the helper thread lives as long as the process.
                 let _ = self.shared.renderer.send(job);
                 None
             }
             Effect::HalfClose => {
-                // A client that is gone already shows with the next read.
+                // If it fails, the client is gone, which the next read shows.
                 let _ = self.clients[key].link.socket.shutdown_write();
                 None
             }
@@ -123,7 +123,7 @@ impl<N: Net> Core<N> {
             }
             Effect::HalfCloseUpstream => {
                 let upstream = self.clients[key].upstream?;
-                // As above.
+                // If it fails, the next read shows it.
                 let _ = self.upstreams[upstream].link.as_mut()?.socket.shutdown_write();
                 None
             }
@@ -145,18 +145,18 @@ impl<N: Net> Core<N> {
         let has_place = match found {
             Idled::Place | Idled::Ready(_) => true,
             Idled::Resting => server.places.try_enter(Needs::default(), self.turn.site.most()) || self.discard_coldest(&server),
-            // One that went between the pick and now: like any other full upstream.
+            // An idle connection that was closed since the pick: it counts like any other full upstream.
             Idled::Nothing => server.places.try_enter(Needs::default(), self.turn.site.most()),
         };
         if !has_place {
-            // Whoever frees one may have looked at the line before this one stands there.
+            // Whoever frees a descriptor may have looked at the queue before this request joined it.
             self.set_own_timer_by(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
             return Some(Event::NoDescriptor);
         }
         self.dial(key, pool, server, deadline, keepalive_ms)
     }
 
-    /// Replaces a stale connection: the place stays taken, the socket goes first.
+    /// Replaces a stale connection: its place is kept, and its socket is closed first.
     fn reconnect(&mut self, key: usize) -> Option<Event> {
         let old = self.clients[key].upstream.take()?;
         let (pool, server, keepalive_ms) = self.discard(old);
@@ -164,7 +164,7 @@ impl<N: Net> Core<N> {
         self.dial(key, pool, server, deadline, keepalive_ms)
     }
 
-    /// Dials with a place that was taken.
+    /// Connects, with a place that was taken.
     fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, deadline: u64, keepalive_ms: u32) -> Option<Event> {
         let (addresses, first) = server.addresses_in_turn();
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline, failed: None };
@@ -194,7 +194,7 @@ impl<N: Net> Core<N> {
                 server.server.places.leave();
                 Some(match why {
                     NoDial::Starved => {
-                        // The next in line would find none either: they try again in a moment.
+                        // The next in the queue would find no descriptor either: both try again in a moment.
                         self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
                         Event::NoDescriptor
                     }
@@ -207,7 +207,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The next address; a refusal goes on at once.
+    /// Tries the next address; one that refuses at once leads to the one after it.
     fn dial_next(&mut self, key: usize) -> Result<(), NoDial> {
         loop {
             let Some(dialing) = &mut self.upstreams[key].dialing else { return Ok(()) };
@@ -227,7 +227,7 @@ impl<N: Net> Core<N> {
                     self.upstreams[key].link = Some(Link::new(socket, false));
                     self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
-                        // This address gets the time left divided by the addresses left; the last has the session's deadline.
+                        // This address gets the remaining time divided by the remaining addresses; the last one has the session's deadline.
                         let now = self.turn.now.millis();
                         self.upstream_wheel.set(key as u32, now + deadline.saturating_sub(now) / (left + 1));
                     } else {
@@ -241,7 +241,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// A socket, if there is a descriptor for it: an idle connection is given up where there is none.
+    /// Opens a socket, if there is a descriptor for it; if not, closes an idle connection first.
     fn open(&mut self, address: SocketAddr, key: usize) -> io::Result<N::Socket> {
         loop {
             let dialled = if self.shared.descriptors.admit_upstream() {
@@ -261,7 +261,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// An edge for an upstream connection.
+    /// An event for an upstream connection.
     pub fn on_upstream_edge(&mut self, key: usize, edge: Edge) {
         let Some(upstream) = self.upstreams.get_mut(key).filter(|upstream| !upstream.is_closing) else { return };
         let Some(link) = &mut upstream.link else { return };
@@ -271,9 +271,9 @@ impl<N: Net> Core<N> {
         }
         match upstream.owner {
             Owner::Client(client) => self.enqueue(client),
-            // Nothing is asked of an idle connection: whatever it says, it is not used again.
+            // No answer is expected on an idle connection: whatever came, it is not used again.
             Owner::Idle if edge.readable || edge.read_closed || edge.gone => self.close_upstream(key),
-            // Who gets it looks for itself.
+            // Whoever gets it looks at it.
             Owner::Idle | Owner::Promised => {}
         }
     }
@@ -297,7 +297,7 @@ impl<N: Net> Core<N> {
         self.upstreams[key].dialing.iter_mut().for_each(|dialing| dialing.note(reason));
     }
 
-    /// The address did not take the connection: the next one, or none.
+    /// The address did not take the connection: tries the next one, if any is left.
     fn on_address_failed(&mut self, key: usize, reason: Reason) {
         let upstream = &mut self.upstreams[key];
         let Some(client) = upstream.owner.client() else { return };
@@ -325,7 +325,7 @@ impl<N: Net> Core<N> {
         if upstream.dialing.is_some() {
             self.on_address_failed(key, Reason::ConnectionTimeout);
         } else if upstream.owner != Owner::Idle {
-            // It was set when it idled last.
+            // The timer was set when it last became idle.
         } else if upstream.idle_until <= self.turn.now.millis() {
             self.close_upstream(key);
         } else {
@@ -333,7 +333,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The connection is a tunnel now, for which room was reserved: its place is another's.
+    /// The connection is a tunnel now, for which room was reserved: its place is free for others.
     fn become_tunnel(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
         upstream.is_tunnel = true;
@@ -345,7 +345,7 @@ impl<N: Net> Core<N> {
         self.hand_on_place(&pool);
     }
 
-    /// Its socket is closed at the end of the turn, and only then its place given back.
+    /// Closes an upstream connection. The socket is closed at the end of the turn, and only then is the place given back.
     pub(super) fn close_upstream(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
         if std::mem::replace(&mut upstream.is_closing, true) {
@@ -380,7 +380,7 @@ impl<N: Net> Core<N> {
     }
 }
 
-/// Of a connect that failed.
+/// The reason for the error of a connect.
 fn why(error: &io::Error) -> Reason {
     match error.kind() {
         _ if lack(error).is_some() => Reason::InternalError,

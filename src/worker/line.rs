@@ -1,4 +1,4 @@
-//! The lines of those who wait for a place: whoever frees one hands it to the first, in whatever worker that is.
+//! The queues of requests that wait for a place: whoever frees a place gives it to the first, in whatever worker that is.
 
 use super::core::{CIRCUIT_TIMER, Core, Net, Owner, Stand, Upstream};
 use super::shared::Mail;
@@ -14,21 +14,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
-/// How often it is looked whether an open circuit is that of the last upstream by now.
+/// How often open circuits are looked at again, because one may have become that of the last usable upstream.
 const LOOK_MS: u64 = 1000;
 
-/// A session whose turn in the line has come.
+/// A session whose turn in the queue has come.
 pub(super) struct Admission {
     pub(super) pool: Arc<Pool>,
     pub(super) ticket: Ticket,
-    /// `None`: every server of the pool is down.
+    /// `None` if every server of the pool is down.
     pub(super) grant: Option<Grant>,
-    /// A connection that comes with the place.
+    /// An idle connection that comes with the place.
     pub(super) reuse: Option<usize>,
 }
 
 impl<N: Net> Core<N> {
-    /// So many have come into the line, or wait there: for a place that is free, or one that an idle connection holds.
+    /// A request has joined the queue, or waits there: gives it a free place, or one that an idle connection holds.
     pub(super) fn serve_line(&mut self, pool: &Arc<Pool>, starved: bool, most: usize) {
         if !starved {
             self.hand_on(pool);
@@ -40,7 +40,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Likewise for all lines.
+    /// The same for all queues.
     pub(super) fn serve_lines(&mut self) {
         let site = Rc::clone(&self.turn.site);
         let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.line.is_empty());
@@ -48,7 +48,7 @@ impl<N: Net> Core<N> {
         pools.iter().for_each(|pool| self.serve_line(pool, false, pool.line.count(|_| true)));
     }
 
-    /// Remembers the pool if it is of an earlier site: nothing else would lead to those who wait there. Says whether it is.
+    /// Remembers a pool of an earlier site, because nothing else would lead to its queue. Returns whether it is one.
     pub(super) fn keep_former(&mut self, pool: &Arc<Pool>) -> bool {
         let is_it = |other: &Arc<Pool>| Arc::ptr_eq(other, pool);
         let is_former = !self.turn.site.pools.iter().any(is_it);
@@ -58,12 +58,12 @@ impl<N: Net> Core<N> {
         is_former
     }
 
-    /// The pool of this site to which a server belongs: former ones may share it.
+    /// The pool of this site to which a server belongs; earlier pools may share the server.
     pub(super) fn pool_of(&self, server: &Arc<Server>) -> Option<&Arc<Pool>> {
         self.turn.site.pools.iter().find(|pool| pool.servers.iter().any(|other| Arc::ptr_eq(other, server)))
     }
 
-    /// Tells the other workers that somebody waits in the line of a former pool.
+    /// Tells the other workers that a request waits in the queue of an earlier pool.
     pub(super) fn announce_former(&self, pool: &Arc<Pool>) {
         self.other_mailboxes().for_each(|mailbox| mailbox.post(Mail::Former(pool.clone())));
     }
@@ -73,10 +73,10 @@ impl<N: Net> Core<N> {
         self.shared.mailboxes.iter().enumerate().filter(move |(worker, _)| *worker != own).map(|(_, mailbox)| mailbox)
     }
 
-    /// Somebody waits for a place, or a descriptor, that an idle connection holds: it is closed, here or at another worker. False
-    /// if there is none.
+    /// A request waits for a place, or a descriptor, that an idle connection holds: closes one, here or in another worker. False if
+    /// there is none.
     fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) -> bool {
-        // Whoever parks a connection looks at the line after that; we stand in it, and look at the idle ones now.
+        // Whoever parks a connection looks at the queue afterwards; we are in the queue, and look at idle connections now.
         fence(SeqCst);
         let (worker, most) = (self.turn.worker, self.turn.site.most());
         let helps = |server: &&Arc<Server>| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(server, most));
@@ -92,7 +92,7 @@ impl<N: Net> Core<N> {
         found.is_some()
     }
 
-    /// Gives a connection to the first in line whom it helps. Another worker's needs the place, and cannot have the connection.
+    /// Gives a connection to the first queued request that it helps. One of another worker gets the place without the connection.
     pub(super) fn offer(&mut self, key: usize) {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         let Upstream { pool, server, .. } = &self.upstreams[key];
@@ -114,13 +114,13 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// A descriptor is free: whoever stopped for want of one may go on.
+    /// A descriptor is free: those who stopped for lack of one may go on.
     pub(super) fn on_descriptor_freed(&mut self) {
         self.shared.resume(&self.shared.starved);
         self.hand_on_all();
     }
 
-    /// Gives free places to those who wait in any line, and sends them away where every server is down.
+    /// Gives free places to queued requests of all pools, and dismisses them where every server is down.
     pub fn hand_on_all(&mut self) {
         self.hand_on_former();
         let site = Rc::clone(&self.turn.site);
@@ -129,7 +129,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// A place of a server of that pool is free. Those who wait in the lines of former pools came first, and may wait for the same.
+    /// A place of that pool's server is free. Requests in the queues of earlier pools came first, and may need the same place.
     pub(super) fn hand_on_place(&mut self, pool: &Arc<Pool>) {
         self.hand_on_former();
         self.hand_on(pool);
@@ -143,7 +143,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Gives free places to those who wait, in their order; sends them away where every server is down.
+    /// Gives free places to queued requests in their order, and dismisses them where every server is down.
     pub(super) fn hand_on(&mut self, pool: &Arc<Pool>) {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         while self.shared.descriptors.has_free() || self.idle.any().is_some() {
@@ -166,7 +166,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Those who wait learn at once where there is nobody left to wait for: the answer that opened it may take its time.
+    /// Dismisses queued requests at once where no server is left: the answer that opened the circuit may still take long.
     pub(super) fn on_circuit_opened(&mut self, circuit: OpenCircuit) {
         self.hand_on(&circuit.pool);
         let is_it = |other: &OpenCircuit| Arc::ptr_eq(&other.pool, &circuit.pool) && other.server == circuit.server;
@@ -176,7 +176,7 @@ impl<N: Net> Core<N> {
         self.wake_circuits();
     }
 
-    /// Circuits whose time is over become half-open, and those who wait are let through.
+    /// Makes circuits half-open whose time is over, and lets queued requests through.
     pub(super) fn wake_circuits(&mut self) {
         let (now, before) = (self.turn.now.millis(), self.open_circuits.len());
         self.open_circuits.retain(|OpenCircuit { pool, server }| {
@@ -186,7 +186,7 @@ impl<N: Net> Core<N> {
         if self.open_circuits.len() < before {
             self.hand_on_all();
         }
-        // Whether an upstream is the last one changes with the others.
+        // Whether an upstream is the last usable one also depends on the others.
         let soonest = self.open_circuits.iter().filter_map(|OpenCircuit { pool, server }| pool.wakes_at(*server)).min();
         match soonest {
             Some(at) => self.wheel.set(CIRCUIT_TIMER, at.clamp(now + 1, now + LOOK_MS)),
@@ -194,7 +194,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Tells the sessions whose turn has come. One that has stopped waiting hands its place on.
+    /// Tells sessions whose turn has come. If one has stopped waiting, its place is passed on.
     pub(super) fn admit_waiting(&mut self) {
         for _ in 0..self.admitted.len() {
             let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };

@@ -1,4 +1,4 @@
-//! Letters from other threads: another configuration, other addresses, the end, a place in the line, a page that is ready.
+//! Messages from other threads: a new configuration, new addresses, the end, a place from the queue, a rendered page.
 
 use super::core::{Core, IDLE_TIMER, Net, Owner, Upstream};
 use super::line::Admission;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 impl<N: Net> Core<N> {
-    /// Letters from other threads; those that concern listeners are the caller's.
+    /// Handles a message from another thread; those about listeners are handled by the caller.
     pub fn on_mail(&mut self, mail: Mail) {
         match mail {
             Mail::Admitted { pool, ticket, grant } => {
@@ -35,13 +35,13 @@ impl<N: Net> Core<N> {
                 self.turn.is_draining = true;
                 self.asks_until = self.turn.now.millis() + DRAIN_IDLE_MS;
                 self.wheel.set(IDLE_TIMER, self.asks_until);
-                // Their places are worth more to those who still have requests.
+                // Their places are of more use to other workers, which still have requests.
                 self.close_idle(|_| true);
                 self.tell_all(|| Event::Drain);
             }
             Mail::Cut => {
                 self.turn.is_draining = true;
-                // The first makes answers of those that have none yet, the second gives up what is not taken even then.
+                // The first cut answers what has no answer yet; the second gives up what is not taken even then.
                 self.tell_all(|| Event::Cut);
                 self.tell_all(|| Event::Cut);
             }
@@ -50,7 +50,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Goes over to a new configuration. Exchanges in flight end on the one they began with.
+    /// Changes to a new configuration. Exchanges in progress end with the one they began with.
     pub(super) fn take_site(&mut self, site: Arc<Site>) {
         let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
         self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
@@ -64,27 +64,27 @@ impl<N: Net> Core<N> {
         self.turn.exchanges.clear();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server.is_retired());
-        // A limit may have been raised, a server may have come. Who came into the line of a pool that has just become a former one
-        // was announced to nobody; of one that is new here, those who had its idle connections did not know.
+        // A limit may be higher, or a server new. Requests that joined the queue of a pool which has just become an earlier one were
+        // not announced; and other workers with idle connections did not know of a queue that is new here.
         self.former.iter().filter(|pool| !pool.line.is_empty()).for_each(|pool| self.announce_former(pool));
         self.on_descriptor_freed();
         self.serve_lines();
     }
 
-    /// Closes the idle connections that `goes` names.
+    /// Closes the idle connections that `goes` selects.
     pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Socket>) -> bool) {
         let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner == Owner::Idle && !upstream.is_closing && goes(upstream);
         let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.close_upstream(key));
     }
 
-    /// A connection to an address that is gone is closed, if it is idle, or else has its last exchange.
+    /// A connection to an address that is gone is closed if it is idle; otherwise its present exchange is its last.
     pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
         let addresses = server.addresses();
         for (_, upstream) in self.upstreams.iter_mut() {
             let is_its = Arc::ptr_eq(&upstream.server, server);
             let is_there = match &upstream.dialing {
-                // It may yet go on to an address that is gone.
+                // One that is being made may still go on to an address that is gone.
                 Some(dialing) => dialing.is_to(&addresses),
                 None => upstream.address.is_some_and(|address| addresses.contains(&address)),
             };
@@ -93,7 +93,7 @@ impl<N: Net> Core<N> {
             }
         }
         self.close_idle(|upstream| upstream.keepalive_ms == 0);
-        // Those who wait in line may go there, if it is the first time that it leads anywhere.
+        // Queued requests may go there, if this is the first time that it has an address.
         self.hand_on_all();
     }
 

@@ -1,4 +1,4 @@
-//! A worker: one thread, one poll, one loop. The only place where sockets and sessions meet.
+//! A worker: one thread, one poll, one loop. The only place where sockets and sessions are connected.
 
 pub mod checks;
 pub mod core;
@@ -43,16 +43,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-/// Events taken from the kernel at once.
+/// How many events are taken from the kernel at once.
 const EVENTS: usize = 1024;
-/// A turn that begins so long after the first deadline begins late.
+/// A turn that begins this long after the first deadline counts as late.
 const LATE_MS: u64 = 20;
-/// Turns of input, beyond those that all sockets together may need, that come before the deadlines of a late one.
+/// How many rounds of input may precede the deadlines of a late turn, beyond those that all sockets may need.
 const CATCH_UP_ROUNDS: usize = 16;
-/// What other workers, which were late as well, hand on in this time still comes before the deadlines.
+/// How long a late worker waits for what other late workers pass on, before it judges deadlines.
 const HAND_ON: Duration = Duration::from_millis(10);
 
-/// The network of production: sockets of the kernel, registered with the worker's poll.
+/// The network in production: kernel sockets, registered with the worker's poll.
 struct Kernel(Registry);
 
 impl Kernel {
@@ -98,17 +98,17 @@ impl Wake for mio::Waker {
     }
 }
 
-/// What a worker's thread is given.
+/// What a worker's thread starts with.
 pub struct Seat {
     /// Its index.
     pub worker: usize,
-    /// Its poll; the mailbox's waker is registered with it.
+    /// Its poll, with which the mailbox's waker is registered.
     pub poll: Poll,
-    /// Its own sockets, and the doors behind them.
+    /// Its own sockets, with their listening addresses.
     pub listeners: Vec<(TcpListener, Entrance)>,
-    /// What it shares with the others.
+    /// What all workers share.
     pub shared: Arc<Shared>,
-    /// What it begins with.
+    /// The configuration at the start.
     pub site: Arc<Site>,
     /// Its access log.
     pub journal: AccessLog,
@@ -116,16 +116,16 @@ pub struct Seat {
     pub clock: Clock,
 }
 
-/// See the module.
+/// A worker.
 pub struct Worker {
     poll: Poll,
     clock: Clock,
     core: Core<Kernel>,
     listeners: Slab<Listener>,
-    /// Of the process: those of other workers have nothing to do.
+    /// The health checks of the process, in the first worker; empty in the others.
     checks: Checks<TcpStream>,
     letters: Vec<Mail>,
-    /// The time to finish is over.
+    /// Whether the grace period is over.
     is_over: bool,
 }
 
@@ -147,7 +147,7 @@ impl Worker {
         Ok(this)
     }
 
-    /// Turn after turn, until the process ends.
+    /// Runs turn after turn, until the process ends.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         while !self.is_finished() {
@@ -163,7 +163,7 @@ impl Worker {
             self.core.begin_rests(|| self.clock.read());
             self.core.turn.journal.hand_over();
         }
-        // A place that was given to a session of ours that has ended is another worker's.
+        // A place given to a session here that has ended must be passed on to another worker.
         self.take_mail();
         self.core.end_turn();
         self.core.turn.journal.hand_over();
@@ -172,7 +172,7 @@ impl Worker {
         Ok(())
     }
 
-    /// A wait that a stop of the process has interrupted is none: what came meanwhile is not known yet.
+    /// Waits for events. A wait that was interrupted because the process was stopped is repeated: what came meanwhile is not known.
     fn wait(&mut self, events: &mut Events, mut patience: Option<Duration>) -> io::Result<()> {
         loop {
             match self.poll.poll(events, patience) {
@@ -189,13 +189,13 @@ impl Worker {
         self.core.pump_ready();
     }
 
-    /// Whether a deadline has long been over: the process was stopped, or had no CPU.
+    /// Whether a deadline passed long ago: the process was stopped, or had no CPU.
     fn is_late(&self) -> bool {
         self.next_wake().is_some_and(|wake| wake + LATE_MS < self.core.turn.now.millis())
     }
 
-    /// All that came in the meantime is read before any deadline is judged: every socket is heard of once, and what that leads to
-    /// is done. No more than that, for input that never ends must not stop the clock.
+    /// Reads all that came in the meantime before any deadline is judged: every socket is handled once, with all that follows from it.
+    /// No more than that, because input that never ends must not stop the clock.
     fn catch_up(&mut self, events: &mut Events) -> io::Result<()> {
         let rounds = (self.core.clients.len() + self.core.upstreams.len()) / EVENTS + CATCH_UP_ROUNDS;
         let mut is_quiet = false;
@@ -222,7 +222,7 @@ impl Worker {
             return Some(Duration::ZERO);
         }
         let wake = self.next_wake()?;
-        // Up to the millisecond after the deadline: a wake-up before it would find nothing due.
+        // Rounded up to the next millisecond: a wake-up before the deadline would find nothing due.
         Some(Duration::from_micros((wake * 1000).saturating_sub(self.clock.read().micros)))
     }
 
@@ -268,7 +268,7 @@ impl Worker {
         self.listeners.iter_mut().for_each(|(_, listener)| listener.resume());
     }
 
-    /// Whoever balances over several of us first learns that this one goes.
+    /// Begins the drain. The first step is that a load balancer can see it.
     fn begin_end(&mut self) {
         match self.core.turn.site.config.shutdown.delay_ms {
             0 => self.drain(),
@@ -279,7 +279,7 @@ impl Worker {
     fn drain(&mut self) {
         let Shutdown { grace_ms, new_requests, .. } = self.core.turn.site.config.shutdown;
         self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
-        // Either way, who has connected is served.
+        // In both cases, those who have connected are served.
         match new_requests {
             NewRequests::Refuse => self.close(|entrance| !entrance.is_admin),
             NewRequests::Reject => self.empty_all(),
@@ -293,7 +293,7 @@ impl Worker {
         self.is_over = true;
     }
 
-    /// Addresses that are new are listened on before those that are gone are left.
+    /// Opens listeners of new addresses before it closes those that are gone.
     fn take_site(&mut self, new: NewSite) {
         for listener in new.opened {
             if let Err(error) = self.open(listener) {
@@ -305,7 +305,7 @@ impl Worker {
         self.close(|entrance| new.closed.iter().any(|door| Arc::ptr_eq(door, &entrance.door)));
     }
 
-    /// One worker checks for all.
+    /// One worker runs the checks for all.
     fn check_site(&mut self) {
         if self.core.turn.worker == 0 && !self.core.turn.is_draining {
             self.checks.take_site(&self.core.turn.site, self.clock.read().millis());
@@ -336,8 +336,8 @@ impl Worker {
         }
     }
 
-    /// Whether the loop may end. What came into the accept queue meanwhile is answered first; the first worker, which has the
-    /// admin port, ends last.
+    /// Whether the loop may end. Connections that came into the accept queue meanwhile are answered first. The first worker, which
+    /// has the admin port, ends last.
     fn is_finished(&mut self) -> bool {
         if self.is_over {
             return true;

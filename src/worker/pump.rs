@@ -1,19 +1,19 @@
-//! One session until it is blocked: rings are filled from sockets, the session looks, rings are flushed to sockets.
+//! Drives one session until it is blocked: reads into its rings, lets it process the bytes, and sends.
 
 use super::bulk::is_long;
 use super::core::{Client, Core, Net};
 use crate::net::link::Transfer;
 use crate::session::{Direction, Event};
 
-/// Bytes that one session may move before others get their turn.
+/// How many bytes one session may move before others get their turn.
 const BUDGET_BYTES: usize = 256 * 1024;
-/// A request costs as much as so many bytes: many small ones in a row must not keep others waiting.
+/// A request counts as this many bytes, so that many small ones in a row do not keep others waiting.
 const REQUEST_BYTES: usize = 16 * 1024;
-/// Shorter opaque runs go through the ring.
+/// Shorter opaque parts go through the ring.
 const MIN_OPAQUE: u64 = 16 * 1024;
 
 impl<N: Net> Core<N> {
-    /// Pumps whoever is ready, those included that become so meanwhile, but nobody twice.
+    /// Pumps sessions that are ready, including those that become ready meanwhile, but each only once.
     pub fn pump_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
@@ -45,7 +45,7 @@ impl<N: Net> Core<N> {
         self.settle(key);
     }
 
-    /// Whether another round would certainly move nothing: no side has anything to say, nothing is to be sent.
+    /// Whether another round would certainly move nothing: no side has sent anything, and there is nothing to send.
     fn is_blocked(&self, key: usize) -> bool {
         let Some(Client { link, session, upstream, .. }) = self.clients.get(key) else { return true };
         let upstream = upstream.and_then(|key| self.upstreams[key].link.as_ref());
@@ -83,7 +83,7 @@ impl<N: Net> Core<N> {
 
     fn read_client(&mut self, key: usize) -> usize {
         let Client { link, session, .. } = &mut self.clients[key];
-        // Once both sides have closed theirs, a poll calls that gone too: what came before it is still read and dropped.
+        // A poll also calls it gone once both sides are closed: what was sent before is still read and dropped.
         if link.ready.gone && !session.is_lingering() {
             self.deliver(key, Event::ClientGone);
             return 0;
@@ -127,7 +127,7 @@ impl<N: Net> Core<N> {
             Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
             Transfer::Blocked => return 0,
             Transfer::Fin | Transfer::Failed => {
-                // What it still says, or that it says nothing more, decides.
+                // What the upstream still sends, or its end, decides.
                 link.ready.readable = true;
                 (Event::UpstreamBroken, 1)
             }
@@ -142,7 +142,7 @@ impl<N: Net> Core<N> {
         if !link.ready.readable || !session.wants_upstream() {
             return 0;
         }
-        // While the client takes nothing the ring is filled all the same: that is what shows who is slow.
+        // While the client takes nothing, the ring is filled all the same: that shows which side is slow.
         if session.opaque(Direction::Down) >= MIN_OPAQUE && self.is_writable(key, Direction::Down) {
             return self.move_opaque(key, Direction::Down);
         }

@@ -1,5 +1,5 @@
-//! Connections that are not served: who idles gives way to newcomers, the longest first; who lingers holds no place, and the
-//! longest goes for the next. Each worker keeps its own in lists and shows the first of each at the door.
+//! Connections that are not being served. Idle ones are closed for new connections, the longest idle first; lingering ones hold no
+//! place, and the longest is closed for the next. Each worker has lists of its own, and publishes the first of each.
 
 use super::core::{Core, Net};
 use super::shared::Mail;
@@ -10,35 +10,35 @@ use crate::net::link::Transfer;
 use crate::session::Event;
 use std::sync::Arc;
 
-/// Who has idled for less may be about to ask.
+/// A connection that has been idle for less may be about to send a request.
 const LEAST_IDLE_MS: u64 = 1_000;
-/// Reads of what has come to a connection that lingered for long enough: what is left unread resets it.
+/// How many reads are made before a lingering connection is closed: bytes that are left unread reset it.
 const LAST_READS: usize = 4;
 
-/// A door, as one worker sees it.
+/// A listening address as one worker sees it.
 pub(super) struct Side {
     door: Arc<Door>,
     is_admin: bool,
-    /// Connections of this worker that came through it.
+    /// How many connections of this worker came through it.
     clients: usize,
     rests: [Rank; 2],
 }
 
-/// What was done for a newcomer for whom there is no room.
+/// What was done for a new connection for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// There may be some now.
+    /// There may be room now.
     Made,
-    /// Another worker makes some, and wakes who waits.
+    /// Another worker was asked to make room, and will wake those who wait.
     Asked,
-    /// Then somebody has idled for long enough (milliseconds).
+    /// A connection will have been idle for long enough at this time (milliseconds).
     At(u64),
-    /// Nobody idles.
+    /// No connection is idle.
     None,
 }
 
 impl<N: Net> Core<N> {
-    /// The side of a door, made for its first connection; one more is there.
+    /// This worker's view of a listening address, made for its first connection; counts one more connection.
     pub(super) fn enter_side(&mut self, door: &Arc<Door>, is_admin: bool) -> usize {
         let side = self
             .side(door)
@@ -47,7 +47,7 @@ impl<N: Net> Core<N> {
         side
     }
 
-    /// A connection of that side is closed; the last one takes the side along.
+    /// A connection is closed; with the last one the view is removed.
     pub(super) fn leave_side(&mut self, side: usize) {
         self.sides[side].clients -= 1;
         if self.sides[side].clients == 0 {
@@ -59,7 +59,7 @@ impl<N: Net> Core<N> {
         self.sides.iter().find(|(_, side)| Arc::ptr_eq(&side.door, door)).map(|(side, _)| side)
     }
 
-    /// After a pump: it idles, lingers or neither.
+    /// After a pump: notes whether it is idle, lingers or neither.
     pub(super) fn note_rest(&mut self, key: usize) {
         let client = &self.clients[key];
         if client.rest == Some(Rest::Lingering) {
@@ -74,7 +74,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Puts it into another list, or into none.
+    /// Moves it to another list, or out of all lists.
     pub(super) fn set_rest(&mut self, key: usize, rest: Option<(Rest, u64)>) {
         let Self { clients, sides, ranks, turn, .. } = self;
         let (client, worker) = (&mut clients[key], turn.worker);
@@ -95,8 +95,8 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// It has had its last answer: its place is for others, and it counts for its client no more. Where too many linger, the
-    /// longest goes.
+    /// It has had its last answer: it gives up its place, and no longer counts for its client. Where too many linger, the longest is
+    /// closed.
     fn linger(&mut self, key: usize) {
         let now = self.turn.now.millis();
         self.set_rest(key, Some((Rest::Lingering, now)));
@@ -133,8 +133,8 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Closes the connection of this worker that lingers longest at that door. What has come is read, for unread bytes would turn
-    /// the close into a reset, which may overtake the answer.
+    /// Closes the connection of this worker that has lingered longest at that address. What has come is read first, because unread
+    /// bytes would turn the close into a reset, which may overtake the answer.
     fn dismiss(&mut self, door: &Arc<Door>) -> bool {
         let longest = self.side(door).and_then(|side| self.ranks.first(&self.sides[side].rests[Rest::Lingering as usize]));
         let Some((key, _)) = longest else { return false };
@@ -151,15 +151,15 @@ impl<N: Net> Core<N> {
         true
     }
 
-    /// Who has been in that list longest, as far as is known: at that door, or, for a descriptor, at any.
+    /// Which connection has been in that state longest, as far as is known: at that address or, if `at_any`, at any.
     fn longest(&self, rest: Rest, door: &Arc<Door>, at_any: bool) -> Option<(usize, u64, Arc<Door>)> {
         let others = self.sides.iter().filter(|(_, side)| at_any && !side.is_admin).map(|(_, side)| &side.door);
         let longest = others.chain([door]).filter_map(|door| Some((door.longest(rest)?, door)));
         longest.min_by_key(|((_, since), _)| *since).map(|((worker, since), door)| (worker, since, door.clone()))
     }
 
-    /// Makes room for somebody who came through that door: at its limit, or, `starved`, where there is no descriptor left. Those who
-    /// linger have descriptors too, and go before those who idle.
+    /// Makes room for a new connection at that address: at its limit or, if `starved`, where no descriptor is left. Lingering
+    /// connections have descriptors too, and are closed before idle ones.
     pub fn make_room(&mut self, door: &Arc<Door>, starved: bool) -> Room {
         let lingering = if starved { self.longest(Rest::Lingering, door, true) } else { None };
         if let Some((worker, _, door)) = lingering {
@@ -183,8 +183,8 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Another worker needs a place, or a descriptor, and saw that somebody idles here since then. It tries again whatever comes
-    /// of it, so a second letter about the same connection is for nobody: those who came to rest later stay.
+    /// Another worker needs a place or descriptor, and saw that a connection here has been idle since `since`. It tries again whatever
+    /// the result, so a second message about that connection must not close one that became idle later.
     pub(super) fn on_evict(&mut self, door: &Arc<Door>, since: u64, starved: bool) {
         let is_needed = starved || door.is_full();
         if !is_needed || !self.evict(door, since) {
@@ -192,8 +192,8 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Closes the connection of this worker that has idled longest at that door, if that is long enough, and not
-    /// only since after `latest`. Whoever turns out to have sent something is served.
+    /// Closes the connection of this worker that has been idle longest at that address, if that is long enough and it became idle no
+    /// later than `latest`. One that turns out to have sent something is served.
     fn evict(&mut self, door: &Arc<Door>, latest: u64) -> bool {
         let latest = latest.min(self.turn.now.millis().saturating_sub(LEAST_IDLE_MS));
         while let Some(side) = self.side(door) {

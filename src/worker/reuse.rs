@@ -1,4 +1,4 @@
-//! Upstream connections between two exchanges: which are kept, which of those may serve again, and which must go.
+//! Upstream connections between two exchanges: which are kept, which may serve again, and which are closed.
 
 use super::core::{Core, Net, Owner, Upstream};
 use crate::base::clock::Now;
@@ -8,15 +8,15 @@ use crate::upstream::server::Server;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
-/// A connection whose last answer had no content rests so long (microseconds): an origin that errs sends some all the same, and
-/// what comes after the next request was written would be taken for the answer to that.
+/// How long a connection rests after an answer without content (microseconds). An upstream that wrongly sends content all the
+/// same does so in this time; later, it would be taken for the answer to the next request.
 const REST_MICROS: u64 = 5000;
 
-/// What the idle connections to a server have for a request.
+/// What the idle connections to a server offer a request.
 pub(super) enum Idled {
-    /// This one.
+    /// This connection.
     Ready(usize),
-    /// The place of one that was found to be of no use.
+    /// The place of one that turned out to be unusable.
     Place,
     /// None that may serve yet.
     Resting,
@@ -24,7 +24,7 @@ pub(super) enum Idled {
 }
 
 impl<N: Net> Core<N> {
-    /// Takes the connection that is reserved for the client, or an idle one. No shared count is touched: every request comes
+    /// Takes the connection that is reserved for the client, or an idle one. Touches no shared count, because every request comes
     /// through here.
     pub(super) fn reuse(&mut self, key: usize, server: usize) -> Idled {
         let client = &self.clients[key];
@@ -41,7 +41,7 @@ impl<N: Net> Core<N> {
         let cell = &upstream.server.cells[self.turn.worker];
         cell.idle.sub(1);
         cell.active.add(1);
-        // What has come since the poll is not known yet.
+        // Bytes may have come since the poll.
         let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
         if is_unsure && !upstream.link.as_mut().is_some_and(Link::is_empty) {
             self.discard(key);
@@ -50,7 +50,7 @@ impl<N: Net> Core<N> {
         Idled::Ready(key)
     }
 
-    /// Closes the idle connection that has rested longest for one that may serve now.
+    /// Closes the idle connection that has rested longest, in favour of one that may serve now.
     pub(super) fn discard_coldest(&mut self, server: &Server) -> bool {
         let coldest = self.idle.coldest(server.slot);
         coldest.is_some_and(|key| {
@@ -59,7 +59,7 @@ impl<N: Net> Core<N> {
         })
     }
 
-    /// Resets a connection and keeps its place for another.
+    /// Resets a connection, and keeps its place for another.
     pub(super) fn discard(&mut self, key: usize) -> (Arc<Pool>, Arc<Server>, u32) {
         self.upstream_wheel.cancel(key as u32);
         let Upstream { link, pool, server, keepalive_ms, .. } = self.upstreams.remove(key);
@@ -77,7 +77,7 @@ impl<N: Net> Core<N> {
         (pool, server, keepalive_ms)
     }
 
-    /// The exchange is done with its connection.
+    /// The exchange no longer needs its connection.
     pub(super) fn release(&mut self, key: usize, keep: bool) {
         let now = self.turn.now.millis();
         let upstream = &mut self.upstreams[key];
@@ -92,7 +92,7 @@ impl<N: Net> Core<N> {
             return self.close_upstream(key);
         }
         if self.is_wanted(key) {
-            // Who waits has no time for a rest: the place is handed on without the connection.
+            // A queued request must not wait for the rest: it gets the place without the connection.
             return if self.is_reliable(key) { self.offer(key) } else { self.reset_upstream(key) };
         }
         let upstream = &mut self.upstreams[key];
@@ -103,7 +103,7 @@ impl<N: Net> Core<N> {
         cell.active.sub(1);
         cell.idle.add(1);
         self.idle.park(upstream.server.slot, key);
-        // Who came into a line meanwhile may have seen no idle connection.
+        // A request that joined a queue meanwhile may have seen no idle connection.
         fence(SeqCst);
         if self.is_wanted(key) || self.is_wanted_elsewhere() {
             return self.close_upstream(key);
@@ -120,27 +120,27 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Whether its place would help somebody in line.
+    /// Whether its place would help a queued request.
     fn is_wanted(&self, key: usize) -> bool {
         let Upstream { pool, server, .. } = &self.upstreams[key];
         !pool.line.is_empty() && pool.is_wanted(server, self.turn.site.most())
     }
 
-    /// Whether a connection that is done with its exchange can have another.
+    /// Whether a connection may become idle after its exchange.
     fn may_idle(&mut self, key: usize) -> bool {
         let upstream = &self.upstreams[key];
         let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server.is_retired();
         may_stay && !self.is_wanted_elsewhere() && self.is_quiet(key)
     }
 
-    /// Whether somebody whom the connection does not help needs its place, in the line of a former pool, which knows the server by
-    /// another number; or its descriptor, in any line.
+    /// Whether a request that this connection does not help needs its place or its descriptor: in the queue of an earlier pool, where
+    /// the server has another index; or in any queue.
     fn is_wanted_elsewhere(&self) -> bool {
         let starves = || self.shared.starving.load(SeqCst) > 0 && !self.shared.descriptors.has_free();
         self.former.iter().any(|pool| !pool.line.is_empty()) || starves()
     }
 
-    /// Whether nothing came on a connection that nothing is expected on.
+    /// Whether nothing came on a connection on which nothing is expected.
     fn is_quiet(&mut self, key: usize) -> bool {
         let Some(link) = &mut self.upstreams[key].link else { return false };
         if link.ready.gone || link.ready.read_closed {
@@ -149,32 +149,32 @@ impl<N: Net> Core<N> {
         !link.ready.readable || link.read(&mut [0]) == Transfer::Blocked
     }
 
-    /// Whether a connection may have its next exchange at once.
+    /// Whether a connection may serve its next exchange at once.
     fn is_reliable(&mut self, key: usize) -> bool {
         let upstream = &mut self.upstreams[key];
         upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(Link::is_empty)
     }
 
-    /// The turn ends: connections that were parked in it after an answer without content rest from now on.
+    /// At the end of the turn, connections that became idle after an answer without content begin to rest.
     pub fn begin_rests(&mut self, clock: impl FnOnce() -> Now) {
         if self.resting.is_empty() {
             return;
         }
         let ripe_at = clock().micros + REST_MICROS;
         for key in self.resting.drain(..) {
-            // It may have been closed meanwhile, and its slot taken.
+            // It may have been closed meanwhile, and its slot reused.
             let upstream = self.upstreams.get_mut(key).filter(|upstream| upstream.ripe_at == u64::MAX);
             upstream.into_iter().for_each(|upstream| upstream.ripe_at = ripe_at);
         }
     }
 
-    /// Closes a connection in the middle of something: its end must not look like one, and leaves no port in TIME_WAIT.
+    /// Resets a connection in the middle of an exchange: its end must not look regular, and a reset leaves no port in TIME_WAIT.
     fn reset_upstream(&mut self, key: usize) {
         self.upstreams[key].link.iter_mut().for_each(|link| link.socket.reset_on_close());
         self.close_upstream(key);
     }
 
-    /// Closes the coldest idle connection to a server, if there is one.
+    /// Closes the connection to a server that has been idle longest, if there is one.
     pub(super) fn close_coldest(&mut self, server: &Server) {
         if let Some(key) = self.idle.coldest(server.slot) {
             self.close_upstream(key);

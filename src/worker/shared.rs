@@ -1,4 +1,4 @@
-//! What the workers of a process share: letter boxes, limits, counters. All of it atomic, or locked for a moment.
+//! What the workers of a process share: mailboxes, limits, counters. All of it is atomic, or locked for a moment.
 
 use super::core::Entrance;
 use crate::admin::{Page, Panel, Rendered};
@@ -16,37 +16,37 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// A letter to a worker.
+/// A message to a worker.
 pub enum Mail {
-    /// The first in the pool's line is a session of yours.
+    /// The first in the pool's queue is a session of this worker.
     Admitted {
-        /// Whose line.
+        /// The pool.
         pool: Arc<Pool>,
-        /// Whose turn it is.
+        /// The session's ticket.
         ticket: Ticket,
-        /// The server where a place is taken for it; `None`: all of them are down.
+        /// The server where a place was taken for it; `None` if all of them are down.
         grant: Option<Grant>,
     },
-    /// Somebody waits in the line of this pool, which is of an earlier site.
+    /// A request waits in the queue of this pool, which is of an earlier site.
     Former(Arc<Pool>),
-    /// Somebody waits in line: look for exchanges whose clients do not take their answers.
+    /// Requests wait in a queue: look for exchanges whose clients do not take their answers.
     Stalls,
     /// Close an idle connection to this server: another worker needs the place.
     Reclaim(Arc<Server>),
-    /// Close the connection that idles longest at this door: a newcomer elsewhere needs its place, or its descriptor.
+    /// Close the connection that has been idle longest at this address: another worker needs its place or descriptor.
     Evict {
-        /// Which.
+        /// The listening address.
         door: Arc<Door>,
-        /// It idles since then, or longer (milliseconds).
+        /// Since when it has been idle, at the latest (milliseconds).
         since: u64,
-        /// For want of a descriptor.
+        /// Whether a descriptor is needed.
         starved: bool,
     },
-    /// Close the connection that lingers longest at this door.
+    /// Close the connection that lingers longest at this address.
     Dismiss {
-        /// Which.
+        /// The listening address.
         door: Arc<Door>,
-        /// A newcomer elsewhere needs its descriptor; otherwise there may be too many.
+        /// Whether a new connection elsewhere needs its descriptor; otherwise too many may linger.
         starved: bool,
     },
     /// The addresses of this server have changed.
@@ -57,63 +57,63 @@ pub enum Mail {
     Site(Box<NewSite>),
     /// A page for a session.
     Rendered {
-        /// Whose.
+        /// The session's ticket.
         ticket: Ticket,
         /// The page.
         page: Box<Rendered>,
     },
-    /// The process ends: finish what is in flight.
+    /// The process ends: finish the exchanges in progress.
     Drain,
     /// The process ends now.
     Cut,
 }
 
-/// What a worker gets of a reload.
+/// What a worker gets from a reload.
 pub struct NewSite {
-    /// For requests that begin now.
+    /// The configuration for requests that begin from now on.
     pub site: Arc<Site>,
-    /// This worker's sockets of addresses that are new.
+    /// This worker's sockets for new addresses.
     pub opened: Vec<(TcpListener, Entrance)>,
-    /// The doors of addresses that are gone.
+    /// Addresses that are gone.
     pub closed: Vec<Arc<Door>>,
 }
 
-/// A page that a session asked for, to be made on the helper thread.
+/// A page that a session asked for, to be rendered by the helper thread.
 pub struct RenderJob {
-    /// Which.
+    /// The page.
     pub page: Page,
-    /// For whom.
+    /// The ticket of the asking session.
     pub ticket: Ticket,
-    /// Of what.
+    /// The configuration and state that the page shows.
     pub site: Arc<Site>,
-    /// Gone when nobody waits for it any more.
+    /// Gone once nobody waits for the page any more.
     pub asker: Weak<()>,
 }
 
-/// See the module.
+/// What the workers of a process share.
 pub struct Shared {
-    /// One a worker.
+    /// The mailbox of each worker.
     pub mailboxes: Vec<Mailbox<Mail>>,
-    /// Of the process.
+    /// The descriptors of the process.
     pub descriptors: Arc<Descriptors>,
-    /// Of each client, while `limits.max_conns_per_client` limits them.
+    /// The connections of each client, counted while `limits.max_conns_per_client` is set.
     pub connections: Connections,
-    /// Workers that stopped accepting for want of descriptors.
+    /// Workers that stopped accepting for lack of descriptors.
     pub starved: Paused,
-    /// Requests that stand in a line since there was no descriptor for them: any idle connection, of whatever pool, has one.
+    /// How many requests are queued because there was no descriptor: any idle connection, of whatever pool, has one.
     pub starving: AtomicUsize,
     /// Counters of all workers.
     pub panel: Arc<Panel>,
-    /// Workers that have not ended. The first ends last: it has the admin port.
+    /// How many workers have not ended. The first ends last, because it has the admin port.
     pub running: AtomicUsize,
-    /// To the helper thread.
+    /// Sends jobs to the helper thread.
     pub renderer: Sender<RenderJob>,
     /// Looks names up.
     pub resolver: OnceLock<Resolver>,
 }
 
 impl Shared {
-    /// None of the addresses of this server takes a connection: its name is looked up again.
+    /// None of the addresses of this server takes a connection: has its name looked up again.
     pub fn look_up(&self, server: &Server, now: u64) {
         if let Some((name, resolver)) = server.host_name().zip(self.resolver.get())
             && server.wants_look_up(now)
@@ -122,7 +122,7 @@ impl Shared {
         }
     }
 
-    /// Wakes the workers that paused at a door, or for want of descriptors.
+    /// Wakes the workers that paused at a listening address, or for lack of descriptors.
     pub fn resume(&self, paused: &Paused) {
         if paused.is_any() {
             paused.take().for_each(|worker| self.mailboxes[worker].post(Mail::Resume));

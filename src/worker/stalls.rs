@@ -1,8 +1,8 @@
-//! Exchanges whose clients take nothing of their answers hold places at upstreams. While others wait for these, they may hold a half
-//! of them; of more than that, those that have been stalled longest are cut.
+//! Exchanges whose clients take nothing of their answers hold places at upstreams. While other requests wait for these places, they
+//! may hold half of them; beyond that, the ones that have been stalled longest are cut off.
 //!
-//! Each worker knows its own. While somebody waits, whoever it waits at has all workers count theirs and publish it, again and
-//! again; each then cuts its share of what is too many, and the one that has the longest stalled of all cuts at least that.
+//! Each worker knows only its own. While requests wait, all workers repeatedly count their stalled exchanges and publish the count.
+//! Each then cuts its share of the excess, and the worker with the longest stalled one cuts at least that.
 
 use super::core::{Core, Net, STALL_TIMER, Upstream};
 use super::shared::Mail;
@@ -11,22 +11,22 @@ use crate::session::Event;
 use crate::upstream::server::Server;
 use std::rc::Rc;
 
-/// Who has taken nothing for so long is stalled.
+/// A client that has taken nothing for this long is stalled.
 const STALLED_MS: u64 = 2000;
-/// How often it is looked while somebody waits. What another worker has published counts for two such times.
+/// How often workers look while requests wait. What another worker published counts for twice this time.
 const LOOK_MS: u64 = 200;
 
-/// One of this worker.
+/// A stalled exchange of this worker.
 #[derive(Clone, Copy)]
 struct Stall {
-    /// Of its server.
+    /// The slot of its server.
     slot: usize,
     since: u64,
     client: usize,
 }
 
 impl<N: Net> Core<N> {
-    /// Somebody has come into a line.
+    /// A request has joined a queue.
     pub(super) fn watch_stalls(&mut self) {
         if self.wheel.deadline(STALL_TIMER).is_none() {
             self.wheel.set(STALL_TIMER, self.turn.now.millis() + LOOK_MS);
@@ -41,7 +41,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// For all lines in which somebody waits for a place.
+    /// Cuts stalled exchanges for all queues in which requests wait for a place.
     pub(super) fn relieve_lines(&mut self) {
         let (site, former) = (Rc::clone(&self.turn.site), self.former.clone());
         let stalls = self.stalls();
@@ -55,7 +55,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Publishes the stalled exchanges at a server, and cuts what is this worker's to cut.
+    /// Publishes the stalled exchanges at a server, and cuts this worker's share.
     fn relieve(&mut self, server: &Server, stalls: &[Stall], waiting: usize) {
         self.publish(server, stalls);
         let (cut, left) = stalls.split_at(self.share(server, stalls, waiting));
@@ -66,7 +66,7 @@ impl<N: Net> Core<N> {
         self.publish(server, left);
     }
 
-    /// Those of this worker, by server; at each, the longest first.
+    /// The stalled exchanges of this worker, by server, and for each the longest first.
     fn stalls(&self) -> Vec<Stall> {
         let latest = self.turn.now.millis().saturating_sub(STALLED_MS);
         let of = |upstream: &Upstream<N::Socket>| {
@@ -86,7 +86,7 @@ impl<N: Net> Core<N> {
         counted_at.set(self.turn.now.millis());
     }
 
-    /// How many of its stalled exchanges this worker cuts: no more than wait, nor than are beyond the half, over all workers.
+    /// How many of its stalled exchanges this worker cuts: no more than requests wait, nor than exceed the half, over all workers.
     fn share(&self, server: &Server, stalls: &[Stall], waiting: usize) -> usize {
         let Some(longest) = stalls.first() else { return 0 };
         let now = self.turn.now.millis();

@@ -1,4 +1,4 @@
-//! Whose fault a failure is, once it is known how the request ends.
+//! Which side is to blame for a failure, once the end of the request is known.
 
 use super::OK;
 use super::scene::{GET, Scene};
@@ -10,7 +10,7 @@ use crate::session::{Effect, Event};
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n";
 const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy";
 
-/// So many upstreams that take turns, as many tries, no waits between them.
+/// Several upstreams that take turns, as many tries, and no waits between them.
 fn several(upstreams: u16, change: impl FnOnce(&mut Config)) -> Scene {
     Scene::with(|config| {
         let pool = &mut config.pools[0];
@@ -30,7 +30,7 @@ fn dialled(scene: &mut Scene) -> Option<usize> {
     scene.effects().iter().rev().find_map(dial)
 }
 
-/// The request is on its way to the next upstream.
+/// Sends the request to the next upstream.
 fn sent(scene: &mut Scene) -> &mut Scene {
     scene.event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
@@ -56,7 +56,7 @@ fn who_fails_what_another_answers_is_blamed() {
         sent(&mut scene).event(Event::UpstreamGone);
     }
     assert_eq!(failures(&scene), [0, 0, 0], "it is not known yet");
-    // Its head says so, however long the rest takes.
+    // The head alone counts, however long the rest takes.
     sent(&mut scene).upstream("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nha");
     assert_eq!(failures(&scene), [1, 1, 0]);
 }
@@ -87,7 +87,7 @@ fn one_that_serves_it_in_the_end_did_not_fail_it() {
     }
     sent(&mut scene).upstream(OK);
     assert_eq!(failures(&scene), [0]);
-    // And one that never does, fails it once.
+    // An answer that is never complete counts once.
     scene.sent_to_client();
     scene.client(GET);
     for _ in 0..3 {
@@ -103,7 +103,7 @@ fn nobody_is_blamed_while_the_client_owes_content() {
         sent(scene.client(&format!("{POST}0"))).upstream(end).event(Event::UpstreamGone);
         assert_eq!(failures(&scene), [0, 0], "{end}");
     }
-    // That there is no connection no client can bring about.
+    // No client can cause a missing connection.
     let mut scene = several(2, |_| {});
     scene.client(&format!("{POST}0")).event(Event::ConnectFailed(Reason::ConnectionRefused));
     assert_eq!(failures(&scene), [1, 0]);
@@ -184,8 +184,8 @@ fn silence_is_another_try_only_elsewhere() {
 
 #[test]
 fn the_first_silence_is_what_the_answer_names() {
-    // Another is silent too, the time is up there, or it is out of reach by then, as far as descriptors go too: the
-    // first is not asked again.
+    // Another one is silent too, or the time is up, or there is none, or no descriptor for it; the first is not asked
+    // again.
     let ends: [fn(&mut Scene); 4] = [
         |scene| _ = sent(scene).wait(200),
         |scene| _ = sent(scene).wait(150),
@@ -221,7 +221,7 @@ fn who_was_refused_tries_again_although_that_has_opened_the_circuit() {
     sent(&mut scene).upstream(OK);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 200 "));
     assert_eq!(circuit(&scene), State::HalfOpen, "it has served: as good as a trial");
-    // Others are told at once while it is open.
+    // Queued requests are told at once while it is open.
     let mut scene = several(1, |config| config.pools[0].breaker.failure_threshold = 1);
     scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused)).sent_to_client();
     scene.effects();

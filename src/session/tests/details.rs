@@ -1,11 +1,11 @@
-//! Who is told what happened, and where, and who only the reason.
+//! Which clients are told the details of an error, and which only the reason.
 
 use super::scene::{GET, Scene};
 use crate::config::model::ErrorDetail;
 use crate::observe::reason::Reason;
 use crate::session::{Event, Session};
 
-/// The content of a 502 to that request of that client.
+/// The content of a 502 for this client and request.
 fn refused(setting: ErrorDetail, client: &str, request: &str) -> String {
     let mut scene = Scene::with(|config| config.error_detail = setting);
     scene.session = Session::new(client.parse().unwrap(), 2, &scene.turn);
@@ -51,7 +51,7 @@ fn json_has_no_detail_then() {
     assert!(refused(ErrorDetail::Auto, "127.0.0.1:5", request).contains("\"detail\":\"origin refused the connection\""));
 }
 
-/// What is wrong with a request is for its sender; and so it is where the head could not be read.
+/// What is wrong with a request is told to its sender, even if the head could not be parsed.
 #[test]
 fn what_is_wrong_with_a_request_is_told_to_everybody() {
     for (request, told) in [

@@ -1,4 +1,4 @@
-//! Which attempts are made again: the count of what the kernel took decides, and what is kept of the request.
+//! Which attempts are repeated: it depends on how much the kernel took, and on what is kept of the request.
 
 use super::OK;
 use super::scene::{GET, Scene};
@@ -20,7 +20,7 @@ fn retrying(change: impl FnOnce(&mut Config)) -> Scene {
     })
 }
 
-/// What an attempt sends: all that is kept, joined.
+/// What an attempt sends, joined.
 fn output(session: &Session) -> Vec<u8> {
     let all = session.upstream_output().map(|slices: [IoSlice; 5]| slices.iter().flat_map(|slice| slice.to_vec()).collect());
     all.unwrap_or_default()
@@ -32,7 +32,7 @@ fn dialled(scene: &mut Scene) -> Option<usize> {
     scene.effects().iter().find_map(dial)
 }
 
-/// A request of 10 KiB is cut off after so many bytes: what the second upstream is sent, if it is sent anything.
+/// Cuts a request of 10 KiB off after `taken` bytes; returns what the second upstream gets, if anything.
 fn cut_at(method: &str, taken: usize) -> (Vec<u8>, Option<Vec<u8>>, Scene) {
     let mut scene = retrying(|_| {});
     let body: String = (0..10_240).map(|i| char::from(b'a' + (i % 23) as u8)).collect();
@@ -66,7 +66,7 @@ fn a_put_is_repeated_whole_wherever_it_is_cut() {
     }
 }
 
-/// The kernel refuses to send on, and before the end of the connection is read, the client sends more.
+/// The kernel takes nothing more, and before the end of the connection is read, the client sends more.
 #[test]
 fn what_comes_once_the_upstream_takes_no_more_is_repeated_too() {
     for (framing, pieces) in
@@ -85,7 +85,7 @@ fn what_comes_once_the_upstream_takes_no_more_is_repeated_too() {
     }
 }
 
-/// What no ring can keep is dropped, and then there is no other attempt.
+/// Content that fits no ring is dropped, and then no other attempt is possible.
 #[test]
 fn more_than_a_ring_after_the_upstream_takes_no_more_ends_the_tries() {
     let mut scene = retrying(|_| {});
@@ -292,7 +292,7 @@ fn a_status_may_be_another_try() {
         let answer = scene.sent_to_client();
         assert_eq!((answer.contains("busy"), answer.contains(" 200 ")), (!is_repeated, is_repeated), "{answer}");
     }
-    // The last answer is passed on, whatever it is.
+    // The last answer is passed on, whatever its status.
     let mut scene = retrying(with_statuses);
     scene.client(GET);
     for _ in 0..3 {
@@ -331,7 +331,7 @@ fn three_requests_open_a_circuit_and_the_next_is_answered_at_once() {
     assert_eq!(dialled(&mut scene), None);
     let answer = scene.sent_to_client();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("error=destination_unavailable"), "{answer}");
-    // A trial that the client leaves says nothing, and gives its place back.
+    // A trial whose client leaves says nothing, and gives its place back.
     scene.wait(20_000);
     scene.client(GET);
     assert_eq!((dialled(&mut scene), scene.site.pools[0].servers[0].circuit.trials()), (Some(0), 1));

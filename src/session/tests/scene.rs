@@ -1,4 +1,4 @@
-//! The stage: a session, everything that a turn lends it, and a pretended shell.
+//! The scene of a test: a session, what a turn lends to it, and a pretended worker.
 
 use crate::base::clock::Now;
 use crate::config::model::{Action, Config, ErrorDetail, Matcher, Retry, Route, Upstream};
@@ -12,10 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// The request of most scenes.
+/// The request that most tests use.
 pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 
-/// Lines as `status error`.
+/// Collects log lines as `status error`.
 struct Lines(Sender<String>);
 
 impl Journal for Lines {
@@ -28,7 +28,7 @@ impl Journal for Lines {
     }
 }
 
-/// See the module.
+/// A session with a pretended worker.
 pub(super) struct Scene {
     pub(super) session: Session,
     pub(super) turn: Turn,
@@ -39,12 +39,12 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// With the defaults but no retries, one upstream, and `/respond` and `/echo` answered here.
+    /// A scene with the defaults but no retries, one upstream, and `/respond` and `/echo` answered here.
     pub(super) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    /// With a configuration of its own.
+    /// A scene whose configuration `change` has changed.
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
         config.pools[0].upstreams =
@@ -75,19 +75,19 @@ impl Scene {
         Self { session, turn, site, stats, logged, lines: Vec::new() }
     }
 
-    /// The process begins to end.
+    /// Begins to drain the process.
     pub(super) fn drain(&mut self) -> &mut Self {
         (self.turn.is_draining, self.turn.is_leaving) = (true, true);
         self
     }
 
-    /// Another client comes.
+    /// Accepts another client.
     pub(super) fn accept(&mut self) -> &mut Self {
         self.session = Session::new(([10, 0, 0, 1], 1001).into(), 2, &self.turn);
         self
     }
 
-    /// A request is under way on a fresh connection, and what could be sent of it is out.
+    /// A request in progress on a new connection, of which everything possible was sent.
     pub(super) fn streaming(request: &str) -> Self {
         let mut scene = Self::new();
         scene.client(request).event(Event::UpstreamConnected { reused: false });
@@ -96,7 +96,7 @@ impl Scene {
         scene
     }
 
-    /// Anything else that happens.
+    /// Delivers any other event.
     pub(super) fn event(&mut self, event: Event) -> &mut Self {
         self.session.handle(event, &mut self.turn);
         self.session.check();
@@ -108,12 +108,12 @@ impl Scene {
         self
     }
 
-    /// The client's bytes come, as many at once as there is room for.
+    /// Delivers bytes of the client, as many at once as there is room for.
     pub(super) fn client(&mut self, bytes: &str) -> &mut Self {
         self.fill(bytes.as_bytes(), true)
     }
 
-    /// The upstream's.
+    /// Delivers bytes of the upstream.
     pub(super) fn upstream(&mut self, bytes: &str) -> &mut Self {
         self.fill(bytes.as_bytes(), false)
     }
@@ -138,7 +138,7 @@ impl Scene {
         self
     }
 
-    /// The client's socket takes all that there is.
+    /// Lets the client take everything, and returns it.
     pub(super) fn sent_to_client(&mut self) -> String {
         let mut all = Vec::new();
         while let Some(bytes) = self.session.client_output().map(joined) {
@@ -148,7 +148,7 @@ impl Scene {
         String::from_utf8_lossy(&all).into_owned()
     }
 
-    /// The upstream's does.
+    /// Lets the upstream take everything, and returns it.
     pub(super) fn sent_to_upstream(&mut self) -> String {
         let mut all = Vec::new();
         while let Some(bytes) = self.session.upstream_output().map(joined) {
@@ -158,7 +158,7 @@ impl Scene {
         String::from_utf8_lossy(&all).into_owned()
     }
 
-    /// Time passes; a deadline that comes in it is told.
+    /// Lets time pass, and delivers a deadline that it reaches.
     pub(super) fn wait(&mut self, ms: u64) -> &mut Self {
         self.turn.now = Now::new(self.turn.now.micros + ms * 1000, 0);
         if self.session.next_deadline().is_some_and(|at| at <= self.turn.now.millis()) {
@@ -167,12 +167,12 @@ impl Scene {
         self
     }
 
-    /// What was asked of the shell since the last call.
+    /// The effects since the last call.
     pub(super) fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.turn.effects)
     }
 
-    /// The access log so far.
+    /// The lines of the access log so far.
     pub(super) fn lines(&mut self) -> Vec<String> {
         self.lines.extend(self.logged.try_iter());
         self.lines.clone()

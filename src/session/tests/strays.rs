@@ -1,4 +1,4 @@
-//! What an upstream says on a connection that had served before: an answer, or what is none.
+//! Bytes on a reused connection that are an answer, or none.
 
 use super::scene::{GET, Scene};
 use super::{Effect, Event, OK};
@@ -6,7 +6,7 @@ use super::{Effect, Event, OK};
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab";
 const FAREWELL: &str = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// On a connection that had served before; nothing of the request is sent yet.
+/// A request on a reused connection, of which nothing was sent yet.
 fn reused(request: &str) -> Scene {
     let mut scene = Scene::new();
     scene.client(request).event(Event::UpstreamConnected { reused: true }).effects();
@@ -134,7 +134,7 @@ fn interim_responses_are_bounded_by_what_the_client_takes() {
     assert!(sent > 16, "nor does it stop at once: {sent}");
     let pending: usize = scene.session.client_output().map_or(0, |output| output.iter().map(|slice| slice.len()).sum());
     assert!(pending < 20_000, "{pending}");
-    // Whoever reads gets them all, and the answer.
+    // A client that reads gets them all, and the answer.
     let mut got = scene.sent_to_client();
     assert!(scene.session.wants_upstream());
     scene.session.check();

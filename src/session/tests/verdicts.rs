@@ -1,4 +1,4 @@
-//! What the end of an attempt says of its upstream: what a client can bring about by itself says nothing bad.
+//! What the end of an attempt says about its upstream: nothing bad, if a client can cause it alone.
 
 use super::OK;
 use super::scene::{GET, Scene};
@@ -8,7 +8,7 @@ use crate::session::{Event, Session};
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
 
-/// A second for everything, and as long for each wait.
+/// A second for the whole exchange, and as long for each wait.
 fn hurried(request: &str) -> Scene {
     let mut scene = Scene::with(|config| {
         let timeouts = &mut config.pools[0].timeouts;
@@ -26,20 +26,20 @@ fn trials(scene: &Scene) -> u16 {
     scene.site.pools[0].servers[0].circuit.trials()
 }
 
-/// Sends its request on a fresh connection.
+/// Sends its request on a new connection.
 fn ask(scene: &mut Scene, request: &str) {
     scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
     scene.client(request).event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
 }
 
-/// A request is refused.
+/// Lets an upstream refuse a request.
 fn refuse(scene: &mut Scene) {
     scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
     scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused));
 }
 
-/// One upstream whose circuit is half-open.
+/// One upstream with a half-open circuit.
 fn half_open() -> Scene {
     half_open_with(5000)
 }
@@ -136,7 +136,7 @@ fn answers_that_clients_leave_close_a_circuit() {
     assert_eq!((server.circuit.state(), server.failures_in_a_row()), (State::Closed, 0));
 }
 
-/// What is not whole yet waits, and is a trial once it is.
+/// An incomplete request waits, and becomes a trial once it is complete.
 #[test]
 fn a_slow_client_holds_no_trial() {
     let mut scene = half_open();
@@ -151,7 +151,7 @@ fn a_slow_client_holds_no_trial() {
     assert!(scene.sent_to_upstream().ends_with("aaaaaaaaa0"));
 }
 
-/// Nobody else would tell such a client to go on: where all requests are uploads, no trial would ever be made.
+/// Otherwise such a client would wait forever: if all requests were uploads, no trial would ever begin.
 #[test]
 fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
     for queue_ms in [0, 5000] {
@@ -167,7 +167,7 @@ fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
     }
 }
 
-/// Of what is larger than is read ahead, so much is there; the rest is waited for a moment.
+/// Of content larger than is read ahead, that much is here; the rest is waited for a moment.
 #[test]
 fn content_that_is_large_holds_a_trial_for_a_moment() {
     let mut scene = half_open();
@@ -180,14 +180,14 @@ fn content_that_is_large_holds_a_trial_for_a_moment() {
     assert_eq!(trials(&scene), 1);
     scene.wait(1);
     assert_eq!(trials(&scene), 0, "another may try");
-    // It goes on as any other.
+    // It continues like any other.
     scene.client(&part).sent_to_upstream();
     scene.client(&part[..40_000 - 2 * 16_384]).sent_to_upstream();
     scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").sent_to_client();
     assert!(scene.session.is_resting());
 }
 
-/// Beside another upstream it is left alone; where it is the last, others are not to wait for one slow answer.
+/// Beside another usable upstream the trial goes on alone; at the last one, a slow answer must not block others.
 #[test]
 fn a_slow_answer_holds_its_trial_unless_it_is_the_last() {
     for others in [0, 1] {
@@ -214,7 +214,7 @@ fn a_slow_answer_holds_its_trial_unless_it_is_the_last() {
     }
 }
 
-/// The next request has all of its time to linger.
+/// The next request has its full time to linger.
 #[test]
 fn a_trial_leaves_no_wait_behind() {
     let mut scene = half_open();

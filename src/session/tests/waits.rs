@@ -1,4 +1,4 @@
-//! Every wait: when it runs, when it does not, and what comes of its end.
+//! Every wait: when it runs, when it does not, and what its end means.
 
 use super::scene::{GET, Scene};
 use super::{Effect, Ending, Event, OK, State};
@@ -7,7 +7,7 @@ use crate::session::Direction::Up;
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n";
 
-/// One limit of 1 s, no other.
+/// One timeout of 1 s, and no other.
 fn only(pick: fn(&mut Timeouts) -> &mut u32) -> Scene {
     let change = |timeouts: &mut Timeouts| {
         let Timeouts { attempt_ms, connect_ms, read_ms, write_ms, total_ms, client_body_ms, client_write_ms, .. } = timeouts;
@@ -207,7 +207,7 @@ fn content_that_goes_past_the_ring_counts_like_any_other() {
     let upload = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n";
     let mut scene = connected(only(|timeouts| &mut timeouts.client_body_ms), upload);
     scene.sent_to_upstream();
-    // It has not waited for the 100 that never came.
+    // The missing 100 was not waited for.
     let bytes_pass = |scene: &mut Scene| {
         scene.event(Event::Moved(Up, 30_000)).event(Event::Passed(Up, 30_000));
     };

@@ -1,8 +1,8 @@
-//! Active health checks, for the whole process: the first worker's loop drives them between its requests. They have sockets and
-//! timers of their own, and take part in no limit, metric or log of requests.
+//! Active health checks for the whole process, driven by the first worker's loop between its requests. They have sockets and
+//! timers of their own, and do not count in limits, metrics or logs of requests.
 //!
-//! An upstream has one check at a time, and a check one connection. It waits for its next turn, connects, sends, reads until there
-//! is an outcome, rests until the upstream has said the rest, and is closed.
+//! An upstream has one check at a time, and a check one connection. The check waits for its time, connects, sends, reads until the
+//! outcome is known, lets the upstream finish its answer, and closes.
 
 mod round;
 
@@ -25,26 +25,26 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// First checks come within this time, or the interval if that is shorter: soon, and not all at once.
+/// First checks are spread over this time, or the interval if that is shorter: soon, but not all at once.
 const FIRST_MS: u64 = 1000;
-/// The rest of an answer is waited for so long: a close in the middle of it would trouble the upstream.
+/// How long the rest of an answer is waited for, because a close in the middle of it could disturb the upstream.
 const REST_MS: u64 = 250;
-/// That checks go without is said again only after they had what they need for so long.
+/// For how long checks must have had sockets before their lack is logged again.
 const QUIET_MS: u64 = 60_000;
 
-/// See the module.
+/// The checks of all upstreams.
 pub struct Checks<S> {
-    /// By the slots of their servers, which are the keys of tokens and timers.
+    /// By the slots of their servers, which are also the keys of tokens and timers.
     targets: BTreeMap<usize, Target<S>>,
     wheel: Wheel,
     limits: HeadLimits,
     rng: fastrand::Rng,
     descriptors: Arc<Descriptors>,
-    /// Until then nothing is said about checks for which there is no socket (milliseconds).
+    /// Until then (milliseconds) a lack of sockets is not logged.
     quiet_until: u64,
-    /// Servers that could not be connected to at any of their addresses, since this was asked last.
+    /// Servers of which no address could be connected to, since the last call of [`Checks::take_lost`].
     lost: Vec<Arc<Server>>,
-    /// A verdict has changed since this was asked last.
+    /// Whether a verdict has changed since the last call of [`Checks::take_news`].
     has_news: bool,
 }
 
@@ -54,11 +54,11 @@ struct Target<S> {
     server: Arc<Server>,
     config: HealthCheck,
     check: Check,
-    /// When one failed last (milliseconds).
+    /// When a check last failed (milliseconds).
     failed_at: Option<u64>,
-    /// What was known of the server's addresses when it was checked last: [`Server::life`].
+    /// [`Server::life`] at the last check: it changes with the server's addresses.
     life: u32,
-    /// With which of its addresses the next check begins.
+    /// The address with which the next check begins.
     turn: usize,
     /// When the next check may begin (milliseconds).
     due: u64,
@@ -66,7 +66,7 @@ struct Target<S> {
 }
 
 impl<S: Socket> Checks<S> {
-    /// Nothing is checked yet.
+    /// Without upstreams.
     pub fn new(seed: u64, descriptors: Arc<Descriptors>) -> Self {
         Self {
             targets: BTreeMap::new(),
@@ -80,7 +80,7 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// Checks what this site wants checked. Servers that stay keep their verdict, and a check under way goes on.
+    /// Checks the upstreams of this site. Servers that stay keep their verdict, and a check in progress goes on.
     pub fn take_site(&mut self, site: &Site, now: u64) {
         let limits = &site.config.limits;
         let (line, lines, total) = (limits.max_header_size, limits.max_headers, limits.max_total_headers);
@@ -106,19 +106,19 @@ impl<S: Socket> Checks<S> {
             }
             self.targets.insert(target.server.slot, target);
         }
-        // Somebody may wait for one that was failing until now.
+        // A request may wait for a server that was failing and is no longer checked.
         self.has_news |= !old.is_empty();
         old.keys().for_each(|slot| self.wheel.cancel(*slot as u32));
     }
 
-    /// Checks nothing any more; the last verdicts stand.
+    /// Stops checking; the last verdicts stand.
     pub fn stop(&mut self) {
         self.targets.clear();
         self.wheel = Wheel::default();
     }
 
-    /// A server has other addresses. If none of the former is among them, what was being asked there is no outcome, and the next
-    /// check comes at once.
+    /// A server has other addresses. If none is the same as before, a check in progress has no outcome, and the next one begins at
+    /// once.
     pub(super) fn on_addresses(&mut self, server: &Arc<Server>, now: u64) {
         let Some(target) = self.targets.get_mut(&server.slot).filter(|target| Arc::ptr_eq(&target.server, server)) else { return };
         if target.life != server.life() {
@@ -128,22 +128,22 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// When the next timer may fire (milliseconds).
+    /// When the next timer is due (milliseconds).
     pub fn next_wake(&self) -> Option<u64> {
         self.wheel.next_wake()
     }
 
-    /// Servers none of whose addresses took a connection since this was asked last.
+    /// The servers none of whose addresses took a connection since the last call.
     pub(super) fn take_lost(&mut self) -> impl Iterator<Item = Arc<Server>> {
         std::mem::take(&mut self.lost).into_iter()
     }
 
-    /// Whether a verdict has changed since this was asked last: somebody may wait for that.
+    /// Whether a verdict has changed since the last call: queued requests may wait for that.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
     }
 
-    /// An edge for the connection of a check.
+    /// An event for the connection of a check.
     pub fn on_edge<N: Net<Socket = S>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
         round.link.on_edge(edge);
@@ -168,7 +168,7 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// Timers that have come: checks begin, or are over.
+    /// Handles timers that are due: checks begin, or end.
     pub fn expire<N: Net<Socket = S>>(&mut self, net: &mut N, now: u64) {
         self.wheel.advance(now);
         while let Some(slot) = self.wheel.pop_due().map(|key| key as usize) {
@@ -186,8 +186,7 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// Begins with the next address. Where it has none yet, or the system has no socket to spare, its turn is over without an
-    /// outcome.
+    /// Begins a check at the next address. Without an address or a socket the check ends without an outcome.
     fn begin_round<N: Net<Socket = S>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         target.due = now + interval(&mut self.rng, &target.config);
@@ -202,7 +201,7 @@ impl<S: Socket> Checks<S> {
         self.dial(slot, way, place, None, net, now);
     }
 
-    /// An address did not take the connection: the next one, if there is one.
+    /// An address did not take the connection: tries the next one, if there is one.
     fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: Fault, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
         let (way, place) = round.give_up();
@@ -212,8 +211,8 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// Dials the addresses that are left, until one may take the connection; `former` is why the one before did not. That this
-    /// machine has no address to come from says nothing about an upstream either.
+    /// Connects to the remaining addresses, until one may take the connection; `former` is the fault of the one before. A lack of
+    /// local addresses says nothing about the upstream.
     fn dial<N: Net<Socket = S>>(&mut self, slot: usize, mut way: Way, place: Place, mut former: Option<Fault>, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         let mut nowhere = None;
@@ -241,7 +240,7 @@ impl<S: Socket> Checks<S> {
         }
     }
 
-    /// There is no socket for a check.
+    /// Logs that there is no socket for a check.
     fn starve(&mut self, why: impl Display, now: u64) {
         if now >= self.quiet_until {
             log::warn!(target: "upstream", "health checks are left out: {why}");
@@ -249,7 +248,7 @@ impl<S: Socket> Checks<S> {
         self.quiet_until = now + QUIET_MS;
     }
 
-    /// The connection is closed, and the next turn waited for.
+    /// Closes the connection and waits for the next check.
     fn end_round(&mut self, slot: usize, now: u64) {
         if let Some(target) = self.targets.get_mut(&slot) {
             target.round = None;
@@ -261,12 +260,12 @@ impl<S: Socket> Checks<S> {
     fn conclude(&mut self, slot: usize, outcome: Result<u16, Fault>, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         if target.life != target.server.life() {
-            // It was asked where its name leads no more.
+            // The check went to an address that the name no longer leads to.
             return;
         }
         let Target { pool, server, config, check, due, failed_at, .. } = target;
         if now < self.quiet_until {
-            // Those that were left out go first.
+            // While sockets are short, upstreams whose checks were left out come first.
             *due = now + interval(&mut self.rng, config);
         }
         match &outcome {
@@ -302,7 +301,7 @@ impl<S> Target<S> {
     }
 }
 
-/// As configured, and up to a tenth more or less, so that the checks of many upstreams, or proxies, do not fall into step.
+/// The interval, changed randomly by up to a tenth, so that the checks of many upstreams or proxies do not coincide.
 fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
     let (interval, tenth) = (u64::from(config.interval_ms), u64::from(config.interval_ms) / 10);
     interval - tenth + rng.u64(0..=2 * tenth)

@@ -1,4 +1,4 @@
-//! One check under way: its connection, from connect to close.
+//! One check in progress: its connection, from connect to close.
 
 use crate::config::model::HealthCheck;
 use crate::guard::descriptors::Descriptors;
@@ -10,23 +10,23 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Bytes read at once.
+/// How many bytes are read at once.
 const PIECE: usize = 4096;
 
-/// See the module.
+/// A check in progress.
 pub(super) struct Round<S> {
     pub(super) link: Link<S>,
     pub(super) phase: Phase,
     pub(super) way: Way,
     request: Vec<u8>,
-    /// Of the request.
+    /// How much of the request was sent.
     sent: usize,
     probe: Probe,
-    /// Given back when the socket is closed.
+    /// Its descriptor, given back when the socket is closed.
     place: Place,
 }
 
-/// The addresses that a check still has, and when it is over (milliseconds).
+/// The addresses that a check has left, and when it is over (milliseconds).
 #[derive(Clone, Copy)]
 pub(super) struct Way {
     pub(super) next: usize,
@@ -43,17 +43,17 @@ impl Way {
         address
     }
 
-    /// How long the address has that was taken last: the time left divided by the addresses left.
+    /// The deadline of the address that was taken last: the remaining time divided by the remaining addresses.
     pub(super) fn until(self, now: u64) -> u64 {
         now + self.end.saturating_sub(now) / (self.left as u64 + 1)
     }
 }
 
-/// Among the descriptors of the process.
+/// A place among the descriptors of the process.
 pub(super) struct Place(Arc<Descriptors>);
 
 impl Place {
-    /// `None`: checks have as many as they may have.
+    /// `None` if checks have as many as they may have.
     pub(super) fn take(descriptors: &Arc<Descriptors>) -> Option<Self> {
         descriptors.admit_check().then(|| Self(descriptors.clone()))
     }
@@ -69,12 +69,12 @@ impl Drop for Place {
 pub(super) enum Phase {
     Connecting,
     Talking,
-    /// There is an outcome.
+    /// The outcome is known.
     Resting,
 }
 
 impl<S: Socket> Round<S> {
-    /// A connect to this server has begun.
+    /// A check whose connect has just begun.
     pub(super) fn new(socket: S, way: Way, place: Place, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
             link: Link::new(socket, false),
@@ -92,7 +92,7 @@ impl<S: Socket> Round<S> {
         (self.way, self.place)
     }
 
-    /// Sends and reads as far as it goes; the outcome, once there is one.
+    /// Sends and reads as far as possible; returns the outcome, once it is known.
     pub(super) fn talk(&mut self, edge: Edge) -> Option<Result<u16, Fault>> {
         if self.phase == Phase::Connecting {
             let failed = edge.gone || edge.read_closed;
@@ -108,7 +108,7 @@ impl<S: Socket> Round<S> {
             match self.link.send(&[IoSlice::new(&self.request[self.sent..])]) {
                 Transfer::Bytes(n) => self.sent += n,
                 Transfer::Blocked => {}
-                // What the upstream said before that can still be read.
+                // What the upstream sent before that can still be read.
                 Transfer::Fin | Transfer::Failed => break,
             }
         }
@@ -127,7 +127,7 @@ impl<S: Socket> Round<S> {
         None
     }
 
-    /// Drops what comes after the outcome; whether there is more to wait for.
+    /// Drops what comes after the outcome; returns whether more is expected.
     pub(super) fn rest(&mut self) -> bool {
         let mut piece = [0; PIECE];
         let mut waits = self.probe.skip(0);
@@ -142,7 +142,7 @@ impl<S: Socket> Round<S> {
     }
 }
 
-/// Of a connect that failed.
+/// The fault for the error of a connect.
 pub(super) fn fault(error: &io::Error) -> Fault {
     match error.kind() {
         ErrorKind::ConnectionRefused => Fault::Refused,

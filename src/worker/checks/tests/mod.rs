@@ -1,4 +1,4 @@
-//! Checks against upstreams that are not there, on a clock that jumps.
+//! Checks against simulated upstreams, on a clock that jumps.
 
 mod stage;
 
@@ -156,8 +156,8 @@ fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
     assert_eq!(asked, [addresses, addresses].concat());
 }
 
-/// As a request does: a name that has an IPv6 address where nobody listens is no reason to give its upstream up, or not to take
-/// it back.
+/// As for requests, an IPv6 address at which nobody listens is no reason to consider a name's upstream failing, nor to keep it
+/// out.
 #[test]
 fn an_address_that_does_not_take_the_connection_is_passed_over() {
     let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));

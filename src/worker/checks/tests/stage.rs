@@ -1,4 +1,4 @@
-//! A stage for checks: upstreams that say what a test wants, and a clock that jumps to the next timer.
+//! Simulated upstreams whose answers a test chooses, and a clock that jumps to the next timer.
 
 use super::super::*;
 use crate::config::{self, model::Upstream};
@@ -30,7 +30,7 @@ impl Plug {
     }
 }
 
-/// The proxy's end.
+/// The proxy's side of it.
 pub struct Fake(Plug);
 
 impl Drop for Fake {
@@ -58,7 +58,7 @@ impl Socket for Fake {
     }
 
     fn write(&mut self, from: &[IoSlice]) -> io::Result<usize> {
-        // Half of it: the rest is to be sent as well.
+        // Takes only half, so that the rest has to be sent as well.
         let n = from[0].len().div_ceil(2);
         self.0.wire().sent.extend_from_slice(&from[0][..n]);
         Ok(n)
@@ -105,13 +105,13 @@ impl Net for Road {
     }
 }
 
-/// Checks, their road, and a clock that jumps to the next timer.
+/// Checks, their network, and a clock that jumps to the next timer.
 pub struct Stage {
     pub checks: Checks<Fake>,
     pub road: Road,
     pub site: Site,
     pub now: u64,
-    /// Checks that a test has looked at.
+    /// How many checks the test has seen.
     seen: usize,
 }
 
@@ -157,7 +157,7 @@ impl Stage {
         self.checks.expire(&mut self.road, self.now);
     }
 
-    /// The next check that begins.
+    /// Waits for the next check to begin.
     pub fn await_check(&mut self) -> Plug {
         while self.road.plugs.len() == self.seen {
             self.jump();
@@ -171,7 +171,7 @@ impl Stage {
         self.checks.on_edge(slot, edge, &mut self.road, self.now);
     }
 
-    /// The connection is there; what came with it is said.
+    /// Completes the connection, and sends an answer.
     pub fn answer(&mut self, plug: &Plug, bytes: &str) {
         plug.wire().answer.extend(bytes.bytes());
         self.edge(plug, Edge { readable: true, writable: true, ..Edge::default() });
