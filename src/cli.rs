@@ -1,4 +1,4 @@
-//! The command line: what the words mean, and how the program ends when it does not run. It reads no file and no environment
+//! The command line: what its arguments mean, and how the program ends when it serves nothing. It reads no file and no environment
 //! itself, and starts nothing.
 
 use std::ffi::OsString;
@@ -14,25 +14,25 @@ use crate::config::{self, Loaded, Problems, Sources, suggest};
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
-    /// Run the proxy (or the test backend) with this.
+    /// Run the proxy (or the test backend) with this configuration.
     Run(Box<Loaded>),
-    /// There is nothing (more) to run.
+    /// End: there is nothing to run.
     End(End),
 }
 
-/// How a program ends that did not run.
+/// How a program ends that does not run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct End {
-    /// 0, or 2 for bad usage and bad configuration.
+    /// The exit status: 0, or 2 for wrong usage or a wrong configuration.
     pub code: u8,
-    /// For standard output.
+    /// Text for standard output.
     pub stdout: String,
-    /// For standard error.
+    /// Text for standard error.
     pub stderr: String,
 }
 
 impl End {
-    /// Prints what there is to say. A reader that has gone away changes nothing.
+    /// Prints the texts. Errors in printing are ignored, as the reader may have gone away.
     pub fn report(&self) -> ExitCode {
         let _ = std::io::stdout().write_all(self.stdout.as_bytes());
         let _ = std::io::stderr().write_all(self.stderr.as_bytes());
@@ -85,10 +85,10 @@ enum Command {
     Man,
 }
 
-/// What `tidegate init` prints.
+/// The output of `tidegate init`.
 const INIT: &str = include_str!("init.yaml");
 
-/// How to begin, for whoever has given nothing at all.
+/// Ways to begin, for a call without any configuration.
 const BEGIN: &str = "\
 tidegate --to HOST:PORT           runs a proxy for that upstream, without a file
 tidegate echo HOST:PORT           runs a test backend, which can be such an upstream
@@ -148,7 +148,7 @@ struct Echo {
     addresses: Vec<String>,
 }
 
-/// From words, environment and working directory to what is to be done. `args` begins with the program's name.
+/// Interprets the arguments, the environment and the working directory. `args` begins with the program's name.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -222,7 +222,7 @@ fn sources(options: Options, targets: Vec<String>, base: Sources) -> Result<Sour
             sources.listen = Some(("HOST:PORT", vec![target]));
         }
         Some(target) => {
-            // `--config` is the more explicit of the two.
+            // `--config` takes precedence over the positional argument.
             sources.config.get_or_insert(target.into());
         }
         None => {}
@@ -230,7 +230,7 @@ fn sources(options: Options, targets: Vec<String>, base: Sources) -> Result<Sour
     Ok(sources)
 }
 
-/// The one word that may stand beside the options. Words that are commands, or nearly so and no files, are told apart first.
+/// The one positional argument. Commands, and words that are nearly commands and no files, are recognised first.
 fn the_only(mut targets: Vec<String>, cwd: &Path) -> Result<Option<String>, End> {
     let cli = Cli::command();
     let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).chain(["help"]).collect();
@@ -252,7 +252,7 @@ fn the_only(mut targets: Vec<String>, cwd: &Path) -> Result<Option<String>, End>
     }
 }
 
-/// `HOST:PORT`, and not the name of a file.
+/// Whether it is `HOST:PORT`, and not the name of a file.
 fn is_address(word: &str) -> bool {
     let port = word.rsplit_once(':').filter(|(host, _)| !host.contains('/')).map(|(_, port)| port);
     port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
@@ -267,8 +267,8 @@ fn check(sources: Sources, print: bool) -> Result<End, End> {
     Ok(End::good(format!("{}: the configuration is good\n", loaded.source), warnings))
 }
 
-/// A test backend is a proxy without upstreams that echoes on each of its addresses. It reads no file and no variable: what a
-/// proxy beside it is told must not turn it into one.
+/// A test backend is a proxy without upstreams that echoes on each of its addresses. It reads no file and no variable, because those
+/// are meant for the proxy beside it.
 fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
     let sources = Sources { alone: true, cwd, listen: Some(("HOST:PORT", echo.addresses.clone())), ..Sources::default() };
     let mut loaded = config::load(sources)?;
@@ -277,7 +277,7 @@ fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
     let config = &mut loaded.config;
     let routes = config.listeners.iter().zip(&echo.addresses).map(|(listener, written)| Route {
         name: written.clone(),
-        // Port 0 becomes another one: such a route takes what no other does.
+        // Port 0 becomes some other port, so such a route must match any port.
         matcher: Matcher { port: Some(listener.address.port()).filter(|port| *port != 0), ..Matcher::default() },
         action: Action::Echo { name: echo.name.clone().unwrap_or_else(|| written.clone()) },
         timeouts: config.timeouts.clone(),
@@ -407,7 +407,7 @@ mod tests {
     fn what_init_prints_is_good_also_with_its_comments() {
         let dir = tempfile::tempdir().unwrap();
         let init = end("init").stdout;
-        // Keys that are commented out have a colon at once, those below them a space or a dash before them.
+        // A key that is commented out follows `#` directly; keys below it are indented or begin with a dash.
         let is_key = |line: &str| {
             let first = line.trim_start().trim_start_matches("- ").split(' ').next().unwrap_or_default();
             line.starts_with(' ') || (first.ends_with(':') && first.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b':'))

@@ -1,5 +1,4 @@
-//! Addresses, URLs and the other small grammars of values. Every refusal says what would be right. Nothing here looks up a name
-//! but [`resolve`].
+//! Addresses, URLs and other values with a grammar. Every error says what would be right. Only [`resolve`] looks up names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
@@ -9,7 +8,7 @@ use crate::base::uri;
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// IPv6 without brackets.
+    /// A name or an address; IPv6 without brackets.
     pub host: String,
     pub port: u16,
     pub tls: bool,
@@ -30,7 +29,7 @@ pub fn listen(text: &str) -> Result<(String, u16), String> {
     Ok((if host.is_empty() || host == "*" { "0.0.0.0".into() } else { checked_host(host)? }, port))
 }
 
-/// `host:port` of an upstream: here both are needed, and the port is one that can be dialled.
+/// `host:port` of an upstream: both are required, and the port must not be 0.
 pub fn host_port(text: &str) -> Result<(String, u16), String> {
     if let Ok(port) = text.parse::<u16>() {
         return Err(format!("\"{port}\" is a port alone, write \"127.0.0.1:{port}\""));
@@ -45,7 +44,7 @@ pub fn host_port(text: &str) -> Result<(String, u16), String> {
     Ok((checked_host(host)?, port))
 }
 
-/// `http://host[:port]` or `https://…`, nothing behind it.
+/// `http://host[:port]` or `https://…`, with nothing after it.
 pub fn url(text: &str) -> Result<Origin, String> {
     let shown = Shown(text);
     if text.starts_with("unix:") || text.starts_with("srv:") {
@@ -77,7 +76,7 @@ pub fn url(text: &str) -> Result<Origin, String> {
     Ok(Origin { host, port, tls })
 }
 
-/// A host as it stands alone under a key.
+/// A host without a port, as the value of a key of its own.
 pub fn host(text: &str) -> Result<(), String> {
     if text.contains("://") {
         return Err(format!("\"{}\" is a URL, write url: \"{}\"", Shown(text), Shown(text)));
@@ -103,18 +102,18 @@ pub fn cidr(text: &str) -> Result<(), String> {
     }
 }
 
-/// How `host:port` is written and shown: IPv6 in brackets.
+/// Joins host and port; IPv6 gets brackets.
 pub fn join(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// A path as requests are held against it; `None` if it climbs above its root, which no request does.
+/// A path in the normal form that requests are compared in; `None` if it climbs above its root, as no request does.
 pub fn normal_path(path: &str) -> Option<String> {
     let mut normal = Vec::new();
     uri::push_path(path.as_bytes(), &mut normal).then(|| String::from_utf8_lossy(&normal).into_owned())
 }
 
-/// A host, or `*.` and a name, as requests are held against it.
+/// A host, or `*.` and a name, in the normal form that requests are compared in.
 pub fn normal_pattern(host: &str) -> String {
     let (wildcard, name) = host.strip_prefix("*.").map_or(("", host), |name| ("*.", name));
     let mut normal = Vec::from(wildcard);
@@ -122,7 +121,7 @@ pub fn normal_pattern(host: &str) -> String {
     String::from_utf8_lossy(&normal).into_owned()
 }
 
-/// The address to bind. IPv4 comes first, because `localhost` means 127.0.0.1 to most.
+/// The address to bind. IPv4 is preferred, because most people expect `localhost` to be 127.0.0.1.
 pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
     let found = (host, port).to_socket_addrs().map_err(|error| format!("\"{}\" cannot be resolved ({error})", Shown(host)))?;
     let found: Vec<SocketAddr> = found.collect();
@@ -150,7 +149,7 @@ fn split(text: &str) -> Result<(&str, u16), String> {
     Ok((host, port))
 }
 
-/// A name or an address, its brackets taken off.
+/// A name, or an address without its brackets.
 fn checked_host(host: &str) -> Result<String, String> {
     let shown = Shown(host);
     if let Some(inner) = host.strip_prefix('[') {

@@ -1,5 +1,5 @@
-//! Written -> meant: from a tree that keeps the schema, its defaults filled in, to the [`Config`]. What remains to be checked here
-//! is what two keys say together. A value that was refused before is passed over in silence; the result is then thrown away.
+//! From a tree that conforms to the schema, with its defaults, to the [`Config`]. What remains to be checked here is how keys fit
+//! together. Values that were refused before are skipped without a message, and the result is then discarded.
 
 use ipnet::IpNet;
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use super::report::Report;
 use super::routes;
 use super::tree::{Node, Value};
 
-/// Turns the whole tree.
+/// Converts the whole tree.
 pub fn mean(root: &Node, report: &mut Report) -> Config {
     let timeouts = timeouts(&[root.get("timeouts")]);
     let listeners = listeners(root, report);
@@ -66,7 +66,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
     config
 }
 
-/// Timeouts with each layer laid over those before it, key by key.
+/// Timeouts from several layers, where later ones take precedence, key by key.
 pub fn timeouts(layers: &[Option<&Node>]) -> Timeouts {
     let of = |key: &str| layers.iter().rev().find_map(|layer| layer.as_ref()?.get(key)?.int()).unwrap_or_default();
     Timeouts {
@@ -87,7 +87,7 @@ pub fn timeouts(layers: &[Option<&Node>]) -> Timeouts {
     }
 }
 
-/// The number under `key`; 0 where there is none, which is so only in a tree with problems.
+/// The number under `key`; 0 if it is missing, which happens only in a tree with problems.
 pub fn int<T: TryFrom<i128> + Default>(section: &Node, key: &str) -> T {
     section.get(key).and_then(Node::int).unwrap_or_default()
 }
@@ -134,7 +134,7 @@ fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
     listeners
 }
 
-/// Whether both cannot be bound: one of them may be every interface.
+/// Whether the two addresses cannot both be bound: one of them may be every interface.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && (a.ip() == b.ip() || (is_any && a.is_ipv4() == b.is_ipv4()))
@@ -261,14 +261,14 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
     Some(Upstream { name, host: origin.host, port: origin.port, tls: origin.tls, weight, is_checked })
 }
 
-/// Addresses stand for themselves alone; the schema has checked that each is one or a CIDR.
+/// A plain address means that address alone; the schema has checked that each is an address or a CIDR.
 fn trusted_proxies(section: &Node) -> Vec<IpNet> {
     let items = section.get("trusted_proxies").map(Node::items).unwrap_or_default();
     let net = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     items.iter().filter_map(|item| net(item.text()?).map(canonical)).collect()
 }
 
-/// Of IPv4 addresses that are written as IPv6: what they are compared with is not.
+/// Turns IPv4 addresses that are written as IPv6 into IPv4, because peers are compared in that form.
 fn canonical(net: IpNet) -> IpNet {
     let shorter = net.prefix_len().checked_sub(96).filter(|_| net.addr().is_ipv6());
     shorter.and_then(|bits| IpNet::new(net.addr().to_canonical(), bits).ok()).filter(|net| net.addr().is_ipv4()).unwrap_or(net)

@@ -1,6 +1,6 @@
-//! A tree as written -> the same tree in the schema's own words, every departure from the schema reported. Other names of a key
-//! become its name; what is wrong becomes [`Value::Invalid`], so that later checks can go on around it. Each source (the file, a
-//! variable, an option) is checked by itself here, before they are laid over each other.
+//! Checks a tree against the schema, and reports every deviation. Other names of a key are replaced by its own name; wrong values
+//! become [`Value::Invalid`], so that later checks can go on without them. Each source (the file, a variable, an option) is checked
+//! by itself here, before they are merged.
 
 use super::hints;
 use super::report::Report;
@@ -80,7 +80,7 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
     for Entry { key: written, place: key_place, node } in entries {
         let Some(key) = keys.iter().find(|key| key.is_called(&written)) else {
             unknown_key(keys, section, &written, &key_place, &node, report);
-            // It stays, so that nobody asks for the key that it was meant to be.
+            // The entry stays, so that its key is not reported as missing.
             let node = node.with(Value::Invalid);
             kept.push(Entry { key: written, place: key_place, node });
             continue;
@@ -147,8 +147,8 @@ fn choice(kind: &Kind, words: &'static [&'static str], any_case: bool, name: &st
     refuse(&node, report, message)
 }
 
-/// Whether a value wants the function of its key: saying "off" to what does not exist yet deserves no warning. A section that is
-/// there and empty (`cache: {}`) does want it.
+/// Whether a value asks for the function of its key. Turning off what does not exist yet deserves no warning. An empty section
+/// (`cache: {}`) does ask for it.
 fn asks_for_something(kind: &Kind, value: &Value) -> bool {
     fn any(value: &Value) -> bool {
         match value {
@@ -162,7 +162,7 @@ fn asks_for_something(kind: &Kind, value: &Value) -> bool {
     matches!((kind, value), (Kind::Section(_), Value::Map(entries)) if entries.is_empty()) || any(value)
 }
 
-/// Whether a key whose function is not built lets nobody in where nothing is in it: `allow: []`, `basic_auth: {users: {}}`.
+/// Whether an empty value under a key without its function means that nobody is allowed in: `allow: []`, `basic_auth: {users: {}}`.
 fn restricts_empty(key: &Key, value: &Value) -> bool {
     let is_there = matches!(value, Value::Map(_) | Value::List(_));
     is_there && matches!(key.state, State::Refused(_)) && (matches!(key.kind, Kind::Section(_)) || key.name == "allow")
@@ -185,7 +185,7 @@ fn unknown_key(keys: &'static [Key], section: &str, written: &str, place: &Place
     }
     if let Some(hint) = hints::foreign(section, written, node) {
         report.error_at(place, path, format!("unknown key{hint}"));
-        // Its own keys may be such that a hint says where they go: `server: {listen_addr: …}`.
+        // Keys in an unknown section may have a hint of where they belong: `server: {listen_addr: …}`.
         for entry in node.entries() {
             if let Some(hint) = hints::foreign(written, &entry.key, &entry.node) {
                 report.error_at(&entry.place, &entry.node.path, format!("unknown key{hint}"));
@@ -265,7 +265,7 @@ fn refuse(node: &Node, report: &mut Report, message: String) -> Node {
     node.with(Value::Invalid)
 }
 
-/// The path that `names` (other names of keys included) lead to, as the schema spells it.
+/// The path that `names` (which may be other names of keys) lead to, in the names of the schema.
 pub fn lookup(root: &'static [Key], names: &[String]) -> Option<Vec<String>> {
     let mut path = Vec::with_capacity(names.len());
     let section = Kind::Section(root);
@@ -283,8 +283,8 @@ pub fn lookup(root: &'static [Key], names: &[String]) -> Option<Vec<String>> {
     Some(path)
 }
 
-/// Fills the defaults of `keys` into a section, and into the sections in it. What stands in a list or under a free name is left
-/// as written: there, what is missing means "as above".
+/// Fills the defaults of `keys` into a section and its subsections. Lists and sections under free names are left as written: there, a
+/// missing key is inherited.
 pub fn fill(keys: &'static [Key], section: &mut Node) {
     let written = match std::mem::replace(&mut section.value, Value::Null) {
         Value::Map(entries) => entries,

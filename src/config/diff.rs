@@ -1,10 +1,10 @@
-//! What a reload changes, key by key, as the log shows it.
+//! What a reload changes, key by key, for the log.
 
 use super::load::Effective;
 use super::tree::{Node, Value};
 use std::collections::BTreeMap;
 
-/// One text for each key whose value is another, new or gone, in the order of the new configuration; gone ones last.
+/// One text for each key that is changed, new or gone, in the order of the new configuration; gone ones come last.
 pub fn changes(old: &Effective, new: &Effective) -> Vec<String> {
     let (mut before, mut after) = (Vec::new(), Vec::new());
     flatten(String::new(), old.root(), &mut before);

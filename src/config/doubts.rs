@@ -1,11 +1,11 @@
-//! What is allowed, and yet hardly meant: warnings.
+//! Warnings about configurations that are valid, but probably not intended.
 
 use super::model::{Action, Config, Listener, Pool, Route, Upstream};
 use super::report::Report;
 use super::tree::Node;
 use std::net::IpAddr;
 
-/// Everything about a whole configuration that deserves a second look.
+/// Reports everything in a whole configuration that deserves a second look.
 pub fn of(config: &Config, root: &Node, report: &mut Report) {
     if config.pools.iter().all(|pool| pool.upstreams.is_empty()) && config.routes.is_empty() {
         report.warn(root, "neither upstreams nor routes: every request is answered 404");
@@ -13,7 +13,7 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
     if let Some(node) = root.get("metrics_listen").filter(|_| config.metrics_listen.is_some_and(|admin| admin.ip().is_unspecified())) {
         report.warn(node, "everybody who reaches this machine can read the admin port; 127.0.0.1 or a private address keeps it closed");
     }
-    // As they are written, beside what they mean: the pool at the top level, then those under `pools`.
+    // The sections as written, in the order of the pools: the top level for the default pool, then those under `pools`.
     let written = [root].into_iter().chain(root.get("pools").map(Node::entries).unwrap_or_default().iter().map(|entry| &entry.node));
     for (index, node) in written.enumerate() {
         timeouts(node, report);
@@ -28,7 +28,7 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
     }
 }
 
-/// Both must be written there: whoever sets only one of them has not compared them.
+/// Only where both are written in one section: a single one was not compared with the other.
 fn timeouts(owner: &Node, report: &mut Report) {
     let Some(section) = owner.get("timeouts") else { return };
     let is_written = |key| section.get(key).filter(|node| node.place != super::tree::Place::Nowhere);
@@ -58,7 +58,7 @@ fn weights(pool: &Pool, node: &Node, report: &mut Report) {
     }
 }
 
-/// Upstreams that are listeners of ours, whose requests come to the same pool again.
+/// Upstreams that are listeners of this proxy, whose requests come back to the same pool.
 fn loops(config: &Config, pool: usize, node: &Node, report: &mut Report) {
     let items = node.get("upstreams").map(Node::items).unwrap_or_default();
     if items.len() != config.pools[pool].upstreams.len() {
@@ -83,7 +83,7 @@ fn is_at(listener: &Listener, upstream: &Upstream) -> bool {
     own.port() == upstream.port && (own.ip() == host || (own.ip().is_unspecified() && host.is_loopback()))
 }
 
-/// Whether what comes to that port may be forwarded to that pool.
+/// Whether requests to that port may be forwarded to that pool.
 fn leads_back(config: &Config, port: u16, pool: usize) -> bool {
     let takes_port = |route: &&Route| route.matcher.port.is_none_or(|wanted| wanted == port);
     for route in config.routes.iter().filter(takes_port) {

@@ -1,6 +1,7 @@
-//! The environment and `.env` -> settings over the file's. The environment is an argument here: nothing reads the process's own.
+//! The environment and `.env`, as settings that override the file's. The environment is an argument: nothing here reads the process's
+//! own.
 //!
-//! Each variable becomes the smallest document that says the same, is checked as such, and its value is laid over the tree.
+//! Each variable becomes the smallest document with the same meaning, is checked as such, and its value is put into the tree.
 
 use std::collections::BTreeMap;
 
@@ -48,14 +49,14 @@ pub fn parse_dotenv(text: &str) -> Result<Variables, String> {
         dotenvy::Error::LineParse(line, _) => {
             let first = line.lines().next().unwrap_or_default();
             let number = text.lines().position(|l| l.contains(first)).map_or(0, |n| n + 1);
-            // The line itself may be a secret.
+            // The line is not quoted, because it may be a secret.
             format!("{number}: is not NAME=value")
         }
         error => error.to_string(),
     })
 }
 
-/// Lays both over `tree`, `.env` first. Variables that together make one value (`BACKEND_1` …) may come from both.
+/// Applies both to `tree`, `.env` first. Variables that together make one value (`BACKEND_1` …) may come from both.
 pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, report: &mut Report) {
     let set = |from: &Variables| -> Variables { from.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.clone(), v.clone())).collect() };
     let (mut environment, mut dotenv) = (set(environment), set(dotenv));
@@ -68,7 +69,7 @@ pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, repor
     }
 }
 
-/// Kubernetes sets `PROXY_PORT=tcp://10.96.0.10:80` for a Service called `proxy`: that is not meant for us.
+/// Kubernetes sets `PROXY_PORT=tcp://10.96.0.10:80` for a Service called `proxy`: such values are ignored, with a warning.
 fn leave_services(layer: &mut Variables, report: &mut Report) {
     layer.retain(|name, value| {
         let is_service = HOSTS_AND_PORTS.contains(&name.as_str()) && value.contains("://");
@@ -81,7 +82,7 @@ fn leave_services(layer: &mut Variables, report: &mut Report) {
     });
 }
 
-/// Sets the value at `path` after checking it like a document that holds nothing else.
+/// Sets the value at `path`, after checking it like a document that holds nothing else.
 pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Place, report: &mut Report) {
     static DOCUMENT: Kind = Kind::Section(ROOT);
     let whole = path.iter().fold(Path::default(), |path, step| path.key(step));
@@ -97,7 +98,7 @@ pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Place, report: 
     tree.set(path, checked);
 }
 
-/// An item of `upstreams` as people write it in one word.
+/// An item of `upstreams`, written as one word.
 pub fn upstream(text: &str, at: &Node, report: &mut Report) -> Node {
     if text.contains("://") {
         return at.map_of([("url", Value::Text(text.to_owned()))]);
@@ -111,7 +112,7 @@ pub fn upstream(text: &str, at: &Node, report: &mut Report) -> Node {
     }
 }
 
-/// A list of items, each made from one word of `words`.
+/// A list of items, each made from one of `words`.
 pub fn list<'a>(
     words: impl IntoIterator<Item = (&'a str, Place)>,
     path: &Path,
@@ -125,7 +126,7 @@ pub fn list<'a>(
     Value::List(items.collect())
 }
 
-/// What is set in one of the two, and what is set in either.
+/// The variables of one source, and those of both.
 struct Layer<'a> {
     layer: &'a Variables,
     all: &'a Variables,
@@ -145,7 +146,7 @@ impl Layer<'_> {
                 None => self.unknown(name, &steps),
             }
         }
-        // `TIDEGATE_…` counts before every other name of the key.
+        // `TIDEGATE_…` takes precedence over every other name of the key.
         let taken = |path: &[&str]| long.iter().any(|(_, long)| path.starts_with(&long.iter().map(String::as_str).collect::<Vec<_>>()));
         if !taken(&["listen"]) {
             self.listen();
@@ -159,7 +160,7 @@ impl Layer<'_> {
         for (name, path, seconds) in SHORT.iter().filter(|(_, path, _)| !taken(path)) {
             self.short(name, path, *seconds);
         }
-        // A section before what is in it, so that both hold.
+        // A section comes before the keys in it, so that both apply.
         long.sort_by_key(|(_, path)| path.len());
         for (name, path) in &long {
             self.long(name, path);
@@ -167,7 +168,7 @@ impl Layer<'_> {
     }
 
     fn unknown(&mut self, name: &str, steps: &[String]) {
-        // Items of lists, and what has a free name, cannot be said by a variable of their own.
+        // Items of lists, and keys with free names, have no variables of their own.
         let keys = super::reference::rows().into_iter().map(|row| row.key);
         let known = keys.filter(|key| !key.contains(['[', '<'])).collect::<Vec<_>>();
         let meant = suggest::closest(&steps.join("."), known.iter().map(String::as_str));
@@ -178,7 +179,7 @@ impl Layer<'_> {
     fn long(&mut self, name: &str, path: &[String]) {
         let text = &self.layer[name];
         let place = Place::named(name);
-        // To YAML a lone dash is a list; to whoever sets a log's target it is standard output.
+        // In YAML a lone dash is a list; as a log's target it means standard output.
         let node = if text == "-" { Ok(Node::new(Value::Text("-".into()), place.clone(), Path::default())) } else { file::parse(text) };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match node {
@@ -236,7 +237,7 @@ impl Layer<'_> {
         self.change(&["metrics_listen"], "127.0.0.1:8081", host, port);
     }
 
-    /// Puts a host, a port or both into the address at `path` (of a list, into its first).
+    /// Replaces host, port or both in the address at `path` (in a list: in the first).
     fn change(&mut self, path: &[&str], default: &str, host: Option<(String, String)>, port: Option<(String, u16)>) {
         let Some(name) = host.as_ref().map(|(name, _)| name).or(port.as_ref().map(|(name, _)| name)) else { return };
         let place = Place::named(name);
@@ -258,7 +259,7 @@ impl Layer<'_> {
     }
 
     fn upstreams(&mut self) {
-        // (variable, one word of it)
+        // Pairs of a variable and one word of it.
         let mut words: Vec<(&str, String)> = Vec::new();
         if let Some(text) = self.layer.get("UPSTREAMS") {
             words.extend(text.split(',').map(|word| ("UPSTREAMS", word.trim().to_owned())).filter(|(_, word)| !word.is_empty()));
@@ -290,7 +291,7 @@ fn backend_number(name: &str) -> Option<u32> {
     ((1..=99).contains(&number) && number.to_string() == digits).then_some(number)
 }
 
-/// Seconds with decimals. What is more than nothing stays more than nothing: 0 would mean "no limit".
+/// Seconds with decimals, in milliseconds. A positive value is at least 1, because 0 would mean "no limit".
 fn milliseconds(seconds: &str) -> Option<i64> {
     let plain = !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let value = seconds.parse::<f64>().ok().filter(|_| plain)? * 1000.0;
@@ -315,7 +316,7 @@ fn entries_mut(node: &mut Node) -> &mut [Entry] {
     if let Value::Map(entries) = &mut node.value { entries } else { &mut [] }
 }
 
-/// The same values, all of them from one place, under one path. Items of a list that know their variable keep it.
+/// The same values, all with one place and under one path. Items of a list keep the variable that set them.
 fn relocated(node: Node, place: &Place, path: &Path) -> Node {
     let value = match node.value {
         Value::List(items) => {

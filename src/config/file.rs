@@ -1,9 +1,9 @@
-//! YAML text -> tree, every value with its place. It knows no key of tidegate's; only what is no YAML is refused here.
+//! YAML text to a tree in which every value has its place. It knows none of tidegate's keys; it refuses only what is not YAML.
 //!
-//! serde tells no positions but in errors. So a scalar's visitor leaves its value in a slot and then *fails on purpose*: the
-//! error brings the place, and the walk goes on behind the scalar, which the library has taken already. A list or a map cannot
-//! fail without losing the walk. As the value of a key it gets the key's place; inside a list that of its first child until
-//! somebody asks for more: [`place_of_container`] walks again and fails for good at that container.
+//! serde reports positions only in errors. So the visitor of a scalar stores its value and then *fails on purpose*: the error has
+//! the position, and the walk continues after the scalar, which the library has consumed. A list or a map cannot fail without
+//! ending the walk. As the value of a key it gets the key's place; inside a list it gets that of its first child, until
+//! [`place_of_container`] is asked for the exact one, which walks again and fails at that container.
 
 use std::cell::Cell;
 use std::fmt;
@@ -12,10 +12,10 @@ use serde::de::{DeserializeSeed, EnumAccess, Error as _, IgnoredAny, MapAccess, 
 
 use super::tree::{Entry, Node, Path, Place, Value};
 
-/// More values than this are no configuration but an alias bomb.
+/// More values than this are an alias bomb, and no configuration.
 const MAX_NODES: usize = 500_000;
 
-/// Why a text is not readable at all.
+/// Why a text cannot be read at all.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     pub line: usize,
@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
     match (result, slot) {
         (Ok(()), Some(found)) => Ok(found.place_unless_known(at(1, 1))),
         (Err(error), Some(found)) if !matches!(found.value, Value::List(_) | Value::Map(_)) => {
-            // A scalar alone, which has failed on purpose: whether it is all there is, is still to be seen.
+            // A scalar alone has failed on purpose: whether anything follows it has yet to be found out.
             serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| syntax_error(&error))?;
             Ok(found.place_unless_known(error.location().map_or(at(1, 1), |l| at(l.line(), l.column()))))
         }
@@ -50,9 +50,8 @@ pub fn place_of_container(text: &str, container: usize) -> Option<(usize, usize)
     error.location().map(|l| (l.line(), l.column()))
 }
 
-/// What is better seen before the library sees it: control characters, whose place it does not tell; and bracket bombs, as it takes
-/// time for open brackets times length before it counts levels. Brackets in strings and comments count too: no honest text leaves
-/// so many open.
+/// Finds what must not reach the library: control characters, whose place it does not report; and bracket bombs, since its time is
+/// open brackets times length before it limits the depth. Brackets in strings and comments count too: no real text has so many.
 fn scan(text: &str) -> Result<(), SyntaxError> {
     const MAX_OPEN: usize = 256;
     let mut open = 0_usize;
@@ -127,7 +126,7 @@ impl Found {
     }
 }
 
-/// Reads one value into its slot; see the module's text for what its result means.
+/// Reads one value into its slot; the module's documentation says what its result means.
 struct Seed<'a> {
     walk: &'a Walk,
     slot: &'a mut Option<Found>,
@@ -160,7 +159,7 @@ impl Walk {
     }
 }
 
-/// What came of a seed: a value (a scalar's with its place), or a failure that was not on purpose.
+/// The result of a seed: a value (with its place, if it is a scalar), or a failure that was not on purpose.
 fn settle<E: serde::de::Error>(result: Result<(), E>, slot: Option<Found>) -> Result<Found, E> {
     match (result, slot) {
         (Err(error), Some(mut found)) => {
@@ -173,7 +172,7 @@ fn settle<E: serde::de::Error>(result: Result<(), E>, slot: Option<Found>) -> Re
     }
 }
 
-/// Inside a visitor the error's type is hidden, and only its text tells the place. The library leaves out line 1 column 1.
+/// Inside a visitor the type of the error is hidden, and only its text has the place. The library omits line 1 column 1.
 fn place_in(message: &str) -> Place {
     let parsed = message.rsplit_once(" at line ").and_then(|(_, rest)| {
         let (line, column) = rest.split_once(" column ")?;
@@ -294,7 +293,7 @@ fn unknown(number: usize) -> Place {
     Place::File { line: 1, column: 1, container: Some(number) }
 }
 
-/// Keys are text to us whatever YAML makes of them: a pool may be called `8080` or `true`.
+/// Keys are text, whatever YAML makes of them: a pool may be called `8080` or `true`.
 fn key_text(value: &Value) -> String {
     match value {
         Value::Text(text) | Value::Filled(text) => text.clone(),

@@ -1,5 +1,5 @@
-//! Retries, circuits, health checks and rates, written -> meant: sections of which each layer lies over those before it, key by
-//! key, and the table's defaults under all of them.
+//! Retries, circuits, health checks and rate limits: sections whose layers take precedence over those before them, key by key, and
+//! over the defaults.
 
 use super::conform::fill;
 use super::keys;
@@ -9,16 +9,16 @@ use super::schema::Key;
 use super::tree::{Node, Path, Place, Value};
 use std::cell::OnceCell;
 
-/// The sections of one name, the outermost first, and the table's defaults beneath them.
+/// The sections with one name, the outermost first, and the defaults.
 struct Layers<'a> {
     sections: Vec<&'a Node>,
     keys: &'static [Key],
-    /// Made where they are needed, which is seldom: the root's sections have theirs filled in.
+    /// Made only where it is needed: the root's sections have their defaults filled in already.
     defaults: OnceCell<Node>,
 }
 
 impl<'a> Layers<'a> {
-    /// Those that are given; null takes back what lies before it.
+    /// The sections that are given; null removes those before it.
     fn of(owners: &[Option<&'a Node>], name: &str, keys: &'static [Key]) -> Self {
         let mut sections = Vec::new();
         for section in owners.iter().filter_map(|owner| owner.as_ref()?.written(name)) {
@@ -39,7 +39,7 @@ impl<'a> Layers<'a> {
         })
     }
 
-    /// `None` if the thing is off: turned off by the innermost, or never given.
+    /// `None` if it is off: turned off by the innermost section, or never configured.
     fn unless_off(self) -> Option<Self> {
         (!self.sections.is_empty()).then_some(self)
     }
@@ -94,7 +94,7 @@ pub fn health_check(owners: &[Option<&Node>]) -> Option<HealthCheck> {
     })
 }
 
-/// Of the process (`owners` is the root alone), or of a route (the root and the route).
+/// The global limit (`owners` is the root alone), or a route's (the root and the route).
 pub fn rate_limit(owners: &[Option<&Node>], report: &mut Report) -> Option<RateLimit> {
     let layers = Layers::of(owners, "rate_limit", keys::RATE).unless_off()?;
     if let Some(clients) = layers.get("per_client").filter(|clients| clients.entries().is_empty() && !clients.is_invalid()) {
@@ -125,7 +125,7 @@ pub fn rate_limit(owners: &[Option<&Node>], report: &mut Report) -> Option<RateL
     Some(limit)
 }
 
-/// `None` is off: a rate has a number.
+/// `None` is off: without a number there is no limit.
 fn rate(layers: &Layers, report: &mut Report) -> Option<Rate> {
     let burst = layers.get("burst");
     let Some(requests_per_second) = layers.get("requests_per_second") else {
@@ -138,9 +138,9 @@ fn rate(layers: &Layers, report: &mut Report) -> Option<Rate> {
     Some(Rate { requests_per_second, burst: burst.and_then(Node::int).unwrap_or(requests_per_second.saturating_mul(2)) })
 }
 
-/// What its keys say together.
+/// Checks how its keys fit together.
 pub fn check_health_check(section: Option<&Node>, report: &mut Report) {
-    // Reported where it stands, once for each section.
+    // Reported once for each section, at its place.
     let Some(range) = section.and_then(|section| section.get("expected_status")).filter(|range| !range.is_invalid()) else { return };
     let good = match range.items() {
         [first, last] => first.is_invalid() || last.is_invalid() || first.int::<u16>() <= last.int(),

@@ -1,4 +1,4 @@
-//! Keys that other programs have and tidegate has not, and what to write instead. Nothing here is accepted.
+//! Keys that other programs have and tidegate does not, and what to write instead. None of them is accepted.
 
 use super::suggest;
 use super::tree::{Node, Value};
@@ -136,7 +136,7 @@ fn filled_in(section: &str, key: &str, value: &Node) -> Option<String> {
     let shown = scalar(value);
     let wants_value = found.hint.contains("{v}") || found.hint.contains("{ms}");
     if wants_value && shown.is_none() {
-        // `timeout: {…}`: name the key, leave the value open.
+        // `timeout: {…}`: the hint names the key, and leaves the value open.
         return Some(found.hint.replace("\"0.0.0.0:{v}\"", "…").replace("{v}", "…").replace("{ms}", "…"));
     }
     if found.hint.contains("{route}") {

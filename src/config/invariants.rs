@@ -1,5 +1,5 @@
-//! What holds for any bytes as a configuration file, as a function that panics where it does not: the body of a fuzz target, and
-//! what its corpus is replayed through. Nothing here runs in the proxy.
+//! Properties of any bytes as a configuration file, as a function that panics where one does not hold: the body of a fuzz target,
+//! through which its corpus is replayed. Nothing here runs in the proxy.
 
 use super::address;
 use super::env;
@@ -11,18 +11,18 @@ use std::net::IpAddr;
 
 const NAME: &str = "c.yaml";
 
-/// What was made of an input for which everything held.
+/// How an input was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It could be run.
     Accepted,
-    /// Every problem was named.
+    /// It was refused, with every problem reported.
     Refused,
-    /// To know more, names would have to be looked up.
+    /// It cannot be judged without looking up names.
     NeedsNetwork,
 }
 
-/// A file's bytes: a configuration that reads back to the same as it is printed, or problems, each with its place and a text.
+/// A file is either a configuration that is read back unchanged from what is printed, or has problems, each with a place and a text.
 pub fn file(bytes: &[u8]) -> Verdict {
     let text = match decode(bytes.to_vec(), &NAME) {
         Ok(text) => text,
@@ -67,7 +67,7 @@ fn needs_look_up(node: &Node) -> bool {
 }
 
 fn check_problems(problems: &Problems, text: &str) -> Verdict {
-    // What YAML 1.1 calls a line end.
+    // Everything that YAML 1.1 regards as a line end.
     let (lines, count) = (problems.lines(), text.matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() + 1);
     assert!(!lines.is_empty(), "refused without a reason");
     for (index, line) in lines.iter().enumerate() {

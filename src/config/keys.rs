@@ -7,9 +7,9 @@ use super::schema::{Key, Kind, Rule, key};
 use super::units::Unit;
 
 const DAY_MS: i64 = 86_400_000;
-/// A day at most; 0 has a meaning (no limit, do not wait, off, at once).
+/// At most a day; 0 has a meaning (no limit, do not wait, off, at once).
 const MS: Kind = Kind::Amount { unit: Unit::Milliseconds, min: 0, max: DAY_MS };
-/// A day at most, and something.
+/// At most a day, and not 0.
 const SOME_MS: Kind = Kind::Amount { unit: Unit::Milliseconds, min: 1, max: DAY_MS };
 /// Counts of things that are held in memory or the kernel.
 const COUNT: Kind = Kind::Int { min: 1, max: 1_000_000_000 };
@@ -337,7 +337,7 @@ static SHUTDOWN: &[Key] = &[
     .default("refuse"),
 ];
 
-/// A pool's own sections lie over the global ones, key by key.
+/// A pool's own sections take precedence over the global ones, key by key.
 static POOL: &[Key] = &[
     key("upstreams", UPSTREAMS, "The servers of the pool.").also("backends"),
     BALANCE,
@@ -360,7 +360,7 @@ static POOL_LIMITS: &[Key] = &[
     key("upstream_idle_conns", COUNT, "As at the top level, but for this pool or route only."),
 ];
 
-/// A route's own sections lie over its pool's and the global ones, key by key.
+/// A route's own sections take precedence over its pool's and the global ones, key by key.
 static ROUTE: &[Key] = &[
     key("name", Kind::Text(NAME), "The name in logs, by which a reload also recognises the route."),
     key("match", Kind::Section(MATCH), "The conditions, all of which must hold; without any the route matches every request."),

@@ -1,4 +1,4 @@
-//! Reads every source in its order, and hands back the configuration or everything that is wrong with it.
+//! Reads every source in order, and returns the configuration or all its problems.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,44 +14,44 @@ use super::schema::Kind;
 use super::tree::{self, Node, Place, Value};
 use super::{check, env, file, variables};
 
-/// How messages call it.
+/// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
 
-/// Where a configuration comes from. Kept, so that a reload reads the same again.
+/// Where a configuration comes from. Stored, so that a reload reads the same sources.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// `--config` or the positional argument.
     pub config: Option<PathBuf>,
-    /// `--env-file`; `./.env` is read without.
+    /// `--env-file`; without it `./.env` is read.
     pub env_file: Option<PathBuf>,
-    /// No file and no variable is read at all.
+    /// Whether no file and no variable is read at all.
     pub alone: bool,
     /// The process's environment.
     pub environment: Vec<(String, String)>,
-    /// What relative paths of the two files above, `./config.yaml` and `./.env` are relative to.
+    /// The directory for relative paths of these two files, and of `./config.yaml` and `./.env`.
     pub cwd: PathBuf,
-    /// Replaces `listen`; with the option's name, for messages.
+    /// Replaces `listen`; comes with the option's name for messages.
     pub listen: Option<(&'static str, Vec<String>)>,
     /// `--to`, replaces `upstreams`.
     pub to: Option<Vec<String>>,
-    /// `--workers`
+    /// `--workers`.
     pub workers: Option<String>,
-    /// `--watch`
+    /// `--watch`.
     pub watch: bool,
-    /// Standard input, where the file is `-`: a reload finds nothing more there.
+    /// The text of standard input, if the file is `-`: a reload cannot read it again.
     pub input: Option<String>,
 }
 
-/// A configuration that may be run.
+/// A valid configuration.
 #[derive(Clone, Debug)]
 pub struct Loaded {
-    /// As meant.
+    /// The configuration for the program.
     pub config: Config,
-    /// As `check --print` shows it.
+    /// The effective configuration, which `check --print` shows.
     pub effective: Effective,
     /// For the log, at level warn.
     pub warnings: Vec<String>,
-    /// What was read, in words: files, and whether variables or options said something.
+    /// What was read, in words: files, and whether variables or options set something.
     pub source: String,
     /// For the log, at level info.
     pub notes: Vec<String>,
@@ -61,7 +61,7 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// The configuration that holds after all sources and defaults, shown as block YAML that reads back to the same.
+/// The configuration after all sources and defaults, displayed as YAML that reads back to the same.
 #[derive(Clone, Debug)]
 pub struct Effective(Node);
 
@@ -70,7 +70,7 @@ impl Effective {
         &self.0
     }
 
-    /// Takes over what `old` has under a key of the top level.
+    /// Takes over the value that `old` has under a key of the top level.
     pub fn keep(&mut self, key: &str, old: &Effective) {
         if let Some(node) = old.0.written(key) {
             self.0.set(&[key], node.clone());
@@ -84,7 +84,7 @@ impl fmt::Display for Effective {
     }
 }
 
-/// Reads, checks and combines.
+/// Reads, checks and merges the sources.
 pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
     let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
@@ -117,7 +117,7 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     Ok(Loaded { config, effective, warnings, source: source_names, notes, path, sources })
 }
 
-/// Every source that said something, in the order of their precedence.
+/// Every source that set something, in the order of precedence.
 fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables) -> String {
     let mut named = BTreeSet::new();
     collect_names(root, &mut named);
@@ -141,7 +141,7 @@ fn collect_names(node: &Node, names: &mut BTreeSet<Arc<str>>) {
     node.entries().iter().for_each(|entry| collect_names(&entry.node, names));
 }
 
-/// What all sources said, with the defaults, as it is meant; or every problem. `source` is the file's name and text.
+/// The configuration that results from all sources and the defaults; or every problem. `source` is the file's name and text.
 pub(super) fn complete(
     mut root: Node,
     mut report: Report,
@@ -180,7 +180,7 @@ fn config_path(sources: &Sources, environment: &env::Variables, dotenv: &env::Va
     (sources.to.is_none() && sources.cwd.join(usual).exists()).then(|| usual.to_owned())
 }
 
-/// `-`, as programs have it.
+/// Whether the path is `-`, which means standard input.
 fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-")
 }
@@ -194,7 +194,7 @@ fn read(path: &Path, name: &Path) -> Result<String, Problems> {
 }
 
 fn read_from(source: std::io::Result<impl Read>, name: &impl fmt::Display) -> Result<String, Problems> {
-    /// Also what stops the reading of a device or a pipe that never ends.
+    /// Also ends the reading of a device or a pipe without an end.
     const MAX_BYTES: u64 = 2 << 20;
     let mut bytes = Vec::new();
     let result = source.and_then(|source| source.take(MAX_BYTES + 1).read_to_end(&mut bytes));
@@ -217,7 +217,7 @@ pub(super) fn decode(bytes: Vec<u8>, name: &impl fmt::Display) -> Result<String,
     })
 }
 
-/// The file as a tree that keeps the schema. Only what is no YAML ends the reading.
+/// The file as a tree that conforms to the schema. Only a text that is not YAML ends the reading.
 pub(super) fn document(name: &str, text: &str, variables: &env::Variables, report: &mut Report) -> Result<Node, Problems> {
     static DOCUMENT: Kind = Kind::Section(ROOT);
     let root = file::parse(text).map_err(|e| Problems::one(format!("{name}:{}:{}: {}", e.line, e.column, e.message)))?;
@@ -254,7 +254,7 @@ fn options(sources: &Sources, root: &mut Node, report: &mut Report) {
     }
 }
 
-/// With `logging.dir` set, logs go there unless told otherwise: the only defaults that depend on another key.
+/// If `logging.dir` is set, logs go there unless configured otherwise: the only defaults that depend on another key.
 fn log_files_in_dir(root: &mut Node) {
     let Some(logging) = root.get("logging") else { return };
     if logging.get("dir").is_none() {

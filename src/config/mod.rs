@@ -1,4 +1,4 @@
-//! The configuration room: from files, variables and options to one checked [`model::Config`].
+//! The configuration: from files, variables and options to one checked [`model::Config`].
 //!
 //! ```text
 //!     file.rs ----.
@@ -7,8 +7,8 @@
 //!                    tree.rs     keys.rs (the one table of keys, in the words of schema.rs)
 //! ```
 //!
-//! Sources are laid over each other as trees whose values know where they were written, so that whatever is wrong is reported at
-//! its place, and all of it together. It reads files when told to, never the process's environment, and starts nothing.
+//! Sources are merged as trees whose values know where they were written, so that all problems are reported together, each at its
+//! place. Files are read when asked for, the process's environment never, and nothing is started.
 
 mod address;
 mod check;

@@ -1,5 +1,5 @@
-//! The configuration as it is meant: defaults filled in, names turned into indices, nothing left to validate. The rest of the
-//! program sees only this. `check.rs` is the only maker of it.
+//! The checked configuration: defaults filled in, names turned into indices, nothing left to validate. The rest of the
+//! program sees only this. Only `check.rs` makes it.
 
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// A checked configuration. Durations are milliseconds and end in `_ms`; sizes are bytes. For timeouts 0 means "no limit".
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Where clients connect.
+    /// The addresses for clients.
     pub listeners: Vec<Listener>,
     /// The admin port.
     pub metrics_listen: Option<SocketAddr>,
@@ -16,74 +16,74 @@ pub struct Config {
     pub workers: usize,
     /// Written once everything is bound, removed at the end.
     pub pid_file: Option<PathBuf>,
-    /// A change of the file is a reload.
+    /// Whether the configuration is reloaded when its file changes.
     pub watch: bool,
     /// `pools[0]` is the pool named "default", which may be empty.
     pub pools: Vec<Pool>,
     /// In order: the first that matches wins.
     pub routes: Vec<Route>,
-    /// The global ones; client-side timeouts always come from here until a route is known.
+    /// The global timeouts, which also apply to clients before a route is known.
     pub timeouts: Timeouts,
-    /// The global ones.
+    /// The global limits.
     pub limits: Limits,
-    /// Names are looked up again this often; 0 = never.
+    /// How often names are looked up again; 0 = never.
     pub resolve_ms: u32,
-    /// For requests of routes without one of their own.
+    /// The limit for requests of routes without one of their own.
     pub rate_limit: Option<RateLimit>,
-    /// Whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.
+    /// Proxies whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether upstreams are sent `Via`.
     pub via: bool,
-    /// Who is told more than the reason of an error.
+    /// Which clients are told more than the reason of an error.
     pub error_detail: ErrorDetail,
     /// Logs.
     pub logging: Logging,
-    /// Drain.
+    /// How the process ends.
     pub shutdown: Shutdown,
 }
 
 /// One listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Port 0: the kernel chooses.
+    /// The address; with port 0 the kernel chooses.
     pub address: SocketAddr,
 }
 
 /// Upstreams that requests are balanced over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// The `pool` label everywhere.
+    /// The name, which is the `pool` label of metrics.
     pub name: String,
     /// Its servers.
     pub upstreams: Vec<Upstream>,
     /// How one is chosen.
     pub balance: Balance,
-    /// An upstream that comes back is ramped up over this time; 0 = at once.
+    /// The time over which a recovered upstream's share rises; 0 = at once.
     pub slow_start_ms: u32,
-    /// Global timeouts with this pool's own laid over them, key by key.
+    /// The pool's timeouts, which take precedence over the global ones, key by key.
     pub timeouts: Timeouts,
-    /// Likewise.
+    /// The same for retries.
     pub retry: Retry,
-    /// Likewise.
+    /// The same for circuits.
     pub breaker: Breaker,
-    /// Likewise; `None` is off.
+    /// The same for health checks; `None` is off.
     pub health_check: Option<HealthCheck>,
 }
 
 /// One server of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
-    /// The `upstream` label everywhere; unique in its pool.
+    /// The name, which is the `upstream` label of metrics; unique in its pool.
     pub name: String,
     /// A name or an address (IPv6 without brackets).
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// `https://`
+    /// Whether it is spoken to by TLS (`https://`).
     pub tls: bool,
-    /// 0 to 1000; 0 = no new requests.
+    /// 0 to 1000; 0 = it gets no new requests.
     pub weight: u32,
-    /// Whether the pool's `health_check` looks at it.
+    /// Whether the pool's `health_check` applies to it.
     pub is_checked: bool,
 }
 
@@ -95,7 +95,7 @@ pub enum Balance {
     Random,
     Weighted,
     LeastConnections,
-    /// By client address, or by the named field.
+    /// By client address, or by the value of the named field.
     ConsistentHash {
         header: Option<String>,
     },
@@ -105,34 +105,34 @@ pub enum Balance {
 /// One entry of `routes`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// As configured, or `routes[N]`.
+    /// The configured name, or `routes[N]`.
     pub name: String,
-    /// All that is given must hold.
+    /// The conditions, all of which must hold.
     pub matcher: Matcher,
-    /// What is done.
+    /// What is done with its requests.
     pub action: Action,
-    /// Global, then the pool's, then the route's, key by key.
+    /// Timeouts. Precedence, key by key: route, pool, global.
     pub timeouts: Timeouts,
-    /// Likewise.
+    /// Retries, with the same precedence.
     pub retry: Retry,
-    /// Likewise; `None` is off.
+    /// Rate limits, with the same precedence; `None` is off.
     pub rate_limit: Option<RateLimit>,
-    /// 0 = no limit.
+    /// The limit of content in bytes; 0 = no limit.
     pub max_body_size: u64,
-    /// Whether its requests have lines in the access log.
+    /// Whether its requests get lines in the access log.
     pub access_log: bool,
 }
 
-/// What a request must have for a route to take it; `None` and empty mean "any".
+/// The conditions of a route; `None` and empty mean "any".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
-    /// In normal form, IPv6 without brackets; `*.example.com` stands for any name under it.
+    /// In normal form, IPv6 without brackets; `*.example.com` means every name under it.
     pub host: Option<String>,
-    /// The path exactly, in normal form.
+    /// The exact path, in normal form.
     pub path: Option<String>,
-    /// In normal form; `/api` takes `/api`, `/api/…`, `/api?…`, not `/apix`.
+    /// In normal form; `/api` matches `/api`, `/api/…` and `/api?…`, but not `/apix`.
     pub path_prefix: Option<String>,
-    /// Case-sensitive.
+    /// Methods, case-sensitive.
     pub methods: Vec<String>,
     /// The port the client connected to.
     pub port: Option<u16>,
@@ -146,7 +146,7 @@ pub enum Action {
         /// Index into [`Config::pools`].
         pool: usize,
     },
-    /// Answer with what was received.
+    /// Answer with the request that was received.
     Echo {
         /// First line of the answer.
         name: String,
@@ -155,15 +155,15 @@ pub enum Action {
     Respond {
         /// 200 to 599.
         status: u16,
-        /// `text/plain`.
+        /// The content, sent as `text/plain`.
         body: String,
     },
-    /// An action that is read and checked, but not built yet (`static_files`, `redirect`): answered as "not found".
+    /// An action that is read and checked but not implemented yet (`static_files`, `redirect`): answered with 404.
     Unbuilt,
 }
 
-/// What is waited for how long; `keys.rs` says what each is. All in milliseconds; 0 = no limit, but for `queue_ms` (0 = do not wait) and the
-/// `*_keepalive_ms` (0 = do not keep).
+/// How long is waited for what, as `keys.rs` describes. In milliseconds; 0 = no limit, except for `queue_ms` (0 = do not wait) and
+/// the `*_keepalive_ms` (0 = do not keep).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Timeouts {
@@ -183,7 +183,7 @@ pub struct Timeouts {
     pub tunnel_idle_ms: u32,
 }
 
-/// Further attempts of a request; by default none.
+/// Retries of a request; by default none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retry {
     /// Attempts after the first; 0 = none.
@@ -194,45 +194,45 @@ pub struct Retry {
     pub max_backoff_ms: u32,
     /// Share of a pool's requests that may be retries.
     pub budget_percent: u32,
-    /// Worth another try.
+    /// Statuses that are worth another try.
     pub statuses: Statuses,
 }
 
-/// Passive health: one circuit for each upstream.
+/// Passive health checks: one circuit for each upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Breaker {
-    /// Failures in a row until it opens; 0 = no breaker.
+    /// How many failures in a row open it; 0 = no circuit.
     pub failure_threshold: u32,
-    /// Successes until it closes.
+    /// How many successes close it.
     pub success_threshold: u32,
-    /// Open until half-open.
+    /// How long it is open before it becomes half-open.
     pub timeout_ms: u32,
-    /// The same while no other upstream of the pool is usable; 0 = no such difference.
+    /// The same while no other upstream of the pool is usable; 0 = no difference.
     pub last_resort_ms: u32,
-    /// Trial requests at a time.
+    /// How many trial requests may run at a time.
     pub half_open_requests: u32,
-    /// Count as failures.
+    /// Statuses that count as failures.
     pub failure_statuses: Statuses,
 }
 
-/// Active health.
+/// Active health checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What is asked for, with GET.
+    /// The target of the GET.
     pub path: String,
-    /// Between two checks of one upstream.
+    /// The time between two checks of one upstream.
     pub interval_ms: u32,
-    /// Of one check, connect included.
+    /// The time for one check, connect included.
     pub timeout_ms: u32,
-    /// Failures in a row until it is down.
+    /// How many failures in a row make it failing.
     pub failure_threshold: u32,
-    /// Successes in a row until it is up.
+    /// How many successes in a row make it passing.
     pub success_threshold: u32,
-    /// First and last good status.
+    /// The first and the last good status.
     pub expected_status: (u16, u16),
 }
 
-/// How many requests are taken.
+/// How many requests are allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// How they are counted.
@@ -241,11 +241,11 @@ pub struct RateLimit {
     pub global: Option<Rate>,
     /// Of each client.
     pub per_client: Option<Rate>,
-    /// What is over it is counted, and let through.
+    /// Whether requests over the limit are only counted.
     pub dry_run: bool,
-    /// Whether this section says something about `global` itself, or inherits it, and with it what was counted so far.
+    /// Whether this section sets `global` itself; if not, it inherits the limit together with its count.
     pub owns_global: bool,
-    /// The same of `per_client`.
+    /// The same for `per_client`.
     pub owns_per_client: bool,
 }
 
@@ -257,12 +257,12 @@ pub enum RateAlgorithm {
     SlidingWindow,
 }
 
-/// So many.
+/// The numbers of a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run, or in any second.
+    /// Allowed in the long run (token bucket), or in any second (sliding window).
     pub requests_per_second: u32,
-    /// At once, of a token bucket.
+    /// Allowed at once (token bucket only).
     pub burst: u32,
 }
 
@@ -284,7 +284,7 @@ impl Statuses {
 }
 
 impl FromIterator<u16> for Statuses {
-    /// What is no status is passed over.
+    /// Numbers that are not statuses are ignored.
     fn from_iter<I: IntoIterator<Item = u16>>(statuses: I) -> Self {
         let mut set = Self::default();
         for status in statuses.into_iter().filter(|status| *status < Self::END) {
@@ -297,7 +297,7 @@ impl FromIterator<u16> for Statuses {
     }
 }
 
-/// How much is taken; `keys.rs` says what each is.
+/// Limits, as `keys.rs` describes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub struct Limits {
@@ -319,15 +319,15 @@ pub struct Limits {
 /// Logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
-    /// Of diagnostics.
+    /// The level of diagnostics.
     pub level: log::LevelFilter,
     /// `None` turns it off.
     pub access_log: Option<Target>,
-    /// Diagnostics.
+    /// The target of diagnostics.
     pub error_log: Target,
-    /// How a line of the access log looks.
+    /// The format of the access log.
     pub access_format: AccessFormat,
-    /// Size at which a file is rotated, and how many old ones are kept; `None` leaves that to others.
+    /// When files are rotated; `None` leaves that to another program.
     pub rotate: Option<Rotate>,
 }
 
@@ -357,33 +357,33 @@ pub struct Rotate {
     pub keep: u32,
 }
 
-/// Whose error answers with a status of 5xx say more than the reason.
+/// Which clients get details in error answers with a status of 5xx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorDetail {
-    /// Those to clients on this machine whose request was not forwarded.
+    /// Clients on this machine whose request was not forwarded.
     Auto,
-    /// All.
+    /// All clients.
     Always,
-    /// None.
+    /// No client.
     Never,
 }
 
 /// What SIGTERM and SIGINT do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shutdown {
-    /// Everything is served as before for so long.
+    /// How long everything is served as before.
     pub delay_ms: u32,
-    /// After that; 0 = cut at once.
+    /// How long exchanges may go on after that; 0 = they are cut off at once.
     pub grace_ms: u32,
-    /// What becomes of new requests in it.
+    /// What happens to new requests in that time.
     pub new_requests: NewRequests,
 }
 
 /// `shutdown.new_requests`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NewRequests {
-    /// Those on connections that come now get 503.
+    /// Requests on new connections get 503.
     Reject,
-    /// Accept queues are emptied and listeners close.
+    /// Accept queues are emptied, and listeners close.
     Refuse,
 }

@@ -1,4 +1,4 @@
-//! The schema as people read it: the table in docs/configuration.md, and the answer to "where does this key belong?".
+//! The schema for people: the table in docs/configuration.md, and the answer to "where does this key belong?".
 
 use std::fmt::Write as _;
 
@@ -11,9 +11,9 @@ use super::suggest;
 pub struct Row {
     /// `timeouts.connect_ms`; `[]` stands for each item of a list, `<name>` for a name of your own.
     pub key: String,
-    /// As YAML; empty where there is none.
+    /// The default as YAML; empty if there is none.
     pub default: &'static str,
-    /// What may stand there.
+    /// Which values are allowed.
     pub allowed: String,
     /// What it does.
     pub meaning: String,
@@ -51,7 +51,7 @@ pub fn reference() -> String {
     out
 }
 
-/// The full path of the first key with this name, however it is spelled, wherever it stands.
+/// The full path of the first key with this name, in any spelling and any section.
 pub fn path_of(name: &str) -> Option<String> {
     let mut found = None;
     walk("", ROOT, &mut Vec::new(), &mut |path, key| {

@@ -1,5 +1,5 @@
-//! What is wrong with a configuration, and what is merely worth saying: collected while every source is checked, put into the
-//! order of the file at the end.
+//! Problems and warnings about a configuration, collected while every source is checked, and sorted by their places in the file at
+//! the end.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use super::file;
 use super::schema::Key;
 use super::tree::{Node, Path, Place};
 
-/// Problems, or warnings, that are kept. Bounds memory and the time for suggestions, whatever the file holds.
+/// How many problems or warnings are kept. Bounds memory and the time for suggestions, whatever the file holds.
 const MAX_KEPT: usize = 1000;
 
 /// Every problem of a configuration, one a line, in the order of the file; then those of the environment and the command line.
@@ -16,7 +16,7 @@ const MAX_KEPT: usize = 1000;
 pub struct Problems(Vec<String>);
 
 impl Problems {
-    /// Something that stands alone. Keys that the YAML library names may have anything in them.
+    /// A single problem without a place. It may quote anything, as the YAML library quotes keys.
     pub fn one(message: impl Into<String>) -> Self {
         let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
         Self(vec![message.into().chars().map(escape).collect()])
@@ -36,7 +36,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Something found, and where.
+/// A problem or warning, with its place.
 #[derive(Debug)]
 struct Finding {
     place: Place,
@@ -49,9 +49,9 @@ struct Finding {
 pub struct Report {
     problems: Vec<Finding>,
     warnings: Vec<Finding>,
-    /// Problems beyond those that are kept.
+    /// How many problems there are beyond those that are kept.
     more: usize,
-    /// Keys that were said to have no effect; one warning each is enough.
+    /// Keys already reported as having no effect, so that each gets one warning.
     without_effect: HashSet<(&'static str, &'static str)>,
 }
 
@@ -68,7 +68,7 @@ impl Report {
         }
     }
 
-    /// More problems than anybody reads: the next ones are only counted, and need no suggestions.
+    /// Whether there are more problems than anybody reads: further ones are only counted, without suggestions.
     pub fn is_full(&self) -> bool {
         self.problems.len() >= MAX_KEPT
     }
@@ -83,7 +83,7 @@ impl Report {
         }
     }
 
-    /// `key` was set, and its function is not built.
+    /// Warns that `key` was set although its function is not implemented yet.
     pub fn no_effect_yet(&mut self, key: &'static Key, place: &Place, path: &Path) {
         if self.without_effect.insert((key.name, key.doc)) {
             self.warn_at(place, path, "has no effect yet");
@@ -112,9 +112,9 @@ fn lines_of(mut findings: Vec<Finding>, source: Option<(&str, &str)>) -> Vec<Str
     lines
 }
 
-/// Gives findings about lists and maps their exact place: a walk over the text for each, within reason.
+/// Gives findings about lists and maps their exact place, by a walk over the text for each, up to a limit.
 fn locate(findings: &mut [Finding], text: &str) {
-    /// All walks together; what is left over keeps the place of the container's first value.
+    /// The limit of all walks together; beyond it, a finding keeps the place of the container's first value.
     const MAX_BYTES: usize = 16 << 20;
     let mut walks = MAX_BYTES / text.len().max(1);
     for finding in findings {

@@ -1,4 +1,4 @@
-//! Routes, written -> meant: exactly one action each, and a pool that exists.
+//! Converts routes: each has exactly one action, and its pool must exist.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use super::report::Report;
 use super::suggest;
 use super::tree::{Node, Shown, Value};
 
-/// A route does one of these.
+/// The actions, of which a route has exactly one.
 const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirect", "admin"];
 
 /// The list under `routes`.
@@ -39,13 +39,13 @@ pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], rate: Option<&R
     routes
 }
 
-/// What every route is read against.
+/// What routes are read with.
 struct Reader<'a> {
     root: &'a Node,
     pools: &'a [Pool],
-    /// That of the process.
+    /// The global limit.
     rate: Option<&'a RateLimit>,
-    /// Of `pools`, by name.
+    /// The index of each pool, by name.
     index: HashMap<&'a str, usize>,
     /// The sections under `pools`, by name.
     written: HashMap<&'a str, &'a Node>,
@@ -76,7 +76,7 @@ impl Reader<'_> {
         let own_limit = node.get("limits").and_then(|limits| limits.get("max_body_size"));
         let limit = own_limit.or_else(|| self.root.get("limits")?.get("max_body_size"));
         let owners = [Some(self.root), pool.copied(), Some(node)];
-        // A route's rate is its own as far as it says something about it; whether a pool lies between makes no difference.
+        // A route's own rate section replaces what it sets; pools have none.
         let rate_limit = match node.written("rate_limit") {
             Some(_) => guards::rate_limit(&[Some(self.root), Some(node)], self.report),
             None => self.rate.cloned(),
@@ -111,7 +111,7 @@ impl Reader<'_> {
     }
 
     fn proxy(&mut self, node: &Node) -> Option<Action> {
-        /// Pools that are named or guessed at in a message.
+        /// How many pools a message lists.
         const SHOWN: usize = 20;
         let wanted = node.text()?;
         if let Some(&pool) = self.index.get(wanted) {

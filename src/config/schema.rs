@@ -1,4 +1,4 @@
-//! The language in which `keys.rs` describes the configuration: keys, the kinds of their values, and how far they are built.
+//! The language in which `keys.rs` describes the configuration: keys, the kinds of their values, and how far they are implemented.
 //! It checks nothing (`conform.rs` does) and lists nothing (`keys.rs` does).
 
 use super::units::Unit;
@@ -11,22 +11,22 @@ pub struct Key {
     /// Another name that is accepted, or "".
     pub also: &'static str,
     pub kind: Kind,
-    /// As YAML. "" for a section (its keys have their own) and for what has none.
+    /// The default as YAML. "" for a section (its keys have defaults of their own) and for a key without one.
     pub default: &'static str,
-    /// Whether `null` is a value: it turns the thing off.
+    /// Whether `null` is allowed: it turns the function off.
     pub nullable: bool,
     pub state: State,
     /// One line for the reference.
     pub doc: &'static str,
 }
 
-/// How far the function behind a key is built. A later issue flips this word.
+/// How far the function of a key is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Built,
     /// Read, checked, and answered with a warning.
     NoEffectYet,
-    /// Ignoring it would be dangerous: an error.
+    /// An error, because ignoring it would be dangerous.
     Refused(&'static str),
 }
 
@@ -65,14 +65,14 @@ pub enum Kind {
         name: Rule,
         value: &'static Kind,
     },
-    /// The section if it is a map, else the other.
+    /// The section if the value is a map, otherwise the other kind.
     SectionOr {
         section: &'static [Key],
         other: &'static Kind,
     },
 }
 
-/// A rule that a text must keep.
+/// A rule for a text.
 #[derive(Clone, Copy)]
 pub struct Rule {
     /// "a path that begins with /".
@@ -98,7 +98,7 @@ impl Key {
         self
     }
 
-    /// May be null, and is by default: off unless set.
+    /// Allows null, and makes it the default: off unless set.
     pub const fn off(mut self) -> Self {
         self.nullable = true;
         self.default = "null";
@@ -131,7 +131,7 @@ impl Key {
 }
 
 impl Kind {
-    /// What may stand here, for messages and the reference.
+    /// Which values are allowed, for messages and the reference.
     pub fn expected(&self) -> String {
         match self {
             Self::Bool => "true or false".into(),
@@ -162,7 +162,7 @@ impl Kind {
         }
     }
 
-    /// Lists and maps, where nothing (`timeouts:` with every line below it commented out) means empty.
+    /// Whether nothing may stand for empty, as it may for lists and maps (`timeouts:` with every line below it commented out).
     pub fn can_be_empty(&self) -> bool {
         matches!(self, Self::List(_) | Self::OneOrList(_) | Self::Section(_) | Self::Named { .. })
     }
@@ -170,7 +170,7 @@ impl Kind {
 
 /// `{host, port, …}`
 fn key_names(keys: &[Key]) -> String {
-    /// Enough to recognise the section by.
+    /// Enough keys to recognise the section by.
     const SHOWN: usize = 4;
     let mut names: Vec<&str> = keys.iter().take(SHOWN).map(|key| key.name).collect();
     if keys.len() > SHOWN {

@@ -1,8 +1,8 @@
-//! "Did you mean": from what was written to what was probably meant. Guesses only; nothing here decides whether a value is good.
+//! "Did you mean": guesses at what was meant. Nothing here decides whether a value is valid.
 
 /// The candidate that is closest to `word`, if it is close enough to have been meant.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Longer words are no typing errors, and the distance is quadratic.
+    /// Longer words are no typing errors, and comparing them takes quadratic time.
     const MAX_LEN: usize = 64;
     if word.len() > MAX_LEN {
         return None;
@@ -13,12 +13,12 @@ pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     (best.0 <= ((plain.len() + 1) / 3).max(1)).then_some(best.1)
 }
 
-/// Whether both are the same name, spelled in different styles.
+/// Whether both are the same name, in different styles.
 pub fn same(a: &str, b: &str) -> bool {
     normal(a) == normal(b)
 }
 
-/// `maxClientConns` and `max-client-conns` are `max_client_conns` to whoever typed them.
+/// Ignores style: `maxClientConns` and `max-client-conns` mean `max_client_conns`.
 fn normal(word: &str) -> Vec<u8> {
     word.bytes().filter(|b| !matches!(b, b'_' | b'-' | b' ' | b'.')).map(|b| b.to_ascii_lowercase()).collect()
 }
@@ -60,7 +60,7 @@ pub fn plain_number(key: &str, text: &str) -> Option<i64> {
         _ => return None,
     };
     let number = digits.parse::<f64>().ok()? * factor;
-    // Beyond this a float is no longer exact, and nobody meant it.
+    // Beyond this a float is not exact, and no such number is meant.
     #[allow(clippy::cast_possible_truncation)]
     (number < 9e15).then(|| number.round() as i64)
 }

@@ -1,5 +1,5 @@
-//! A configuration as a tree of values, each of which knows where it stands: the form in which every source (file, environment,
-//! command line, defaults) meets the others. It knows YAML's shapes, and nothing of tidegate's keys.
+//! A configuration as a tree of values with their places: the common form of all sources (file, environment, command line,
+//! defaults). It knows YAML's types, and none of tidegate's keys.
 //!
 //! ```text
 //!     Node { value, place, path }
@@ -24,7 +24,7 @@ pub struct Node {
     pub path: Path,
 }
 
-/// What YAML can say.
+/// A value, of one of YAML's types.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub enum Value {
@@ -33,20 +33,20 @@ pub enum Value {
     Int(i128),
     Float(f64),
     Text(String),
-    /// A text with variables put in: what it is, its key's kind says.
+    /// A text in which variables were replaced: whether it is a number or a word depends on its key.
     Filled(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// Something stood here and was refused: later checks neither use it nor complain that it is missing.
+    /// A value that was refused: later checks neither use it nor report it as missing.
     Invalid,
 }
 
-/// One line of a map. Equal keys are kept side by side, to be refused with their place.
+/// An entry of a map. Equal keys are kept side by side, to be refused with their places.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// As written.
     pub key: String,
-    /// Where the key stands (its value may stand lines below).
+    /// Where the key is (its value may be lines below).
     pub place: Place,
     /// Its value.
     pub node: Node,
@@ -61,10 +61,10 @@ pub enum Place {
         line: usize,
         /// From 1, in characters.
         column: usize,
-        /// The how-manieth list or map of the document.
+        /// The number of the list or map in the document.
         container: Option<usize>,
     },
-    /// By this variable or option.
+    /// Set by this variable or option.
     Named(Arc<str>),
     /// Nowhere: a default.
     Nowhere,
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-/// The way to a value, as a list from the leaf up: children share what is above them, so long keys cost their length once.
+/// The path of a value, as a list from the leaf up: children share their ancestors, so a long key is stored only once.
 #[derive(Clone, Debug, Default)]
 pub struct Path(Option<Arc<Link>>);
 
@@ -121,12 +121,12 @@ impl fmt::Display for Path {
     }
 }
 
-/// Text from a source, made fit for a message of one line: controls escaped, what is too long cut.
+/// Text from a source, prepared for a message of one line: controls are escaped, and long texts cut.
 pub struct Shown<'a>(pub &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// More of a wrong value than this helps nobody.
+        /// More of a wrong value than this does not help.
         const MAX_CHARS: usize = 80;
         for (count, c) in self.0.chars().enumerate() {
             if count == MAX_CHARS {
@@ -172,7 +172,7 @@ impl Node {
         (!matches!(found.node.value, Value::Null)).then_some(&found.node)
     }
 
-    /// What stands under `key`, null included.
+    /// The value under `key`, null included.
     pub fn written(&self, key: &str) -> Option<&Node> {
         self.entries().iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
@@ -195,7 +195,7 @@ impl Node {
         if let Value::Int(int) = self.value { T::try_from(int).ok() } else { None }
     }
 
-    /// Whether something was refused directly below: what seems to be missing may be just that.
+    /// Whether a value directly below was refused, which may explain a missing one.
     pub fn has_invalid(&self) -> bool {
         self.is_invalid() || self.entries().iter().any(|entry| entry.node.is_invalid())
     }
@@ -204,7 +204,7 @@ impl Node {
         matches!(self.value, Value::Invalid)
     }
 
-    /// Lays `node` at `path`, making the maps on the way.
+    /// Puts `node` at `path`, and makes the maps on the way.
     pub fn set(&mut self, path: &[&str], node: Node) {
         let Some((first, rest)) = path.split_first() else {
             *self = node;
@@ -230,7 +230,7 @@ impl Serialize for Node {
             Value::Bool(v) => s.serialize_bool(*v),
             Value::Int(v) => s.serialize_i128(*v),
             Value::Float(v) => s.serialize_f64(*v),
-            // What would be read as a variable is printed so that it is none.
+            // Printed so that it is not read back as a variable.
             Value::Text(v) | Value::Filled(v) if v.contains("${") => s.serialize_str(&v.replace("${", "$${")),
             Value::Text(v) | Value::Filled(v) => s.serialize_str(v),
             Value::List(items) => {

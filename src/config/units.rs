@@ -1,5 +1,4 @@
-//! Durations and sizes as people write them: `500ms`, `30s`, `5m`, `2h`; `64KiB`, `10MB`. Whole numbers only, so that nothing is
-//! rounded.
+//! Durations and sizes with units: `500ms`, `30s`, `5m`, `2h`; `64KiB`, `10MB`. Only whole numbers, so that nothing is rounded.
 
 use super::suggest;
 
@@ -26,13 +25,13 @@ impl Unit {
         digits.parse::<i128>().ok()?.checked_mul(factor)
     }
 
-    /// What was probably meant by a text that is none, as the end of a message.
+    /// What was probably meant by an invalid text, as the end of a message.
     pub fn meant(self, key: &str, text: &str) -> Option<String> {
         let (digits, unit) = split(text.trim());
         let is_whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         let prefix = unit.trim().to_ascii_lowercase();
         if self == Self::Bytes && is_whole {
-            // Elsewhere the same letters stand for either.
+            // In other programs the same letters mean either.
             let letter = match prefix.as_str() {
                 "k" | "kb" | "ki" | "kib" => "Ki",
                 "m" | "mb" | "mi" | "mib" => "Mi",

@@ -1,5 +1,5 @@
-//! `${NAME}` and `${NAME:-default}` in the file's scalars: put in before the values are read, and unable to add structure. `$${` is a
-//! literal `${`.
+//! `${NAME}` and `${NAME:-default}` in scalars of the file. They are replaced before values are interpreted, and cannot add
+//! structure. `$${` is a literal `${`.
 
 use super::env::Variables;
 use super::file;
@@ -7,7 +7,7 @@ use super::report::Report;
 use super::schema::Kind;
 use super::tree::{Entry, Node, Shown, Value};
 
-/// The tree with every variable put in. What such a text is, a number or a word, its key's kind says: see [`settle`].
+/// The tree with every variable replaced. Whether the result is a number or a word depends on its key's kind: see [`settle`].
 pub fn put_in(node: Node, variables: &Variables, report: &mut Report) -> Node {
     let Node { value, place, path } = node;
     let value = match value {
@@ -24,7 +24,7 @@ pub fn put_in(node: Node, variables: &Variables, report: &mut Report) -> Node {
     Node { value, place, path }
 }
 
-/// A text that had variables in it, as a value that the kind can take.
+/// Interprets a text in which variables were replaced as a value of its key's kind.
 pub fn settle(kind: &Kind, node: Node) -> Node {
     let Value::Filled(text) = &node.value else { return node };
     let value = match kind {
@@ -39,7 +39,7 @@ pub fn settle(kind: &Kind, node: Node) -> Node {
     node.with(value)
 }
 
-/// Whether a text stands for nothing, where nothing may stand.
+/// Whether a text means null, where null is allowed.
 pub fn is_null(value: &Value) -> bool {
     matches!(value, Value::Null) || matches!(value, Value::Filled(text) if matches!(text.as_str(), "" | "~" | "null"))
 }

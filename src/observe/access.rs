@@ -12,12 +12,12 @@ use super::stamp::Stamp;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
-/// What there is to say of one request.
+/// What an access log line says about one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// Wall clock at the end of the request, in milliseconds since 1970.
     pub unix_ms: u64,
-    /// Who sent the request: the peer, or whom a trusted proxy forwarded it for. The port where it is known.
+    /// The client: the peer, or the client for which a trusted proxy forwarded the request. The port where it is known.
     pub client: (IpAddr, Option<u16>),
     /// The TCP peer.
     pub peer: SocketAddr,
@@ -25,25 +25,25 @@ pub struct Record<'a> {
     pub request: RequestLine<'a>,
     /// `Host`, as the client sent it.
     pub host: Option<&'a [u8]>,
-    /// Of the answer; 499 where the client left first.
+    /// The status of the answer; 499 if the client left first.
     pub status: u16,
-    /// Of the request's content.
+    /// Bytes of the request's content.
     pub bytes_in: u64,
-    /// Of the answer's content.
+    /// Bytes of the answer's content.
     pub bytes_out: u64,
-    /// Head complete -> last byte to the client.
+    /// The time from the complete head to the last byte sent to the client.
     pub duration_micros: u64,
-    /// Request sent -> response head, of the last attempt.
+    /// The time from sending the request to the response's head, of the last attempt.
     pub upstream_micros: Option<u64>,
     /// Name of the last upstream.
     pub upstream: Option<&'a str>,
     /// Attempts given to upstreams.
     pub attempts: u32,
-    /// The reason's name, where the answer was made or cut here.
+    /// The name of the reason, if the answer was made or cut off here.
     pub error: Option<&'a str>,
     /// `hit`, `miss`, …, where there is a cache.
     pub cache: Option<&'a str>,
-    /// Empty where the request did not live to get one.
+    /// The trace id; empty if the request ended before it got one.
     pub trace_id: &'a str,
     /// As the client sent it.
     pub user_agent: Option<&'a [u8]>,
@@ -54,7 +54,7 @@ pub struct Record<'a> {
 /// A request line, as far as it was understood.
 #[derive(Clone, Copy, Debug)]
 pub enum RequestLine<'a> {
-    /// Of a request that was parsed.
+    /// The line of a parsed request.
     Parsed {
         /// `GET`
         method: &'a [u8],
@@ -63,7 +63,7 @@ pub enum RequestLine<'a> {
         /// `HTTP/1.1`
         version: &'a [u8],
     },
-    /// Of one that was not: the first line, without its end, as far as it came. May be empty.
+    /// The raw first line of any other, without its end, as far as it came. May be empty.
     Raw(&'a [u8]),
 }
 
@@ -76,7 +76,7 @@ pub enum Format {
     Json,
 }
 
-/// Writes lines; remembers nothing but the date of the last one.
+/// Writes lines; keeps only the date of the last one.
 #[derive(Clone, Debug, Default)]
 pub struct Formatter {
     stamp: Stamp,
@@ -178,8 +178,8 @@ impl Formatter {
 }
 
 impl<'a> RequestLine<'a> {
-    /// Method, target and version. A raw line is cut at its first space and at its last, if `HTTP/` follows there; what is
-    /// not known is `None`.
+    /// Method, target and version. A raw line is split at its first space, and at its last if `HTTP/` follows there; `None` is
+    /// unknown.
     fn pieces(self) -> [Option<&'a [u8]>; 3] {
         let line = match self {
             Self::Parsed { method, target, version } => return [Some(method), Some(target), Some(version)],
@@ -239,7 +239,7 @@ fn number(key: &str, value: u64, out: &mut Vec<u8>) {
     decimal(value, out);
 }
 
-/// By hand for IPv4: `Display` pads it through a buffer and costs more than all the rest of a line.
+/// IPv4 is written by hand: `Display` pads it through a buffer, and costs more than all the rest of a line.
 fn address((ip, port): (IpAddr, Option<u16>), out: &mut Vec<u8>) {
     match (ip.to_canonical(), port) {
         (IpAddr::V4(ip), _) => {

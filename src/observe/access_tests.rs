@@ -70,7 +70,7 @@ fn combined_is_apaches() {
         line(Format::Combined, &record),
         "127.0.0.1 - - [02/Jan/2026:03:04:05 +0000] \"GET /a?b HTTP/1.1\" 200 1234 \"http://a/\\\"b\" \"curl/8.5.0\"\n"
     );
-    // Apache's %t is the time the request came, and 3 s ago it was another second.
+    // Apache's %t is the time at which the request came, 3 s earlier, and so another second.
     let slow = Record { duration_micros: 3_000_000, ..RECORD };
     assert!(line(Format::Combined, &slow).contains("[02/Jan/2026:03:04:02 +0000]"));
 }
@@ -123,7 +123,7 @@ fn no_client_can_forge_a_line_or_leave_its_quotes() {
         let line = line(format, &record);
         assert!(line[..line.len() - 1].bytes().all(|b| (0x20..0x7f).contains(&b)), "{line:?}");
     }
-    // Outside its own quotes, not a quote is left of it.
+    // Outside the format's own quotes no quote is left.
     let combined = line(Format::Combined, &record).replace("\\\\", "").replace("\\\"", "");
     assert_eq!(combined.matches('"').count(), 6);
 }

@@ -1,10 +1,10 @@
-//! Escaping for log lines. What came from a client never reaches a log as it is: no byte of it can end a line, close a quote,
-//! or speak to the terminal that shows the log.
+//! Escaping for log lines. No byte from a client reaches a log unescaped if it could end a line, close a quote, or control the
+//! terminal that shows the log.
 
 use std::fmt;
 
-/// As Apache does it (`ap_escape_logitem`): `\"` and `\\`, the usual letters for `\n` `\r` `\t` `\b` `\v`, and `\xNN` for every
-/// other byte that is not printable ASCII. Meant to stand between double quotes, or, where no space can be in it, bare.
+/// Escapes as Apache does (`ap_escape_logitem`): `\"` and `\\`, the usual letters for `\n` `\r` `\t` `\b` `\v`, and `\xNN` for every
+/// other byte that is not printable ASCII. For text between double quotes or, if it has no space, without quotes.
 pub fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
     runs(bytes, &NOT_PLAIN, out, |rest, out| {
         match rest[0] {
@@ -15,7 +15,7 @@ pub fn quoted(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// The inside of a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 are read as Latin-1, as HTTP did of old: each
+/// The inside of a JSON string (RFC 8259, section 7). Bytes that are not UTF-8 are read as Latin-1, as in old HTTP: each
 /// becomes `\u00NN`, so that the string is valid whatever the bytes. DEL and the C1 controls are escaped too.
 pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
     for chunk in bytes.utf8_chunks() {
@@ -45,8 +45,8 @@ pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// Text of our own in which a client's may be quoted: a diagnostic's message. Quotes and letters of any script stay, controls
-/// are escaped as by [`quoted`].
+/// A diagnostic's message, in which a client's text may be quoted. Quotes and letters of any script stay; controls are escaped as
+/// by [`quoted`].
 pub(super) struct Message<'a>(pub(super) &'a mut Vec<u8>);
 
 impl fmt::Write for Message<'_> {
@@ -69,7 +69,7 @@ impl fmt::Write for Message<'_> {
     }
 }
 
-/// Copies `bytes`; at each one that `special` marks, `escape` looks at what is left and says how much of it it has done.
+/// Copies `bytes`; at each byte that `special` marks, `escape` handles the front of the rest, and returns how many bytes it has used.
 fn runs(mut bytes: &[u8], special: &[bool; 256], out: &mut Vec<u8>, escape: impl Fn(&[u8], &mut Vec<u8>) -> usize) {
     while let Some(at) = bytes.iter().position(|&b| special[b as usize]) {
         out.extend_from_slice(&bytes[..at]);

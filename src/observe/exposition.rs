@@ -1,8 +1,8 @@
-//! `/metrics`: every worker's cells summed up and written in the Prometheus text format 0.0.4. The cells are the truth; nothing
-//! is kept here between two scrapes, and rendering takes no lock that a worker could want.
+//! `/metrics`: the sum of every worker's cells in the Prometheus text format 0.0.4. Nothing is stored here between two scrapes, and
+//! rendering takes no lock that a worker could wait for.
 //!
-//! Every label value that is one of a closed set is there from the start, with 0, so that a rate over it has a beginning. Counts
-//! are `u64` in the cells and `f64` in the format: exact up to 2^53, nine petabytes.
+//! Label values of a closed set are present from the start, with 0, so that rates over them have a beginning. Counts are `u64` in
+//! the cells and `f64` in the format: exact up to 2^53, nine petabytes.
 
 use super::reason::{RateScope, Reason, TimeoutKind, UpstreamErrorKind};
 use super::stats::{BOUNDS_MICROS, Counter, Histogram, UpstreamStats, WorkerStats};
@@ -18,10 +18,10 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
 const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// Everything a scrape shows.
+/// The data of a scrape.
 #[derive(Clone, Copy, Debug)]
 pub struct Sources<'a> {
-    /// Every worker's.
+    /// The counters of every worker.
     pub workers: &'a [Arc<WorkerStats>],
     /// Every listening address.
     pub listeners: &'a [ListenerView<'a>],
@@ -31,24 +31,24 @@ pub struct Sources<'a> {
     pub reloads_ok: u64,
     /// Reloads that were refused.
     pub reloads_error: u64,
-    /// `Writer::access_lost`: added to what the workers have dropped.
+    /// `Writer::access_lost`: added to the lines that the workers have dropped.
     pub access_lost: u64,
-    /// Of the program.
+    /// The program's version.
     pub version: &'a str,
 }
 
-/// One listening address, as it is at this moment.
+/// One listening address at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerView<'a> {
     /// The address.
     pub name: &'a str,
-    /// Idle client connections closed for newcomers.
+    /// How many idle client connections were closed for new ones.
     pub evicted: u64,
-    /// How often it came to its limit.
+    /// How often it reached its limit.
     pub full: u64,
 }
 
-/// One upstream, as it is at this moment.
+/// One upstream at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamView<'a> {
     /// Its pool.
@@ -57,9 +57,9 @@ pub struct UpstreamView<'a> {
     pub name: &'a str,
     /// One for each worker.
     pub cells: &'a [UpstreamStats],
-    /// A request could be given to it.
+    /// Whether a request could be given to it.
     pub usable: bool,
-    /// Of its breaker: 0 closed, 1 half-open, 2 open.
+    /// The state of its circuit: 0 closed, 1 half-open, 2 open.
     pub circuit: u8,
 }
 
@@ -70,7 +70,7 @@ pub fn render(sources: &Sources<'_>) -> Vec<u8> {
     upstreams(sources, &mut families);
     operation(sources, &mut families);
     families.extend(PROCESS.collect().into_iter().map(with_parts_of_seconds));
-    // The encoder refuses a family with nothing in it, which is how pools without an upstream look.
+    // The encoder refuses an empty family, such as those of pools without upstreams.
     families.retain(|family| !family.get_metric().is_empty());
     let mut page = Vec::with_capacity(1 << 14);
     if let Err(e) = TextEncoder::new().encode(&families, &mut page) {
@@ -79,7 +79,7 @@ pub fn render(sources: &Sources<'_>) -> Vec<u8> {
     page
 }
 
-/// The collector counts the processor's time in whole seconds, which makes steps of every rate over it.
+/// Replaces the processor time, which the collector counts in whole seconds, so that rates over it would have steps.
 fn with_parts_of_seconds(family: MetricFamily) -> MetricFamily {
     if family.name() != "process_cpu_seconds_total" {
         return family;
@@ -93,7 +93,7 @@ fn with_parts_of_seconds(family: MetricFamily) -> MetricFamily {
     })
 }
 
-/// Kept, for it reads the time of boot when it is made.
+/// Made once, because it reads the boot time when it is made.
 static PROCESS: LazyLock<ProcessCollector> = LazyLock::new(ProcessCollector::for_self);
 
 fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
@@ -301,7 +301,7 @@ fn with(upstream: &UpstreamView<'_>, further: LabelPair) -> Labels {
     vec![label("pool", upstream.pool), label("upstream", upstream.name), further]
 }
 
-/// The values of a label, each with its number.
+/// The values of a label with their indices.
 fn numbered<const N: usize>(name: &str, values: [&str; N]) -> impl Iterator<Item = (usize, LabelPair)> {
     values.map(|value| label(name, value)).into_iter().enumerate()
 }
@@ -321,7 +321,7 @@ where
     sum(blocks.into_iter().map(cell))
 }
 
-/// Wrapping, as the cells are.
+/// Wraps around, as the cells do.
 fn sum<'a>(cells: impl Iterator<Item = &'a Counter>) -> u64 {
     cells.fold(0, |sum, cell| sum.wrapping_add(cell.value()))
 }

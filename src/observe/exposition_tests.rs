@@ -1,8 +1,8 @@
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A parser of the text format of its own: sample name and sorted labels -> value; family -> type. It refuses what is not in the
-/// format, families in pieces, and a sample that is there twice.
+/// A parser for the text format: sample name and sorted labels to value; family to type. It refuses anything that is not in the
+/// format, families in pieces, and a sample that occurs twice.
 #[derive(Debug, Default)]
 struct Page {
     samples: BTreeMap<(String, Vec<(String, String)>), f64>,

@@ -1,6 +1,6 @@
-//! A log file: appended to, rotated by size, opened anew when something else has moved it away.
+//! A log file: appended to, rotated by size, and opened again when another program has moved it away.
 //!
-//! A line is never divided over two files. Several processes (or both logs of one) may share a file: whoever finds it full moves
+//! A line is never split over two files. Several processes (or both logs of one) may share a file: the one that finds it full moves
 //! it, and the others notice that the path has become another file.
 
 use super::queue::whole_lines;
@@ -12,15 +12,15 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a file that could not be rotated goes on growing before that is tried again.
+/// How long a file that could not be rotated goes on growing before another try.
 const ROTATE_AGAIN: Duration = Duration::from_secs(10);
 
-/// `logging.rotate`
+/// `logging.rotate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotate {
     /// A file does not grow beyond this, unless a single line is longer.
     pub max_bytes: u64,
-    /// Old files that are kept: `access.log.1`, the newest, to `access.log.<keep>`.
+    /// How many old files are kept: `access.log.1`, the newest, to `access.log.<keep>`.
     pub keep: u32,
 }
 
@@ -29,23 +29,23 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     pub(super) rotate: Option<Rotate>,
-    /// As far as is known: others may have cut it since.
+    /// The size as far as it is known: other programs may have truncated the file since.
     size: u64,
-    /// The file ends in the middle of a line that is not ours to finish: another process died in it.
+    /// The file ends in the middle of a line of another process, which died writing it.
     ends_torn: bool,
     not_before: Option<Instant>,
 }
 
 impl LogFile {
-    /// `file` is what [`stream::open`] made of `path`, and a regular file.
+    /// `file` is the result of [`stream::open`] for `path`, and a regular file.
     pub(super) fn new(path: &Path, file: File, rotate: Option<Rotate>) -> Self {
         let size = file.metadata().map_or(0, |meta| meta.len());
         let ends_torn = size > 0 && !ends_in_newline(path, size);
         Self { path: path.to_owned(), file, rotate, size, ends_torn, not_before: None }
     }
 
-    /// Writes some lines; rotates first if they would not fit. `torn`: they begin with the rest of a line. An error to
-    /// rotate is left in `trouble`, and the old file goes on.
+    /// Writes some lines; rotates first if they would not fit. `torn` says that they begin with the rest of a line. If rotation fails,
+    /// the error is stored in `trouble`, and the old file is used further.
     pub(super) fn write_some(&mut self, lines: &[u8], torn: bool, trouble: &mut Option<String>) -> io::Result<usize> {
         if self.ends_torn {
             self.size += self.file.write(b"\n")? as u64;
@@ -68,8 +68,8 @@ impl LogFile {
         self.append(&lines[..fitting.max(first)])
     }
 
-    /// Opens the path anew if it does not lead to this file any more, and then writes `rest` to the old one. True if another
-    /// file is open now.
+    /// Opens the path again if it no longer leads to this file, and then writes `rest` to the old one. Returns whether another file
+    /// is open now.
     pub(super) fn reopen(&mut self, rest: &[u8]) -> io::Result<bool> {
         if self.is_at_its_path() {
             return Ok(false);
@@ -78,7 +78,7 @@ impl LogFile {
             fs::create_dir_all(dir)?;
         }
         let file = stream::open(&self.path)?;
-        // Its last chance; there is no other place for it.
+        // The rest of a line belongs to the old file; if it cannot be written there, it is lost.
         let _ = self.file.write_all(rest);
         *self = Self::new(&self.path, file, self.rotate);
         Ok(true)
@@ -90,7 +90,7 @@ impl LogFile {
         Ok(written)
     }
 
-    /// Whether a line of that length is too much for it. The file is asked before that is believed: `copytruncate` empties it.
+    /// Whether a line of that length does not fit. The file's size is asked for before that is believed: `copytruncate` resets it.
     fn is_full(&mut self, line: usize, rotate: Rotate) -> io::Result<bool> {
         let is_too_much = |size| size > 0 && size + line as u64 > rotate.max_bytes;
         if is_too_much(self.size) {
@@ -103,8 +103,8 @@ impl LogFile {
         self.not_before.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// Moves every old file up by one, the last one out, and begins a new one. If the path leads to another file already, then
-    /// the moving has been done.
+    /// Renames every old file to the next number, removes the last, and begins a new file. If the path leads to another file already,
+    /// another process has done so.
     fn rotate(&mut self, keep: u32) -> io::Result<()> {
         if self.is_at_its_path() {
             for number in (1..keep).rev() {
@@ -137,7 +137,7 @@ impl LogFile {
     }
 }
 
-/// A file that cannot be read (it may be writable all the same) is taken to end well.
+/// A file that cannot be read (but may be writable) is assumed to end with a complete line.
 fn ends_in_newline(path: &Path, size: u64) -> bool {
     let mut last = [b'\n'];
     match File::open(path).and_then(|file| file.read_at(&mut last, size - 1)) {

@@ -1,8 +1,8 @@
-//! Diagnostics: the front of the `log` facade. It checks the level, makes one escaped line of each record and hands it to the
-//! writer thread; it writes nothing itself, waits for nobody and cannot panic.
+//! Diagnostics: the implementation of the `log` facade. It checks the level, makes one escaped line of each record and hands it to
+//! the writer thread. It writes nothing itself, never waits and cannot panic.
 //!
-//! simple_logger gave the look (`time LEVEL target: message`) but is not used: its formatting cannot be had without its writing,
-//! which blocks the thread that logs, panics when standard error's reader is gone, and leaves newlines as they are.
+//! The format is simple_logger's (`time LEVEL target: message`), but that crate is not used while serving: it blocks the thread
+//! that logs, panics when the reader of standard error is gone, and leaves newlines unescaped.
 
 use super::shared::Shared;
 use super::writer::Writer;
@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 static FRONT: OnceLock<Front> = OnceLock::new();
 
-/// Makes this writer the process's logger. Once in a process.
+/// Makes this writer the process's logger. May be called once in a process.
 pub fn init(level: LevelFilter, writer: &Writer) -> Result<(), SetLoggerError> {
     log::set_logger(FRONT.get_or_init(|| Front { shared: writer.shared() }))?;
     set_level(level);
@@ -23,7 +23,7 @@ pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// One line to standard error at any level, after the diagnostics before it; if `error_log` is a file, to that as well.
+/// Writes one line to standard error at any level, after the diagnostics before it; if `error_log` is a file, also to that.
 pub fn announce(line: &str) {
     if let Some(front) = FRONT.get() {
         front.shared.announce(format_args!("{line}"));
@@ -45,6 +45,6 @@ impl Log for Front {
         }
     }
 
-    /// Nothing to do: the writer holds nothing back.
+    /// Nothing to do: nothing is held back here.
     fn flush(&self) {}
 }

@@ -1,14 +1,14 @@
-//! What the proxy shows of itself: counters, the metrics page, the access log and diagnostics.
+//! What the proxy shows about itself: counters, the metrics page, the access log and diagnostics.
 //!
 //! ```text
 //!   stats     counters, one block a worker ------> exposition   Prometheus text, summed at scrape
 //!   reason    one vocabulary for every failure
-//!   quiet     what happens to every request is not told for every request
+//!   quiet     limits warnings that would repeat for every request
 //!   access    one finished request -> one line --+
 //!   log       front of the `log` facade ---------+--> writer    one thread, bounded queues, targets that may fail
 //! ```
 //!
-//! Nothing here ever makes a worker wait, and nothing here knows what a session, a pool or a configuration is.
+//! Nothing here makes a worker wait, and nothing here depends on sessions, pools or the configuration.
 
 pub mod access;
 pub mod escape;

@@ -1,32 +1,31 @@
-//! Lines on their way from one thread to the writer: bounded, and never waited for. What does not fit is dropped and counted.
+//! Lines on their way from one thread to the writer. The queue is bounded and never waits: lines that do not fit are dropped and counted.
 //!
 //! ```text
 //!   batch --push (copy)--> lines --take (swap)--> sink's buffer
 //!   worker's own           shared, locked          writer's own
 //! ```
 //!
-//! Each of the three keeps its memory, so that after the first lines no thread allocates.
+//! Each of the three keeps its memory, so that no thread allocates after the first lines.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What may wait in one queue, in bytes: some 7,000 lines of the access log. Enough for a disk that stalls for a moment, and
-/// little enough that a target which never comes back costs no memory to speak of. Reserved at once; only what is used
-/// becomes resident.
+/// How many bytes may wait in one queue: some 7,000 lines of the access log. Enough for a disk that stalls for a moment, and small
+/// enough for a target that never returns. Reserved at once; only what is used becomes resident.
 pub(super) const QUEUE_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Queue {
     lines: Mutex<Vec<u8>>,
-    /// Lines that did not fit and that nobody has been told of yet.
+    /// How many lines did not fit, and were not reported yet.
     dropped: AtomicU64,
 }
 
-/// What [`Queue::push`] had no room for.
+/// Lines for which [`Queue::push`] had no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dropped {
     pub(super) lines: u64,
-    /// The writer does not know of any drop yet.
+    /// Whether the writer does not know of any drop yet.
     pub(super) is_first: bool,
 }
 
@@ -35,7 +34,7 @@ impl Queue {
         Self { lines: Mutex::new(Vec::with_capacity(QUEUE_BYTES)), dropped: AtomicU64::new(0) }
     }
 
-    /// Takes in as many of these whole lines as there is room for.
+    /// Takes as many of these whole lines as there is room for.
     pub(super) fn push(&self, lines: &[u8]) -> Dropped {
         let fitting = {
             let mut waiting = self.locked();
@@ -50,7 +49,7 @@ impl Queue {
         Dropped { lines, is_first: self.dropped.fetch_add(lines, Relaxed) == 0 }
     }
 
-    /// Moves everything to the end of `buffer`. False if there is nothing.
+    /// Moves everything to the end of `buffer`. Returns false if there is nothing.
     pub(super) fn take(&self, buffer: &mut Vec<u8>) -> bool {
         let mut waiting = self.locked();
         if waiting.is_empty() {
@@ -59,7 +58,7 @@ impl Queue {
         if buffer.is_empty() {
             std::mem::swap(&mut *waiting, buffer);
         } else {
-            // Rare, but no copy under the lock all the same.
+            // This happens rarely, but nothing is copied under the lock even so.
             let lines = std::mem::replace(&mut *waiting, Vec::with_capacity(QUEUE_BYTES));
             drop(waiting);
             buffer.extend_from_slice(&lines);
@@ -84,7 +83,7 @@ impl Queue {
     }
 }
 
-/// Length of as many whole lines as `room` bytes can hold.
+/// The length of as many whole lines as `room` bytes can hold.
 pub(super) fn whole_lines(lines: &[u8], room: usize) -> usize {
     if lines.len() <= room {
         return lines.len();
@@ -92,7 +91,7 @@ pub(super) fn whole_lines(lines: &[u8], room: usize) -> usize {
     memchr::memrchr(b'\n', &lines[..room]).map_or(0, |end| end + 1)
 }
 
-/// How many lines end in there.
+/// How many lines end in these bytes.
 pub(super) fn count_lines(lines: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', lines).count() as u64
 }

@@ -1,13 +1,13 @@
-//! What happens to every request, while an upstream is down, is told once, and then once a second with how often it happened
-//! meanwhile: a log that says one thing a thousand times hides all others.
+//! Limits warnings that would repeat for every request while an upstream is down: one is logged at once, and then one a second with
+//! the number that was held back, so that they do not hide all others.
 
 use super::reason::Reason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How long the same is not told again (milliseconds).
+/// How long the same warning is held back (milliseconds).
 const PAUSE_MS: u64 = 1000;
 
-/// The warnings about one thing: an upstream, a pool, a worker. Each kind is told on its own.
+/// The warnings about one thing: an upstream, a pool, a worker. Each kind is limited by itself.
 #[derive(Debug)]
 pub struct Warnings([Quiet; Reason::COUNT + 1]);
 
@@ -20,7 +20,7 @@ pub enum Kind {
     Dropped,
 }
 
-/// End of the pause in milliseconds, and in the lower bits how many were held back since it began.
+/// The end of the pause in milliseconds, and in the lower bits how many were held back since it began.
 #[derive(Debug, Default)]
 struct Quiet(AtomicU64);
 
@@ -31,7 +31,7 @@ impl Default for Warnings {
 }
 
 impl Warnings {
-    /// Whether it is to be told now, and then how many were held back before it. `now` is in milliseconds.
+    /// Returns whether to log it now (`now` is in milliseconds), and if so, how many were held back before.
     pub fn ask(&self, kind: Kind, now: u64) -> Option<u64> {
         let index = match kind {
             Kind::Failed(reason) => reason as usize,
@@ -43,7 +43,7 @@ impl Warnings {
 
 impl Quiet {
     const BITS: u32 = 24;
-    /// Threads that count at the same moment must not reach the time above.
+    /// Leaves room so that threads that count at the same moment do not overflow into the time.
     const MOST: u64 = (1 << Self::BITS) - (1 << 12);
 
     fn ask(&self, now: u64) -> Option<u64> {

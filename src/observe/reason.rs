@@ -1,10 +1,10 @@
-//! Why a request was refused or failed: one vocabulary for the answer's body, `Proxy-Status` (RFC 9209 names where it has
-//! one), the access log and the metrics. Everything the rest of the program asks of a failure stands in one table here.
+//! Why a request was refused or failed: one vocabulary for the answer's body, `Proxy-Status` (with RFC 9209's names where it has
+//! them), the access log and the metrics. One table here has everything that the program needs to know about a reason.
 
-/// Whose fault it was. Only an upstream's counts against that upstream.
+/// Who is to blame. Only an upstream's fault counts against that upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blame {
-    /// The client sent, or failed to send or to take, something.
+    /// The client sent something wrong, or did not send or take something.
     Client,
     /// The upstream did.
     Upstream,
@@ -12,7 +12,7 @@ pub enum Blame {
     Proxy,
 }
 
-/// Which clock ran out: the `type` of `proxy_timeout_errors_total`.
+/// Which timeout has passed: the `type` of `proxy_timeout_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum TimeoutKind {
@@ -28,7 +28,7 @@ impl TimeoutKind {
     pub const NAMES: [&'static str; 5] = ["connect", "read", "write", "total", "client"];
 }
 
-/// What went wrong between us and an upstream: the `type` of `proxy_upstream_errors_total`.
+/// What kind of error an upstream caused: the `type` of `proxy_upstream_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum UpstreamErrorKind {
@@ -42,7 +42,7 @@ impl UpstreamErrorKind {
     pub const NAMES: [&'static str; 3] = ["timeout", "connection_refused", "other"];
 }
 
-/// Which limit of requests was reached: the `scope` of `rate_limit_rejected_total`.
+/// Which rate limit was exceeded: the `scope` of `rate_limit_rejected_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum RateScope {
@@ -77,12 +77,12 @@ macro_rules! reasons {
                 match self { $(Reason::$variant => $status,)* }
             }
 
-            /// Whose fault it is.
+            /// Who is to blame.
             pub const fn blame(self) -> Blame {
                 match self { $(Reason::$variant => Blame::$blame,)* }
             }
 
-            /// The clock that ran out, if one did.
+            /// The timeout that has passed, if it is one.
             pub const fn timeout(self) -> Option<TimeoutKind> {
                 use TimeoutKind::*;
                 match self { $(Reason::$variant => $timeout,)* }
@@ -131,7 +131,7 @@ reasons! {
 }
 
 impl Reason {
-    /// How many there are: the size of a table indexed by `reason as usize`.
+    /// The number of reasons: the size of a table indexed by `reason as usize`.
     pub const COUNT: usize = Self::ALL.len();
 }
 

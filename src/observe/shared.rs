@@ -1,4 +1,4 @@
-//! What the writer thread and everyone who hands it lines have between them.
+//! What the writer thread shares with those who hand it lines.
 
 use super::access::Format;
 use super::escape::Message;
@@ -20,47 +20,47 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub(super) const ACCESS: u8 = 1;
 pub(super) const DIAGNOSTICS: u8 = 2;
 
-/// For a line that has to go past the writer; only before the work begins and after it has ended.
+/// How long a line that bypasses the writer may wait; only before the writer starts and after it has ended.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) diagnostics: Arc<Queue>,
-    /// Not 0 while the writer sleeps: what it has to be woken for. Stored before it looks at the queues for the last time; who
-    /// pushes reads it afterwards, and the queue's lock puts the two in an order, so no line is left lying.
+    /// Not 0 while the writer sleeps: which lines wake it. It is stored before the writer looks at the queues for the last time; whoever
+    /// pushes reads it afterwards. The queue's lock orders the two, so no line is overlooked.
     pub(super) asleep: AtomicU8,
-    /// An eventfd, readable when the writer is to wake up.
+    /// An eventfd that is readable when the writer must wake up.
     pub(super) alarm: OwnedFd,
-    /// Lines of the access log that its target refused.
+    /// How many lines of the access log its target refused.
     pub(super) access_lost: AtomicU64,
     letters: Mutex<Vec<Letter>>,
-    /// Of the access log: 0 is off, else 1 + `Format as u8`.
+    /// The format of the access log: 0 is off, otherwise 1 + `Format as u8`.
     format: AtomicU8,
     errors_on_standard_error: AtomicBool,
     ended: Mutex<bool>,
     ended_now: Condvar,
 }
 
-/// What the writer is told. Rare, and always with a wake-up.
+/// Messages to the writer. They are rare, and always wake it.
 #[derive(Debug)]
 pub(super) enum Letter {
     /// There is one more worker.
     Worker(Arc<Queue>),
-    /// See what has become of the files.
+    /// Check whether files have been moved.
     Reopen,
-    /// Write elsewhere from now on.
+    /// Write to these targets from now on.
     Targets(Box<Targets>),
-    /// Write what there is until then, and end.
+    /// Write what there is until this time, then end.
     End(Instant),
 }
 
-/// New targets; `None` stays as it is.
+/// New targets; `None` means unchanged.
 #[derive(Debug)]
 pub(super) struct Targets {
     pub(super) access: Option<Sink>,
     pub(super) errors: Option<Sink>,
     pub(super) rotate: Option<Rotate>,
-    /// Dropped, and with that heard by who waits, once they are in use.
+    /// Dropped once they are in use, which tells whoever waits for it.
     pub(super) in_use: mpsc::Sender<()>,
 }
 
@@ -79,19 +79,19 @@ impl Shared {
         })
     }
 
-    /// Lets everyone see the settings that are not the writer's business.
+    /// Stores the settings that everyone reads and the writer does not need.
     pub(super) fn note(&self, settings: &Settings) {
         self.format.store(if settings.access.is_some() { 1 + settings.format as u8 } else { 0 }, Relaxed);
         self.errors_on_standard_error.store(settings.errors == Target::StandardError, Relaxed);
     }
 
-    /// `None` if the access log is turned off.
+    /// The format; `None` if the access log is turned off.
     pub(super) fn format(&self) -> Option<Format> {
         const FORMATS: [Format; 3] = [Format::Text, Format::Combined, Format::Json];
         FORMATS.get(usize::from(self.format.load(Relaxed)).wrapping_sub(1)).copied()
     }
 
-    /// After a push: wakes the writer if it sleeps and wants these lines, or if it does not know of what was dropped.
+    /// After a push: wakes the writer if it sleeps and waits for these lines, or if it does not know that lines were dropped.
     pub(super) fn wake(&self, lines: u8, dropped: Dropped) {
         let wanted = self.asleep.load(Relaxed) & lines != 0 && self.asleep.swap(0, Relaxed) != 0;
         if wanted || dropped.is_first {
@@ -108,7 +108,7 @@ impl Shared {
         std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One diagnostic, one line: `2026-01-02T03:04:05.678Z WARN upstream: message`.
+    /// Writes one diagnostic as one line: `2026-01-02T03:04:05.678Z WARN upstream: message`.
     pub(super) fn diagnose(&self, level: log::Level, target: &str, message: fmt::Arguments<'_>) {
         let line = line(level, target, message);
         if self.has_ended() {
@@ -117,7 +117,7 @@ impl Shared {
         self.wake(DIAGNOSTICS, self.diagnostics.push(&line));
     }
 
-    /// A diagnostic that goes to standard error in any case.
+    /// Writes a diagnostic to standard error in any case.
     pub(super) fn announce(&self, message: fmt::Arguments<'_>) {
         self.diagnose(log::Level::Info, "tidegate", message);
         if !self.errors_on_standard_error.load(Relaxed) {
@@ -130,7 +130,7 @@ impl Shared {
         self.ended_now.notify_all();
     }
 
-    /// Waits for the writer's end, a little longer than it was given.
+    /// Waits for the writer to end, a little longer than it was given.
     pub(super) fn wait_for_end(&self, limit: Duration) -> bool {
         const MARGIN: Duration = Duration::from_millis(100);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,17 +143,17 @@ impl Shared {
     }
 
     fn ring(&self) {
-        // Fails only when the counter is full: then the writer is being woken already.
+        // Fails only when the counter is full: then the writer has been woken already.
         let _ = rustix::io::write(&self.alarm, &1u64.to_ne_bytes());
     }
 }
 
-/// Escaped: whatever is in the message, it is one line.
+/// Formats a diagnostic; it is escaped, so that it is one line whatever the message has in it.
 pub(super) fn line(level: log::Level, target: &str, message: fmt::Arguments<'_>) -> Vec<u8> {
     let mut line = Vec::with_capacity(128);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Stamp::default().iso(now.as_millis() as u64, &mut line);
-    // Fails only if a `Display` in the message does: then as much as it gave is there.
+    // Fails only if a `Display` in the message does: then the text up to there is kept.
     let _ = write!(Message(&mut line), " {level} {target}: {message}");
     line.push(b'\n');
     line

@@ -1,6 +1,6 @@
-//! One log target and the lines that are being written to it. It never waits: what the target does not take now stays here, what
-//! it refuses is lost and counted. Its rule: a target sees whole lines only. When one fails in the middle of a line, the rest of
-//! that line is kept and goes first when the target works again; the whole lines after it are lost.
+//! One log target and the lines that are being written to it. It never waits: what the target does not take now is kept; what it
+//! refuses is lost and counted. A target gets whole lines only: when a write fails in the middle of a line, the rest of that line
+//! is kept and goes first when the target works again; the whole lines after it are lost.
 //!
 //! ```text
 //!   buffer   |--- written ---|--- rest of a line, if torn ---|--- whole lines ---|
@@ -41,11 +41,11 @@ impl fmt::Display for Target {
 pub(super) struct Sink {
     target: Option<Target>,
     out: Out,
-    /// Device and inode: two sinks may have the same pipe under them.
+    /// Device and inode: two sinks may write to the same pipe.
     identity: (u64, u64),
     buffer: Vec<u8>,
     at: usize,
-    /// What was written last was not the end of a line.
+    /// Whether what was written last ends in the middle of a line.
     torn: bool,
     blocked: bool,
     failing: bool,
@@ -55,7 +55,7 @@ pub(super) struct Sink {
 
 #[derive(Debug)]
 enum Out {
-    /// Turned off: takes everything, keeps nothing.
+    /// Turned off: everything is discarded.
     Off,
     File(LogFile),
     Stream(Stream),
@@ -64,7 +64,7 @@ enum Out {
 }
 
 impl Sink {
-    /// `None` is a log that is turned off. The directory of a file is made if it is missing.
+    /// Opens a target; `None` is a log that is turned off. The directory of a file is created if it is missing.
     pub(super) fn open(target: Option<&Target>, rotate: Option<Rotate>) -> io::Result<Self> {
         let (out, identity) = match target {
             None => (Out::Off, (0, 0)),
@@ -76,7 +76,7 @@ impl Sink {
                 }
                 let file = stream::open(path)?;
                 let identity = identity(file.as_fd())?;
-                // What lies in /dev is not ours to rename, wherever it leads: /dev/stdout may be a file.
+                // Files under /dev are not renamed, wherever they lead: /dev/stdout may be a file.
                 match file.metadata()?.is_file() && !path.starts_with("/dev") {
                     true => (Out::File(LogFile::new(path, file, rotate)), identity),
                     false => (Out::Stream(Stream::own(file)), identity),
@@ -101,12 +101,12 @@ impl Sink {
         }
     }
 
-    /// Where new lines are put, but not while the sink is blocked.
+    /// Where new lines are appended, except while the sink is blocked.
     pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
     }
 
-    /// Writes what it can without waiting; false if the target takes nothing now.
+    /// Writes what it can without waiting; returns false if the target takes nothing now.
     pub(super) fn flush(&mut self) -> bool {
         self.blocked = false;
         while self.at < self.buffer.len() {
@@ -138,8 +138,8 @@ impl Sink {
         true
     }
 
-    /// The target refused: everything goes but the rest of a line. The sink goes on taking lines, so that the next attempt
-    /// comes with them.
+    /// The target failed: drops everything except the rest of a line. The sink goes on accepting lines, which cause the next
+    /// attempt.
     fn give_up(&mut self, error: io::Error) -> bool {
         let kept = self.at + self.rest_of_line();
         self.lost += count_lines(&self.buffer[kept..]);
@@ -152,8 +152,8 @@ impl Sink {
         true
     }
 
-    /// Opens a file anew if its path leads elsewhere now. The new one begins with a whole line: the rest of one has its last
-    /// chance in the old file.
+    /// Opens a file again if its path leads elsewhere now. The new one begins with a whole line: the rest of a line is written to the
+    /// old file.
     pub(super) fn reopen(&mut self) {
         let rest = self.rest_of_line();
         let Out::File(file) = &mut self.out else { return };
@@ -180,12 +180,12 @@ impl Sink {
         }
     }
 
-    /// What is not written yet, in lines.
+    /// How many lines are not written yet.
     pub(super) fn unwritten(&self) -> u64 {
         count_lines(&self.buffer[self.at..])
     }
 
-    /// Where to poll for room, if that is what the sink needs.
+    /// The descriptor to poll for room, if the sink is waiting for it.
     pub(super) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
         match &self.out {
             Out::Stream(stream) if self.blocked => Some(stream.fd()),
@@ -193,33 +193,33 @@ impl Sink {
         }
     }
 
-    /// The last attempt to write would have had to wait.
+    /// Whether the last write would have had to wait.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    /// The last attempt to write failed.
+    /// Whether the last write failed.
     pub(super) fn is_failing(&self) -> bool {
         self.failing
     }
 
-    /// A line written to `self` now would stand in the middle of one of `other`: both have the same pipe, and `other` waits for
-    /// room to finish its line.
+    /// Whether a line written to `self` now would end up in the middle of one of `other`'s: both write to the same pipe, and `other`
+    /// waits for room to complete its line.
     pub(super) fn must_wait_for(&self, other: &Self) -> bool {
         other.torn && other.blocked && other.identity == self.identity
     }
 
-    /// Counts lines that were lost on their way here.
+    /// Counts lines that were lost before they reached the sink.
     pub(super) fn lose(&mut self, lines: u64) {
         self.lost += lines;
     }
 
-    /// Lines lost since this was asked last.
+    /// How many lines were lost since the last call.
     pub(super) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 
-    /// What went wrong last, since this was asked last.
+    /// The latest error since the last call.
     pub(super) fn take_trouble(&mut self) -> Option<String> {
         self.trouble.take()
     }
@@ -248,7 +248,7 @@ mod tests {
     use rustix::io::Errno;
     use std::io::{PipeReader, Read};
 
-    /// A target that takes so many bytes of each write, or fails it; what it has taken.
+    /// A target that takes that many bytes of each write, or fails it; stores what it has taken.
     #[derive(Debug, Default)]
     pub(super) struct Script {
         steps: Vec<Result<usize, Errno>>,
@@ -267,7 +267,7 @@ mod tests {
         }
     }
 
-    /// Writes these batches, one after the other, and returns what came of it.
+    /// Writes these batches, one after the other, and returns what the target got.
     fn play(steps: &[Result<usize, Errno>], batches: &[&str]) -> (String, Sink) {
         let mut sink = Sink::new(None, Out::Scripted(Script { steps: steps.into(), taken: vec![] }), (1, 1));
         for batch in batches {
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_failure_costs_whole_lines_and_tears_none() {
         let full = Err(Errno::NOSPC);
-        // The disk is full in the middle of "two", and still is when "four" comes.
+        // The disk becomes full in the middle of "two", and is still full when "four" comes.
         let (taken, mut sink) = play(&[Ok(6), full, full], &["one\ntwo\nthree\n", "four\n", "five\n"]);
         assert_eq!(taken, "one\ntwo\nfive\n");
         assert_eq!(sink.take_lost(), 2);
@@ -346,7 +346,7 @@ mod tests {
         let (path, moved) = (dir.path().join("access.log"), dir.path().join("moved"));
         fs::write(&path, "").unwrap();
         let mut sink = Sink::open(Some(&Target::File(path.clone())), Some(Rotate { max_bytes: 100, keep: 1 })).unwrap();
-        // As after a disk that was full: half a line is written, its rest is waiting.
+        // As after a disk was full: half a line is written, and the rest is waiting.
         fs::write(&path, "half").unwrap();
         sink.torn = true;
         sink.buffer().extend_from_slice(b" and half\nwhole\n");

@@ -1,6 +1,6 @@
-//! Calendar dates for log lines, UTC only, out of a count of milliseconds since 1970. No clock is read here.
+//! Dates for log lines, in UTC, from milliseconds since 1970. No clock is read here.
 
-/// The calendar second that was rendered last: lines come in order, so nearly every one finds its date ready.
+/// The second that was formatted last: lines come in order, so most find their date ready.
 #[derive(Clone, Debug)]
 pub struct Stamp {
     second: u64,
@@ -8,7 +8,7 @@ pub struct Stamp {
     apache: [u8; 26],
 }
 
-/// 9999-12-31T23:59:59Z: what comes after it has no four-digit year, and is shown as this.
+/// 9999-12-31T23:59:59Z: later times have no four-digit year, and are shown as this.
 const LAST_SECOND: u64 = 253_402_300_799;
 
 const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";

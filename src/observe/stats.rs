@@ -1,10 +1,10 @@
-//! Counters with one writer each: a worker's thread adds with a relaxed load and store (no locked instruction), a scrape sums
+//! Counters with one writer each: a worker's thread adds by a relaxed load and store (no locked instruction), and a scrape sums
 //! over the workers. Each worker's block is padded, so that no two of them share a cache line.
 
 use super::reason::{RateScope, Reason, TimeoutKind, UpstreamErrorKind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that only ever one thread writes and any may read.
+/// A number that only one thread writes, and any thread may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -19,7 +19,7 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_sub(n), Relaxed);
     }
 
-    /// Stores a value, for what is measured now and then.
+    /// Stores a value, for what is measured from time to time.
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
@@ -73,27 +73,27 @@ impl std::ops::Index<Reason> for ErrorCounters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerStats {
-    /// Requests whose head came whole, and those refused as malformed or over a limit.
+    /// Requests whose head was complete, and those refused as malformed or over a limit.
     pub requests: Counter,
-    /// Heads refused.
+    /// Requests whose head was refused.
     pub parse_errors: Counter,
     /// Final responses by class (index 0 is 1xx), and interim ones at index 0.
     pub responses: [Counter; 5],
-    /// Head complete -> last byte to the client.
+    /// The time from the complete head to the last byte sent to the client.
     pub duration: Histogram,
-    /// From clients.
+    /// Bytes from clients.
     pub bytes_received: Counter,
-    /// To clients.
+    /// Bytes to clients.
     pub bytes_sent: Counter,
     /// Indexed by `TimeoutKind as usize`.
     pub timeouts: [Counter; TimeoutKind::NAMES.len()],
-    /// Answers made or cut here, by reason.
+    /// Answers made or cut off here, by reason.
     pub errors: ErrorCounters,
-    /// Exchanges that ended, but for those refused or cut because the process ends, and those whose clients left.
+    /// Exchanges that ended, except those refused or cut because the process ends, and those whose clients left.
     pub exchanges_finished: Counter,
     /// Exchanges cut because the process ends.
     pub exchanges_cut: Counter,
-    /// Requests over a limit, also where that is only tried out; indexed by `RateScope as usize`.
+    /// Requests over a rate limit, also in a dry run; indexed by `RateScope as usize`.
     pub rate_limited: [Counter; RateScope::NAMES.len()],
     /// Gauge: open client connections (without the admin port's).
     pub client_connections: Counter,
@@ -101,22 +101,22 @@ pub struct WorkerStats {
     pub resting_clients: Counter,
     /// Gauge: requests waiting for an upstream slot.
     pub queued_requests: Counter,
-    /// Access log lines given up because the log could not keep up.
+    /// Access log lines that were dropped because the log could not keep up.
     pub access_log_dropped: Counter,
 }
 
-/// What a worker tells the others of its stalled exchanges at an upstream, all in milliseconds.
+/// What a worker publishes about its stalled exchanges at an upstream; times in milliseconds.
 #[derive(Debug, Default)]
 pub struct StallStats {
     /// When they were counted.
     pub counted_at: Counter,
     /// How many there were.
     pub count: Counter,
-    /// Since when the longest has been stalled.
+    /// Since when the longest of them has been stalled.
     pub since: Counter,
 }
 
-/// What one worker counts of one upstream.
+/// What one worker counts for one upstream.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct UpstreamStats {
@@ -124,18 +124,18 @@ pub struct UpstreamStats {
     pub requests: Counter,
     /// Attempts after a request's first.
     pub retries: Counter,
-    /// Its responses by class (index 0 is 1xx), interim ones and those that were dropped for another attempt too.
+    /// Its responses by class (index 0 is 1xx), including interim ones and those dropped for another attempt.
     pub responses: [Counter; 5],
     /// Indexed by `UpstreamErrorKind as usize`.
     pub errors: [Counter; UpstreamErrorKind::NAMES.len()],
-    /// Request sent -> response head.
+    /// The time from sending the request to the response's head.
     pub duration: Histogram,
-    /// Gauge: connections with an exchange on them, or being made.
+    /// Gauge: connections in use or being opened.
     pub active: Counter,
     /// Gauge: upgraded connections.
     pub tunnels: Counter,
-    /// Not shown: exchanges whose clients do not take their answers, as they were counted last.
+    /// Not shown: exchanges whose clients do not take their answers, as of the last count.
     pub stalls: StallStats,
-    /// Gauge: pooled connections.
+    /// Gauge: idle connections.
     pub idle: Counter,
 }

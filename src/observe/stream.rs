@@ -1,5 +1,5 @@
-//! A log target that may keep us waiting: pipe, terminal, socket, and whatever standard output and error are. It is written to
-//! only when poll(2) says so, and at most `PIPE_BUF` bytes at a time, which a pipe takes whole or not at all.
+//! A log target that may block: pipe, terminal, socket, and whatever standard output and error are. It is written to only when
+//! poll(2) allows it, and at most `PIPE_BUF` bytes at a time, which a pipe takes whole or not at all.
 
 use super::queue::whole_lines;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-/// A regular file does not wait for a reader; this is only so that one target does not hold up the other for long.
+/// A regular file does not block; this limit only keeps one target from delaying the other for long.
 const FILE_CHUNK: usize = 1 << 16;
 
 #[derive(Debug)]
@@ -21,9 +21,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Standard output or error. `O_NONBLOCK` belongs to the open file, which is shared with the shell and with every other
-    /// process on that pipe or terminal, so it is never set here; a pipe or terminal is opened a second time instead, through
-    /// /proc, and where that cannot be (other user, no /proc, a socket) poll(2) alone must do.
+    /// Standard output or error. `O_NONBLOCK` belongs to the open file, which is shared with the shell and every other process on that
+    /// pipe or terminal, so it is never set here. A pipe or terminal is opened a second time through /proc instead; where that is not
+    /// possible (other user, no /proc, a socket) only poll(2) protects from blocking.
     pub(super) fn inherited(fd: BorrowedFd<'_>) -> io::Result<Self> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
         let own = match kind {
@@ -37,12 +37,12 @@ impl Stream {
         Ok(Self { file, chunk: if kind == FileType::RegularFile { FILE_CHUNK } else { PIPE_BUF } })
     }
 
-    /// A file of our own, opened by [`open`], that is not a regular one.
+    /// A file opened by [`open`] that is not a regular one.
     pub(super) fn own(file: File) -> Self {
         Self { file, chunk: PIPE_BUF }
     }
 
-    /// Writes some whole lines, or a part of a line too long to go at once. `WouldBlock` when nothing can be taken now.
+    /// Writes some whole lines, or part of a line that is too long. `WouldBlock` if nothing can be taken now.
     pub(super) fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
         if !writable(self.file.as_fd(), Duration::ZERO) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -59,17 +59,17 @@ impl Stream {
     }
 }
 
-/// What a log says of clients is not for everybody on the machine; the file's group may read it.
+/// Logs contain data about clients, so only the owner and the group may read them.
 const LOG_MODE: u32 = 0o640;
 
-/// Opens for appending, made if missing. Not blocking: the opening of a pipe would wait for its reader.
+/// Opens for appending, and creates the file if it is missing. Does not block, as opening a pipe without a reader would.
 pub(super) fn open(path: &std::path::Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     File::options().append(true).create(true).mode(LOG_MODE).custom_flags(flags as i32).open(path)
 }
 
-/// Writes to standard error without the writer thread: for what cannot go the usual way. What it does not take
-/// within `patience` is lost, and nobody is told, for there is nobody left to tell.
+/// Writes to standard error without the writer thread, where that does not exist. What is not taken within `patience` is lost
+/// without a report.
 pub(super) fn standard_error_now(line: &[u8], patience: Duration) {
     let stderr = io::stderr();
     for chunk in line.chunks(PIPE_BUF) {
@@ -79,7 +79,7 @@ pub(super) fn standard_error_now(line: &[u8], patience: Duration) {
     }
 }
 
-/// An error counts as writable: the write will say which.
+/// An error counts as writable: the write then reports it.
 fn writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
     let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
     poll(&mut fds, Some(&timespec(patience))).is_ok_and(|ready| ready > 0)
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_pipe_nobody_reads_keeps_nobody_waiting() {
         let (mut reader, writer) = io::pipe().unwrap();
-        // As if /proc were not there: the descriptor blocks, poll alone protects.
+        // As without /proc: the descriptor blocks, and only poll(2) protects.
         let plain = Stream { file: std::os::fd::OwnedFd::from(writer.try_clone().unwrap()).into(), chunk: PIPE_BUF };
         for mut stream in [plain, Stream::inherited(writer.as_fd()).unwrap()] {
             let lines = b"some line\n".repeat(10_000);

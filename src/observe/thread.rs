@@ -1,7 +1,7 @@
-//! The writer thread. Its turn: letters, one round over all queues, complaints about what was lost, a pause or sleep.
+//! The writer thread. Each turn: messages, one round over all queues, reports of lost lines, then a pause or sleep.
 //!
-//! It waits in one place only, a poll(2) on its alarm and on the targets that are blocked, so no target holds up the other, and
-//! when nothing happens it does not run.
+//! It waits in one place only, a poll(2) on its eventfd and on blocked targets, so that no target delays the other, and nothing runs
+//! while nothing happens.
 
 use super::queue::{Queue, count_lines};
 use super::shared::{ACCESS, DIAGNOSTICS, Letter, Shared, line};
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-/// The pause after a round: lines that come meanwhile wake nobody and go with the next one, so that under load a worker makes no
-/// system call for its log and the writer at most 500 rounds a second. A person who looks on does not notice it.
+/// The pause after a round. Lines that come meanwhile wake nobody and are written in the next round, so that under load a worker
+/// makes no system call for its log, and the writer at most 500 rounds a second. People who watch the log do not notice.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Complaints about a log come at most this often.
+/// Lost lines of a log are reported at most this often.
 const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -28,12 +28,12 @@ pub(super) struct WriterThread {
     end: Option<Instant>,
 }
 
-/// A log: its queues, its target, and what there is to complain about.
+/// A log: its queues, its target, and what there is to report.
 #[derive(Debug)]
 struct Lane {
     name: &'static str,
     queues: Vec<Arc<Queue>>,
-    /// Whose turn it is, for a target that takes little takes it from each worker in turn.
+    /// The queue to start with, so that a target that takes little is shared fairly by the workers.
     next: usize,
     sink: Sink,
     lost: u64,
@@ -85,7 +85,7 @@ impl WriterThread {
         }
     }
 
-    /// Empties every queue once, as far as the targets take it. True if there was anything.
+    /// Empties every queue once, as far as the targets take the lines. Returns whether there were any.
     fn round(&mut self) -> bool {
         let mut moved = false;
         if !self.errors.sink.must_wait_for(&self.access.sink) {
@@ -99,14 +99,14 @@ impl WriterThread {
         moved
     }
 
-    /// Says what was lost. Returns when there will be more to say.
+    /// Reports lost lines. Returns when the next report is due.
     fn complain(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let mut due = None;
         if let Some(text) = self.access.complaint(now, &mut due) {
             self.warn(&text);
         }
-        // Of its own failure standard error can tell only when it works again. A file's can be told there at once.
+        // Standard error can report its own failure only when it works again; a file's failure can be reported there at once.
         let mute = self.errors.sink.is_failing() || self.errors.sink.is_blocked();
         if mute && self.errors.sink.target() == Some(&Target::StandardError) {
             return due;
@@ -127,8 +127,8 @@ impl WriterThread {
         }
     }
 
-    /// Sleeps until a blocked target takes more, someone rings, or the time comes. Of `lines`, those wake it whose target is not
-    /// blocked.
+    /// Sleeps until a blocked target takes more, a message comes, or the time is reached. Of the logs in `lines`, those whose target is
+    /// not blocked wake it.
     fn wait(&self, until: Option<Instant>, lines: u8) {
         let mut wanted = 0;
         for (lane, other, bit) in [(&self.access, &self.errors, ACCESS), (&self.errors, &self.access, DIAGNOSTICS)] {
@@ -137,7 +137,7 @@ impl WriterThread {
             }
         }
         self.shared.asleep.store(wanted, Relaxed);
-        // The last look, see `Shared::asleep`.
+        // The last look, as described at `Shared::asleep`.
         let missed = (wanted & ACCESS != 0 && self.access.has_lines()) || (wanted & DIAGNOSTICS != 0 && self.errors.has_lines());
         if !missed {
             self.sleep(until);
@@ -152,7 +152,7 @@ impl WriterThread {
         fds.extend(targets.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
         let timeout = until.map(|at| timespec(at.saturating_duration_since(Instant::now())));
         match poll(&mut fds, timeout.as_ref()) {
-            // No memory, most likely; no reason to spin.
+            // Probably out of memory; pause, so that the loop does not spin.
             Err(e) if e != rustix::io::Errno::INTR => std::thread::sleep(PAUSE),
             _ => {}
         }
@@ -161,7 +161,7 @@ impl WriterThread {
         }
     }
 
-    /// The last words: what was lost since the last complaint, and what nobody took in time.
+    /// The last reports: what was lost since the previous one, and what no target took in time.
     fn finish(&mut self) {
         self.access.abandon();
         self.round();
@@ -176,7 +176,7 @@ impl WriterThread {
     }
 }
 
-/// Whoever waits for the end is told, also if it is a panic.
+/// Tells whoever waits for the end, even after a panic.
 impl Drop for WriterThread {
     fn drop(&mut self) {
         self.shared.end();
@@ -205,14 +205,14 @@ impl Lane {
         self.queues.iter().any(|queue| !queue.is_empty())
     }
 
-    /// What the old sink leaves behind is lost.
+    /// Replaces the sink; what the old one has not written is lost.
     fn replace(&mut self, sink: Sink) {
         let lost = self.sink.take_lost() + self.sink.unwritten();
         self.sink = sink;
         self.sink.lose(lost);
     }
 
-    /// Gives up everything that is not written.
+    /// Gives up everything that is not written yet.
     fn abandon(&mut self) {
         let mut lines = Vec::new();
         for queue in &self.queues {
@@ -222,14 +222,14 @@ impl Lane {
         self.sink.lose(lost);
     }
 
-    /// Takes over what the sink has lost, and says how much it was.
+    /// Takes over the sink's count of lost lines; returns it.
     fn note_lost(&mut self) -> u64 {
         let lost = self.sink.take_lost();
         self.lost += lost;
         lost
     }
 
-    /// What is to be said now; if it is too soon for that, `due` is brought forward to the time.
+    /// The report that is due now; if it is too early, `due` becomes the earlier of itself and the time for it.
     fn complaint(&mut self, now: Instant, due: &mut Option<Instant>) -> Option<String> {
         let dropped: u64 = self.queues.iter().map(|queue| queue.dropped()).sum();
         if dropped + self.lost == 0 && !self.sink.has_trouble() {

@@ -1,4 +1,4 @@
-//! The way of a line to its target: one thread writes all logs of the process, everyone else hands lines over and goes on.
+//! How lines reach their targets: one thread writes all logs of the process; all others hand lines over and go on.
 //!
 //! ```text
 //!   worker 0     AccessLog: batch ---> queue ---+
@@ -7,11 +7,11 @@
 //!   any thread   log::Log -----------> queue ---+---> error sink ----> standard error, file
 //! ```
 //!
-//! A worker formats into a batch of its own and once a turn copies it to its queue, under a lock that the writer holds only for
-//! an exchange of buffers. Nobody waits for a target: a queue that is full drops lines and counts them.
+//! A worker formats into a batch of its own, and copies it to its queue once a turn, under a lock that the writer holds only to
+//! swap buffers. Nobody waits for a target: a full queue drops lines and counts them.
 //!
-//! The writer sleeps when there is nothing to do, and says so in `asleep`; only then does it have to be woken, with a system
-//! call. After each round of writing it pauses for a moment before it looks again, so that under load it is never woken at all.
+//! The writer sleeps when there is nothing to do, and says so in `asleep`; only then must it be woken by a system
+//! call. After each round it pauses for a moment before it looks again, so that under load it is never woken at all.
 
 use super::access::{Format, Formatter, Record};
 pub use super::file::Rotate;
@@ -29,16 +29,16 @@ use std::time::{Duration, Instant};
 /// A batch is handed over at this size even if the turn goes on.
 const BATCH_BYTES: usize = 1 << 16;
 
-/// What the logs are to be.
+/// The settings of the logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `None` turns the access log off.
     pub access: Option<Target>,
-    /// Of the access log.
+    /// The format of the access log.
     pub format: Format,
-    /// Diagnostics.
+    /// The target of diagnostics.
     pub errors: Target,
-    /// Of both, where they are files; `None` leaves that to others.
+    /// Rotation of both, where they are files; `None` leaves it to another program.
     pub rotate: Option<Rotate>,
 }
 
@@ -84,14 +84,14 @@ impl Writer {
         }
     }
 
-    /// Opens files anew whose path leads elsewhere now: something has moved them away (SIGUSR1).
+    /// Opens files again whose path leads elsewhere now, because another program has moved them (SIGUSR1).
     pub fn reopen(&self) {
         self.shared.send(Letter::Reopen);
     }
 
-    /// Goes over to other settings. A target that cannot be opened is returned as an error, and then nothing has changed. Lines
-    /// handed over before this call go to the old targets, those handed over after it to the new ones; for that it waits for the
-    /// writer (a moment, unless a disk hangs), so a worker must not call it.
+    /// Changes to other settings. If a target cannot be opened, that is returned as an error, and nothing has changed. Lines handed over
+    /// before this call go to the old targets, later ones to the new ones. It waits for the writer (a moment, unless a disk hangs), so
+    /// a worker must not call it.
     pub fn reconfigure(&self, settings: Settings) -> io::Result<()> {
         const PATIENCE: Duration = Duration::from_secs(1);
         let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,17 +106,17 @@ impl Writer {
         Ok(())
     }
 
-    /// Lines of the access log that were handed over and that its target then refused. Together with every worker's
-    /// `access_log_dropped` these are the lines given up.
+    /// How many lines of the access log were handed over and then refused by its target. Together with every worker's
+    /// `access_log_dropped` these are the lost lines.
     pub fn access_lost(&self) -> u64 {
         self.shared.access_lost.load(Relaxed)
     }
 
-    /// Writes what was handed over and ends the thread. A target that hangs costs no more than `limit`; false if that was not
-    /// enough. Diagnostics that come later go to standard error.
+    /// Writes what was handed over, and ends the thread. A target that hangs is waited for up to `limit`; returns false if that was not
+    /// enough. Later diagnostics go to standard error.
     pub fn shutdown(&self, limit: Duration) -> bool {
         self.shared.send(Letter::End(Instant::now() + limit));
-        // A write to a disk that hangs cannot be interrupted, so the thread is not joined.
+        // The thread is not joined, because a write to a disk that hangs cannot be interrupted.
         self.shared.wait_for_end(limit)
     }
 
@@ -126,12 +126,12 @@ impl Writer {
 }
 
 impl AccessLog {
-    /// False if the access log is turned off: a record need not be put together then.
+    /// Whether the access log is on; if not, no record needs to be made.
     pub fn is_on(&self) -> bool {
         self.shared.format().is_some()
     }
 
-    /// Adds a line to the batch of this turn.
+    /// Adds a line to this turn's batch.
     pub fn line(&mut self, record: &Record<'_>) {
         let Some(format) = self.shared.format() else { return };
         self.formatter.line(format, record, &mut self.batch);
@@ -140,7 +140,7 @@ impl AccessLog {
         }
     }
 
-    /// Hands the batch over to the writer; at the end of each turn.
+    /// Hands the batch over to the writer. Called at the end of each turn.
     pub fn hand_over(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -174,7 +174,7 @@ fn open(key: &str, instead: &str, target: Option<&Target>, rotate: Option<Rotate
         let remedy = match e.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "let this user write there",
             io::ErrorKind::IsADirectory => "name a file in it",
-            // ENXIO: a named pipe.
+            // ENXIO: a named pipe without a reader.
             _ if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => "start the reader of that pipe first",
             _ => "check the path",
         };

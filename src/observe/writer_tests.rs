@@ -1,4 +1,4 @@
-//! Whole ways of lines, through the real thread to real targets.
+//! Lines on their whole way, through the real thread to real targets.
 
 use super::*;
 use crate::observe::access::RequestLine;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits for a condition; nothing here takes longer than a moment, unless it is broken.
+/// Waits for a condition, which takes only a moment unless something is broken.
 #[track_caller]
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -56,12 +56,12 @@ struct Bench {
 }
 
 impl Bench {
-    /// With the access log at this name in a directory of its own, and `error.log` beside it.
+    /// The access log has this name in a directory of its own, with `error.log` beside it.
     fn new(access: &str, rotate: Option<Rotate>) -> Self {
         Self::to(Path::new(access), rotate)
     }
 
-    /// With the access log there (a relative path is in the bench's directory).
+    /// The access log is at this path (a relative one is in the bench's directory).
     fn to(access: &Path, rotate: Option<Rotate>) -> Self {
         log::set_max_level(log::LevelFilter::Trace);
         let dir = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ impl Bench {
         self.log.hand_over();
     }
 
-    /// What was given up, here and there.
+    /// How many lines were lost, before and after the hand-over.
     fn given_up(&self) -> u64 {
         self.stats.access_log_dropped.value() + self.writer.access_lost()
     }
@@ -152,7 +152,7 @@ fn read_on(pipe: &mut File, text: &mut String) {
     }
 }
 
-/// The sum of all complaints about the access log, and how many there were.
+/// The sum of all reports about the access log, and their number.
 fn complaints(errors: &str) -> (u64, usize) {
     let losses = errors.lines().filter(|line| line.contains("access log, ")).filter_map(|line| line.split("lines lost: ").nth(1));
     let losses: Vec<u64> = losses.map(|n| n.parse().unwrap()).collect();
@@ -209,7 +209,7 @@ fn what_does_not_fit_is_dropped_counted_and_told() {
     until("told", || complaints(&bench.read("error.log")).0 == bench.given_up());
     assert!(bench.read("error.log").contains("does not keep up"));
 
-    // Somebody reads it again: what was kept comes, whole and in order, and then what is new.
+    // Somebody reads it again: the kept lines come, whole and in order, and then the new ones.
     let kept = SENT - bench.given_up();
     let mut text = String::new();
     until("what was kept", || {

@@ -1,4 +1,4 @@
-//! Every way to get a configuration wrong: `broken.txt` has the cases; here are those that a table cannot hold.
+//! Every way to get a configuration wrong: most cases are in `broken.txt`, the others here.
 
 use super::{Setup, good};
 
@@ -40,7 +40,7 @@ fn bombs_are_stopped() {
         let problems = Setup::new().with(&bomb.repeat(1_000_000 / bomb.len())).problems();
         assert!(problems.ends_with(": nested too deeply"), "{problems}");
     }
-    // Deep, and yet not too deep to be told what it is.
+    // Deep, but not too deep to report what is wrong.
     let nested = format!("timeouts: {}{}", "[".repeat(100), "]".repeat(100));
     assert!(Setup::new().with(&nested).problems().starts_with("c.yaml:1:1: timeouts: expected a section"));
 }

@@ -1,4 +1,4 @@
-//! What is accepted, what it means, and what is said about it.
+//! What is accepted, what it means, and which warnings it causes.
 
 use super::{Setup, good, good_and_stable};
 use crate::config::keys::ROOT;
@@ -168,7 +168,7 @@ fn what_cannot_be_meant_is_warned_about() {
             "c.yaml:5:21: timeouts.read_ms: never comes: total_ms ends the exchange after 4000 ms",
         ]
     );
-    // The demo's own backends are no loop.
+    // The demo's own backends are not reported as a loop.
     assert_eq!(
         warned("listen: ['127.0.0.1:1', '127.0.0.1:2']\nupstreams: [{host: 127.0.0.1, port: 2}]\nroutes: [{match: {port: 2}, echo: {}}]\n"),
         [""; 0]

@@ -1,4 +1,4 @@
-//! Retries, circuits, health checks and rates: layer over layer, and what is refused.
+//! Retries, circuits, health checks and rate limits: layers, and what is refused.
 
 use super::{Setup, good_and_stable};
 use crate::config::model::{Balance, Rate, RateAlgorithm, Statuses};
@@ -65,7 +65,7 @@ fn what_is_asked_for_may_have_a_query() {
     assert_eq!(config.pools[0].health_check.as_ref().unwrap().path, "/health?deep=1");
 }
 
-/// Clients are told by the IPv4 address that they have, however their socket writes it.
+/// Clients with an IPv4 address are recognised by it, however their socket writes it.
 #[test]
 fn an_ipv4_network_may_be_written_as_ipv6() {
     let config =

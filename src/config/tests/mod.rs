@@ -1,4 +1,4 @@
-//! Tests of the room as a whole: text, variables and options in, a configuration or every problem out.
+//! Tests of the whole module: text, variables and options in, a configuration or all its problems out.
 
 mod broken;
 mod good;
@@ -7,7 +7,7 @@ mod precedence;
 
 use super::{Loaded, Problems, Sources, load};
 
-/// A directory with `c.yaml` in it, and what else a test puts there.
+/// A directory with `c.yaml` and the other files of a test.
 struct Setup {
     dir: tempfile::TempDir,
     sources: Sources,
@@ -52,7 +52,7 @@ fn good(text: &str) -> Loaded {
     Setup::new().with(text).good()
 }
 
-/// Also asserts that what `--print` shows reads back to the same.
+/// Also asserts that what `--print` shows is read back to the same.
 fn good_and_stable(text: &str) -> Loaded {
     let loaded = good(text);
     let printed = loaded.effective.to_string();

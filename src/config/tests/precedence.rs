@@ -4,7 +4,7 @@ use super::Setup;
 use crate::config::Sources;
 use crate::config::model::{Action, Config};
 
-/// A key as each source sets it, and what then holds.
+/// A key as each source sets it, and the value that results.
 struct Source {
     what: &'static str,
     set: fn(Setup, port: u16) -> Setup,
@@ -83,7 +83,7 @@ fn variables_that_make_one_value_may_come_from_both() {
     assert_eq!(names, ["a:1", "c:3"]);
     let setup = Setup::new().write(".env", "UPSTREAM_HOST=a\n").variable("UPSTREAM_PORT", "8443");
     assert_eq!(setup.good().config.pools[0].upstreams[0].name, "a:8443");
-    // The port of HTTPS is not spoken to in plain HTTP.
+    // Port 443 means TLS, so plain HTTP is not spoken to it.
     let problems = setup.variable("UPSTREAM_PORT", "443").problems();
     assert!(problems.starts_with("UPSTREAM_HOST: upstreams[0].url: TLS to upstreams is not built yet"), "{problems}");
 }
@@ -191,7 +191,7 @@ fn which_file_is_read() {
     setup.sources.config = Some("c.yaml".into());
     assert_eq!(port(&setup), 3);
 
-    // With --to there need be no file, and one that happens to lie there plays no part; one that is named does.
+    // With --to no file is needed, and a config.yaml that is there is ignored; one that is named is read.
     let mut setup = Setup::new().write("config.yaml", &file(1));
     setup.sources.to = Some(vec!["a:1".into()]);
     assert_eq!((port(&setup), setup.good().path), (8080, None));
@@ -240,7 +240,7 @@ fn variables_of_the_file_are_put_in_before_it_is_read() {
     assert_eq!((config.workers, config.timeouts.read_ms, config.metrics_listen), (3, 2000, None));
     assert_eq!((config.listeners[0].address.to_string(), config.routes[0].name.as_str()), ("127.0.0.1:1".to_owned(), "3"));
     assert_eq!(config.routes[0].action, Action::Respond { status: 503, body: "${N} [a, b] $5".into() });
-    // What is printed has no variables, and a literal one reads back as such.
+    // What is printed has no variables, and a literal `${` is read back as such.
     let printed = loaded.effective.to_string();
     assert!(printed.contains("$${N} [a, b] $5"), "{printed}");
     assert_eq!(Setup::new().with(&printed).good().config, *config);
