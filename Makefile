@@ -1,18 +1,18 @@
-# Needs cargo and a C compiler; `fuzz` needs cargo-fuzz and a C++ compiler too.
+# Needs cargo and a C compiler; `fuzz` also needs cargo-fuzz and a C++ compiler.
 
 .DEFAULT_GOAL := help
 .PHONY: help run test loom bench bench-gate fuzz sim chaos
 
-# What cargo calls the directory it builds into, for fuzz targets.
+# The directory into which cargo builds the fuzz targets.
 FUZZ_DIR = $${CARGO_TARGET_DIR:-fuzz/target}
 TARGETS = $(sort $(patsubst fuzz/fuzz_targets/%.rs,%,$(wildcard fuzz/fuzz_targets/*.rs)))
 T ?= $(TARGETS)
 SECONDS ?= 60
-# Several times as fast with none, which is enough for `session`: there is no unsafe in the crate.
+# `none` is several times as fast, and enough for `session`, because the crate has no unsafe code there.
 SANITIZER ?= address
 ROUNDS ?= 3
 SECONDS_EACH ?= 1.5
-# Idle connections need every descriptor that is allowed.
+# The scenario with idle connections needs as many descriptors as are allowed.
 BENCH = ulimit -n "$$(ulimit -Hn)"; cargo run --release --locked --quiet --manifest-path bench/Cargo.toml --
 TIDEGATE = "$${CARGO_TARGET_DIR:-target}/release/tidegate"
 
@@ -33,7 +33,7 @@ bench: ## Compare with nginx and HAProxy, where installed; ROUNDS=3 SECONDS_EACH
 	@$(BENCH) run --tidegate $(TIDEGATE) --rounds $(ROUNDS) --seconds $(SECONDS_EACH) --only '$(ONLY)' --json '$(JSON)' \
 		--note '$(NOTE)' --readme '$(if $(UPDATE_DOCS),docs/benchmarks.md)'
 
-bench-gate: ## Hold the instructions of a request to the bar in bench/INSTRUCTIONS.md; needs valgrind
+bench-gate: ## Compare the instructions of a request with the limit in bench/INSTRUCTIONS.md; needs valgrind
 	@command -v valgrind >/dev/null || { echo 'valgrind is missing: it is what counts the instructions' >&2; exit 2; }
 	cargo build --release --locked
 	@$(BENCH) gate --tidegate $(TIDEGATE) --bars bench/INSTRUCTIONS.md
@@ -41,23 +41,23 @@ bench-gate: ## Hold the instructions of a request to the bar in bench/INSTRUCTIO
 fuzz: ## Fuzz every target, or T=session alone; SECONDS=60 for each; SANITIZER=none
 	@for target in $(T); do [ -f "fuzz/fuzz_targets/$$target.rs" ] || { echo "make fuzz T=<target>, one of: $(TARGETS)" >&2; exit 2; }; done
 	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz' >&2; exit 2; }
-# A build without RUSTC_BOOTSTRAP leaves a note there that makes every later one fail.
+# A build without RUSTC_BOOTSTRAP leaves a file there that makes later builds fail.
 	@rm -f "$(FUZZ_DIR)/.rustc_info.json"
 	RUSTC_BOOTSTRAP=1 cargo fuzz build -s $(SANITIZER)
-# New inputs go to the first directory; the seeds are only read. What takes 20 seconds is a finding too.
+# New inputs go to the first directory; the seeds are only read. An input that takes 20 seconds is a finding too.
 	@set -e; for target in $(T); do \
 		echo "fuzzing $$target for $(SECONDS) s"; mkdir -p "$(FUZZ_DIR)/corpus/$$target"; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run -s $(SANITIZER) $$target "$(FUZZ_DIR)/corpus/$$target" fuzz/corpus/$$target -- \
 			-max_total_time=$(SECONDS) -timeout=20 -verbosity=0 -print_final_stats=1; \
 	done
 
-sim: ## Simulate; SEED=… repeats a run that failed
+sim: ## Simulate workers, clients and upstreams; SEED=… repeats a run that failed
 	$(if $(SEED),SIM_SEED=$(SEED) )cargo test --locked --test sim -- --nocapture
 
-loom: ## What workers share without a lock, in every order that threads may take
+loom: ## Test what workers share without a lock, in every order in which threads may run
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" cargo test --locked --test loom
 
-chaos: ## Upstreams that fail, hang, die and come back under load: a minute, and a table; SEED=… repeats a run
+chaos: ## Run against failing upstreams for a minute, and print a table; SEED=… repeats a run
 	cargo build --release --locked
 	@TIDEGATE_BIN="$$(realpath $(TIDEGATE))" CHAOS_SEED="$(or $(SEED),$$(date +%s))" CHAOS_SECONDS=8 \
 		cargo test --quiet --locked --test chaos what_can -- --nocapture

@@ -70,11 +70,11 @@ enum Command {
     Run(Run),
     /// Read and validate a configuration, start nothing
     Check(Run),
-    /// Say, step by step, what the configuration would do with a request
+    /// Show, step by step, what the configuration does with a request (not built yet)
     Explain(Explain),
     /// A test backend: answers with its name and what it received
     Echo(Echo),
-    /// Print a configuration to begin with, with comments
+    /// Print a configuration with comments, to begin with
     Init,
     /// Print completions for a shell
     Completions {
@@ -114,16 +114,16 @@ struct Options {
     /// Configuration file; `-` is standard input
     #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Replaces `listen`; several with commas, or one by one
+    /// Replaces `listen`; repeat it, or separate several by commas
     #[arg(long, value_name = "A", value_delimiter = ',')]
     listen: Option<Vec<String>>,
-    /// Replaces `upstreams` (host:port or URL), several with commas, or one by one: a proxy with no file
+    /// Replaces `upstreams` (host:port or URL) and needs no file; repeat it, or separate several by commas
     #[arg(long, value_name = "A", value_delimiter = ',')]
     to: Option<Vec<String>>,
     /// Read this .env file instead of ./.env
     #[arg(long, value_name = "PATH")]
     env_file: Option<PathBuf>,
-    /// Worker threads
+    /// Number of worker threads, or auto
     #[arg(long, value_name = "N")]
     workers: Option<String>,
     /// Reload when the configuration file changes
@@ -141,9 +141,10 @@ struct Explain {
 
 #[derive(Debug, Args)]
 struct Echo {
-    /// First line of its answers; default: the address it listens on
+    /// First line of its answers; by default the address that it listens on
     #[arg(long)]
     name: Option<String>,
+    /// Addresses to listen on
     #[arg(value_name = "HOST:PORT", required = true)]
     addresses: Vec<String>,
 }
@@ -384,7 +385,7 @@ mod tests {
         ] {
             assert_eq!(end(line), End { code: 2, stdout: String::new(), stderr: wanted.into() }, "{line}");
         }
-        assert!(end("--help").stdout.contains("several with commas"));
+        assert!(end("--help").stdout.contains("separate several by commas"));
         let unknown = end("--lisen :80");
         assert!(unknown.code == 2 && unknown.stderr.contains("--listen"), "{unknown:?}");
         assert_eq!(end("echo").code, 2);

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_the_contract_has_it() {
+    fn it_names_itself_and_repeats_the_request() {
         let mut out = Vec::new();
         begin(&mut out, "b1", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         end(&mut out, 7);

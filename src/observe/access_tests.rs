@@ -28,7 +28,7 @@ fn line(format: Format, record: &Record<'_>) -> String {
 }
 
 #[test]
-fn text_is_the_contracts() {
+fn text_has_its_documented_form() {
     assert_eq!(
         line(Format::Text, &RECORD),
         "2026-01-02T03:04:05.678Z 127.0.0.1:53412 \"GET /a?b HTTP/1.1\" 200 1234 0.012 \

@@ -1,9 +1,9 @@
-/* getaddrinfo without a network: the answers stand in the file that HOSTS_FILE names, and are read anew for each question.
+/* getaddrinfo without a network: the answers are in the file that HOSTS_FILE names, which is read again for each question.
  *
  *     name.test 127.0.0.1 127.0.0.2
  *     name.test hang               no answer until the file says otherwise
  *
- * A name that is not in it does not exist. Each question is noted, as a line, in HOSTS_FILE.asked. */
+ * A name that is not in the file does not exist. Each question is written, as a line, to HOSTS_FILE.asked. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>

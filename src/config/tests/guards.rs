@@ -4,7 +4,7 @@ use super::{Setup, good_and_stable};
 use crate::config::model::{Balance, Rate, RateAlgorithm, Statuses};
 
 #[test]
-fn the_defaults_of_the_contract() {
+fn the_documented_defaults() {
     let config = good_and_stable("upstreams: [{url: 'http://a'}]\n").config;
     let pool = &config.pools[0];
     let (retry, breaker) = (&pool.retry, &pool.breaker);
