@@ -32,7 +32,7 @@ use sim::seen;
 use sim::world::World;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Seeds of an ordinary run: 20 to 30 seconds.
@@ -53,6 +53,9 @@ const NONE: u64 = u64::MAX;
 /// The seeds that run, for the watchdog.
 static CURRENT: [AtomicU64; THREADS] = [const { AtomicU64::new(NONE) }; THREADS];
 
+/// After one has failed, no other is begun.
+static FAILED: AtomicBool = AtomicBool::new(false);
+
 /// A seed that runs, until it is over or has failed.
 struct Running<'a>(&'a AtomicU64);
 
@@ -66,6 +69,7 @@ impl<'a> Running<'a> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.store(NONE, Relaxed);
+        FAILED.fetch_or(std::thread::panicking(), Relaxed);
     }
 }
 
@@ -80,7 +84,7 @@ fn every_seed_ends_well() {
         for (thread, current) in CURRENT.iter().enumerate() {
             let seeds = former.iter().copied().chain(seeds.clone()).chain(new.clone()).skip(thread).step_by(THREADS);
             scope.spawn(move || {
-                for seed in seeds {
+                for seed in seeds.take_while(|_| !FAILED.load(Relaxed)) {
                     let _running = Running::begin(current, seed);
                     run(seed, trace);
                 }

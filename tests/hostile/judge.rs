@@ -5,6 +5,7 @@ use super::peer::Peer;
 use super::scene::Scene;
 use super::streams::{Asked, Request, Response, Tail, requests, responses};
 use super::strict::{Framing, Style};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Errors that are answered before anything of a request is forwarded.
 const AT_HEAD: &[&str] = &[
@@ -16,6 +17,12 @@ const AT_HEAD: &[&str] = &[
     "http_request_target_size",
     "proxy_loop_detected",
 ];
+
+/// How many answers were taken whole, and have arrived, in all scenes together.
+pub static DELIVERED: AtomicU64 = AtomicU64::new(0);
+
+/// Errors for which an answer is not passed on.
+const AT_ANSWER: &[&str] = &["http_protocol_error", "http_response_header_size"];
 
 /// What was sent and received on a client's connection.
 struct Client<'a> {
@@ -56,6 +63,7 @@ pub fn judge(scene: &Scene) {
         }
         check_once(client, &clients, &upstreams);
     }
+    upstreams.iter().for_each(|upstream| check_delivered(scene, upstream, &clients));
 }
 
 fn read_client(peer: &Peer) -> Client<'_> {
@@ -207,6 +215,34 @@ fn check_once(client: &Client, clients: &[Client], upstreams: &[Upstream]) {
         let times: usize = upstreams.iter().map(went).sum();
         let is_idempotent = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"].contains(&wanted.method.as_str());
         assert!(times <= if is_idempotent { 6 } else { 1 }, "{times} times: {wanted:?}");
+    }
+}
+
+/// An answer that was taken to its last byte reaches a client that reads, whatever that client still sends.
+fn check_delivered(scene: &Scene, upstream: &Upstream, clients: &[Client]) {
+    // On a connection that has served before, nobody can tell an answer from what was sent unasked.
+    let (Some(went), Some(told)) = (upstream.asked.first(), upstream.told.first()) else { return };
+    let wires = scene.wires.borrow();
+    let conn = &wires.conns[upstream.peer.id];
+    let is_taken = conn.read >= told.end as u64 && (told.framing != Framing::UntilClose || conn.has_read_fin);
+    // The client may be too late, or another answer may be wanted.
+    let is_excused = told.status == 503 || went.asked().upgrades || scene.site.config.timeouts.total_ms > 0;
+    if !told.body.is_whole || !is_taken || is_excused {
+        return;
+    }
+    for client in clients.iter().filter(|client| !client.peer.was_slow && !client.peer.has_left) {
+        let is_it = |wanted: &&Request| canon::is_same(went, wanted, &upstream.authority) && is_unique(wanted, clients);
+        let Some((index, wanted)) = client.wanted.iter().enumerate().find(|(_, wanted)| is_it(wanted)) else { continue };
+        let got = client.got.get(index);
+        let is_there = got.is_some_and(|got| got.body.is_whole && !got.is_made_here());
+        DELIVERED.fetch_add(is_there.into(), Relaxed);
+        let error = got.and_then(error_of);
+        // What the second reader accepts may be wrong all the same.
+        let is_refused = error.as_deref().is_some_and(|error| AT_ANSWER.contains(&error));
+        assert!(
+            is_there || is_refused || !wanted.body.is_whole,
+            "the answer was taken, and did not arrive: {told:#?}\n{got:#?}\n{wanted:#?}"
+        );
     }
 }
 

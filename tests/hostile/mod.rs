@@ -19,7 +19,7 @@ mod answers;
 mod canon;
 mod cost;
 mod dice;
-mod judge;
+pub mod judge;
 mod net;
 mod peer;
 mod pieces;

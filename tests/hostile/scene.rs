@@ -319,6 +319,8 @@ impl Scene {
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
         let most = limits.max_conns_per_upstream;
         assert!(self.site.servers().all(|(_, server)| server.places.taken() <= most), "more connections than places");
+        let half = self.site.most().half();
+        assert!(self.site.servers().all(|(_, server)| server.places.partial() <= half), "more than half of the places without content");
     }
 
     fn check_end(&self) {
