@@ -37,7 +37,7 @@ struct Pool {
 }
 
 impl Pool {
-    /// Called by whoever freed a place or has just joined. Whoever is called gets the place, and gives it back at once.
+    /// Called by a thread that freed a place or has just joined. The one that is called gets the place, and gives it back at once.
     fn hand_on(&self) {
         let enter = |_: &Ticket, needs| match self.places.try_enter(needs, MOST) {
             true => ControlFlow::Break(Some(needs)),

@@ -53,10 +53,10 @@ const NONE: u64 = u64::MAX;
 /// The seeds that run, for the watchdog.
 static CURRENT: [AtomicU64; THREADS] = [const { AtomicU64::new(NONE) }; THREADS];
 
-/// After one has failed, no other is begun.
+/// Set when a seed has failed: then no other is begun.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
-/// A seed that runs, until it is over or has failed.
+/// Marks a seed as running until it is dropped, also when the seed fails.
 struct Running<'a>(&'a AtomicU64);
 
 impl<'a> Running<'a> {

@@ -1,5 +1,5 @@
-//! A table whose keys are small integers. What is removed is gone at once, but its key is given to nobody else before
-//! [`Slots::reuse`]: what is still under way for a key, such as an edge of the same poll, finds nobody rather than somebody else.
+//! A table whose keys are small integers. A removed entry is gone at once, but its key is reused only after [`Slots::reuse`], so that
+//! something still pending for the key, such as another event of the same poll, finds no entry instead of a wrong one.
 
 use std::iter::{Enumerate, FilterMap};
 use std::ops::{Index, IndexMut};
@@ -7,16 +7,16 @@ use std::slice;
 
 const NOBODY: &str = "nobody has that key";
 
-/// What [`Slots::iter`] goes through.
+/// The iterator of [`Slots::iter`].
 pub type Iter<'a, T> = FilterMap<Enumerate<slice::Iter<'a, Option<T>>>, fn((usize, &'a Option<T>)) -> Option<(usize, &'a T)>>;
 
-/// See the module.
+/// A table whose keys are reused only when nothing is pending for them.
 #[derive(Debug)]
 pub struct Slots<T> {
     slots: Vec<Option<T>>,
-    /// Keys that may be given out, the next one last.
+    /// Keys that may be used, the next one last.
     free: Vec<usize>,
-    /// Keys that may be given out after the next [`Slots::reuse`].
+    /// Keys that may be used after the next [`Slots::reuse`].
     left: Vec<usize>,
 }
 
@@ -27,12 +27,12 @@ impl<T> Default for Slots<T> {
 }
 
 impl<T> Slots<T> {
-    /// The key that the next insertion gives.
+    /// The key that the next insertion returns.
     pub fn vacant_key(&self) -> usize {
         self.free.last().copied().unwrap_or(self.slots.len())
     }
 
-    /// Puts something in; returns its key.
+    /// Inserts an entry; returns its key.
     pub fn insert(&mut self, value: T) -> usize {
         match self.free.pop() {
             Some(key) => {
@@ -46,44 +46,44 @@ impl<T> Slots<T> {
         }
     }
 
-    /// Takes out what is there; there must be something.
+    /// Removes the entry, which must exist.
     pub fn remove(&mut self, key: usize) -> T {
         let value = self.slots[key].take().expect(NOBODY);
         self.left.push(key);
         value
     }
 
-    /// Nothing is under way for keys of what was removed so far.
+    /// Lets the keys of removed entries be used again. Call it when nothing is pending for them.
     pub fn reuse(&mut self) {
         self.free.append(&mut self.left);
     }
 
-    /// What is there.
+    /// The entry, if it exists.
     pub fn get(&self, key: usize) -> Option<&T> {
         self.slots.get(key)?.as_ref()
     }
 
-    /// The same, to be changed.
+    /// The entry to be changed, if it exists.
     pub fn get_mut(&mut self, key: usize) -> Option<&mut T> {
         self.slots.get_mut(key)?.as_mut()
     }
 
-    /// Whether something is there.
+    /// Whether the entry exists.
     pub fn contains(&self, key: usize) -> bool {
         self.get(key).is_some()
     }
 
-    /// How many there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len() - self.left.len()
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All of them, by their keys.
+    /// All entries with their keys.
     pub fn iter(&self) -> Iter<'_, T> {
         self.slots.iter().enumerate().filter_map(|(key, slot)| Some((key, slot.as_ref()?)))
     }
@@ -103,7 +103,7 @@ impl<'a, T> IntoIterator for &'a Slots<T> {
     }
 }
 
-/// What is there; there must be something.
+/// The entry, which must exist.
 impl<T> Index<usize> for Slots<T> {
     type Output = T;
 
@@ -112,7 +112,7 @@ impl<T> Index<usize> for Slots<T> {
     }
 }
 
-/// As above.
+/// The same, to be changed.
 impl<T> IndexMut<usize> for Slots<T> {
     fn index_mut(&mut self, key: usize) -> &mut T {
         self.get_mut(key).expect(NOBODY)

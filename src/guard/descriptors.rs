@@ -48,12 +48,12 @@ impl Descriptors {
         RESERVE + 2 + listeners * OF_A_LISTENER
     }
 
-    /// Counts in a socket that listens.
+    /// Counts a listening socket.
     pub fn listener_opened(&self) {
         self.listeners.fetch_add(1, SeqCst);
     }
 
-    /// A socket listens no more.
+    /// A listening socket is closed.
     pub fn listener_closed(&self) {
         self.listeners.fetch_sub(1, SeqCst);
     }
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((0..100).filter(|_| descriptors.admit_check()).count(), CHECKS_RESERVED, "there are always some for them");
     }
 
-    /// Each has a socket, and one that was accepted before there was room for it.
+    /// Each listener has its socket, and may have accepted one connection for which there is no room yet.
     #[test]
     fn listeners_that_come_later_are_counted_with_those_who_wait_there() {
         let descriptors = Descriptors::new(Descriptors::least(3), 0);

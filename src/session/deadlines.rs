@@ -8,7 +8,7 @@
 pub struct Waits {
     /// For bytes from the upstream.
     pub read: u64,
-    /// For the head of the answer, whatever the attempt does meanwhile.
+    /// For the head of the answer, from the beginning of the attempt.
     pub attempt: u64,
     /// For the upstream to take bytes.
     pub write: u64,

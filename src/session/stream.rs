@@ -223,7 +223,7 @@ impl Session {
         if let Err(refusal) = take_head(x, response, turn) {
             return Some(Err(refusal));
         }
-        // A stray one may have been taken for the answer, which is still to come then.
+        // Stray bytes may have been taken for the answer, in which case the answer is still to come.
         x.attempt.keep_upstream &= request_is_out || !x.attempt.reused;
         let length = response.fields.head().len();
         self.down.skip(length);

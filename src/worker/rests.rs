@@ -116,7 +116,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Closes the connection that lingers longest at that door, here or at another worker.
+    /// Closes the connection that lingers longest at that address, in this worker or another.
     fn dismiss_at(&mut self, worker: usize, door: Arc<Door>, starved: bool) -> Room {
         if worker != self.turn.worker {
             self.shared.mailboxes[worker].post(Mail::Dismiss { door, starved });
@@ -125,7 +125,7 @@ impl<N: Net> Core<N> {
         if self.dismiss(&door) { Room::Made } else { Room::None }
     }
 
-    /// Another worker saw that somebody lingers here. Where it waits for a descriptor it tries again whatever comes of it.
+    /// Another worker saw that a connection lingers here. If that worker needs a descriptor, it tries again whatever the result.
     pub(super) fn on_dismiss(&mut self, door: &Arc<Door>, starved: bool) {
         let is_needed = starved || door.is_crowded();
         if !(is_needed && self.dismiss(door)) && starved {

@@ -1,4 +1,4 @@
-//! Workers without a network: what one sees only if things happen in a certain order. The stage is in `tests/stage.rs`.
+//! Workers without a network: cases that need events in a certain order. The helpers are in `tests/stage.rs`.
 
 mod rests;
 mod stage;
@@ -11,7 +11,7 @@ fn one_place(config: &mut Config) {
     config.limits.max_conns_per_upstream = 1;
 }
 
-/// One exchange is done with the only connection; it is promised to the next, which does not know yet.
+/// One exchange has ended, and the only connection is reserved for the next, which has not been told yet.
 fn promised() -> (Stage, [Guest; 2], Dialled) {
     let mut stage = Stage::new(1, 1, one_place);
     let first = stage.accept(0);
@@ -27,7 +27,7 @@ fn promised() -> (Stage, [Guest; 2], Dialled) {
     (stage, [first, next], dialled)
 }
 
-/// The next one is asked over the same connection, and has its answer.
+/// Sends the next request over the same connection. Returns whether it is answered.
 fn is_kept(stage: &mut Stage, guest: &Guest, dialled: &Dialled) -> bool {
     stage.settle();
     let is_asked = dialled.wire.take().starts_with("GET /a ");
@@ -82,7 +82,7 @@ fn who_was_promised_a_connection_and_left_holds_up_nobody() {
     stage.ask(&first);
 }
 
-/// The place lies with a worker that has the newer site, and no line leads from there to who waits for it.
+/// The place belongs to a worker with the newer site, where no queue leads to the request that waits for it.
 #[test]
 fn who_waits_in_a_former_line_at_one_worker_is_served_by_the_place_of_another() {
     let mut stage = Stage::new(2, 1, one_place);
@@ -107,7 +107,7 @@ fn who_waits_in_a_former_line_at_one_worker_is_served_by_the_place_of_another() 
     assert!(next.wire.take().starts_with("HTTP/1.1 200 "));
 }
 
-/// It comes into that line only when both workers have the newer site and forgot the former pool: after a wait between two tries.
+/// After a wait between two attempts, it joins the queue when both workers have the newer site and have forgotten the earlier pool.
 #[test]
 fn who_comes_into_a_former_line_late_is_served_as_well() {
     let mut stage = Stage::new(2, 1, |config| {
@@ -140,7 +140,7 @@ fn who_comes_into_a_former_line_late_is_served_as_well() {
     assert!(late.wire.take().starts_with("HTTP/1.1 200 "));
 }
 
-/// The poll has news of a connection that is given up for another while those before it are told.
+/// One poll has an event for a connection that is closed, in favour of another, while earlier events of that poll are handled.
 #[test]
 fn news_of_a_connection_that_is_gone_is_no_news_of_one_that_came_after_it() {
     let mut stage = Stage::new(1, 2, |config| {
@@ -156,7 +156,7 @@ fn news_of_a_connection_that_is_gone_is_no_news_of_one_that_came_after_it() {
     stage.settle();
     let refused = stage.newest(0);
     assert_ne!(refused.port, kept.port);
-    // What follows comes with one poll.
+    // The following comes with one poll.
     kept.wire.put("HTTP/1.1 408 Request Timeout\r\n\r\n");
     refused.wire.fail(libc::ECONNREFUSED);
     stage.edge(0, &refused, GONE);

@@ -350,7 +350,7 @@ impl Patient {
     }
 }
 
-/// A pool of which nobody asks anything but to take content, which is to be asked for first: no other request will ever try it.
+/// All requests of a pool wait for 100 (Continue) before they send content, so there is no complete request to be a trial.
 #[test]
 fn where_all_are_uploads_that_wait_to_be_told_to_go_on_it_comes_back_too() {
     for queue_ms in [0, 100] {
@@ -359,7 +359,7 @@ fn where_all_are_uploads_that_wait_to_be_told_to_go_on_it_comes_back_too() {
         wait_until("it has come back", || {
             let mut client = proxy.client();
             client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
-            // Whoever is not told to go on is told something else.
+            // A client that does not get 100 (Continue) gets an error.
             if client.head().is_ok_and(|head| head.status == 100) {
                 client.send("12345");
                 client.response().expect(200);

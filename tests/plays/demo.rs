@@ -1,4 +1,4 @@
-//! What a newcomer does first: the configuration at the root, and `curl`.
+//! What a new user does first: the configuration at the root, and `curl`.
 
 use crate::support::*;
 use std::process::Command;

@@ -1,22 +1,22 @@
-//! Who asks much at once is served, and others beside it.
+//! A client that sends very many requests at once is served, and so are others beside it.
 
 use crate::support::*;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 const GREEDY: usize = 150;
-/// What each of them has on its way at any time. All of it lies in the buffers of the kernel.
+/// How many requests each of them has sent and not read the answers of. All of that fits the kernel's buffers.
 const PIPELINE: usize = 500;
-/// Of the neighbour, one after the other.
+/// How many requests the other client sends, one after the other.
 const ASKED: usize = 10;
-/// In one turn of the loop each of them has a few requests answered; the neighbour waits for a turn or two.
+/// In one turn of the loop each of them gets a few answers; the other client waits for a turn or two.
 const MOST_BETWEEN: f64 = 15_000.0;
 
 fn served(proxy: &Proxy) -> f64 {
     proxy.metric("proxy_responses_total", &["status_class=\"2xx\""])
 }
 
-/// Asks as much as it can, until it is told to stop; each round is answered whole.
+/// Sends as many requests as it can until it is told to stop; each round is answered completely.
 fn devour(mut client: Client, is_over: &AtomicBool) {
     let requests = "GET /greedy HTTP/1.1\r\nHost: a\r\n\r\n".repeat(PIPELINE);
     while !is_over.load(SeqCst) {
@@ -39,7 +39,7 @@ fn a_neighbour_of_greedy_pipeliners_is_served_while_they_go_on() {
             let (client, is_over) = (proxy.client(), &is_over);
             scope.spawn(move || devour(client, is_over));
         }
-        // A play that fails must not leave them running.
+        // A test that fails must not leave the clients running.
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             wait_until("all are at it", || served(&proxy) > (GREEDY * PIPELINE) as f64);
             let before = served(&proxy);

@@ -96,7 +96,7 @@ fn origin(gate: &Gate) -> Origin {
     })
 }
 
-/// Returns when a client that leaves now is given up: `client_half_close_ms` is over then.
+/// Waits until `client_half_close_ms` has passed for a client that closes now.
 fn outlast(proxy: &Proxy) {
     leaving(proxy, "/never").expect_end();
 }

@@ -239,7 +239,7 @@ fn after_a_rename_and_sigusr1_the_lines_go_on_in_a_new_file() {
     assert_eq!(proxy.metric("proxy_access_log_dropped_total", &[]), 0.0);
 }
 
-/// Whoever was on the machine could read who asks for what.
+/// Every user of the machine used to be able to read the log.
 #[test]
 fn a_log_file_is_for_its_owner_and_group() {
     use std::os::unix::fs::PermissionsExt;
@@ -251,7 +251,7 @@ fn a_log_file_is_for_its_owner_and_group() {
         let path = proxy.dir().join(name);
         wait_until("it is there", || path.exists());
         let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        // Whoever runs this may take more away.
+        // The umask of this process may remove more permissions.
         assert!(mode & 0o600 == 0o600 && mode & !0o640 == 0, "{name}: {mode:o}");
     }
 }

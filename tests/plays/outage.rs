@@ -67,7 +67,7 @@ fn under_load(addr: SocketAddr, method: &str, play: impl FnOnce(&Mutex<Tally>)) 
     tally.into_inner().unwrap()
 }
 
-/// Until that one has answered so many more.
+/// Waits until that one has given as many more answers.
 #[track_caller]
 fn wait_for_more(tally: &Mutex<Tally>, name: &str, n: usize) {
     let count = || tally.lock().unwrap().by_name.get(name).copied().unwrap_or(0);

@@ -163,7 +163,7 @@ fn addresses_change_under_load() {
     }
     let [stayed, left] = loads.map(Load::stop);
     stayed.expect_flawless();
-    // Whoever was let in is served. What the kernel lets in between the last look and the close is not to be helped.
+    // Accepted clients are served. A connection completed between the last accept and the close is reset, which cannot be avoided.
     left.expect_no_faults();
     assert!(left.refused > 0 && left.unanswered <= 10, "{}", left.summary());
 }
@@ -172,7 +172,7 @@ fn addresses_change_under_load() {
 fn the_limit_of_clients_is_taken_over() {
     let config = |most: usize| at(&[0], "hello").set("limits.max_client_conns", most);
     let proxy = config(2).start();
-    // Who is within a head makes room for nobody.
+    // A connection in the middle of a head is not closed for others.
     let mut clients = [(); 2].map(|_| proxy.client());
     clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\n"));
     wait_until("both are within", || proxy.metric("proxy_client_connections", &[]) == 2.0);

@@ -130,7 +130,7 @@ fn slow_bodies() {
         let answer = client.response();
         let reason = match answer.status {
             408 => "http_request_timeout",
-            // Who drips is never late with the next byte, and too late with the whole; unless this machine is slower still.
+            // A client that drips is never late with the next byte, but with the whole; unless this machine is slower still.
             504 if i % 3 != 0 && took + 10 * MS >= 2500 * MS => "http_response_timeout",
             _ => panic!("{answer:?} after {took:?}"),
         };
@@ -172,7 +172,7 @@ fn slow_readers() {
     assert!(growth < CROWD * 65_536, "{growth} bytes are still held");
     let lines = proxy.log_lines().into_iter().filter(|line| line.contains("GET /slow")).collect::<Vec<_>>();
     let cut = |reason: &str| lines.iter().filter(|line| line.contains("\" 200 ") && line.contains(reason)).count();
-    // Who reads a little may have taken too little of what lay in the kernel's buffers for that to show.
+    // A client that reads a little may have taken too little from the kernel's buffers for that to show.
     let (by_write, by_total) = (cut(" error=client_write_timeout "), cut(" error=http_response_timeout "));
     assert!(lines.len() == CROWD && by_write + by_total == CROWD && by_write >= CROWD / 2, "{by_write} + {by_total}");
     assert_eq!(proxy.metric("proxy_upstream_errors_total", &[]), 0.0, "no fault of the upstream");
@@ -197,7 +197,7 @@ fn silent_senders_leave_places_to_others() {
     }
 }
 
-/// Who sends a part and waits for the answer to it gets that once the others are done.
+/// A client that sends a part and waits for its answer gets that once the others are done.
 #[test]
 fn a_held_request_goes_on_when_places_are_free_again() {
     let gate = Gate::default();

@@ -8,7 +8,7 @@ const LARGE: usize = 10 << 20; // more than the kernel's buffers take on the way
 fn origin() -> Origin {
     Origin::each(|conn, request| {
         if request.target.starts_with("/large") {
-            // Whoever is cut ends its connection.
+            // A client that was cut off closes its connection.
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n");
             let _ = conn.wire().write(head.as_bytes()).and_then(|()| conn.wire().write(&vec![b'x'; LARGE]));
             return;

@@ -21,7 +21,7 @@ fn straying(answer: &'static str, stray: &'static str, late: Duration) -> Origin
     })
 }
 
-/// Two clients at a time: one brings the stray about, the other, who waits in line or comes right behind, must have its own.
+/// Two clients at a time: one causes the stray answer; the other, whose request is queued or comes right after, must get its own.
 fn strays_reach_nobody(origin: &Origin, method: &str, places: usize) {
     let proxy = Config::to(origin).set("limits.max_conns_per_upstream", places).set("workers", 1).start();
     for _ in 0..40 {

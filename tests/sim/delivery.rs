@@ -9,7 +9,7 @@ use super::world::World;
 
 impl World {
     pub fn check_delivered(&self) {
-        // Where time jumps an answer may come too late, and who lingers near a door's limit gives way.
+        // Where time jumps, an answer may come too late; near the limit of connections, lingering ones are closed.
         if self.weather.jumps || self.weather.drain_at.is_some() || self.weather.doors < AMPLE_DOORS {
             return;
         }
@@ -30,8 +30,8 @@ impl World {
         entry.whole.iter().any(|&(id, end)| wires.conns[id].read + u64::from(wires.conns[id].has_read_fin) >= end)
     }
 
-    /// Whether the answer may be dropped all the same: for another attempt, as that of another request, or because the request
-    /// turned out to be wrong, or both together took too long.
+    /// Whether the answer may be dropped nevertheless: for another attempt, as the answer to another request, or because the request
+    /// turned out to be malformed, or both took too long together.
     fn is_excused(&self, entry: &Entry, books: &Books) -> bool {
         let Entry { spec, plan, said, .. } = entry;
         let is_another = plan.fault == Fault::Busy || said.contains(&503) || self.wires.borrow().unsure.contains(&spec.nonce);

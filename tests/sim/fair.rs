@@ -1,6 +1,6 @@
-//! Fairness within a worker: whoever has something to move moves it in the next turn, whatever the others do, and nobody moves more
-//! in one turn than its share. So a polite client beside hostile ones waits for as many turns as its own exchange has moves, and
-//! each of them lasts at most as long as the shares of all who are there.
+//! Fairness within a worker: a connection that has something to move moves it in the next turn, whatever the others do, and none moves
+//! more in one turn than its share. So a polite client beside hostile ones waits for as many turns as its own exchange has moves, and
+//! each turn lasts at most as long as the shares of all connections.
 
 use super::wire::{Conn, Id, Wires};
 use std::collections::BTreeMap;
@@ -8,15 +8,15 @@ use tidegate::net::token::Source;
 use tidegate::session::{Direction, Session};
 use tidegate::worker::core::{Core, Net};
 
-/// What one pump of a connection may move (bytes), before the round that ends it: two reads and two writes.
+/// How many bytes one pump of a connection may move before the round that ends it: two reads and two writes.
 const BUDGET: u64 = 256 * 1024;
 const ROUND: u64 = 4 * 256 * 1024;
-/// Requests that one pump may begin.
+/// How many requests one pump may begin.
 const REQUESTS: u64 = 17;
-/// A connection is pumped for what the poll says of it, and for a timer, or because its turn in a line has come.
+/// A connection is pumped for an event of the poll, and for a timer or because its turn in a queue has come.
 const PUMPS: u64 = 2;
 
-/// How far a client's exchange is; it has moved if that is another than before.
+/// The progress of a client's exchange: it has moved if this has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mark {
     client: Id,
@@ -26,12 +26,12 @@ struct Mark {
     is_behind: bool,
 }
 
-/// See the module; one for each worker.
+/// What is observed of one worker.
 #[derive(Default)]
 pub struct Fair {
-    /// Those who had something to move when the last turn ended.
+    /// Clients that had something to move when the last turn ended.
     owing: BTreeMap<usize, Mark>,
-    /// Bytes of every connection when this turn began.
+    /// The bytes of every connection when this turn began.
     before: Vec<u64>,
     requests: u64,
 }
@@ -43,7 +43,7 @@ impl Fair {
         self.requests = core.turn.requests_begun;
     }
 
-    /// The worker's turn is over. Says whether somebody had its full share of requests in it, beside others.
+    /// The worker's turn is over. Returns whether a connection had its full share of requests in it, beside others.
     pub fn end<N: Net>(&mut self, core: &Core<N>, wires: &Wires) -> bool {
         let mut active = 0;
         for (client, mark, owes) in look(core, wires) {
@@ -57,9 +57,9 @@ impl Fair {
             assert!(moved <= PUMPS * (BUDGET + ROUND), "client {client} moved {moved} bytes in one turn");
             active += u64::from(moved > 0);
         }
-        // A slot may be another's by now.
+        // A slot may have been reused.
         self.owing.retain(|&client, _| core.clients.contains(client));
-        // Those that left in this turn may have asked before.
+        // Connections that ended in this turn may have had requests.
         let gone = wires.conns.iter().enumerate().filter(|(id, conn)| {
             let is_ours = conn.is_dropped && conn.server.is_none() && conn.worker == core.turn.worker;
             is_ours && bytes(conn) > self.before.get(*id).copied().unwrap_or(0)
@@ -71,7 +71,7 @@ impl Fair {
     }
 }
 
-/// Nothing happens until a timer is due: nobody has anything to move.
+/// Nothing happens until a timer is due, so no connection may have anything to move.
 pub fn check_rest<N: Net>(core: &Core<N>, wires: &Wires) {
     for (client, mark, owes) in look(core, wires) {
         assert!(owes.is_none(), "client {client} has something to move, and nothing moves it: {owes:?} {mark:?}");
@@ -82,7 +82,7 @@ fn bytes(conn: &Conn) -> u64 {
     conn.read + conn.written
 }
 
-/// Every client of a worker, and what it has to move that the worker was told of.
+/// Every client of a worker, and what it has to move as far as the worker knows.
 fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'static str>)> {
     let (mut clients, mut upstreams) = (BTreeMap::new(), BTreeMap::new());
     for (id, conn) in wires.conns.iter().enumerate().filter(|(_, conn)| conn.worker == core.turn.worker && !conn.is_dropped) {
@@ -107,7 +107,7 @@ fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'sta
             upstream,
             bytes: bytes(conn) + other.map_or(0, bytes),
             started: client.session.exchange().map(|exchange| exchange.started),
-            // What is there may be looked at, and be no whole head.
+            // The bytes that are there may have been looked at, and be an incomplete head.
             is_behind: client.session.is_behind(),
         };
         all.push((key, mark, owed(&client.session, conn, other)));

@@ -138,7 +138,7 @@ pub struct Entry {
     pub said: Vec<u16>,
     /// Status and length of content of each that one finished.
     pub finished: Vec<(u16, usize)>,
-    /// Of each that is whole at an origin: its connection, and how many bytes that had sent then. An end is one more.
+    /// For each answer that an origin has finished: its connection, and how many bytes were sent on it by then. A FIN counts as one.
     pub whole: Vec<(Id, u64)>,
     pub interims_sent: u32,
     /// Bytes of the client's that came out of the tunnel before its end.

@@ -77,12 +77,12 @@ pub struct Conn {
     polled: u64,
     /// The last of what its server sent unasked, while no request was written after that.
     stray: Option<usize>,
-    /// Some of that may have been taken for an answer: every answer after it may be taken for the next request's.
+    /// Whether stray bytes may have been taken for an answer: each later answer may then be taken for that of the next request.
     is_out_of_step: bool,
     /// Bytes that the proxy read and wrote.
     pub read: u64,
     pub written: u64,
-    /// It read the peer's FIN.
+    /// Whether the proxy has read the peer's FIN.
     pub has_read_fin: bool,
 }
 
@@ -108,7 +108,7 @@ pub enum Heard {
 pub struct Wires {
     pub conns: Vec<Conn>,
     pub strays: Vec<Stray>,
-    /// Requests that were written to a connection whose answers may be out of step: HTTP/1.1 has nothing that tells.
+    /// Requests that were sent on a connection whose answers may be shifted, which HTTP/1.1 cannot detect.
     pub unsure: BTreeSet<u64>,
     pub rng: fastrand::Rng,
     /// Longest segment.

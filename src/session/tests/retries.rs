@@ -200,7 +200,7 @@ fn an_attempt_that_is_over_is_made_elsewhere_and_has_its_time_anew() {
     scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").effects();
     scene.wait(100);
     assert_eq!(dialled(&mut scene), Some(1));
-    // A fresh connection in a stale one's place is the same attempt.
+    // A new connection that replaces a stale one belongs to the same attempt.
     let mut scene = retrying(|config| config.pools[0].timeouts.attempt_ms = 100);
     scene.client(GET).event(Event::UpstreamConnected { reused: true });
     scene.sent_to_upstream();

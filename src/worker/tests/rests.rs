@@ -1,4 +1,4 @@
-//! Who gives way to a newcomer.
+//! Which connection is closed for a new one.
 
 use super::stage::{Guest, OK, Stage};
 use crate::guard::door::Door;
@@ -6,7 +6,7 @@ use crate::worker::Room;
 use crate::worker::shared::Mail;
 use std::sync::Arc;
 
-/// Clients of a worker that idle between two requests.
+/// Clients of a worker that are idle between two requests.
 fn idle(stage: &mut Stage, worker: usize, count: usize) -> Vec<Guest> {
     let guests: Vec<Guest> = (0..count).map(|_| stage.accept(worker)).collect();
     for guest in &guests {
@@ -24,7 +24,7 @@ fn are_there(guests: &[Guest]) -> bool {
     guests.iter().all(|guest| !guest.wire.is_closed())
 }
 
-/// Descriptors that refused clients have are theirs to give: one after the other, wherever they linger, and nobody who idles.
+/// Refused clients hold descriptors too: they are closed first, one after the other, wherever they linger, and no idle one.
 #[test]
 fn where_refused_clients_took_the_descriptors_they_go_before_those_who_idle() {
     let mut stage = Stage::new(2, 1, |_| {});
@@ -46,7 +46,7 @@ fn where_refused_clients_took_the_descriptors_they_go_before_those_who_idle() {
     assert_eq!((stage.make_room(0, &door), are_there(&guests)), (Room::Made, false), "now there is nobody else");
 }
 
-/// By the descriptor, or by a letter that finds nobody any more.
+/// By the lack of a descriptor, or by a message for a connection that is gone.
 #[test]
 fn who_waits_for_a_descriptor_is_woken() {
     let mut stage = Stage::new(2, 1, |_| {});

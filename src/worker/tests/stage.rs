@@ -1,4 +1,4 @@
-//! The stage: workers without a poll, whose sockets are ends of pretended wires; the test holds the other ends.
+//! Workers without a poll. Their sockets are one end of simulated connections; the test holds the other ends.
 
 use crate::admin::Panel;
 use crate::base::clock::Now;
@@ -26,18 +26,18 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
-/// The request of most scenes.
+/// The request that most tests use.
 pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 /// Its answer.
 pub(super) const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-/// News of bytes.
+/// An event: bytes can be read.
 pub(super) const READABLE: Edge = Edge { readable: true, writable: false, read_closed: false, urgent: false, gone: false };
-/// A connect has succeeded.
+/// An event: the connect has succeeded.
 pub(super) const WRITABLE: Edge = Edge { writable: true, readable: false, ..READABLE };
-/// The other end is gone, in whatever state the connection was.
+/// An event: the connection is gone, whatever its state was.
 pub(super) const GONE: Edge = Edge { readable: true, writable: true, read_closed: true, urgent: false, gone: true };
 
-/// What is on a wire.
+/// The bytes and the state of a connection.
 #[derive(Debug, Default)]
 struct State {
     for_worker: Vec<u8>,
@@ -47,7 +47,7 @@ struct State {
     is_closed: bool,
 }
 
-/// A wire, of which either end can be had.
+/// A simulated connection; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wire(Arc<Mutex<State>>);
 
@@ -56,17 +56,17 @@ impl Wire {
         self.0.lock().unwrap()
     }
 
-    /// Sends something to the worker, which is not told.
+    /// Sends bytes to the worker, without an event.
     pub(super) fn put(&self, bytes: &str) {
         self.lock().for_worker.extend_from_slice(bytes.as_bytes());
     }
 
-    /// What the worker sent since this was asked last.
+    /// What the worker has sent since the last call.
     pub(super) fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.lock().from_worker)).unwrap()
     }
 
-    /// The error that the worker's end will tell of.
+    /// Sets the error that the worker's end will report.
     pub(super) fn fail(&self, code: i32) {
         self.lock().error = Some(code);
     }
@@ -82,7 +82,7 @@ impl Wire {
     }
 }
 
-/// The worker's end of a wire.
+/// The worker's end of a connection.
 pub(super) struct End(Wire);
 
 impl Socket for End {
@@ -140,7 +140,7 @@ pub(super) struct Dialled {
     pub(super) wire: Wire,
 }
 
-/// A network in which every connect goes on until the test says how it ends.
+/// A network in which every connect is pending until the test decides its outcome.
 #[derive(Default)]
 pub(super) struct Wires {
     pub(super) dialled: Vec<Dialled>,
@@ -184,7 +184,7 @@ pub(super) struct Guest {
     pub(super) wire: Wire,
 }
 
-/// See the module.
+/// Several workers with what they share.
 pub(super) struct Stage {
     pub(super) cores: Vec<Core<Wires>>,
     pub(super) shared: Arc<Shared>,
@@ -194,7 +194,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// So many workers, and upstreams at ports 1, 2 and so on.
+    /// Makes `workers` workers, and upstreams at the ports 1, 2 and so on.
     pub(super) fn new(workers: usize, upstreams: u16, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
         let upstream = |port| Upstream { name: format!("{port}"), host: "127.0.0.1".into(), port, tls: false, weight: 1, is_checked: true };
@@ -221,20 +221,20 @@ impl Stage {
         stage
     }
 
-    /// Time passes, and a turn begins everywhere.
+    /// Lets time pass, and begins a turn in every worker.
     pub(super) fn wait(&mut self, ms: u64) {
         self.micros += ms * 1000;
         let now = Now::new(self.micros, 0);
         self.cores.iter_mut().for_each(|core| core.begin_turn(now));
     }
 
-    /// A client comes.
+    /// Connects a client.
     pub(super) fn accept(&mut self, worker: usize) -> Guest {
         assert!(self.door.try_enter() && self.shared.descriptors.admit_client(0));
         self.seat(worker, self.door.clone(), Core::admit)
     }
 
-    /// A client comes to that door that has too many connections.
+    /// Connects a client that has too many connections.
     pub(super) fn refuse(&mut self, worker: usize, door: &Arc<Door>) -> Guest {
         self.shared.descriptors.enter_anyway();
         self.seat(worker, door.clone(), Core::refuse)
@@ -247,18 +247,18 @@ impl Stage {
         Guest { worker, key, wire }
     }
 
-    /// A client sends something.
+    /// Sends bytes of a client.
     pub(super) fn send(&mut self, guest: &Guest, bytes: &str) {
         guest.wire.put(bytes);
         self.cores[guest.worker].on_client_edge(guest.key, READABLE);
     }
 
-    /// The newest connection that a worker has made, or is making.
+    /// The newest upstream connection of a worker.
     pub(super) fn newest(&self, worker: usize) -> Dialled {
         self.cores[worker].net.dialled.last().cloned().expect("nothing was dialled")
     }
 
-    /// The client's request goes to an upstream, over a new connection.
+    /// Sends a request, which goes to an upstream over a new connection.
     pub(super) fn ask(&mut self, guest: &Guest) -> Dialled {
         self.send(guest, GET);
         self.settle();
@@ -278,18 +278,18 @@ impl Stage {
         dialled
     }
 
-    /// An upstream sends something.
+    /// Sends bytes of an upstream.
     pub(super) fn answer(&mut self, worker: usize, dialled: &Dialled, bytes: &str) {
         dialled.wire.put(bytes);
         self.edge(worker, dialled, READABLE);
     }
 
-    /// News of an upstream connection.
+    /// Delivers an event for an upstream connection.
     pub(super) fn edge(&mut self, worker: usize, dialled: &Dialled, edge: Edge) {
         self.cores[worker].on_upstream_edge(dialled.key, edge);
     }
 
-    /// Turn after turn, until nobody has anything to do.
+    /// Runs turns until no worker has anything to do.
     pub(super) fn settle(&mut self) {
         for _ in 0..20 {
             self.wait(0);
@@ -297,7 +297,7 @@ impl Stage {
         }
     }
 
-    /// What a worker does in a turn after it has taken its edges.
+    /// What a worker does in a turn after its events.
     pub(super) fn turn(&mut self, worker: usize) {
         let mut letters = Vec::new();
         self.shared.mailboxes[worker].collect(&mut letters);
@@ -310,7 +310,7 @@ impl Stage {
         core.begin_rests(|| now);
     }
 
-    /// A reload: the workers are not told yet.
+    /// Makes a new site, of which the workers are not told yet.
     pub(super) fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Arc<Site> {
         let mut config = self.site.config.clone();
         change(&mut config);
@@ -320,18 +320,18 @@ impl Stage {
         site
     }
 
-    /// A worker is told.
+    /// Tells a worker about a site.
     pub(super) fn tell(&mut self, worker: usize, site: &Arc<Site>) {
         let new = NewSite { site: site.clone(), opened: Vec::new(), closed: Vec::new() };
         self.cores[worker].on_mail(Mail::Site(Box::new(new)));
     }
 
-    /// A newcomer at that worker, and at this door, finds no descriptor.
+    /// A new connection at that worker and address finds no descriptor.
     pub(super) fn make_room(&mut self, worker: usize, door: &Arc<Door>) -> Room {
         self.cores[worker].make_room(door, true)
     }
 
-    /// Descriptors that clients have.
+    /// How many descriptors clients have.
     pub(super) fn open_clients(&self) -> usize {
         self.cores.iter().map(|core| core.clients.len()).sum()
     }
