@@ -1,6 +1,7 @@
 //! The documentation agrees with the program: keys and their defaults, reasons, metrics, options, variables, `make` targets,
 //! configurations that work, links that lead somewhere.
 
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -149,21 +150,98 @@ fn its_configurations_are_good() {
     }
 }
 
+/// Each stands beside a file that says the same.
+#[test]
+fn an_env_file_says_what_the_file_beside_it_says() {
+    let names = files("examples", ".env");
+    assert!(!names.is_empty());
+    for name in names {
+        let load = |config: Option<String>, env_file: Option<PathBuf>| {
+            let directory = tempfile::tempdir().unwrap();
+            let sources = config::Sources {
+                config: config.map(Into::into),
+                env_file,
+                cwd: directory.path().to_owned(),
+                ..config::Sources::default()
+            };
+            let loaded = config::load(sources).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+            assert_eq!(loaded.warnings, [""; 0], "{name}");
+            loaded.config
+        };
+        let beside = root().join(name.replace(".env", ".yaml")).to_str().unwrap().to_owned();
+        assert_eq!(load(None, Some(root().join(&name))), load(Some(beside), None), "{name}");
+        expect_start(&name, &["--env-file", root().join(&name).to_str().unwrap()], tempfile::tempdir().unwrap().path());
+    }
+}
+
+/// What the documents that the project began from promise, number for number.
+#[test]
+fn the_first_documents_are_kept() {
+    for (name, promised) in [
+        (
+            "two-backends",
+            json!({"listen": "127.0.0.1:8080", "metrics_listen": "127.0.0.1:8000", "retry": {"max_retries": 2},
+                "circuit_breaker": {"failure_threshold": 3, "timeout_ms": 20_000}, "timeouts": {"attempt_ms": 1500, "connect_ms": 500},
+                "logging": {"dir": "logs", "level": "info"}, "shutdown": {"new_requests": "reject"}}),
+        ),
+        (
+            "three-backends",
+            json!({"listen": "127.0.0.1:8080", "circuit_breaker": {"failure_threshold": 3},
+                "timeouts": {"connect_ms": 5000, "total_ms": 30_000}}),
+        ),
+        (
+            "resilient",
+            json!({"circuit_breaker": {"failure_threshold": 5, "success_threshold": 2, "timeout_ms": 30_000},
+                "rate_limit": {"requests_per_second": 100, "burst": 200, "per_client": {"requests_per_second": 10}}}),
+        ),
+        (
+            "upstream-pool",
+            json!({"listen": "127.0.0.1:8080", "metrics_listen": "127.0.0.1:8081",
+                "timeouts": {"connect_ms": 1000, "read_ms": 15_000, "write_ms": 15_000, "total_ms": 30_000},
+                "limits": {"max_client_conns": 1000, "max_conns_per_upstream": 100}, "logging": {"level": "info"}}),
+        ),
+        (
+            "development",
+            json!({"listen": "127.0.0.1:8889",
+                "timeouts": {"client_request_line_ms": 5000, "client_header_ms": 10_000, "client_body_ms": 30_000},
+                "limits": {"max_client_conns": 1000, "max_request_line": 4096, "max_header_size": 8192, "max_headers": 100,
+                    "max_total_headers": 65_536, "max_body_size": 10_000_000}}),
+        ),
+    ] {
+        let sources = config::Sources { config: Some(root().join(format!("examples/{name}.yaml"))), ..config::Sources::default() };
+        let effective = config::load(sources).unwrap_or_else(|problems| panic!("{name}: {problems}")).effective.to_string();
+        let effective: Value = serde_yaml::from_str(&effective).unwrap();
+        expect_within(&promised, &effective, name);
+    }
+}
+
+/// What the first says, the second says too.
+fn expect_within(part: &Value, whole: &Value, at: &str) {
+    match part {
+        Value::Object(entries) => entries.iter().for_each(|(key, part)| expect_within(part, &whole[key], &format!("{at}.{key}"))),
+        _ => assert_eq!(part, whole, "{at}"),
+    }
+}
+
 #[test]
 fn its_configurations_start() {
     for (name, text) in configurations() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("config.yaml"), &text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
-        command.args(["--listen", "127.0.0.1:0"]).env("METRICS_LISTEN_PORT", "0").current_dir(directory.path());
-        let mut proxy = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tidegate");
-        let lines = BufReader::new(proxy.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut said = Vec::new();
-        let is_ready = lines.inspect(|line| said.push(line.clone())).any(|line| line.contains(" ready listen="));
-        let _ = proxy.kill();
-        proxy.wait().unwrap();
-        assert!(is_ready, "{name}: {said:?}");
+        expect_start(&name, &[], directory.path());
     }
+}
+
+fn expect_start(name: &str, args: &[&str], directory: &Path) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    command.args(["--listen", "127.0.0.1:0"]).args(args).env("METRICS_LISTEN_PORT", "0").current_dir(directory);
+    let mut proxy = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("tidegate");
+    let lines = BufReader::new(proxy.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = Vec::new();
+    let is_ready = lines.inspect(|line| said.push(line.clone())).any(|line| line.contains(" ready listen="));
+    let _ = proxy.kill();
+    proxy.wait().unwrap();
+    assert!(is_ready, "{name}: {said:?}");
 }
 
 /// The anchor of a heading, as common renderers of Markdown form it.
