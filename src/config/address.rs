@@ -131,6 +131,9 @@ pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
 
 fn split(text: &str) -> Result<(&str, u16), String> {
     let shown = Shown(text);
+    if text.contains(',') {
+        return Err(format!("\"{shown}\" is more than one address, write each as an item of a list"));
+    }
     if text.is_empty() {
         return Err("must not be empty, write it like \"127.0.0.1:8080\"".into());
     }

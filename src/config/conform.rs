@@ -92,6 +92,7 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
         if asks_for_something(&key.kind, &node.value) || restricts_empty(key, &node.value) {
             match key.state {
                 State::Built => {}
+                State::NoEffectYet if is_default(key, &node.value) => {}
                 State::NoEffectYet => report.no_effect_yet(key, &key_place, &node.path),
                 State::Refused(why) => report.error_at(&key_place, &node.path, why),
             }
@@ -166,6 +167,17 @@ fn asks_for_something(kind: &Kind, value: &Value) -> bool {
 fn restricts_empty(key: &Key, value: &Value) -> bool {
     let is_there = matches!(value, Value::Map(_) | Value::List(_));
     is_there && matches!(key.state, State::Refused(_)) && (matches!(key.kind, Kind::Section(_)) || key.name == "allow")
+}
+
+/// Whether it says what holds anyway, as everything does that `--print` has filled in.
+fn is_default(key: &Key, value: &Value) -> bool {
+    let default = super::file::parse(key.default).map_or(Value::Invalid, |node| node.value);
+    match (value, default) {
+        (Value::Bool(value), Value::Bool(default)) => *value == default,
+        (Value::Int(value), Value::Int(default)) => *value == default,
+        (Value::Text(value), Value::Text(default)) => *value == default,
+        _ => false,
+    }
 }
 
 fn twice(key: &str, first: &Entry) -> String {
@@ -243,7 +255,8 @@ fn mismatch(kind: &Kind, name: &str, node: Node, report: &mut Report) -> Node {
     refuse(&node, report, message)
 }
 
-fn is_upstream(kind: &Kind) -> bool {
+/// An item of `upstreams`.
+pub fn is_upstream(kind: &Kind) -> bool {
     kind.keys().is_some_and(|keys| keys.iter().any(|key| key.name == "url"))
 }
 
@@ -265,22 +278,22 @@ fn refuse(node: &Node, report: &mut Report, message: String) -> Node {
     node.with(Value::Invalid)
 }
 
-/// The path that `names` (which may be other names of keys) lead to, in the names of the schema.
-pub fn lookup(root: &'static [Key], names: &[String]) -> Option<Vec<String>> {
+/// The path that `names` (which may be other names of keys) lead to, in the names of the schema, and the kind of its value.
+pub fn lookup(root: &'static [Key], names: &[String]) -> Option<(Vec<String>, &'static Kind)> {
     let mut path = Vec::with_capacity(names.len());
-    let section = Kind::Section(root);
-    let mut kind = &section;
+    let mut kind: Option<&'static Kind> = None;
     for step in names {
-        if let Kind::Named { value, .. } = kind {
+        if let Some(Kind::Named { value, .. }) = kind {
             path.push(step.clone());
-            kind = value;
+            kind = Some(value);
         } else {
-            let key = kind.keys()?.iter().find(|key| key.is_called(step))?;
+            let keys = kind.map_or(Some(root), Kind::keys)?;
+            let key = keys.iter().find(|key| key.is_called(step))?;
             path.push(key.name.to_owned());
-            kind = &key.kind;
+            kind = Some(&key.kind);
         }
     }
-    Some(path)
+    Some((path, kind?))
 }
 
 /// Fills the defaults of `keys` into a section and its subsections. Lists and sections under free names are left as written: there, a

@@ -42,20 +42,6 @@ const HOSTS_AND_PORTS: [&str; 9] = [
     "UPSTREAM_PORT",
 ];
 
-/// The text of a `.env` file.
-pub fn parse_dotenv(text: &str) -> Result<Variables, String> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>().map_err(|error| match error {
-        dotenvy::Error::LineParse(line, _) => {
-            let first = line.lines().next().unwrap_or_default();
-            let number = text.lines().position(|l| l.contains(first)).map_or(0, |n| n + 1);
-            // The line is not quoted, because it may be a secret.
-            format!("{number}: is not NAME=value")
-        }
-        error => error.to_string(),
-    })
-}
-
 /// Applies both to `tree`, `.env` first. Variables that together make one value (`BACKEND_1` …) may come from both.
 pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, report: &mut Report) {
     let set = |from: &Variables| -> Variables { from.iter().filter(|(_, v)| !v.is_empty()).map(|(n, v)| (n.clone(), v.clone())).collect() };
@@ -112,6 +98,11 @@ pub fn upstream(text: &str, at: &Node, report: &mut Report) -> Node {
     }
 }
 
+/// An item of any other list.
+fn word(text: &str, at: &Node, _: &mut Report) -> Node {
+    at.with(file::parse(text).map_or_else(|_| Value::Text(text.to_owned()), |node| node.value))
+}
+
 /// A list of items, each made from one of `words`.
 pub fn list<'a>(
     words: impl IntoIterator<Item = (&'a str, Place)>,
@@ -136,18 +127,18 @@ struct Layer<'a> {
 
 impl Layer<'_> {
     fn apply(mut self) {
-        let mut long: Vec<(&String, Vec<String>)> = Vec::new();
+        let mut long: Vec<(&String, Vec<String>, &'static Kind)> = Vec::new();
         for name in self.layer.keys() {
             let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             let steps: Vec<String> = rest.split("__").map(str::to_ascii_lowercase).collect();
             match conform::lookup(ROOT, &steps) {
-                Some(path) => long.push((name, path)),
+                Some((path, kind)) => long.push((name, path, kind)),
                 // Kubernetes sets TIDEGATE_PORT and the like beside a Service of that name.
                 None => self.unknown(name, &steps),
             }
         }
         // `TIDEGATE_…` takes precedence over every other name of the key.
-        let taken = |path: &[&str]| long.iter().any(|(_, long)| path.starts_with(&long.iter().map(String::as_str).collect::<Vec<_>>()));
+        let taken = |path: &[&str]| long.iter().any(|(_, long, _)| path.starts_with(&long.iter().map(String::as_str).collect::<Vec<_>>()));
         if !taken(&["listen"]) {
             self.listen();
         }
@@ -161,9 +152,9 @@ impl Layer<'_> {
             self.short(name, path, *seconds);
         }
         // A section comes before the keys in it, so that both apply.
-        long.sort_by_key(|(_, path)| path.len());
-        for (name, path) in &long {
-            self.long(name, path);
+        long.sort_by_key(|(_, path, _)| path.len());
+        for (name, path, kind) in &long {
+            self.long(name, path, kind);
         }
     }
 
@@ -176,16 +167,31 @@ impl Layer<'_> {
         self.report.warn_at(&Place::named(name), &Path::default(), format!("no key of the configuration, ignored{meant}"));
     }
 
-    fn long(&mut self, name: &str, path: &[String]) {
+    fn long(&mut self, name: &str, path: &[String], kind: &'static Kind) {
         let text = &self.layer[name];
         let place = Place::named(name);
         // In YAML a lone dash is a list; as a log's target it means standard output.
         let node = if text == "-" { Ok(Node::new(Value::Text("-".into()), place.clone(), Path::default())) } else { file::parse(text) };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
         match node {
-            Ok(node) => put(self.tree, &path, node.value, &place, self.report),
+            Ok(node) => {
+                let value = self.words(text, node.value, kind, &path, &place);
+                put(self.tree, &path, value, &place, self.report)
+            }
             Err(error) => self.report.error_at(&place, &Path::default(), format!("is no YAML: {}", error.message)),
         }
+    }
+
+    /// Where a list is wanted, words with commas between them are one, as in `UPSTREAMS` and on the command line.
+    fn words(&mut self, text: &str, value: Value, kind: &'static Kind, path: &[&str], place: &Place) -> Value {
+        let (Kind::List(item) | Kind::OneOrList(item)) = kind else { return value };
+        let is_word = matches!(value, Value::Text(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_));
+        if !is_word || (matches!(kind, Kind::OneOrList(_)) && !text.contains(',')) {
+            return value;
+        }
+        let path = path.iter().fold(Path::default(), |path, step| path.key(step));
+        let words = text.split(',').filter(|word| !word.trim().is_empty()).map(|word| (word, place.clone()));
+        list(words, &path, self.report, if conform::is_upstream(item) { upstream } else { word })
     }
 
     fn short(&mut self, name: &str, path: &[&str], seconds: bool) {
@@ -246,6 +252,11 @@ impl Layer<'_> {
         }
         let Some(text) = first_address(self.tree, path[0]) else { return };
         let Some((old_host, old_port)) = text.text().and_then(|text| address::listen(text).ok()) else { return };
+        if let Some((name, Err(why))) = host.as_ref().map(|(name, host)| (name, address::host(host.trim_matches(['[', ']', '*'])))) {
+            self.report.error_at(&Place::named(name), &text.path, why);
+            *text = text.with(Value::Invalid);
+            return;
+        }
         let new_host = host.map_or(old_host, |(_, host)| host.trim_matches(['[', ']']).to_owned());
         let changed = address::join(&new_host, port.map_or(old_port, |(_, port)| port));
         let changed = match address::listen(&changed) {

@@ -34,10 +34,10 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
         (Ok(()), Some(found)) => Ok(found.place_unless_known(at(1, 1))),
         (Err(error), Some(found)) if !matches!(found.value, Value::List(_) | Value::Map(_)) => {
             // A scalar alone has failed on purpose: whether anything follows it has yet to be found out.
-            serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| syntax_error(&error))?;
+            serde_yaml::from_str::<IgnoredAny>(text).map_err(|error| syntax_error(&error, text))?;
             Ok(found.place_unless_known(error.location().map_or(at(1, 1), |l| at(l.line(), l.column()))))
         }
-        (Err(error), _) => Err(syntax_error(&error)),
+        (Err(error), _) => Err(syntax_error(&error, text)),
         (Ok(()), None) => Err(SyntaxError { line: 1, column: 1, message: "there is no value".into() }),
     }
 }
@@ -84,7 +84,7 @@ fn at(line: usize, column: usize) -> Place {
     Place::File { line, column, container: None }
 }
 
-fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
+fn syntax_error(error: &serde_yaml::Error, text: &str) -> SyntaxError {
     let (line, column) = error.location().map_or((1, 1), |l| (l.line(), l.column()));
     let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
     let message = match message.as_str() {
@@ -96,12 +96,21 @@ fn syntax_error(error: &serde_yaml::Error) -> SyntaxError {
         m if m.contains("found character that cannot start any token") => {
             format!("{m} (a tab? indent with spaces; text that begins with @ or ` needs quotes)")
         }
+        m if m.contains("while parsing a flow ") && has_variable(text, m, line) => {
+            format!("{m} (between braces or brackets a ${{NAME}} needs quotes: \"${{NAME}}\")")
+        }
         m if m.contains("while scanning an alias") || m.contains("while scanning an anchor") => {
             format!("{m} (text that begins with * or & needs quotes)")
         }
         _ => message,
     };
     SyntaxError { line, column, message }
+}
+
+/// Whether there is a `${` from where the message says that the list or map begins to the line of the error.
+fn has_variable(text: &str, message: &str, line: usize) -> bool {
+    let begin = message.rsplit_once(" at line ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).unwrap_or(line);
+    text.lines().take(line).skip(begin.saturating_sub(1)).any(|line| line.contains("${"))
 }
 
 const TOO_MANY: &str = "too many values (aliases of aliases?)";

@@ -1,5 +1,6 @@
 //! Reads every source in order, and returns the configuration or all its problems.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
@@ -12,7 +13,7 @@ use super::model::Config;
 use super::report::{Problems, Report};
 use super::schema::Kind;
 use super::tree::{self, Node, Place, Value};
-use super::{check, env, file, variables};
+use super::{check, dotenv, env, file, variables};
 
 /// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
@@ -87,10 +88,11 @@ impl fmt::Display for Effective {
 /// Reads, checks and merges the sources.
 pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
+    let mut report = Report::default();
     let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
     if !sources.alone {
         environment = sources.environment.iter().cloned().collect();
-        variables = dotenv(&sources, &mut notes)?;
+        variables = read_dotenv(&sources, &environment, &mut notes, &mut report)?;
         path = config_path(&sources, &environment, &variables);
     }
     let source = match &path {
@@ -103,7 +105,6 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
         None => None,
     };
 
-    let mut report = Report::default();
     let mut root = Node::new(Value::Map(Vec::new()), Place::Nowhere, tree::Path::default());
     if let Some((name, text)) = &source {
         let mut known = variables.clone();
@@ -112,13 +113,13 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     }
     env::apply(&variables, &environment, &mut root, &mut report);
     options(&sources, &mut root, &mut report);
-    let source_names = source_names(path.as_deref(), &root, &variables);
+    let source_names = source_names(path.as_deref(), &root, &variables, &sources);
     let (config, effective, warnings) = complete(root, report, source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
     Ok(Loaded { config, effective, warnings, source: source_names, notes, path, sources })
 }
 
 /// Every source that set something, in the order of precedence.
-fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables) -> String {
+fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables, sources: &Sources) -> String {
     let mut named = BTreeSet::new();
     collect_names(root, &mut named);
     let (options, variables): (Vec<_>, Vec<_>) =
@@ -127,7 +128,11 @@ fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables) -> St
     let list = |what: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{what} ({})", names.join(", ")));
     let shown = |path: &Path| if is_standard_input(path) { STANDARD_INPUT.to_owned() } else { path.display().to_string() };
     let file = path.map_or("no file".to_owned(), shown);
-    let others = [list(".env", of_file), list("environment", of_process), (!options.is_empty()).then(|| options.join(", "))];
+    let others = [
+        list(dotenv_name(sources).trim_start_matches("./"), of_file),
+        list("environment", of_process),
+        (!options.is_empty()).then(|| options.join(", ")),
+    ];
     let parts: Vec<String> = [Some(file)].into_iter().chain(others).flatten().collect();
     if path.is_none() && parts.len() == 1 { "no file, only defaults".into() } else { parts.join(", ") }
 }
@@ -154,18 +159,29 @@ pub(super) fn complete(
     Ok((config, Effective(root), warnings))
 }
 
-fn dotenv(sources: &Sources, notes: &mut Vec<String>) -> Result<env::Variables, Problems> {
-    let given = sources.env_file.as_deref();
-    let name = given.unwrap_or(Path::new(".env"));
-    let path = sources.cwd.join(name);
-    if given.is_none() && !path.is_file() {
+fn read_dotenv(
+    sources: &Sources,
+    environment: &env::Variables,
+    notes: &mut Vec<String>,
+    report: &mut Report,
+) -> Result<env::Variables, Problems> {
+    let shown = dotenv_name(sources);
+    let path = sources.cwd.join(&*shown);
+    if sources.env_file.is_none() && !path.is_file() {
         return Ok(env::Variables::new());
     }
-    let text = read(&path, name)?;
-    let shown = given.map_or("./.env".into(), |given| given.display().to_string());
-    let variables = env::parse_dotenv(&text).map_err(|why| Problems::one(format!("{shown}:{why}")))?;
-    notes.push(format!("read {shown}: {} variables", variables.len()));
-    Ok(variables)
+    let text = read(&path, Path::new(&*shown))?;
+    let read = dotenv::parse(&text, environment).map_err(|why| Problems::one(format!("{shown}:{why}")))?;
+    for doubt in read.doubts {
+        report.warn_at(&Place::named(&format!("{shown}:{}", doubt.line)), &tree::Path::default(), doubt.message);
+    }
+    notes.push(format!("read {shown}: {} variables", read.variables.len()));
+    Ok(read.variables)
+}
+
+/// What messages call it.
+fn dotenv_name(sources: &Sources) -> Cow<'_, str> {
+    sources.env_file.as_ref().map_or("./.env".into(), |given| given.to_string_lossy())
 }
 
 fn config_path(sources: &Sources, environment: &env::Variables, dotenv: &env::Variables) -> Option<PathBuf> {

@@ -14,6 +14,7 @@ mod address;
 mod check;
 mod conform;
 mod diff;
+mod dotenv;
 mod doubts;
 mod env;
 mod file;

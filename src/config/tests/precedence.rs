@@ -261,3 +261,55 @@ fn every_source_is_named() {
     setup.sources.to = Some(vec!["127.0.0.1:1".into()]);
     assert_eq!(setup.good().source, "c.yaml, .env (MAX_RETRIES), environment (LOG_LEVEL), --to");
 }
+
+#[test]
+fn words_with_commas_are_a_list_where_a_list_is_wanted() {
+    let setup = Setup::new().variable("TIDEGATE_LISTEN", "127.0.0.1:1, [::1]:2").variable("TIDEGATE_UPSTREAMS", "a:1,http://b");
+    let setup = setup.variable("TIDEGATE_HEADERS__TRUSTED_PROXIES", "10.0.0.0/8,::1").variable("TIDEGATE_RETRY__STATUSES", "502,503");
+    let config = setup.variable("TIDEGATE_CIRCUIT_BREAKER__FAILURE_STATUSES", "500").good().config;
+    let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1:1", "[::1]:2"]);
+    let pool = &config.pools[0];
+    assert_eq!(pool.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>(), ["a:1", "b:80"]);
+    assert_eq!(config.trusted_proxies.len(), 2);
+    assert!([502, 503].iter().all(|status| pool.retry.statuses.contains(*status)));
+    assert!(pool.breaker.failure_statuses.contains(500) && !pool.breaker.failure_statuses.contains(502));
+    for (name, value, wanted) in [
+        ("TIDEGATE_LISTEN", "127.0.0.1:1,b", "TIDEGATE_LISTEN: listen[1]: \"b\" has no port, write \"b:8080\""),
+        (
+            "TIDEGATE_METRICS_LISTEN",
+            "a:1,b:2",
+            "TIDEGATE_METRICS_LISTEN: metrics_listen: \"a:1,b:2\" is more than one address, write each as an item of a list",
+        ),
+        (
+            "TIDEGATE_RETRY__STATUSES",
+            "502,x",
+            "TIDEGATE_RETRY__STATUSES: retry.statuses[1]: expected an integer from 100 to 599, found the text \"x\"",
+        ),
+    ] {
+        assert_eq!(Setup::new().variable(name, value).problems(), wanted, "{name}={value}");
+    }
+}
+
+#[test]
+fn a_dollar_that_is_lost_in_a_dotenv_file_is_a_warning() {
+    let loaded = Setup::new().write(".env", "A=1\nLOG_DIR=lo$gs\nUPSTREAMS='http://a:1' # $5\n").good();
+    assert!(matches!(&loaded.warnings[..], [one] if one.starts_with("./.env:2: a $ begins ")), "{:?}", loaded.warnings);
+    assert_eq!(Setup::new().write(".env", "LOG_DIR=$HERE/logs\nUPSTREAMS=http://a:1\n").variable("HERE", "x").good().warnings, [""; 0]);
+    let mut setup = Setup::new().write("other.env", "MAX_RETRIES=1\n");
+    setup.sources.env_file = Some("other.env".into());
+    assert_eq!(setup.good().source, "no file, other.env (MAX_RETRIES)");
+}
+
+#[test]
+fn what_is_printed_has_no_warnings_of_its_own() {
+    let text = "health_check: {}\nupstreams: [{host: a, port: 1, backup: false, http2: false}]\n\
+                listen: {address: '127.0.0.1:1', http2: true}\nlimits: {max_streams_per_connection: 100}\n";
+    let loaded = Setup::new().with(text).good();
+    assert_eq!(loaded.warnings, [""; 0], "it says what holds anyway");
+    assert_eq!(Setup::new().with(&loaded.effective.to_string()).good().warnings, [""; 0]);
+    let text = "limits: {max_streams_per_connection: 99}\nupstreams: [{host: a, port: 1, backup: true}]\n";
+    let loaded = Setup::new().with(text).good();
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    assert_eq!(Setup::new().with(&loaded.effective.to_string()).good().warnings.len(), 2);
+}
