@@ -193,7 +193,7 @@ impl Door {
         self.full.fetch_add(1, Relaxed);
     }
 
-    /// Idle connections closed for newcomers so far, and how often it was full.
+    /// How many idle connections were closed for new ones so far, and how often it was full.
     pub fn counts(&self) -> (u64, u64) {
         (self.evicted.load(Relaxed), self.full.load(Relaxed))
     }

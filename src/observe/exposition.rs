@@ -126,7 +126,7 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     families.push(counter("proxy_bytes_sent_total", "Bytes sent to clients.", [(vec![], total(all, |worker| &worker.bytes_sent))]));
     families.push(counter(
         "proxy_timeout_errors_total",
-        "Timeouts, by the clock that ran out.",
+        "Timeouts that have passed, by kind.",
         numbered("type", TimeoutKind::NAMES).map(|(kind, label)| (vec![label], total(all, |worker| &worker.timeouts[kind]))),
     ));
     families.push(counter(
@@ -136,7 +136,7 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     ));
     families.push(counter(
         "rate_limit_rejected_total",
-        "Requests over a rate limit, by whose it was; those that dry_run let through too.",
+        "Requests over a rate limit, by its scope; in a dry run they are counted, and let through.",
         numbered("scope", RateScope::NAMES).map(|(scope, label)| (vec![label], total(all, |worker| &worker.rate_limited[scope]))),
     ));
     families.push(gauge(
@@ -149,17 +149,17 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     };
     families.push(counter(
         "proxy_connections_evicted_total",
-        "Idle client connections closed for newcomers at the limit.",
+        "Idle client connections closed for new ones at the limit.",
         listeners(|listener| listener.evicted),
     ));
     families.push(counter(
         "proxy_listener_full_total",
-        "How often a newcomer found the limit of client connections reached.",
+        "How often a new connection found the limit of client connections reached.",
         listeners(|listener| listener.full),
     ));
     families.push(gauge(
         "proxy_queued_requests",
-        "Requests waiting for an upstream slot.",
+        "Requests waiting for a place at an upstream.",
         [(vec![], total(all, |worker| &worker.queued_requests))],
     ));
 }
@@ -168,7 +168,7 @@ fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     let all = || sources.upstreams.iter();
     families.push(histogram(
         "proxy_upstream_duration_seconds",
-        "From the request sent to the response head.",
+        "From sending the request to the response's head.",
         all().map(|upstream| (of(upstream), upstream.cells.iter().map(|cells| &cells.duration).collect())),
     ));
     families.push(counter(
@@ -194,7 +194,7 @@ fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     ));
     families.push(counter(
         "proxy_retries_total",
-        "Attempts after a request's first.",
+        "Attempts that were not a request's first.",
         all().map(|upstream| (of(upstream), total(upstream.cells, |cells| &cells.retries))),
     ));
     families.push(gauge(
@@ -229,7 +229,7 @@ fn operation(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     let dropped = total(sources.workers, |worker| &worker.access_log_dropped);
     families.push(counter(
         "proxy_access_log_dropped_total",
-        "Lines of the access log given up because the log could not keep up.",
+        "Lines of the access log that were lost because the log could not keep up.",
         [(vec![], dropped + sources.access_lost)],
     ));
     families.push(gauge("proxy_build_info", "Always 1; the version is in the label.", [(vec![label("version", sources.version)], 1)]));
