@@ -64,6 +64,8 @@ pub struct Half {
     pub overhead: u64,
     /// The length of the block when [`Half::open_head`] was last called.
     head_at: usize,
+    /// What [`Half::overhead`] was then.
+    overhead_at: u64,
 }
 
 impl Half {
@@ -75,7 +77,7 @@ impl Half {
         }
         (self.spill, self.spill_sent, self.past) = (Spill::default(), 0, 0);
         (self.tail, self.last_chunk, self.body) = (b"", false, Body::default());
-        (self.sent, self.overhead, self.head_at) = (0, 0, 0);
+        (self.sent, self.overhead, self.head_at, self.overhead_at) = (0, 0, 0, 0);
     }
 
     /// Prepares the block for a head to be appended; returns how many bytes will have been sent before it.
@@ -83,7 +85,7 @@ impl Half {
         if self.block_sent == self.block.len() {
             self.clear_block();
         }
-        self.head_at = self.block.len();
+        (self.head_at, self.overhead_at) = (self.block.len(), self.overhead);
         self.sent + (self.block.len() - self.block_sent) as u64
     }
 
@@ -94,7 +96,7 @@ impl Half {
 
     /// Takes back a head of which nothing was sent, and the body after it.
     pub fn retract(&mut self, ring: &mut Ring) {
-        self.overhead = self.overhead.saturating_sub((self.block.len() - self.head_at) as u64);
+        self.overhead = self.overhead_at;
         self.block.truncate(self.head_at);
         self.drop_body(ring);
     }

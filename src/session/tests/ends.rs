@@ -241,3 +241,17 @@ fn a_blank_line_in_two_pieces_hides_nothing() {
     scene.client("\r").client("\n\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 400 "));
 }
+
+#[test]
+fn an_answer_that_is_taken_back_counts_for_nothing_in_the_log() {
+    let mut scene = Scene::streaming(GET);
+    scene.upstream("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n").event(Event::UpstreamGone);
+    let output = scene.session.client_output().unwrap_or_else(|| panic!("no answer"));
+    let answer: Vec<u8> = output.iter().flat_map(|slice| slice.to_vec()).collect();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let content = answer.split_once("\r\n\r\n").map_or("", |(_, content)| content);
+    assert!(content.starts_with("502 http_response_incomplete"), "{answer}");
+    scene.event(Event::ClientTook(answer.len() - 1));
+    let down = &scene.exchange().down;
+    assert_eq!(down.sent + 1 - down.overhead, content.len() as u64);
+}
