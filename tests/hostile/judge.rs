@@ -225,8 +225,9 @@ fn check_delivered(scene: &Scene, upstream: &Upstream, clients: &[Client]) {
     let wires = scene.wires.borrow();
     let conn = &wires.conns[upstream.peer.id];
     let is_taken = conn.read >= told.end as u64 && (told.framing != Framing::UntilClose || conn.has_read_fin);
-    // The client may be too late, or another answer may be wanted.
-    let is_excused = told.status == 503 || went.asked().upgrades || scene.site.config.timeouts.total_ms > 0;
+    // The client may be too late, another answer may be wanted, or a trailer section too large.
+    let is_excused =
+        told.status == 503 || !told.body.trailers.is_empty() || went.asked().upgrades || scene.site.config.timeouts.total_ms > 0;
     if !told.body.is_whole || !is_taken || is_excused {
         return;
     }

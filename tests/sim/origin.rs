@@ -124,7 +124,7 @@ impl Origin {
             // A RST may destroy what the proxy has not read, so a polite origin waits for that.
             Some((_, Leave::Rst)) if wires.is_read(self.id) => wires.peer_rst(self.id),
             Some((_, Leave::Noise)) => {
-                wires.peer_stray(self.id, "408 Too Slow", "Content-Length: 0\r\nConnection: close\r\n\r\n");
+                wires.peer_stray(self.id, self.served, "408 Too Slow", "Content-Length: 0\r\nConnection: close\r\n\r\n");
                 wires.peer_close(self.id);
             }
             _ => wires.peer_close(self.id),
@@ -304,7 +304,7 @@ impl Origin {
                 entry.whole.push((self.id, wires.conns[self.id].sent_up + u64::from(ends)));
             }
             if plan.fault == Fault::Extra {
-                wires.peer_stray(self.id, "200 Unasked", "Content-Length: 5\r\n\r\nextra");
+                wires.peer_stray(self.id, self.served + 1, "200 Unasked", "Content-Length: 5\r\n\r\nextra");
             }
         }
         self.finish(wires, books, now);

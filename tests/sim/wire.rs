@@ -79,6 +79,9 @@ pub struct Conn {
     stray: Option<usize>,
     /// Whether stray bytes may have been taken for an answer: each later answer may then be taken for that of the next request.
     is_out_of_step: bool,
+    /// How many requests the proxy has begun to write, and the number of the last.
+    begun: u32,
+    last_begun: Option<u64>,
     /// Bytes that the proxy read and wrote.
     pub read: u64,
     pub written: u64,
@@ -184,6 +187,8 @@ impl Wires {
             polled: 0,
             stray: None,
             is_out_of_step: false,
+            begun: 0,
+            last_begun: None,
             read: 0,
             written: 0,
             has_read_fin: false,
@@ -213,10 +218,18 @@ impl Wires {
     }
 
     /// Sends an answer that nobody has asked for, marked with its number.
-    pub fn peer_stray(&mut self, id: Id, status: &str, end: &str) {
+    /// It has answered so many requests: one more may be on its way.
+    pub fn peer_stray(&mut self, id: Id, answered: u32, status: &str, end: &str) {
         let number = self.strays.len();
-        self.strays.push(Stray { at: self.conns[id].sent_up, is_fair: false });
-        self.conns[id].stray = Some(number);
+        let conn = &mut self.conns[id];
+        let crosses = conn.begun > answered;
+        self.strays.push(Stray { at: conn.sent_up, is_fair: crosses });
+        if crosses {
+            conn.is_out_of_step = true;
+            self.unsure.extend(conn.last_begun);
+        } else {
+            conn.stray = Some(number);
+        }
         self.peer_send(id, format!("HTTP/1.1 {status}\r\nX-Noise: {number}\r\n{end}").as_bytes());
     }
 

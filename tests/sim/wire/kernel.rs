@@ -56,6 +56,7 @@ impl Wires {
             return Err(ErrorKind::WouldBlock.into());
         }
         if let Some(nonce) = from.first().and_then(|slice| request_begun(slice)) {
+            (conn.begun, conn.last_begun) = (conn.begun + 1, Some(nonce));
             if let Some(number) = conn.stray.take() {
                 let stray = &mut self.strays[number];
                 stray.is_fair = conn.polled <= stray.at;
