@@ -253,8 +253,11 @@ fn the_only(mut targets: Vec<String>, cwd: &Path) -> Result<Option<String>, End>
     }
 }
 
-/// Whether it is `HOST:PORT`, and not the name of a file.
+/// Whether it is `HOST:PORT` or `unix:/path`, and not the name of a file.
 fn is_address(word: &str) -> bool {
+    if word.starts_with("unix:") {
+        return true;
+    }
     let port = word.rsplit_once(':').filter(|(host, _)| !host.contains('/')).map(|(_, port)| port);
     port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
@@ -278,8 +281,8 @@ fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
     let config = &mut loaded.config;
     let routes = config.listeners.iter().zip(&echo.addresses).map(|(listener, written)| Route {
         name: written.clone(),
-        // Port 0 becomes some other port, so such a route must match any port.
-        matcher: Matcher { port: Some(listener.address.port()).filter(|port| *port != 0), ..Matcher::default() },
+        // Port 0 becomes some other port, and a Unix socket has none, so such a route must match any port.
+        matcher: Matcher { port: listener.address.port().filter(|port| *port != 0), ..Matcher::default() },
         action: Action::Echo { name: echo.name.clone().unwrap_or_else(|| written.clone()) },
         timeouts: config.timeouts.clone(),
         retry: Retry::default(),

@@ -64,6 +64,7 @@ mod plays {
     mod streaming;
     mod timeouts;
     mod tunnel;
+    mod unix_sockets;
     mod waiting;
     mod watch;
     mod websocket;

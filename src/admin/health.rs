@@ -54,7 +54,7 @@ pub(super) fn backends(site: &Site) -> Rendered {
             json!({
                 "pool": pool.name,
                 "name": server.config.name,
-                "address": server.authority,
+                "address": server.config.origin.to_string(),
                 "healthy": server.is_healthy(),
                 "health_check": server.health.state().name(),
                 "circuit": server.circuit.state().name(),

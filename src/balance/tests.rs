@@ -1,6 +1,7 @@
 //! What holds for every algorithm, and helpers for their own tests.
 
 use super::*;
+use crate::config::model::Origin;
 use std::collections::BTreeSet;
 
 /// A view that knows nothing.
@@ -88,9 +89,7 @@ pub fn assert_shares(shares: &[usize], weights: &[f64], tolerance: f64) {
 pub fn upstreams(weights: &[u32]) -> Vec<Upstream> {
     let upstream = |(index, &weight): (usize, &u32)| Upstream {
         name: format!("10.0.0.{index}:80"),
-        host: format!("10.0.0.{index}"),
-        port: 80,
-        tls: false,
+        origin: Origin::tcp(&format!("10.0.0.{index}"), 80),
         weight,
         is_checked: true,
     };

@@ -1,5 +1,6 @@
 //! What knows no HTTP: buffers, timers, clocks, text, messages between threads.
 
+pub mod address;
 pub mod clock;
 pub mod mailbox;
 pub mod pool;

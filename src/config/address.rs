@@ -1,17 +1,35 @@
 //! Addresses, URLs and other values with a grammar. Every error says what would be right. Only [`resolve`] looks up names.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
 
+use super::model::Origin;
 use super::tree::Shown;
 use crate::base::uri;
 
-/// Where an upstream is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// A name or an address; IPv6 without brackets.
-    pub host: String,
-    pub port: u16,
-    pub tls: bool,
+/// The longest path that the kernel takes as the address of a Unix socket (bytes).
+const MAX_UNIX_PATH: usize = 107;
+
+/// `host:port` or `unix:/path` to listen on.
+pub fn listener(text: &str) -> Result<(), String> {
+    unix_path(text).map(|path| path.map(drop)).unwrap_or_else(|| listen(text).map(drop))
+}
+
+/// The path of `unix:/path`; `None` if it is no such address.
+pub fn unix_path(text: &str) -> Option<Result<&Path, String>> {
+    let path = text.strip_prefix("unix:")?;
+    let shown = Shown(text);
+    // `unix:///run/a.sock` is how others write it.
+    let path = if let Some(rest) = path.strip_prefix("//") { rest } else { path };
+    Some(if !path.starts_with('/') || path.ends_with('/') {
+        Err(format!("\"{shown}\": a Unix socket is given by the whole path of its file, write it like \"unix:/run/app.sock\""))
+    } else if path.len() > MAX_UNIX_PATH {
+        Err(format!("\"{shown}\": the path of a Unix socket has at most {MAX_UNIX_PATH} bytes, this one has {}", path.len()))
+    } else if path.contains('\0') {
+        Err(format!("\"{shown}\": no path has a zero byte in it"))
+    } else {
+        Ok(Path::new(path))
+    })
 }
 
 /// `host:port` to listen on. `:8080` and `*:8080` mean every IPv4 interface, as in nginx and HAProxy.
@@ -20,7 +38,7 @@ pub fn listen(text: &str) -> Result<(String, u16), String> {
         return Err(format!("\"{port}\" is a port alone, write \"0.0.0.0:{port}\" (every interface) or \"127.0.0.1:{port}\""));
     }
     if text.starts_with("unix:") {
-        return Err(format!("\"{}\": Unix sockets are not built yet", Shown(text)));
+        return Err(format!("\"{}\": only listen can be a Unix socket, write host:port", Shown(text)));
     }
     if text.contains("://") {
         return Err(format!("\"{}\" is a URL, a listener is written host:port", Shown(text)));
@@ -44,11 +62,14 @@ pub fn host_port(text: &str) -> Result<(String, u16), String> {
     Ok((checked_host(host)?, port))
 }
 
-/// `http://host[:port]` or `https://…`, with nothing after it.
+/// `http://host[:port]` or `https://…`, with nothing after it; or `unix:/path`.
 pub fn url(text: &str) -> Result<Origin, String> {
     let shown = Shown(text);
-    if text.starts_with("unix:") || text.starts_with("srv:") {
-        return Err(format!("\"{shown}\": Unix sockets and SRV records are not built yet"));
+    if let Some(path) = unix_path(text) {
+        return path.map(|path| Origin::Unix(path.into()));
+    }
+    if text.starts_with("srv:") {
+        return Err(format!("\"{shown}\": SRV records are not built yet"));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(format!("\"{shown}\" is no URL, write \"http://{shown}\""));
@@ -73,7 +94,7 @@ pub fn url(text: &str) -> Result<Origin, String> {
         (false, true) => format!("{authority}:443"),
     };
     let (host, port) = host_port(&whole)?;
-    Ok(Origin { host, port, tls })
+    Ok(Origin::Tcp { host, port, tls })
 }
 
 /// A host without a port, as the value of a key of its own.
@@ -87,13 +108,16 @@ pub fn host(text: &str) -> Result<(), String> {
     checked_host(text).map(|_| ())
 }
 
-/// `10.0.0.0/8`, or a single address.
-pub fn cidr(text: &str) -> Result<(), String> {
+/// `10.0.0.0/8`, or a single address; or `unix`, which is everybody who comes through a Unix socket.
+pub fn peers(text: &str) -> Result<(), String> {
+    if text == "unix" {
+        return Ok(());
+    }
     let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
     let most = match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => 32,
         Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return Err(format!("\"{}\" is no address, write it like 10.0.0.0/8 or ::1", Shown(text))),
+        Err(_) => return Err(format!("\"{}\" is no address, write it like 10.0.0.0/8 or ::1, or unix", Shown(text))),
     };
     match bits.map(|bits| (bits, bits.parse::<u8>())) {
         Some((bits, Ok(n))) if n <= most && bits.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
@@ -190,6 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn unix_sockets_by_their_whole_path() {
+        assert_eq!(unix_path("unix:/run/a.sock"), Some(Ok(Path::new("/run/a.sock"))));
+        assert_eq!(unix_path("unix:///run/a.sock"), Some(Ok(Path::new("/run/a.sock"))));
+        assert_eq!(unix_path("127.0.0.1:80"), None);
+        let long = format!("unix:/{}", "x".repeat(MAX_UNIX_PATH));
+        for bad in ["unix:", "unix:a.sock", "unix:@abstract", "unix:/run/", "unix://run", "unix:/a\0b", &long] {
+            assert!(unix_path(bad).unwrap().is_err() && listener(bad).is_err() && url(bad).is_err(), "{bad}");
+        }
+        assert_eq!(url("unix:/a b"), Ok(Origin::Unix(Path::new("/a b").into())));
+    }
+
+    #[test]
     fn a_refusal_says_what_would_be_right() {
         for (text, wanted) in [
             ("8080", "\"8080\" is a port alone, write \"0.0.0.0:8080\" (every interface) or \"127.0.0.1:8080\""),
@@ -210,7 +246,7 @@ mod tests {
 
     #[test]
     fn upstream_urls() {
-        let origin = |host: &str, port, tls| Ok(Origin { host: host.into(), port, tls });
+        let origin = |host: &str, port, tls| Ok(Origin::Tcp { host: host.into(), port, tls });
         assert_eq!(url("http://localhost:3000"), origin("localhost", 3000, false));
         assert_eq!(url("HTTP://a/"), origin("a", 80, false));
         assert_eq!(url("https://b.example"), origin("b.example", 443, true));
@@ -230,12 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn cidrs() {
-        for good in ["10.0.0.0/8", "::1", "fd00::/8", "1.2.3.4", "0.0.0.0/0"] {
-            assert_eq!(cidr(good), Ok(()), "{good}");
+    fn peers_by_their_networks() {
+        for good in ["unix", "10.0.0.0/8", "::1", "fd00::/8", "1.2.3.4", "0.0.0.0/0"] {
+            assert_eq!(peers(good), Ok(()), "{good}");
         }
         for bad in ["10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "x", "::/129", "1.2.3.4/+8", ""] {
-            assert!(cidr(bad).is_err(), "{bad}");
+            assert!(peers(bad).is_err(), "{bad}");
         }
     }
 }

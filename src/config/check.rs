@@ -10,11 +10,16 @@ use super::address;
 use super::doubts;
 use super::guards;
 use super::model::{
-    AccessFormat, Balance, Config, ErrorDetail, Limits, Listener, Logging, NewRequests, Pool, Rotate, Shutdown, Target, Timeouts, Upstream,
+    AccessFormat, Balance, Config, ErrorDetail, Limits, Listener, Logging, NewRequests, Origin, Peers, Pool, Rotate, Shutdown, Target,
+    Timeouts, Upstream,
 };
 use super::report::Report;
 use super::routes;
 use super::tree::{Node, Value};
+use crate::base::address::Address;
+
+/// Of a Unix socket's file: who is in its group may connect.
+const DEFAULT_MODE: u32 = 0o660;
 
 /// Converts the whole tree.
 pub fn mean(root: &Node, report: &mut Report) -> Config {
@@ -23,7 +28,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
     let metrics_listen = root.get("metrics_listen").and_then(|node| bind_address(node, report));
     if let (Some(admin), Some(node)) = (metrics_listen, root.get("metrics_listen"))
         && admin.port() != 0
-        && listeners.iter().any(|listener| overlap(listener.address, admin))
+        && listeners.iter().any(|listener| overlap(&listener.address, admin))
     {
         report.error(node, format!("{admin} is one of the addresses in listen, give it another port"));
     }
@@ -122,22 +127,35 @@ fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
                 }
                 continue;
             }
-            Value::Map(_) => item.get("address").and_then(|node| bind_address(node, report)),
-            _ => bind_address(item, report),
+            Value::Map(_) => item.get("address").and_then(|node| listen_address(node, report)),
+            _ => listen_address(item, report),
         };
         let Some(address) = address else { continue };
-        if address.port() != 0 && !seen.insert(address) {
+        if !address.is_any_port() && !seen.insert(address.clone()) {
             report.error(item, format!("{address} is given twice"));
         }
-        listeners.push(Listener { address });
+        let given = item.get("mode").filter(|node| !node.is_invalid());
+        if let (Some(node), Address::Ip(_)) = (given, &address) {
+            report.warn(node, "has no effect: only the file of a Unix socket has a mode");
+        }
+        let mode = given.and_then(Node::text).and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(DEFAULT_MODE);
+        listeners.push(Listener { address, mode });
     }
     listeners
 }
 
 /// Whether the two addresses cannot both be bound: one of them may be every interface.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+fn overlap(a: &Address, b: SocketAddr) -> bool {
+    let Address::Ip(a) = a else { return false };
     let is_any = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() == b.port() && (a.ip() == b.ip() || (is_any && a.is_ipv4() == b.is_ipv4()))
+}
+
+fn listen_address(node: &Node, report: &mut Report) -> Option<Address> {
+    match address::unix_path(node.text()?) {
+        Some(path) => path.ok().map(|path| Address::Unix(path.into())),
+        None => bind_address(node, report).map(Address::Ip),
+    }
 }
 
 fn bind_address(node: &Node, report: &mut Report) -> Option<SocketAddr> {
@@ -245,27 +263,30 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
         }
         (_, _, Some(url)) => {
             let origin = address::url(url.text()?).ok()?;
-            if origin.tls {
+            if matches!(origin, Origin::Tcp { tls: true, .. }) {
                 report.error(url, "TLS to upstreams is not built yet, and this one would be spoken to in plain HTTP");
             }
             origin
         }
         (Some(host), Some(port), None) => {
-            let host = host.text()?.trim_matches(['[', ']']).to_owned();
-            address::Origin { host, port: port.int()?, tls: false }
+            let host = host.text()?.trim_matches(['[', ']']);
+            Origin::tcp(host, port.int()?)
         }
     };
-    let name = item.get("name").and_then(Node::text).map_or_else(|| address::join(&origin.host, origin.port), str::to_owned);
+    let name = item.get("name").and_then(Node::text).map_or_else(|| origin.to_string(), str::to_owned);
     let weight = item.get("weight").map_or(Some(1), Node::int)?;
     let is_checked = item.get("health_check_enabled").is_none_or(|node| matches!(node.value, Value::Bool(true)));
-    Some(Upstream { name, host: origin.host, port: origin.port, tls: origin.tls, weight, is_checked })
+    Some(Upstream { name, origin, weight, is_checked })
 }
 
-/// A plain address means that address alone; the schema has checked that each is an address or a CIDR.
-fn trusted_proxies(section: &Node) -> Vec<IpNet> {
+/// A plain address means that address alone; the schema has checked that each is an address, a CIDR or `unix`.
+fn trusted_proxies(section: &Node) -> Peers {
     let items = section.get("trusted_proxies").map(Node::items).unwrap_or_default();
-    let net = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-    items.iter().filter_map(|item| net(item.text()?).map(canonical)).collect()
+    let network = |text: &str| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    Peers {
+        networks: items.iter().filter_map(|item| network(item.text()?).map(canonical)).collect(),
+        unix: items.iter().any(|item| item.text() == Some("unix")),
+    }
 }
 
 /// Turns IPv4 addresses that are written as IPv6 into IPv4, because peers are compared in that form.

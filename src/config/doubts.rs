@@ -1,8 +1,9 @@
 //! Warnings about configurations that are valid, but probably not intended.
 
-use super::model::{Action, Config, Listener, Pool, Route, Upstream};
+use super::model::{Action, Config, Listener, Origin, Pool, Route, Upstream};
 use super::report::Report;
 use super::tree::Node;
+use crate::base::address::Address;
 use std::net::IpAddr;
 
 /// Reports everything in a whole configuration that deserves a second look.
@@ -74,18 +75,22 @@ fn loops(config: &Config, pool: usize, node: &Node, report: &mut Report) {
 }
 
 fn is_at(listener: &Listener, upstream: &Upstream) -> bool {
-    let own = listener.address;
-    let host = match upstream.host.parse::<IpAddr>() {
+    let (own, host, port) = match (&listener.address, &upstream.origin) {
+        (Address::Unix(own), Origin::Unix(path)) => return own == path,
+        (Address::Ip(own), Origin::Tcp { host, port, .. }) => (own, host, *port),
+        _ => return false,
+    };
+    let host = match host.parse::<IpAddr>() {
         Ok(ip) => ip,
-        Err(_) if upstream.host.eq_ignore_ascii_case("localhost") => IpAddr::from([127, 0, 0, 1]),
+        Err(_) if host.eq_ignore_ascii_case("localhost") => IpAddr::from([127, 0, 0, 1]),
         Err(_) => return false,
     };
-    own.port() == upstream.port && (own.ip() == host || (own.ip().is_unspecified() && host.is_loopback()))
+    own.port() == port && (own.ip() == host || (own.ip().is_unspecified() && host.is_loopback()))
 }
 
 /// Whether requests to that port may be forwarded to that pool.
-fn leads_back(config: &Config, port: u16, pool: usize) -> bool {
-    let takes_port = |route: &&Route| route.matcher.port.is_none_or(|wanted| wanted == port);
+fn leads_back(config: &Config, port: Option<u16>, pool: usize) -> bool {
+    let takes_port = |route: &&Route| route.matcher.port.is_none_or(|wanted| port == Some(wanted));
     for route in config.routes.iter().filter(takes_port) {
         if matches!(route.action, Action::Proxy { pool: other } if other == pool) {
             return true;

@@ -86,7 +86,7 @@ pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Place, report: 
 
 /// An item of `upstreams`, written as one word.
 pub fn upstream(text: &str, at: &Node, report: &mut Report) -> Node {
-    if text.contains("://") {
+    if text.contains("://") || text.starts_with("unix:") || text.starts_with("srv:") {
         return at.map_of([("url", Value::Text(text.to_owned()))]);
     }
     match address::host_port(text) {

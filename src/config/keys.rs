@@ -26,7 +26,8 @@ const FILE: Kind = Kind::Text(Rule { what: "a path", check: not_empty });
 const NAME: Rule = Rule { what: "a name", check: not_empty };
 const TEXT: Kind = Kind::Text(Rule { what: "text", check: |_| Ok(()) });
 const ADDRESS: Kind = Kind::Text(Rule { what: "\"host:port\"", check: |text| address::listen(text).map(drop) });
-const CIDR: Kind = Kind::Text(Rule { what: "an address or CIDR", check: address::cidr });
+const LISTEN_ADDRESS: Kind = Kind::Text(Rule { what: "\"host:port\" or \"unix:/path\"", check: address::listener });
+const PEERS: Kind = Kind::Text(Rule { what: "an address, a CIDR or unix", check: address::peers });
 const FIELD: Rule = Rule { what: "a header name", check: token };
 const FIELD_TEXT: Rule = Rule { what: "a header value", check: field_value };
 const FIELD_VALUE: Kind = Kind::Text(FIELD_TEXT);
@@ -93,15 +94,19 @@ pub static ROOT: &[Key] = &[
 
 static LISTENER: Kind = Kind::SectionOr {
     section: &[
-        key("address", ADDRESS, "The address, as `host:port`."),
+        key("address", LISTEN_ADDRESS, "The address, as `host:port` or `unix:/path`."),
         key("tls", Kind::Section(TLS), "Serve TLS here.").off().refused("TLS is not built yet, and this port would serve plain HTTP"),
-        key("mode", Kind::Text(Rule { what: "a mode such as \"0660\"", check: mode }), "The file mode of a Unix socket.").no_effect_yet(),
+        key(
+            "mode",
+            Kind::Text(Rule { what: "a mode such as \"0660\"", check: mode }),
+            "The file mode of a Unix socket, \"0660\" by default.",
+        ),
         key("http2", Kind::Bool, "Offer HTTP/2 to clients.").default("true").no_effect_yet(),
         key("proxy_protocol", Kind::Bool, "Expect the PROXY protocol from a proxy in front.")
             .default("false")
             .refused("the PROXY protocol is not built yet, and every client would be refused"),
     ],
-    other: &ADDRESS,
+    other: &LISTEN_ADDRESS,
 };
 
 static TLS: &[Key] = &[
@@ -130,7 +135,7 @@ static UPSTREAM: &[Key] = &[
     key(
         "url",
         Kind::Text(Rule { what: "a URL", check: |text| address::url(text).map(drop) }),
-        "`http://host:port`, instead of `host` and `port`.",
+        "`http://host:port`, instead of `host` and `port`; or `unix:/path`.",
     ),
     key("name", Kind::Text(NAME), "The name in logs and metrics, unique in its pool; host:port by default.").also("id"),
     key("weight", Kind::Int { min: 0, max: 1000 }, "Its share of the requests; 0 = it gets no new ones.").default("1"),
@@ -301,7 +306,8 @@ const HEADERS: Key = key("headers", Kind::Section(FIELDS), "Header fields.");
 const ROUTE_HEADERS: Key = key("headers", Kind::Section(FIELDS), "Header fields.").no_effect_yet();
 static FIELDS: &[Key] = &[
     key("via", Kind::Bool, "Send `Via` to upstreams. Without it, loops are not recognised.").default("true"),
-    key("trusted_proxies", Kind::List(&CIDR), "Proxies in front, whose X-Forwarded-*, Forwarded and X-Trace-ID are trusted.").default("[]"),
+    key("trusted_proxies", Kind::List(&PEERS), "Proxies in front, whose X-Forwarded-*, Forwarded and X-Trace-ID are trusted.")
+        .default("[]"),
     key("upstream_host", Kind::Bool, "Send the upstream's own host:port as `Host`.").default("false").no_effect_yet(),
     key("remove_request", Kind::List(&Kind::Text(FIELD)), "Fields that are removed from requests.").default("[]").refused(NO_CHANGES),
     key("remove_response", Kind::List(&Kind::Text(FIELD)), "Fields that are removed from answers.").default("[]").refused(NO_CHANGES),
@@ -391,9 +397,9 @@ static ROUTE: &[Key] = &[
     CACHE,
     ROUTE_HEADERS,
     key("limits", Kind::Section(&[MAX_BODY_SIZE]), "As at the top level, but for this pool or route only."),
-    key("allow", Kind::List(&CIDR), "Only these clients are allowed; others get 403.")
+    key("allow", Kind::List(&PEERS), "Only these clients are allowed; others get 403.")
         .refused("access lists are not built yet, and everybody would get in"),
-    key("deny", Kind::List(&CIDR), "These clients get 403.").refused("access lists are not built yet, and everybody would get in"),
+    key("deny", Kind::List(&PEERS), "These clients get 403.").refused("access lists are not built yet, and everybody would get in"),
 ];
 static MATCH: &[Key] = &[
     key(

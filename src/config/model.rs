@@ -1,9 +1,12 @@
 //! The checked configuration: defaults filled in, names turned into indices, nothing left to validate. The rest of the
 //! program sees only this. Only `check.rs` makes it.
 
+use crate::base::address::{Address, Peer};
 use ipnet::IpNet;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A checked configuration. Durations are milliseconds and end in `_ms`; sizes are bytes. For timeouts 0 means "no limit".
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +34,7 @@ pub struct Config {
     /// The limit for requests of routes without one of their own.
     pub rate_limit: Option<RateLimit>,
     /// Proxies whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Peers,
     /// Whether upstreams are sent `Via`.
     pub via: bool,
     /// Which clients are told more than the reason of an error.
@@ -42,11 +45,32 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
+/// Peers, by their addresses or by how they come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peers {
+    /// Networks of addresses. IPv4 is never written as IPv6.
+    pub networks: Vec<IpNet>,
+    /// `unix`: all that come through a Unix socket.
+    pub unix: bool,
+}
+
+impl Peers {
+    /// Whether a peer is one of them.
+    pub fn contains(&self, peer: Peer) -> bool {
+        match peer.ip() {
+            Some(ip) => self.networks.iter().any(|network| network.contains(&ip)),
+            None => self.unix,
+        }
+    }
+}
+
 /// One listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
+    /// Port 0: the kernel chooses.
+    pub address: Address,
     /// The address; with port 0 the kernel chooses.
-    pub address: SocketAddr,
+    pub mode: u32,
 }
 
 /// Upstreams that requests are balanced over.
@@ -75,16 +99,62 @@ pub struct Pool {
 pub struct Upstream {
     /// The name, which is the `upstream` label of metrics; unique in its pool.
     pub name: String,
-    /// A name or an address (IPv6 without brackets).
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// Whether it is spoken to by TLS (`https://`).
-    pub tls: bool,
-    /// 0 to 1000; 0 = it gets no new requests.
+    /// Where it is.
+    pub origin: Origin,
+    /// 0 to 1000; 0 = no new requests.
     pub weight: u32,
     /// Whether the pool's `health_check` applies to it.
     pub is_checked: bool,
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Under a name, or at an address.
+    Tcp {
+        /// IPv6 without brackets.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+        /// `https://`
+        tls: bool,
+    },
+    /// At a Unix socket of this machine, by the path of its file.
+    Unix(Arc<Path>),
+}
+
+impl Origin {
+    /// In plain HTTP.
+    pub fn tcp(host: &str, port: u16) -> Self {
+        Self::Tcp { host: host.into(), port, tls: false }
+    }
+
+    /// The name that has to be looked up.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Tcp { host, .. } => host.parse::<IpAddr>().is_err().then_some(host),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The only address that there is, where it is given as one.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Tcp { host, port, .. } => host.parse().ok().map(|ip| SocketAddr::new(ip, *port).into()),
+            Self::Unix(path) => Some(Address::Unix(path.clone())),
+        }
+    }
+}
+
+/// `host:port`, `[::1]:port`, `unix:/path`
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Balancing algorithms.

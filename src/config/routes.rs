@@ -22,7 +22,7 @@ pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], rate: Option<&R
         rate,
         index: pools.iter().enumerate().map(|(index, pool)| (pool.name.as_str(), index)).collect(),
         written: written.iter().map(|entry| (entry.key.as_str(), &entry.node)).collect(),
-        ports: listeners.iter().map(|listener| listener.address.port()).collect(),
+        ports: listeners.iter().filter_map(|listener| listener.address.port()).collect(),
         report,
     };
     let mut catch_all: Option<&Node> = None;

@@ -1,18 +1,21 @@
 //! What counts as one client.
 
+use crate::base::address::Peer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address, also one written or translated as IPv6, or the /64 of an IPv6 address, which is what one customer gets.
+/// An IPv4 address, also one written or translated as IPv6, or the /64 of an IPv6 address, which is what one customer gets. All
+/// clients of Unix sockets are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientId(u128);
 
 impl ClientId {
-    /// The client that an address belongs to.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // A mapped address has bits in its lower half and a /64 has none, so the two kinds never collide.
-            IpAddr::V4(address) => Self(address.to_ipv6_mapped().into()),
-            IpAddr::V6(address) => match behind_nat64(address) {
+    /// The client that a peer belongs to.
+    pub fn of(peer: Peer) -> Self {
+        match peer {
+            // A mapped address, and this one, have bits in their lower half and a /64 has none, so the kinds never collide.
+            Peer::Unix => Self(1),
+            Peer::Ip(IpAddr::V4(address), _) => Self(address.to_ipv6_mapped().into()),
+            Peer::Ip(IpAddr::V6(address), _) => match behind_nat64(address) {
                 Some(address) => Self(address.to_ipv6_mapped().into()),
                 None => Self(u128::from(address) & !u128::from(u64::MAX)),
             },
@@ -33,12 +36,13 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_client_and_an_ipv4_address_another() {
-        let id = |address: &str| ClientId::of(address.parse().unwrap());
+        let id = |address: &str| ClientId::of(Peer::of(address.parse().unwrap(), None));
         assert_eq!(id("2001:db8:1:2::1"), id("2001:db8:1:2:ffff:ffff:ffff:ffff"));
         assert_ne!(id("2001:db8:1:2::1"), id("2001:db8:1:3::1"));
         assert_eq!(id("::ffff:192.0.2.1"), id("192.0.2.1"));
         assert_ne!(id("192.0.2.1"), id("192.0.2.2"));
         assert_ne!(id("0.0.0.0"), id("::"));
+        assert_ne!(ClientId::of(Peer::Unix), id("::1"));
         assert_eq!(id("64:ff9b::192.0.2.1"), id("192.0.2.1"));
         assert_ne!(id("64:ff9b::192.0.2.1"), id("64:ff9b::192.0.2.2"));
         assert_eq!(id("64:ff9b:0:0:1::1"), id("64:ff9b:0:0:2::1"));

@@ -62,10 +62,11 @@ fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::address::Peer;
     use std::net::Ipv4Addr;
 
     fn client(n: u32) -> ClientId {
-        ClientId::of(Ipv4Addr::from_bits(n).into())
+        ClientId::of(Peer::of(Ipv4Addr::from_bits(n).into(), None))
     }
 
     #[test]

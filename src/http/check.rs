@@ -12,6 +12,7 @@ use super::response::Response;
 use super::scan::HeadScan;
 use super::write::{self, Forward, Reply};
 use super::{HeadLimits, Refusal};
+use crate::base::address::Peer;
 use crate::base::text;
 
 const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };
@@ -53,7 +54,7 @@ pub fn request_head(input: &[u8]) -> Verdict {
     write::request_head(
         &mut written,
         &request,
-        Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: b"trace", is_trusted: false, via: true },
+        Forward { client: Peer::of([192, 0, 2, 1].into(), None), scheme: "http", trace_id: b"trace", is_trusted: false, via: true },
     );
     let mut authority = request.authority;
     if authority.is_empty() {

@@ -8,6 +8,7 @@ use super::request::Request;
 use super::response::Response;
 use super::scan::HeadScan;
 use super::write::{self, Forward, Reply};
+use crate::base::address::Peer;
 use crate::base::steps;
 
 /// Only memory is limited: 1,024 fields and 16 MiB are the most that a configuration can allow.
@@ -26,7 +27,8 @@ pub fn head(input: &[u8]) {
     };
     let find = || HeadScan::default().find_end(input, &LIMITS).ok().flatten().map(|end| &input[..end]);
     let request = |request: Request| {
-        let forward = Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: b"trace", is_trusted: true, via: true };
+        let forward =
+            Forward { client: Peer::of([192, 0, 2, 1].into(), None), scheme: "http", trace_id: b"trace", is_trusted: true, via: true };
         write::request_head(&mut Vec::new(), &request, forward);
     };
     let response = |response: Response| {

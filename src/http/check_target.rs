@@ -6,6 +6,7 @@ use super::head::Table;
 use super::request::Request;
 use super::target::Normal;
 use super::write::{self, Forward};
+use crate::base::address::Peer;
 
 /// The normal form of a target is its own normal form, never leaves the root, and is also that of the target that goes on.
 pub fn target(input: &[u8]) -> Verdict {
@@ -22,7 +23,8 @@ pub fn target(input: &[u8]) -> Verdict {
     check_form(request.normal);
     assert_eq!(segments(path_of(request.path)).as_deref(), Some(request.normal.path), "two ways to read {:?}", request.target);
     let mut written = Vec::new();
-    let forward = Forward { client: [192, 0, 2, 1].into(), scheme: "http", trace_id: b"trace", is_trusted: false, via: true };
+    let forward =
+        Forward { client: Peer::of([192, 0, 2, 1].into(), None), scheme: "http", trace_id: b"trace", is_trusted: false, via: true };
     write::request_head(&mut written, &request, forward);
     let mut table = Table::default();
     let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");

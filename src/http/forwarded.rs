@@ -2,21 +2,17 @@
 
 use super::fields::Field;
 use super::head::Fields;
+use crate::base::address::Peer;
 use crate::base::text;
 use std::net::{IpAddr, SocketAddr};
 
-/// The last address of `X-Forwarded-For` that is not trusted, if the peer is; else the peer. All lines of that name are one list.
-/// Entries left of one that is no address cannot be trusted: the search stops there.
-pub fn client_address(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
-    forwarded_for(peer, fields, trusted).map_or(peer.to_canonical(), |(client, _)| client)
-}
-
-/// The same with the port, where it is given; `None` means the peer.
-pub fn forwarded_for(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> bool) -> Option<(IpAddr, Option<u16>)> {
+/// The last address of `X-Forwarded-For` that is not trusted, if the peer is; `None` is the peer itself. All lines of that name are
+/// one list. Entries left of one that is no address cannot be trusted: the search stops there.
+pub fn forwarded_for(peer: Peer, fields: Fields, trusted: impl Fn(Peer) -> bool) -> Option<Peer> {
     let mut client = None;
     let lines = fields.of(Field::Forwarding).rev().filter(|line| line.name().eq_ignore_ascii_case(b"x-forwarded-for"));
     let mut entries = lines.flat_map(|line| text::list(line.value()).rev());
-    while trusted(client.map_or(peer.to_canonical(), |(address, _)| address)) {
+    while trusted(client.unwrap_or(peer)) {
         let Some(entry) = entries.next().and_then(entry) else { break };
         client = Some(entry);
     }
@@ -24,12 +20,12 @@ pub fn forwarded_for(peer: IpAddr, fields: Fields, trusted: impl Fn(IpAddr) -> b
 }
 
 /// `192.0.2.1`, `192.0.2.1:5`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5`
-fn entry(entry: &[u8]) -> Option<(IpAddr, Option<u16>)> {
+fn entry(entry: &[u8]) -> Option<Peer> {
     let entry = std::str::from_utf8(entry).ok()?;
     let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).filter(|inside| inside.contains(':'));
     let with_port = || entry.parse().map(|address: SocketAddr| (address.ip(), Some(address.port())));
     let (address, port) = bare.unwrap_or(entry).parse().map(|address: IpAddr| (address, None)).or_else(|_| with_port()).ok()?;
-    Some((address.to_canonical(), port))
+    Some(Peer::of(address, port))
 }
 
 #[cfg(test)]
@@ -44,16 +40,21 @@ mod tests {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
-        let trusted = |address| match address {
-            IpAddr::V4(address) => address.octets()[0] == 10,
-            IpAddr::V6(address) => address.octets()[0] == 0xfd,
+        let trusted = |peer: Peer| match peer {
+            Peer::Ip(IpAddr::V4(address), _) => address.octets()[0] == 10,
+            Peer::Ip(IpAddr::V6(address), _) => address.octets()[0] == 0xfd,
+            Peer::Unix => true,
         };
-        client_address(peer.parse().unwrap(), request.fields, trusted).to_string()
+        let peer = if peer == "unix" { Peer::Unix } else { Peer::of(peer.parse().unwrap(), None) };
+        match forwarded_for(peer, request.fields, trusted).unwrap_or(peer) {
+            Peer::Ip(ip, _) => ip.to_string(),
+            Peer::Unix => "unix".into(),
+        }
     }
 
     #[test]
     fn the_last_that_is_not_trusted() {
-        let cases: [(&str, &[&str], &str); 16] = [
+        let cases: [(&str, &[&str], &str); 18] = [
             ("192.0.2.1", &["X-Forwarded-For: 1.1.1.1"], "192.0.2.1"),
             ("::ffff:192.0.2.1", &[], "192.0.2.1"),
             ("10.0.0.1", &[], "10.0.0.1"),
@@ -69,6 +70,8 @@ mod tests {
             ("10.0.0.1", &["X-Forwarded-For: [2001:db8::1]:5, [fd00::1]"], "2001:db8::1"),
             ("fd00::1", &["X-Forwarded-For: 2001:db8::1, [::ffff:10.1.1.1]:5"], "2001:db8::1"),
             ("10.0.0.1", &["X-Forwarded-For: 1.1.1.1:99999"], "10.0.0.1"),
+            ("unix", &["X-Forwarded-For: 1.1.1.1, 10.0.0.1"], "1.1.1.1"),
+            ("unix", &[], "unix"),
             ("10.0.0.1", &["X-Forwarded-Host: 1.1.1.1", "Forwarded: for=1.1.1.1"], "10.0.0.1"),
         ];
         for (peer, lines, expected) in cases {

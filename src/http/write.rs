@@ -5,6 +5,7 @@ use super::framing::{Length, Recode};
 use super::head::{Fields, Line};
 use super::request::Request;
 use super::response::Response;
+use crate::base::address::Peer;
 use crate::base::text::{self, push_decimal};
 use std::io::Write;
 use std::net::IpAddr;
@@ -15,8 +16,8 @@ pub const NAME: &str = "tidegate";
 /// What the proxy adds to a request that it forwards.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
-    /// The address of the client's connection.
-    pub client: IpAddr,
+    /// The other end of the client's connection.
+    pub client: Peer,
     /// `http` or `https`: how the client connected.
     pub scheme: &'a str,
     /// The value of `X-Trace-ID`.
@@ -101,24 +102,22 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
 }
 
 /// Tells where the request comes from. What a trusted proxy says about that is kept: `X-Forwarded-For`, and `Forwarded` (RFC
-/// 7239) where it is used, get that proxy's address added.
+/// 7239) where it is used, get that proxy's address added. A peer at a Unix socket has none.
 fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     let said = |name: &[u8]| forward.is_trusted && request.fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
-    put(out, [b"X-Forwarded-For: "]);
-    if forward.is_trusted {
-        let hops = request.fields.iter().filter(|field| field.name().eq_ignore_ascii_case(b"x-forwarded-for"));
-        for hop in hops.flat_map(|field| text::list(field.value())) {
-            out.extend_from_slice(hop);
-            out.extend_from_slice(b", ");
-        }
-    }
-    push_ip(out, forward.client);
-    put(out, [b"\r\n"]);
+    push_forwarded_for(out, request, forward);
     if said(b"forwarded") {
-        let quote = if forward.client.to_canonical().is_ipv6() { [&b"\"["[..], b"]\""] } else { [&b""[..]; 2] };
-        put(out, [b"Forwarded: for=", quote[0]]);
-        push_ip(out, forward.client);
-        put(out, [quote[1], b";proto=", forward.scheme.as_bytes(), b"\r\n"]);
+        put(out, [b"Forwarded: for="]);
+        match forward.client {
+            Peer::Unix => put(out, [b"unix"]),
+            Peer::Ip(ip, _) => {
+                let quote = if ip.is_ipv6() { [&b"\"["[..], b"]\""] } else { [&b""[..]; 2] };
+                put(out, [quote[0]]);
+                push_ip(out, ip);
+                put(out, [quote[1]]);
+            }
+        }
+        put(out, [b";proto=", forward.scheme.as_bytes(), b"\r\n"]);
     }
     if !said(b"x-forwarded-proto") {
         put(out, [b"X-Forwarded-Proto: ", forward.scheme.as_bytes(), b"\r\n"]);
@@ -126,6 +125,24 @@ fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     if !request.authority.is_empty() && !said(b"x-forwarded-host") {
         put(out, [b"X-Forwarded-Host: ", request.authority, b"\r\n"]);
     }
+}
+
+fn push_forwarded_for(out: &mut Vec<u8>, request: &Request, forward: Forward) {
+    const NAME: &[u8] = b"X-Forwarded-For: ";
+    let start = out.len();
+    put(out, [NAME]);
+    if forward.is_trusted {
+        let hops = request.fields.iter().filter(|field| field.name().eq_ignore_ascii_case(b"x-forwarded-for"));
+        for hop in hops.flat_map(|field| text::list(field.value())) {
+            put(out, [hop, b", "]);
+        }
+    }
+    match forward.client {
+        Peer::Ip(ip, _) => push_ip(out, ip),
+        Peer::Unix if out.len() == start + NAME.len() => return out.truncate(start),
+        Peer::Unix => out.truncate(out.len() - b", ".len()),
+    }
+    put(out, [b"\r\n"]);
 }
 
 /// Gives a head that was written without `Host` the upstream's own, in place of that of an earlier attempt.
@@ -276,7 +293,7 @@ static OCTETS: [([u8; 4], u8); 256] = {
 };
 
 fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
-    match ip.to_canonical() {
+    match ip {
         IpAddr::V4(ip) => {
             let (mut text, mut len) = ([0; 16], 0);
             for octet in ip.octets() {
@@ -321,7 +338,11 @@ mod tests {
         let mut table = Table::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         let mut out = Vec::new();
-        request_head(&mut out, &request, Forward { client: [127, 0, 0, 1].into(), scheme: "http", trace_id: b"t", is_trusted, via: true });
+        request_head(
+            &mut out,
+            &request,
+            Forward { client: Peer::of([127, 0, 0, 1].into(), None), scheme: "http", trace_id: b"t", is_trusted, via: true },
+        );
         String::from_utf8(out).unwrap()
     }
 

@@ -3,11 +3,8 @@
 //! Both directions are registered once, edge-triggered, for the socket's whole life. The bits here are sticky: an edge sets
 //! them, only a refusal (WouldBlock) or a short transfer clears them. Readiness is a hint, so a spurious edge is harmless.
 
-use super::pipe::Pipe;
 use crate::base::ring::Ring;
-use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::net::Shutdown;
 
 /// A stream socket that does not block.
 pub trait Socket {
@@ -29,50 +26,6 @@ pub trait Socket {
     fn take_error(&mut self) -> Option<io::Error>;
     /// Whether the other end has acknowledged all that was written.
     fn is_delivered(&self) -> bool;
-}
-
-impl Socket for mio::net::TcpStream {
-    type Pipe = Pipe;
-
-    fn pour_in(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
-        pipe.fill(&*self, most)
-    }
-
-    fn pour_out(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
-        pipe.empty(&*self, most)
-    }
-
-    // The system call is made directly: the C library's wrapper is a cancellation point, which costs two atomic operations.
-    fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
-        match into {
-            [one] => Ok(rustix::net::recv(&*self, &mut **one, RecvFlags::empty())?.0),
-            several => Ok(rustix::io::readv(&*self, several)?),
-        }
-    }
-
-    fn write(&mut self, from: &[IoSlice]) -> io::Result<usize> {
-        match from {
-            [one] => Ok(rustix::net::send(&*self, one, SendFlags::NOSIGNAL)?),
-            several => Ok(rustix::io::writev(&*self, several)?),
-        }
-    }
-
-    fn shutdown_write(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-
-    fn reset_on_close(&mut self) {
-        // If this fails, the plain close that follows is still right.
-        let _ = socket2::SockRef::from(&*self).set_linger(Some(std::time::Duration::ZERO));
-    }
-
-    fn take_error(&mut self) -> Option<io::Error> {
-        mio::net::TcpStream::take_error(self).unwrap_or_else(Some)
-    }
-
-    fn is_delivered(&self) -> bool {
-        super::sys::unacknowledged(self) == 0
-    }
 }
 
 /// What one event of the poll says about a socket.

@@ -1,16 +1,96 @@
-//! Listening sockets that several workers, and several processes, share by SO_REUSEPORT.
+//! Sockets that are listened on. TCP addresses are shared by several workers, and several processes, through SO_REUSEPORT; the socket
+//! of a Unix one is the same for all workers of one process.
 
-use mio::net::TcpListener;
+use super::stream::Stream;
+use super::unix::{self, SocketFile};
+use crate::base::address::{Address, Peer};
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 /// How many connections may wait to be accepted; the kernel takes the smaller of this and net.core.somaxconn.
 const BACKLOG: i32 = 65_535;
 
-/// Opens one more socket on an address that sockets of ours may share.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    open(address, true)
+/// A socket that listens, and does not block.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl ListenSocket {
+    /// Takes the next connection; WouldBlock where there is none.
+    pub fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Tcp(socket) => socket.accept().map(|(stream, peer)| (Stream::Tcp(stream), peer.into())),
+            Self::Unix(socket) => socket.accept().map(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
+        }
+    }
+}
+
+impl Source for ListenSocket {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.register(registry, token, interests),
+            Self::Unix(socket) => socket.register(registry, token, interests),
+        }
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.reregister(registry, token, interests),
+            Self::Unix(socket) => socket.reregister(registry, token, interests),
+        }
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.deregister(registry),
+            Self::Unix(socket) => socket.deregister(registry),
+        }
+    }
+}
+
+/// One socket for each of several workers.
+#[derive(Debug)]
+pub struct Listening {
+    /// As many as there are workers.
+    pub sockets: Vec<ListenSocket>,
+    /// Where they listen: the port is known.
+    pub bound: Address,
+    /// Of a Unix socket.
+    pub file: Option<SocketFile>,
+}
+
+/// Opens sockets on an address. The kernel chooses the first one's port if none is given; the others share it.
+pub fn listen(address: &Address, mode: u32, workers: usize) -> io::Result<Listening> {
+    match address {
+        Address::Ip(address) => listen_tcp(*address, workers),
+        Address::Unix(path) => listen_unix(path, mode, workers),
+    }
+}
+
+fn listen_tcp(mut bound: SocketAddr, workers: usize) -> io::Result<Listening> {
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let socket = open(bound, true)?;
+        bound = socket.local_addr()?;
+        sockets.push(ListenSocket::Tcp(socket));
+    }
+    Ok(Listening { sockets, bound: bound.into(), file: None })
+}
+
+fn listen_unix(path: &Arc<Path>, mode: u32, workers: usize) -> io::Result<Listening> {
+    let (socket, file) = unix::listen(path, mode, BACKLOG)?;
+    let copy = |_| socket.try_clone().map(|copy| ListenSocket::Unix(UnixListener::from_std(copy)));
+    let sockets = (0..workers).map(copy).collect::<io::Result<_>>()?;
+    Ok(Listening { sockets, bound: Address::Unix(path.clone()), file: Some(file) })
 }
 
 /// Opens the only socket on an address: it fails if another exists, and no other can be opened as long as it exists.
@@ -51,8 +131,9 @@ mod tests {
 
     #[test]
     fn an_address_is_shared_or_it_is_not() {
+        let listen = |address: SocketAddr| listen_tcp(address, 1);
         let shared = listen(([127, 0, 0, 1], 0).into()).unwrap();
-        let address = shared.local_addr().unwrap();
+        let Address::Ip(address) = shared.bound else { unreachable!() };
         assert!(is_listened_on(address) && listen(address).is_ok());
         assert_eq!(listen_alone(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(shared);
@@ -61,5 +142,17 @@ mod tests {
         assert!(is_listened_on(address) && listen(address).is_err() && listen_alone(address).is_err());
         drop(alone);
         assert!(listen(address).is_ok());
+    }
+
+    #[test]
+    fn workers_share_what_they_listen_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = dir.path().join("a.sock").into();
+        for address in [Address::Ip(([127, 0, 0, 1], 0).into()), Address::Unix(path.clone())] {
+            let listening = listen(&address, 0o600, 3).unwrap();
+            assert_eq!(listening.sockets.len(), 3);
+            assert_eq!((listening.file.is_some(), path.exists()), (address.port().is_none(), address.port().is_none()));
+        }
+        assert!(!path.exists());
     }
 }

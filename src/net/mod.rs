@@ -3,5 +3,7 @@
 pub mod link;
 pub mod listen;
 pub mod pipe;
+pub mod stream;
 pub mod sys;
 pub mod token;
+pub mod unix;

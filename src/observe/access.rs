@@ -9,18 +9,19 @@
 
 use super::escape;
 use super::stamp::Stamp;
+use crate::base::address::Peer;
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// What an access log line says about one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// Wall clock at the end of the request, in milliseconds since 1970.
     pub unix_ms: u64,
-    /// The client: the peer, or the client for which a trusted proxy forwarded the request. The port where it is known.
-    pub client: (IpAddr, Option<u16>),
+    /// The client: the peer, or the client for which a trusted proxy forwarded the request.
+    pub client: Peer,
     /// The TCP peer.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// The request line.
     pub request: RequestLine<'a>,
     /// `Host`, as the client sent it.
@@ -118,7 +119,7 @@ impl Formatter {
     }
 
     fn combined(&mut self, record: &Record<'_>, out: &mut Vec<u8>) {
-        address((record.client.0, None), out);
+        address(without_port(record.client), out);
         out.extend_from_slice(b" - - [");
         self.stamp.apache(record.unix_ms.saturating_sub(record.duration_micros / 1000), out);
         out.extend_from_slice(b"] ");
@@ -144,12 +145,11 @@ impl Formatter {
         out.extend_from_slice(b"\",\"client\":\"");
         address(record.client, out);
         out.push(b'"');
-        let peer = (record.peer.ip(), Some(record.peer.port()));
-        if peer == record.client {
+        if record.peer == record.client {
             out.extend_from_slice(b",\"peer\":null");
         } else {
             out.extend_from_slice(b",\"peer\":\"");
-            address(peer, out);
+            address(record.peer, out);
             out.push(b'"');
         }
         string("method", method, out);
@@ -239,9 +239,17 @@ fn number(key: &str, value: u64, out: &mut Vec<u8>) {
     decimal(value, out);
 }
 
+fn without_port(peer: Peer) -> Peer {
+    match peer {
+        Peer::Ip(ip, _) => Peer::Ip(ip, None),
+        Peer::Unix => Peer::Unix,
+    }
+}
+
 /// IPv4 is written by hand: `Display` pads it through a buffer, and costs more than all the rest of a line.
-fn address((ip, port): (IpAddr, Option<u16>), out: &mut Vec<u8>) {
-    match (ip.to_canonical(), port) {
+fn address(peer: Peer, out: &mut Vec<u8>) {
+    let Peer::Ip(ip, port) = peer else { return out.extend_from_slice(b"unix") };
+    match (ip, port) {
         (IpAddr::V4(ip), _) => {
             for (i, octet) in ip.octets().into_iter().enumerate() {
                 if i > 0 {

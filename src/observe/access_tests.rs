@@ -3,8 +3,8 @@ use serde_json::{Value, json};
 
 const RECORD: Record<'static> = Record {
     unix_ms: 1_767_323_045_678,
-    client: (IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), Some(53412)),
-    peer: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 53412),
+    client: Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), Some(53412)),
+    peer: Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), Some(53412)),
     request: RequestLine::Parsed { method: b"GET", target: b"/a?b", version: b"HTTP/1.1" },
     host: Some(b"example.com"),
     status: 200,
@@ -145,8 +145,8 @@ fn json_is_valid_whatever_the_bytes() {
 #[test]
 fn addresses() {
     let shown = |client: &str| {
-        let peer: SocketAddr = client.parse().unwrap();
-        let record = Record { client: (peer.ip(), Some(peer.port())), peer, ..RECORD };
+        let peer = Peer::from(client.parse::<std::net::SocketAddr>().unwrap());
+        let record = Record { client: peer, peer, ..RECORD };
         let text = line(Format::Text, &record).split(' ').nth(1).unwrap().to_owned();
         (text, line(Format::Combined, &record).split(' ').next().unwrap().to_owned())
     };
@@ -167,10 +167,11 @@ fn a_client_behind_a_proxy_has_a_port_only_where_one_is_known() {
     };
     let all = |a: &str, b: &str| (a.to_owned(), b.to_owned(), a.to_owned());
     let [v4, v6] = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap());
-    assert_eq!(shown((v4, None)), all("192.0.2.1", "192.0.2.1"));
-    assert_eq!(shown((v4, Some(5))), all("192.0.2.1:5", "192.0.2.1"));
-    assert_eq!(shown((v6, None)), all("2001:db8::1", "2001:db8::1"));
-    assert_eq!(shown((v6, Some(5))), all("[2001:db8::1]:5", "2001:db8::1"));
+    assert_eq!(shown(Peer::of(v4, None)), all("192.0.2.1", "192.0.2.1"));
+    assert_eq!(shown(Peer::of(v4, Some(5))), all("192.0.2.1:5", "192.0.2.1"));
+    assert_eq!(shown(Peer::of(v6, None)), all("2001:db8::1", "2001:db8::1"));
+    assert_eq!(shown(Peer::of(v6, Some(5))), all("[2001:db8::1]:5", "2001:db8::1"));
+    assert_eq!(shown(Peer::Unix), all("unix", "unix"));
 }
 
 #[test]

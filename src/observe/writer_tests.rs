@@ -1,6 +1,7 @@
 //! Lines on their whole way, through the real thread to real targets.
 
 use super::*;
+use crate::base::address::Peer;
 use crate::observe::access::RequestLine;
 use crate::observe::shared::DIAGNOSTICS;
 use std::fs::{self, File};
@@ -22,8 +23,8 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
 fn record(number: u64) -> Record<'static> {
     Record {
         unix_ms: 1_767_323_045_678,
-        client: ([127, 0, 0, 1].into(), Some(53412)),
-        peer: ([127, 0, 0, 1], 53412).into(),
+        client: Peer::of([127, 0, 0, 1].into(), Some(53412)),
+        peer: Peer::of([127, 0, 0, 1].into(), Some(53412)),
         request: RequestLine::Parsed { method: b"GET", target: b"/", version: b"HTTP/1.1" },
         host: None,
         status: 200,

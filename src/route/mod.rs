@@ -6,8 +6,8 @@ use crate::http::target::Normal;
 /// What a route's conditions are compared with.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// The port that the client connected to.
-    pub port: u16,
+    /// The port that the client connected to; a Unix socket has none.
+    pub port: Option<u16>,
     /// The method, case-sensitive (RFC 9110 9.1).
     pub method: &'a str,
     /// The normal form of the target.
@@ -21,7 +21,7 @@ pub fn find(routes: &[Route], query: Query) -> Option<usize> {
 
 fn takes(matcher: &Matcher, query: Query) -> bool {
     let Normal { host, path } = query.target;
-    matcher.port.is_none_or(|port| port == query.port)
+    matcher.port.is_none_or(|port| query.port == Some(port))
         && matcher.host.as_ref().is_none_or(|pattern| is_host(pattern.as_bytes(), host))
         && matcher.path.as_ref().is_none_or(|exact| exact.as_bytes() == path)
         && matcher.path_prefix.as_ref().is_none_or(|prefix| is_under(prefix.as_bytes(), path))
@@ -68,10 +68,11 @@ mod tests {
     #[test]
     fn everything_given_must_hold() {
         let matcher = Matcher { path_prefix: Some("/a".into()), methods: vec!["GET".into()], port: Some(80), ..Matcher::default() };
-        let query = Query { port: 80, method: "GET", target: Normal { host: b"h", path: b"/a" } };
+        let query = Query { port: Some(80), method: "GET", target: Normal { host: b"h", path: b"/a" } };
         assert!(takes(&matcher, query));
         assert!(!takes(&matcher, Query { method: "get", ..query }));
-        assert!(!takes(&matcher, Query { port: 81, ..query }));
+        assert!(!takes(&matcher, Query { port: Some(81), ..query }));
+        assert!(!takes(&matcher, Query { port: None, ..query }));
         assert!(!takes(&matcher, Query { target: Normal { host: b"h", path: b"/b" }, ..query }));
     }
 }

@@ -1,20 +1,21 @@
 //! Listening addresses: for each of them one socket a worker, and one for the admin port. A reload opens new ones before it closes
-//! those that are gone, and leaves the others alone.
+//! those that are gone, and leaves the others alone, except for the permissions of a Unix socket's file.
 
-use crate::config::model::Config;
+use crate::base::address::Address;
+use crate::config::model::{Config, Listener};
 use crate::guard::door::Door;
-use crate::net::listen::{is_listened_on, listen, listen_alone};
+use crate::net::listen::{ListenSocket, Listening, is_listened_on, listen, listen_alone};
+use crate::net::unix::SocketFile;
 use crate::worker::Entrance;
-use mio::net::TcpListener;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The limit of connections to the admin port.
 const MAX_ADMIN_CONNS: usize = 64;
 
 /// The sockets of each worker.
-pub(super) type Sockets = Vec<Vec<(TcpListener, Entrance)>>;
+pub(super) type Sockets = Vec<Vec<(ListenSocket, Entrance)>>;
 
 /// The addresses that are listened on.
 #[derive(Debug)]
@@ -26,9 +27,11 @@ pub(super) struct Listeners {
 /// One listening address.
 #[derive(Clone, Debug)]
 struct Open {
-    /// The address as configured, perhaps with port 0, so that a reload recognises it.
-    configured: SocketAddr,
-    bound: SocketAddr,
+    /// As configured, perhaps with port 0, so that a reload recognises it.
+    configured: Listener,
+    bound: Address,
+    /// Of a Unix socket.
+    file: Option<Arc<SocketFile>>,
     door: Arc<Door>,
 }
 
@@ -54,24 +57,18 @@ impl Listeners {
         // Each old one is used at most once: two addresses with port 0 are two listeners.
         let mut old: Vec<Option<&Open>> = self.open.iter().map(Some).collect();
         for listener in &config.listeners {
-            let configured = listener.address;
-            let same = old.iter_mut().find(|old| old.is_some_and(|old| old.configured == configured));
+            let same = old.iter_mut().find(|old| old.is_some_and(|old| old.configured.address == listener.address));
             if let Some(same) = same.and_then(Option::take) {
-                open.push(same.clone());
+                open.push(Open { configured: listener.clone(), ..same.clone() });
                 continue;
             }
-            let mut bound = configured;
-            let mut own = Vec::new();
-            for _ in 0..self.workers {
-                let socket;
-                (socket, bound) = named("listen", bound, listen(bound))?;
-                own.push(socket);
-            }
+            let opened = listen(&listener.address, listener.mode, self.workers);
+            let Listening { sockets: own, bound, file } = opened.map_err(|error| refusal("listen", &listener.address, &error))?;
             let door = Arc::new(Door::new(config.limits.max_client_conns, self.workers).named(bound.to_string()));
             for (worker, socket) in sockets.iter_mut().zip(own) {
                 worker.push((socket, Entrance { door: door.clone(), port: bound.port(), is_admin: false }));
             }
-            open.push(Open { configured, bound, door });
+            open.push(Open { configured: listener.clone(), bound, file: file.map(Arc::new), door });
         }
         let stays = |door: &Arc<Door>| open.iter().any(|open| Arc::ptr_eq(&open.door, door));
         let closed = self.open.iter().map(|open| open.door.clone()).filter(|door| !stays(door)).collect();
@@ -81,9 +78,19 @@ impl Listeners {
     /// Makes the change; returns what to give to the workers.
     pub(super) fn commit(&mut self, change: Change, max_client_conns: usize) -> (Sockets, Vec<Arc<Door>>) {
         self.open = change.open;
+        for Open { configured, file, .. } in &self.open {
+            if let Some(Err(error)) = file.as_ref().map(|file| file.set_mode(configured.mode)) {
+                log::error!(target: "listener", "{}: its mode cannot be set: {error}", configured.address);
+            }
+        }
         self.open.iter().for_each(|open| open.door.set_limit(max_client_conns));
         change.closed.iter().for_each(|door| door.close());
         (change.sockets, change.closed)
+    }
+
+    /// The files of Unix sockets.
+    pub(super) fn files(&self) -> Vec<Weak<SocketFile>> {
+        self.open.iter().filter_map(|open| open.file.as_ref().map(Arc::downgrade)).collect()
     }
 
     /// The addresses, for the ready line.
@@ -99,32 +106,34 @@ impl Listeners {
 
 /// Whether another process listens on one of these addresses. Must be asked before this process does.
 pub(super) fn are_shared(config: &Config) -> bool {
-    config.listeners.iter().any(|listener| is_listened_on(listener.address))
+    config.listeners.iter().any(|listener| matches!(listener.address, Address::Ip(address) if is_listened_on(address)))
 }
 
 /// Binds the admin port, for one worker, and for one process: if two shared it, scrapes would alternate between them.
-pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, (TcpListener, Entrance))> {
-    let (socket, bound) = named("metrics_listen", address, listen_alone(address))?;
+pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, (ListenSocket, Entrance))> {
+    let opened = listen_alone(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+    let (bound, socket) = opened.map_err(|error| refusal("metrics_listen", &address.into(), &error))?;
     let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers).named(bound.to_string()));
-    Ok((bound, (socket, Entrance { door, port: bound.port(), is_admin: true })))
+    Ok((bound, (ListenSocket::Tcp(socket), Entrance { door, port: Some(bound.port()), is_admin: true })))
 }
 
-/// The socket and the address that it got. The error says which key to change.
-fn named(key: &str, address: SocketAddr, socket: io::Result<TcpListener>) -> io::Result<(TcpListener, SocketAddr)> {
-    let bound = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
-    let (bound, socket) = bound.map_err(|error| io::Error::new(error.kind(), format!("{key} {address}: {}", explain(key, &error))))?;
-    Ok((socket, bound))
+/// Says which key to change.
+fn refusal(key: &str, address: &Address, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{key} {address}: {}", explain(key, address, error)))
 }
 
 /// The error, and what helps.
-fn explain(key: &str, error: &io::Error) -> String {
+fn explain(key: &str, address: &Address, error: &io::Error) -> String {
     let remedy = match error.kind() {
         io::ErrorKind::AddrInUse if key == "metrics_listen" => {
             ": another program listens there, perhaps a tidegate with the same configuration; each process needs an admin port of its own \
              (metrics_listen, or METRICS_LISTEN_PORT), or none (null)"
         }
+        io::ErrorKind::AddrInUse if address.port().is_none() => ": another program listens there; stop it, or choose another path",
         io::ErrorKind::AddrInUse => ": another program listens there; stop it, or choose another port",
         io::ErrorKind::AddrNotAvailable => ": no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied if address.port().is_none() => ": the directory must be writable for the user that this runs as",
+        io::ErrorKind::NotFound => ": the directory does not exist",
         io::ErrorKind::PermissionDenied => ": ports below 1024 need root or CAP_NET_BIND_SERVICE",
         _ => "",
     };

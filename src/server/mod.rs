@@ -1,5 +1,6 @@
 //! The process: binds, starts the workers, reports that it is ready, and waits for the end.
 
+mod leftovers;
 mod listeners;
 mod logs;
 mod pid_file;
@@ -25,6 +26,7 @@ use crate::upstream::resolve::{self, Resolver};
 use crate::upstream::server::Server;
 use crate::worker::shared::{Mail, Shared};
 use crate::worker::{Seat, Worker};
+use leftovers::Leftovers;
 use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloader;
@@ -50,8 +52,8 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let config = loaded.config;
     let writer = Arc::new(Writer::start(logs::settings(&config.logging))?);
     observe::log::init(config.logging.level, &writer).map_err(|error| io::Error::other(error.to_string()))?;
-    let pid_file = Arc::new(PidFile::new(config.pid_file.clone()));
-    end_on_panic(writer.clone(), pid_file.clone());
+    let leftovers = Arc::new(Leftovers::new(PidFile::new(config.pid_file.clone())));
+    end_on_panic(writer.clone(), leftovers.clone());
     loaded.notes.iter().for_each(|note| log::info!(target: "config", "{note}"));
     loaded.warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
 
@@ -66,6 +68,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let mut listeners = Listeners::new(workers);
     let change = listeners.prepare(&config)?;
     let (mut sockets, _) = listeners.commit(change, config.limits.max_client_conns);
+    leftovers.set_sockets(listeners.files());
     let mut metrics = "off".to_owned();
     if let (Some((bound, admin)), Some(first)) = (admin, sockets.first_mut()) {
         metrics = bound.to_string();
@@ -105,10 +108,19 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     let ready = format!("ready listen={} metrics={metrics} workers={workers} {shared_port}pid={}", listeners.names(), std::process::id());
     let (call, calls) = channel();
     let (sources, effective) = (loaded.sources, loaded.effective);
-    let reloader =
-        Reloader { sources, effective, watch, site: site.clone(), listeners, resolver, shared: shared.clone(), writer: writer.clone() };
+    let reloader = Reloader {
+        sources,
+        effective,
+        watch,
+        site: site.clone(),
+        listeners,
+        leftovers: leftovers.clone(),
+        resolver,
+        shared: shared.clone(),
+        writer: writer.clone(),
+    };
     spawn("reloader", move || reloader.run(&calls))?;
-    let mut desk = signals::Desk::new(shared.clone(), writer.clone(), pid_file.clone(), call);
+    let mut desk = signals::Desk::new(shared.clone(), writer.clone(), leftovers.clone(), call);
 
     let clock = Clock::start();
     let (end, ends) = channel();
@@ -128,7 +140,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
         })?;
     }
     drop(end);
-    pid_file.write()?;
+    leftovers.pid_file.write()?;
     panel.started_up.store(true, SeqCst);
     observe::log::announce(&ready);
 
@@ -136,7 +148,7 @@ pub fn run(loaded: Loaded) -> io::Result<()> {
     // Waits for all workers, or until one has failed.
     let outcome = ends.iter().collect::<io::Result<()>>();
     desk.report();
-    pid_file.remove();
+    leftovers.remove();
     writer.shutdown(LOG_PATIENCE);
     outcome
 }
@@ -153,10 +165,10 @@ fn resolver(shared: &Arc<Shared>) -> Resolver {
 }
 
 /// A panic in any thread is a defect: it is logged, and ends the process.
-fn end_on_panic(writer: Arc<Writer>, pid_file: Arc<PidFile>) {
+fn end_on_panic(writer: Arc<Writer>, leftovers: Arc<Leftovers>) {
     std::panic::set_hook(Box::new(move |panic| {
         log::error!(target: "tidegate", "{panic}");
-        pid_file.remove();
+        leftovers.remove();
         writer.shutdown(LOG_PATIENCE);
         std::process::exit(1);
     }));

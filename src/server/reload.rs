@@ -1,6 +1,7 @@
 //! Reload on SIGHUP, or when a watched file has changed: the configuration is read, checked and applied on a thread of its own. A
 //! bad one changes nothing.
 
+use super::leftovers::Leftovers;
 use super::listeners::Listeners;
 use super::watch::{self, Watch};
 use super::{LOOK_UP_PATIENCE, logs};
@@ -30,6 +31,8 @@ pub(super) struct Reloader {
     pub(super) site: Arc<Site>,
     /// The listeners that are open now.
     pub(super) listeners: Listeners,
+    /// Told of the sockets that are listened on.
+    pub(super) leftovers: Arc<Leftovers>,
     /// Looks names up.
     pub(super) resolver: Resolver,
     /// What the workers share.
@@ -101,6 +104,7 @@ impl Reloader {
         self.resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
         self.site.retire(&site);
         let (sockets, closed) = self.listeners.commit(listeners, site.config.limits.max_client_conns);
+        self.leftovers.set_sockets(self.listeners.files());
         self.shared.panel.set_doors(self.listeners.doors().cloned().collect());
         for (mailbox, opened) in self.shared.mailboxes.iter().zip(sockets) {
             mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened, closed: closed.clone() })));

@@ -1,7 +1,7 @@
 //! What the process does on a signal. Signals are caught before anything is bound, and held until the main thread can serve
 //! them.
 
-use super::pid_file::PidFile;
+use super::leftovers::Leftovers;
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::worker::shared::{Mail, Shared};
@@ -25,7 +25,7 @@ pub(super) fn catch() -> io::Result<Signals> {
 pub(super) struct Desk {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
-    pid_file: Arc<PidFile>,
+    leftovers: Arc<Leftovers>,
     reload: Sender<()>,
     drain: Option<Drain>,
 }
@@ -40,8 +40,8 @@ struct Drain {
 }
 
 impl Desk {
-    pub(super) fn new(shared: Arc<Shared>, writer: Arc<Writer>, pid_file: Arc<PidFile>, reload: Sender<()>) -> Self {
-        Self { shared, writer, pid_file, reload, drain: None }
+    pub(super) fn new(shared: Arc<Shared>, writer: Arc<Writer>, leftovers: Arc<Leftovers>, reload: Sender<()>) -> Self {
+        Self { shared, writer, leftovers, reload, drain: None }
     }
 
     /// Serves signals until the workers have ended.
@@ -79,7 +79,7 @@ impl Desk {
             }
             // A worker has not reacted to the second signal.
             Some(_) => {
-                self.pid_file.remove();
+                self.leftovers.remove();
                 std::process::exit(0);
             }
         }

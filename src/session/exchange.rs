@@ -7,6 +7,7 @@ use super::half::Half;
 use super::note::{Note, TraceId};
 use super::turn::Turn;
 use crate::admin::Page;
+use crate::base::address::Peer;
 use crate::config::model::{Retry, Timeouts};
 use crate::guard::breaker::Permit;
 use crate::guard::places::Needs;
@@ -17,7 +18,6 @@ use crate::observe::reason::Reason;
 use crate::site::Site;
 use crate::upstream::pool::{Again, Pool};
 use crate::upstream::server::{Fault, Server};
-use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -82,8 +82,8 @@ pub struct Exchange {
     pub asker: Option<Arc<()>>,
     pub(super) trace_id: TraceId,
     note: Note,
-    /// The client that a trusted proxy named: its address, and the port if that is known.
-    pub forwarded_for: Option<(IpAddr, Option<u16>)>,
+    /// The client that a trusted proxy named.
+    pub forwarded_for: Option<Peer>,
 
     /// When the head was complete (microseconds).
     pub started: u64,
@@ -390,12 +390,12 @@ impl Exchange {
     }
 
     /// The data for its line in the access log.
-    pub fn record<'a>(&'a self, peer: SocketAddr, turn: &Turn) -> Record<'a> {
+    pub fn record<'a>(&'a self, peer: Peer, turn: &Turn) -> Record<'a> {
         // Between two attempts the server of the last one is logged.
         let asked_last = self.attempt.server.or(self.tried.last().copied());
         Record {
             unix_ms: turn.now.wall_ms,
-            client: self.forwarded_for.unwrap_or((peer.ip(), Some(peer.port()))),
+            client: self.forwarded_for.unwrap_or(peer),
             peer,
             request: self.note.line(),
             host: self.note.known(2),

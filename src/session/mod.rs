@@ -41,6 +41,7 @@ pub use turn::{Journal, Turn};
 
 pub use read_head::DRAIN_IDLE_MS;
 
+use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
@@ -48,7 +49,6 @@ use crate::upstream::pool::Pool;
 use deadlines::Waits;
 use read_head::ReadHead;
 use std::io::IoSlice;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 /// The state, with the data that is valid in it.
@@ -106,7 +106,7 @@ pub struct Session {
     pub down: Ring,
     /// The deadline of the state's own wait.
     phase: u64,
-    client: SocketAddr,
+    client: Peer,
     /// Whether the client will send nothing beyond what was read or lies in its socket.
     client_fin: bool,
     /// Whether it was accepted after the process began to drain.
@@ -117,7 +117,7 @@ pub struct Session {
 
 impl Session {
     /// A session for a connection that was just accepted. `serial` tells it from earlier ones in its slot.
-    pub fn new(client: SocketAddr, serial: u64, turn: &Turn) -> Self {
+    pub fn new(client: Peer, serial: u64, turn: &Turn) -> Self {
         let timeouts = &turn.site.config.timeouts;
         let head = ReadHead::first(turn.now.millis(), timeouts, turn.is_draining);
         Self {
@@ -381,8 +381,8 @@ impl Session {
         self.serial == serial
     }
 
-    /// The address of the peer.
-    pub fn client(&self) -> SocketAddr {
+    /// The peer.
+    pub fn client(&self) -> Peer {
         self.client
     }
 

@@ -5,11 +5,12 @@ use super::exchange::{Exchange, Fate, Maker};
 use super::failure::Failure;
 use super::{Ending, Session, State, Turn, Why};
 use crate::balance;
+use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::config::model::{Action, Balance, ErrorDetail, Limits, NewRequests, Timeouts};
 use crate::guard::rate::Limiter;
 use crate::http::fields::Field;
-use crate::http::forwarded::{client_address, forwarded_for};
+use crate::http::forwarded::forwarded_for;
 use crate::http::framing::{Body, Length, Recode};
 use crate::http::head::{Line, SmallTable, Table};
 use crate::http::preface::{self, Preface};
@@ -20,7 +21,7 @@ use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::{RateScope, Reason};
 use crate::route::Query;
 use crate::{admin, answer::echo};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// How many empty lines may precede a request (RFC 9112 2.2).
 const MAX_BLANK_LINES: u8 = 2;
@@ -220,8 +221,9 @@ impl Session {
             if level == log::Level::Warn {
                 turn.quiet_until = now + FOREIGN_EVERY_MS;
             }
-            let (client, port) = (self.client, turn.port);
-            log::log!(target: "listener", level, "the client {client} speaks {protocol} to port {port}, which speaks plain HTTP without it: 400");
+            let client = self.client;
+            let port = turn.port.map_or("a Unix socket".to_owned(), |port| format!("port {port}"));
+            log::log!(target: "listener", level, "the client {client} speaks {protocol} to {port}, which speaks plain HTTP without it: 400");
         }
         self.count_refused_head(turn);
         Some(self.refuse_head(Failure::of_request(refusal), turn))
@@ -322,14 +324,14 @@ impl Session {
 }
 
 /// Decides who answers. A request that fails here was understood, so the connection can go on.
-fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late: bool, turn: &Turn) -> Result<(), Failure> {
+fn open(exchange: &mut Exchange, request: &Request, client: Peer, is_late: bool, turn: &Turn) -> Result<(), Failure> {
     let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
     exchange.describe(request, turn.journal.is_on());
-    let trusts = |ip: IpAddr| turn.site.config.trusted_proxies.iter().any(|net| net.contains(&ip));
-    let is_trusted = trusts(client.ip().to_canonical());
+    let trusts = |peer| turn.site.config.trusted_proxies.contains(peer);
+    let is_trusted = trusts(client);
     if is_trusted {
         request.fields.first(Field::TraceId).into_iter().for_each(|given| exchange.trace_id.take(given));
-        exchange.forwarded_for = forwarded_for(client.ip(), request.fields, trusts);
+        exchange.forwarded_for = forwarded_for(client, request.fields, trusts);
     }
     exchange.asked.wants_detail = wants_detail(turn.site.config.error_detail, client, || request.is_forwarded());
     exchange.up.body = Body::new(request.length, Recode::Same);
@@ -358,9 +360,9 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
     exchange.timeouts = decision.timeouts.clone();
     exchange.max_body_size = decision.max_body_size;
     exchange.outcome.is_logged |= !decision.is_logged;
-    let address = || client_address(client.ip(), request.fields, trusts);
+    let sender = exchange.forwarded_for.unwrap_or(client);
     if let Some(limiter) = decision.limiter {
-        limit_rate(limiter, exchange, turn, address)?;
+        limit_rate(limiter, exchange, turn, sender)?;
     }
     if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
         return Err(Failure::of_request(Refusal::BodyTooLarge));
@@ -375,13 +377,13 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
             exchange.key = match &site.config.pools[*pool].balance {
-                Balance::ConsistentHash { header } => key(header.as_deref(), request, address),
+                Balance::ConsistentHash { header } => key(header.as_deref(), request, sender),
                 _ => 0,
             };
             exchange.asked.needs_host = request.authority.is_empty();
             exchange.asked.wants_upgrade = request.upgrade.is_some();
             let trace_id = exchange.trace_id.as_bytes();
-            let forward = Forward { client: client.ip(), scheme: "http", trace_id, is_trusted, via: site.config.via };
+            let forward = Forward { client, scheme: "http", trace_id, is_trusted, via: site.config.via };
             exchange.up.open_head();
             write::request_head(&mut exchange.up.block, request, forward);
             exchange.up.close_head(0);
@@ -403,29 +405,30 @@ fn open(exchange: &mut Exchange, request: &Request, client: SocketAddr, is_late:
 
 /// Whether an error may tell this client the details, which can name an upstream: a client on this machine may know them, one that
 /// came through another proxy is not on this machine.
-fn wants_detail(setting: ErrorDetail, client: SocketAddr, is_forwarded: impl FnOnce() -> bool) -> bool {
+fn wants_detail(setting: ErrorDetail, client: Peer, is_forwarded: impl FnOnce() -> bool) -> bool {
     match setting {
         ErrorDetail::Always => true,
         ErrorDetail::Never => false,
-        ErrorDetail::Auto => client.ip().to_canonical().is_loopback() && !is_forwarded(),
+        ErrorDetail::Auto => client.is_local() && !is_forwarded(),
     }
 }
 
 /// The key for `balance: consistent_hash`: the configured field, or the client's address if there is none.
-fn key(header: Option<&str>, request: &Request, client: impl FnOnce() -> IpAddr) -> u64 {
+fn key(header: Option<&str>, request: &Request, client: Peer) -> u64 {
     let is_it = |line: &Line| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
     match request.fields.iter().find(is_it) {
         Some(line) => balance::hash(line.value()),
-        None => match client().to_canonical() {
-            IpAddr::V4(ip) => balance::hash(&ip.octets()),
-            IpAddr::V6(ip) => balance::hash(&ip.octets()),
+        None => match client.ip() {
+            Some(IpAddr::V4(ip)) => balance::hash(&ip.octets()),
+            Some(IpAddr::V6(ip)) => balance::hash(&ip.octets()),
+            None => balance::hash(b"unix"),
         },
     }
 }
 
 /// Whether the rate limits allow the request.
-fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: impl FnOnce() -> IpAddr) -> Result<(), Failure> {
-    let Err(excess) = limiter.take(turn.now.micros, client) else { return Ok(()) };
+fn limit_rate(limiter: &Limiter, exchange: &Exchange, turn: &Turn, client: Peer) -> Result<(), Failure> {
+    let Err(excess) = limiter.take(turn.now.micros, || client) else { return Ok(()) };
     turn.stats.rate_limited[excess.scope as usize].add(1);
     let detail = match excess.scope {
         RateScope::Client => "this client sends more requests than rate_limit.per_client allows",

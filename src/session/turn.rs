@@ -33,7 +33,7 @@ pub struct Turn {
     /// The index of the worker.
     pub worker: usize,
     /// The port that the client connected to.
-    pub port: u16,
+    pub port: Option<u16>,
     /// Whether the session came through the admin port.
     pub is_admin: bool,
     /// Whether the process drains: new requests are refused if so configured.
@@ -78,7 +78,7 @@ impl Turn {
             buffers: BufferPool::new(site.config.limits.buffer_size),
             site,
             worker,
-            port: 0,
+            port: None,
             is_admin: false,
             is_draining: false,
             is_leaving: false,

@@ -1,6 +1,7 @@
 //! Which server is picked, and why none is.
 
 use super::*;
+use crate::config::model::Origin;
 use crate::config::{self, model::Upstream};
 use crate::guard::gate::Ticket;
 use crate::upstream::circuits::OpenCircuit;
@@ -18,7 +19,7 @@ fn pool_of(upstreams: Vec<Upstream>) -> Arc<Pool> {
 }
 
 fn upstream(name: String, host: &str, weight: u32) -> Upstream {
-    Upstream { name, host: host.into(), port: 1, tls: false, weight, is_checked: true }
+    Upstream { name, origin: Origin::tcp(host, 1), weight, is_checked: true }
 }
 
 fn pool(weights: &[u32]) -> Arc<Pool> {

@@ -6,6 +6,8 @@
 
 use super::schedule::{Next, Schedule, Turn};
 use super::server::Server;
+use crate::base::address::Address;
+use crate::config::model::Origin;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -199,20 +201,23 @@ impl Shared {
     /// Gives a server its addresses, and logs a change.
     fn tell(&self, server: &Arc<Server>, addresses: &[SocketAddr], turn: Turn) {
         let mut unique = BTreeSet::new();
+        let Origin::Tcp { host, port, .. } = &server.config.origin else { return };
         let with_port = addresses.iter().map(|address| {
             let mut address = *address;
-            address.set_port(server.config.port);
+            address.set_port(*port);
             address
         });
-        let new: Vec<SocketAddr> = with_port.filter(|address| unique.insert(*address)).collect();
-        let (name, host) = (&server.config.name, &server.config.host);
+        let new: Vec<Address> = with_port.filter(|address| unique.insert(*address)).map(Address::Ip).collect();
+        let (name, shown) = (&server.config.name, listed(&new));
         let former = server.set_addresses(&new);
         match &former {
             Some(former) if former.is_empty() && turn == Turn::Same => {
-                log::debug!(target: "upstream", "upstream {name}: {host} is {new:?}")
+                log::debug!(target: "upstream", "upstream {name}: {host} is [{shown}]")
             }
-            Some(former) if former.is_empty() => log::info!(target: "upstream", "upstream {name}: {host} can be looked up now: {new:?}"),
-            Some(former) => log::info!(target: "upstream", "upstream {name}: the addresses of {host} have changed: {former:?} -> {new:?}"),
+            Some(former) if former.is_empty() => log::info!(target: "upstream", "upstream {name}: {host} can be looked up now: [{shown}]"),
+            Some(former) => {
+                log::info!(target: "upstream", "upstream {name}: the addresses of {host} have changed: [{}] -> [{shown}]", listed(former))
+            }
             None => {}
         }
         if turn == Turn::Recovers && former.as_ref().is_none_or(|former| !former.is_empty()) {
@@ -222,6 +227,10 @@ impl Shared {
             (self.changed)(server);
         }
     }
+}
+
+fn listed(addresses: &[Address]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

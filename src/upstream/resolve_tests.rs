@@ -62,11 +62,11 @@ impl Stage {
 
 fn server(host: &str, port: u16) -> Arc<Server> {
     let name = format!("{host}:{port}");
-    Arc::new(Server::new(Upstream { name, host: host.into(), port, tls: false, weight: 1, is_checked: true }, 0, 1))
+    Arc::new(Server::new(Upstream { name, origin: Origin::tcp(host, port), weight: 1, is_checked: true }, 0, 1))
 }
 
 fn shown(server: &Server) -> String {
-    server.addresses().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
+    server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]

@@ -1,7 +1,8 @@
 //! One upstream server: the state that all workers share.
 
 use crate::balance::PeakEwma;
-use crate::config::model::Upstream;
+use crate::base::address::Address;
+use crate::config::model::{Origin, Upstream};
 use crate::guard::breaker::{Circuit, State};
 use crate::guard::places::Places;
 use crate::health::state::Health;
@@ -9,7 +10,6 @@ use crate::observe::quiet::Warnings;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Server {
     /// The configuration with which it was made; its weight may have changed since.
     pub config: Upstream,
-    /// `host:port`, as in a `Host` field.
+    /// What stands in a `Host` field: `host:port`, and `localhost` for a Unix socket.
     pub authority: String,
     /// Its connections, including idle ones and those being opened, and its tunnels.
     pub places: Places,
@@ -34,7 +34,7 @@ pub struct Server {
     pub health: Health,
     /// Which warnings about it were logged, to limit their number.
     pub warnings: Warnings,
-    addresses: Mutex<Arc<[SocketAddr]>>,
+    addresses: Mutex<Arc<[Address]>>,
     next_address: AtomicUsize,
     resolved: AtomicBool,
     weight: AtomicU32,
@@ -97,8 +97,10 @@ impl Server {
 
     /// A server without addresses yet.
     pub fn new(config: Upstream, slot: usize, workers: usize) -> Self {
-        let literal = config.host.parse::<std::net::Ipv6Addr>().is_ok();
-        let authority = if literal { format!("[{}]:{}", config.host, config.port) } else { format!("{}:{}", config.host, config.port) };
+        let authority = match &config.origin {
+            tcp @ Origin::Tcp { .. } => tcp.to_string(),
+            Origin::Unix(_) => "localhost".to_owned(),
+        };
         let server = Self {
             authority,
             places: Places::default(),
@@ -120,8 +122,8 @@ impl Server {
             back_at: AtomicU64::new(0),
             config,
         };
-        if let Ok(ip) = server.config.host.parse() {
-            server.set_addresses(&[SocketAddr::new(ip, server.config.port)]);
+        if let Some(address) = server.config.origin.address() {
+            server.set_addresses(&[address]);
         }
         server
     }
@@ -195,8 +197,8 @@ impl Server {
 
     /// Whether a configuration describes this server: then a reload keeps it, with all its state.
     pub fn is(&self, config: &Upstream) -> bool {
-        let Upstream { name, host, port, tls, weight: _, is_checked: _ } = &self.config;
-        (name, host, port, tls) == (&config.name, &config.host, &config.port, &config.tls)
+        let Upstream { name, origin, weight: _, is_checked: _ } = &self.config;
+        (name, origin) == (&config.name, &config.origin)
     }
 
     /// Takes over what may change in a reload.
@@ -216,12 +218,11 @@ impl Server {
 
     /// Its host name; `None` if it was configured as an address.
     pub fn host_name(&self) -> Option<&str> {
-        let host = &self.config.host;
-        host.parse::<IpAddr>().is_err().then_some(host)
+        self.config.origin.name()
     }
 
     /// Takes the result of a look-up. Returns the former addresses if the set has changed; an empty result changes nothing.
-    pub fn set_addresses(&self, addresses: &[SocketAddr]) -> Option<Arc<[SocketAddr]>> {
+    pub fn set_addresses(&self, addresses: &[Address]) -> Option<Arc<[Address]>> {
         let mut current = self.lock();
         if addresses.is_empty() || sorted(&current) == sorted(addresses) {
             return None;
@@ -256,29 +257,29 @@ impl Server {
     }
 
     /// Its addresses.
-    pub fn addresses(&self) -> Arc<[SocketAddr]> {
+    pub fn addresses(&self) -> Arc<[Address]> {
         self.lock().clone()
     }
 
     /// Its addresses, and the index of the one to try first: connections begin with each in turn.
-    pub fn addresses_in_turn(&self) -> (Arc<[SocketAddr]>, usize) {
+    pub fn addresses_in_turn(&self) -> (Arc<[Address]>, usize) {
         let addresses = self.addresses();
         let first = self.next_address.fetch_add(1, Relaxed) % addresses.len().max(1);
         (addresses, first)
     }
 
     /// One of its addresses: `turn` selects among those of a name.
-    pub fn address(&self, turn: usize) -> Option<SocketAddr> {
+    pub fn address(&self, turn: usize) -> Option<Address> {
         let addresses = self.lock();
-        addresses.get(turn % addresses.len().max(1)).copied()
+        addresses.get(turn % addresses.len().max(1)).cloned()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<[SocketAddr]>> {
+    fn lock(&self) -> MutexGuard<'_, Arc<[Address]>> {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+fn sorted(addresses: &[Address]) -> Vec<Address> {
     let mut sorted = addresses.to_vec();
     sorted.sort_unstable();
     sorted
@@ -288,10 +289,11 @@ fn sorted(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
 mod tests {
     use super::*;
     use crate::health::check::Verdict;
+    use std::net::SocketAddr;
 
     #[test]
     fn who_fails_its_checks_or_has_no_weight_is_not_used() {
-        let config = |weight| Upstream { name: "a".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight, is_checked: true };
+        let config = |weight| Upstream { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight, is_checked: true };
         let server = Server::new(config(1), 0, 1);
         let is = || (server.is_usable(), server.is_healthy());
         assert_eq!(is(), (true, true));
@@ -306,11 +308,11 @@ mod tests {
 
     #[test]
     fn addresses_by_their_number() {
-        let config = Upstream { name: "a".into(), host: "name.invalid".into(), port: 1, tls: false, weight: 1, is_checked: true };
+        let config = Upstream { name: "a".into(), origin: Origin::tcp("name.invalid", 1), weight: 1, is_checked: true };
         let server = Server::new(config, 0, 1);
         assert_eq!(server.address(5), None);
-        let addresses = [1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 1)));
+        let addresses = [1, 2].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 1))));
         server.set_addresses(&addresses);
-        assert_eq!([0, 1, 2].map(|turn| server.address(turn)), [Some(addresses[0]), Some(addresses[1]), Some(addresses[0])]);
+        assert_eq!([0, 1, 2].map(|turn| server.address(turn)), [0, 1, 0].map(|index| Some(addresses[index].clone())));
     }
 }

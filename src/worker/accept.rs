@@ -4,11 +4,12 @@
 use super::Worker;
 use super::core::{ACCEPT_TIMER, Entrance};
 use super::rests::Room;
+use crate::base::address::Peer;
+use crate::net::listen::ListenSocket;
+use crate::net::stream::Stream;
 use crate::net::token::Source;
 use mio::Interest;
-use mio::net::{TcpListener, TcpStream};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 
 /// How many connections are accepted in one turn from one listener, so that others get their turn.
 const MAX_A_TURN: usize = 64;
@@ -18,7 +19,7 @@ const RETRY_MS: u64 = 250;
 
 /// A listening socket of this worker.
 pub(super) struct Listener {
-    pub(super) socket: TcpListener,
+    pub(super) socket: ListenSocket,
     pub(super) entrance: Entrance,
     /// Whether the accept queue may have something.
     is_ready: bool,
@@ -27,7 +28,7 @@ pub(super) struct Listener {
     /// Whether a connection found no place, and the queue has not been empty since.
     is_full: bool,
     /// A connection that was accepted and has no place yet.
-    newcomer: Option<(TcpStream, SocketAddr)>,
+    newcomer: Option<(Stream, Peer)>,
 }
 
 impl Listener {
@@ -64,7 +65,7 @@ impl Worker {
     }
 
     /// Opens a listener, and registers its socket under its number.
-    pub(super) fn open(&mut self, (mut socket, entrance): (TcpListener, Entrance)) -> io::Result<()> {
+    pub(super) fn open(&mut self, (mut socket, entrance): (ListenSocket, Entrance)) -> io::Result<()> {
         let token = Source::Listener(self.listeners.vacant_key()).token();
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
         self.core.shared.descriptors.listener_opened();
@@ -114,7 +115,7 @@ impl Worker {
     }
 
     /// The next connection.
-    fn newcomer(&mut self, number: usize) -> Option<(TcpStream, SocketAddr)> {
+    fn newcomer(&mut self, number: usize) -> Option<(Stream, Peer)> {
         let listener = &mut self.listeners[number];
         if let Some(newcomer) = listener.newcomer.take() {
             return Some(newcomer);

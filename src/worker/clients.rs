@@ -1,13 +1,13 @@
 //! Opening and closing a client's connection: its slot, and the places that it holds meanwhile.
 
 use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
+use crate::base::address::Peer;
 use crate::guard::client::ClientId;
 use crate::guard::door::Rest;
 use crate::net::link::{Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::session::{Ending, Event, Session};
 use std::io;
-use std::net::SocketAddr;
 
 impl<N: Net> Core<N> {
     /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place and its descriptor were taken
@@ -15,12 +15,12 @@ impl<N: Net> Core<N> {
     pub fn admit(
         &mut self,
         socket: N::Socket,
-        peer: SocketAddr,
+        peer: Peer,
         entrance: Entrance,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
     ) {
         let most = self.most_of_a_client(&entrance);
-        if most.is_some_and(|most| !self.shared.connections.try_enter(ClientId::of(peer.ip()), most)) {
+        if most.is_some_and(|most| !self.shared.connections.try_enter(ClientId::of(peer), most)) {
             entrance.door.leave();
             self.shared.resume(&entrance.door.paused);
             return self.refuse(socket, peer, entrance, register);
@@ -30,8 +30,8 @@ impl<N: Net> Core<N> {
     }
 
     /// Whether the client has as many connections as it may.
-    pub fn is_over_limit(&self, peer: SocketAddr, entrance: &Entrance) -> bool {
-        self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer.ip()), most))
+    pub fn is_over_limit(&self, peer: Peer, entrance: &Entrance) -> bool {
+        self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer), most))
     }
 
     /// Tells a client that it has too many connections. The descriptor is counted already. It gets no place, and lingers from the
@@ -39,7 +39,7 @@ impl<N: Net> Core<N> {
     pub fn refuse(
         &mut self,
         socket: N::Socket,
-        peer: SocketAddr,
+        peer: Peer,
         entrance: Entrance,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
     ) {
@@ -60,7 +60,7 @@ impl<N: Net> Core<N> {
     fn seat(
         &mut self,
         mut socket: N::Socket,
-        peer: SocketAddr,
+        peer: Peer,
         entrance: Entrance,
         standing: Standing,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
@@ -142,10 +142,10 @@ impl<N: Net> Core<N> {
     }
 
     /// A client's socket is closed: frees its places and its descriptor.
-    fn leave(&mut self, entrance: &Entrance, peer: SocketAddr, standing: Standing) {
+    fn leave(&mut self, entrance: &Entrance, peer: Peer, standing: Standing) {
         let door = &entrance.door;
         if standing.is_counted {
-            self.shared.connections.leave(ClientId::of(peer.ip()));
+            self.shared.connections.leave(ClientId::of(peer));
         }
         if standing.has_place {
             door.leave();

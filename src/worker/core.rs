@@ -4,6 +4,7 @@
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::rests::Side;
 use super::shared::Shared;
+use crate::base::address::Address;
 use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
@@ -22,7 +23,6 @@ use crate::upstream::server::Server;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -51,7 +51,7 @@ pub trait Net {
     /// A pipe for long parts of a body.
     fn pipe(&mut self) -> io::Result<<Self::Socket as Socket>::Pipe>;
     /// Begins to connect; the outcome comes as an event for `source`.
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<Self::Socket>;
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Self::Socket>;
 }
 
 /// The listening address that a client came through.
@@ -59,8 +59,8 @@ pub trait Net {
 pub struct Entrance {
     /// Its limit of connections.
     pub door: Arc<Door>,
-    /// The port that the client connected to.
-    pub port: u16,
+    /// The port that the client connected to; a Unix socket has none.
+    pub port: Option<u16>,
     /// Whether it is the admin port, whose clients are neither counted nor logged, and may use reserved descriptors.
     pub is_admin: bool,
 }
@@ -143,7 +143,7 @@ pub struct Upstream<S> {
     /// While it is being made: the addresses that are left.
     pub(super) dialing: Option<super::dial::Dialing>,
     /// The address that it leads to.
-    pub(super) address: Option<std::net::SocketAddr>,
+    pub(super) address: Option<Address>,
     /// How long it may be idle; 0 = it serves no exchange after the present one.
     pub(super) keepalive_ms: u32,
     /// Until when it may be idle (milliseconds). Its timer may be set for earlier, since it is not moved while the connection is busy.

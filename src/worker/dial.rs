@@ -3,6 +3,7 @@
 use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
 use super::reuse::Idled;
 use super::shared::RenderJob;
+use crate::base::address::Address;
 use crate::guard::places::Needs;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::sys::{Lack, lack};
@@ -12,7 +13,6 @@ use crate::session::{Effect, Event};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -20,10 +20,13 @@ use std::sync::atomic::Ordering::SeqCst;
 /// When a connect is tried again for which there was no descriptor.
 const RETRY_MS: u64 = 100;
 
+/// When a connect is tried again that found the queue of a Unix socket full: no event tells when there is room.
+const NO_ROOM_MS: u64 = 10;
+
 /// The addresses that one connect has left.
 #[derive(Debug)]
 pub(super) struct Dialing {
-    addresses: Arc<[SocketAddr]>,
+    addresses: Arc<[Address]>,
     next: usize,
     left: usize,
     /// When it ends (milliseconds); 0 = never.
@@ -34,7 +37,7 @@ pub(super) struct Dialing {
 
 impl Dialing {
     /// Whether these are the addresses that it goes through.
-    pub(super) fn is_to(&self, addresses: &Arc<[SocketAddr]>) -> bool {
+    pub(super) fn is_to(&self, addresses: &Arc<[Address]>) -> bool {
         Arc::ptr_eq(&self.addresses, addresses)
     }
 
@@ -43,8 +46,14 @@ impl Dialing {
         self.left == 0 && self.deadline > 0 && self.deadline <= now
     }
 
-    /// An address failed. Failures of the upstream take precedence over those of this machine: a name may have an address of a family
-    /// that this machine has no route for.
+    /// Goes back to the address that was tried last.
+    fn step_back(&mut self) {
+        self.next = (self.next + self.addresses.len() - 1) % self.addresses.len();
+        self.left += 1;
+    }
+
+    /// An address did not take the connection. What that says of the upstream outlasts what it says of this machine: a name may
+    /// have an address of a family that is not spoken here.
     fn note(&mut self, reason: Reason) {
         if self.failed.is_none() || reason.blame() == Blame::Upstream {
             self.failed = Some(reason);
@@ -209,26 +218,26 @@ impl<N: Net> Core<N> {
 
     /// Tries the next address; one that refuses at once leads to the one after it.
     fn dial_next(&mut self, key: usize) -> Result<(), NoDial> {
+        let now = self.turn.now.millis();
         loop {
             let Some(dialing) = &mut self.upstreams[key].dialing else { return Ok(()) };
             if dialing.left == 0 {
                 let reason = dialing.failed.unwrap_or(Reason::DnsError);
                 if reason.blame() == Blame::Upstream {
-                    self.shared.look_up(&self.upstreams[key].server, self.turn.now.millis());
+                    self.shared.look_up(&self.upstreams[key].server, now);
                 }
                 return Err(NoDial::Failed(reason));
             }
-            let address = dialing.addresses[dialing.next];
+            let address = dialing.addresses[dialing.next].clone();
             dialing.next = (dialing.next + 1) % dialing.addresses.len();
             dialing.left -= 1;
             let (left, deadline) = (dialing.left as u64, dialing.deadline);
-            match self.open(address, key) {
+            match self.open(&address, key) {
                 Ok(socket) => {
                     self.upstreams[key].link = Some(Link::new(socket, false));
                     self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
-                        // This address gets the remaining time divided by the remaining addresses; the last one has the session's deadline.
-                        let now = self.turn.now.millis();
+                        // This address gets the time left divided by the addresses left; the last has the session's deadline.
                         self.upstream_wheel.set(key as u32, now + deadline.saturating_sub(now) / (left + 1));
                     } else {
                         self.upstream_wheel.cancel(key as u32);
@@ -236,13 +245,18 @@ impl<N: Net> Core<N> {
                     return Ok(());
                 }
                 Err(error) if lack(&error) == Some(Lack::Descriptors) => return Err(NoDial::Starved),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.upstreams[key].dialing.iter_mut().for_each(Dialing::step_back);
+                    self.upstream_wheel.set(key as u32, now + NO_ROOM_MS);
+                    return Ok(());
+                }
                 Err(error) => self.note(key, why(&error)),
             }
         }
     }
 
     /// Opens a socket, if there is a descriptor for it; if not, closes an idle connection first.
-    fn open(&mut self, address: SocketAddr, key: usize) -> io::Result<N::Socket> {
+    fn open(&mut self, address: &Address, key: usize) -> io::Result<N::Socket> {
         loop {
             let dialled = if self.shared.descriptors.admit_upstream() {
                 self.net.dial(address, Source::Upstream(key)).inspect_err(|_| self.shared.descriptors.upstream_left())
@@ -299,12 +313,15 @@ impl<N: Net> Core<N> {
 
     /// The address did not take the connection: tries the next one, if any is left.
     fn on_address_failed(&mut self, key: usize, reason: Reason) {
-        let upstream = &mut self.upstreams[key];
-        let Some(client) = upstream.owner.client() else { return };
-        if upstream.link.take().is_some() {
+        if self.upstreams[key].link.take().is_some() {
             self.shared.descriptors.upstream_left();
         }
         self.note(key, reason);
+        self.go_on_dialing(key);
+    }
+
+    fn go_on_dialing(&mut self, key: usize) {
+        let Some(client) = self.upstreams[key].owner.client() else { return };
         let event = match self.dial_next(key) {
             Ok(()) => return,
             Err(NoDial::Failed(reason)) => Event::ConnectFailed(reason),
@@ -322,7 +339,9 @@ impl<N: Net> Core<N> {
 
     pub(super) fn on_upstream_deadline(&mut self, key: usize) {
         let Some(upstream) = self.upstreams.get(key).filter(|upstream| !upstream.is_closing) else { return };
-        if upstream.dialing.is_some() {
+        if upstream.dialing.is_some() && upstream.link.is_none() {
+            self.go_on_dialing(key);
+        } else if upstream.dialing.is_some() {
             self.on_address_failed(key, Reason::ConnectionTimeout);
         } else if upstream.owner != Owner::Idle {
             // The timer was set when it last became idle.

@@ -86,7 +86,7 @@ impl<N: Net> Core<N> {
             let is_there = match &upstream.dialing {
                 // One that is being made may still go on to an address that is gone.
                 Some(dialing) => dialing.is_to(&addresses),
-                None => upstream.address.is_some_and(|address| addresses.contains(&address)),
+                None => upstream.address.as_ref().is_some_and(|address| addresses.contains(address)),
             };
             if is_its && !is_there {
                 upstream.keepalive_ms = 0;

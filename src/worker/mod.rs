@@ -17,11 +17,14 @@ mod stalls;
 #[cfg(test)]
 mod tests;
 
+use crate::base::address::Address;
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
 use crate::config::model::{NewRequests, Shutdown};
 use crate::net::link::Edge;
+use crate::net::listen::ListenSocket;
 use crate::net::pipe::Pipe;
+use crate::net::stream::Stream;
 use crate::net::token::Source;
 use crate::observe::access::Record;
 use crate::observe::writer::AccessLog;
@@ -31,13 +34,11 @@ use accept::Listener;
 use checks::Checks;
 pub use core::Entrance;
 use core::{ACCEPT_TIMER, Core, DELAY_TIMER, GRACE_TIMER, Net};
-use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry};
 pub use rests::Room;
 use shared::{Mail, NewSite, Shared};
 use slab::Slab;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -56,21 +57,20 @@ const HAND_ON: Duration = Duration::from_millis(10);
 struct Kernel(Registry);
 
 impl Kernel {
-    fn register(&mut self, stream: &mut TcpStream, source: Source) -> io::Result<()> {
+    fn register(&mut self, stream: &mut Stream, source: Source) -> io::Result<()> {
         self.0.register(stream, source.token(), Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
     }
 }
 
 impl Net for Kernel {
-    type Socket = TcpStream;
+    type Socket = Stream;
 
     fn pipe(&mut self) -> io::Result<Pipe> {
         Pipe::new()
     }
 
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<TcpStream> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Stream> {
+        let mut stream = Stream::connect(address)?;
         self.register(&mut stream, source)?;
         Ok(stream)
     }
@@ -105,7 +105,7 @@ pub struct Seat {
     /// Its poll, with which the mailbox's waker is registered.
     pub poll: Poll,
     /// Its own sockets, with their listening addresses.
-    pub listeners: Vec<(TcpListener, Entrance)>,
+    pub listeners: Vec<(ListenSocket, Entrance)>,
     /// What all workers share.
     pub shared: Arc<Shared>,
     /// The configuration at the start.
@@ -123,7 +123,7 @@ pub struct Worker {
     core: Core<Kernel>,
     listeners: Slab<Listener>,
     /// The health checks of the process, in the first worker; empty in the others.
-    checks: Checks<TcpStream>,
+    checks: Checks<Stream>,
     letters: Vec<Mail>,
     /// Whether the grace period is over.
     is_over: bool,

@@ -101,9 +101,9 @@ impl<N: Net> Core<N> {
         let now = self.turn.now.millis();
         self.set_rest(key, Some((Rest::Lingering, now)));
         let client = &mut self.clients[key];
-        let (door, ip) = (client.entrance.door.clone(), client.session.client().ip());
+        let (door, peer) = (client.entrance.door.clone(), client.session.client());
         if std::mem::take(&mut client.standing.is_counted) {
-            self.shared.connections.leave(ClientId::of(ip));
+            self.shared.connections.leave(ClientId::of(peer));
         }
         if std::mem::take(&mut client.standing.has_place) {
             client.standing.lingers = true;

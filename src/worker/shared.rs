@@ -7,11 +7,11 @@ use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::{Door, Paused};
 use crate::guard::gate::Ticket;
+use crate::net::listen::ListenSocket;
 use crate::site::Site;
 use crate::upstream::pool::{Grant, Pool};
 use crate::upstream::resolve::Resolver;
 use crate::upstream::server::Server;
-use mio::net::TcpListener;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
@@ -73,7 +73,7 @@ pub struct NewSite {
     /// The configuration for requests that begin from now on.
     pub site: Arc<Site>,
     /// This worker's sockets for new addresses.
-    pub opened: Vec<(TcpListener, Entrance)>,
+    pub opened: Vec<(ListenSocket, Entrance)>,
     /// Addresses that are gone.
     pub closed: Vec<Arc<Door>>,
 }

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use tidegate::base::address::Address;
 use tidegate::net::token::Source;
 use tidegate::observe::access::Record;
 use tidegate::session;
@@ -27,8 +28,8 @@ impl core::Net for Net {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<SimSocket> {
-        let SocketAddr::V4(v4) = address else { panic!("an address that nobody has: {address}") };
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<SimSocket> {
+        let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
         let fate = match self.road.get() {
             Road::Open => Fate::Accepted,
             Road::Refused => Fate::Refused,

@@ -78,8 +78,12 @@ fn config(setting: Setting) -> Config {
     (timeouts.client_request_line_ms, timeouts.client_header_ms, timeouts.client_body_ms) = (1000, 1500, 1500);
     (timeouts.client_write_ms, timeouts.client_keepalive_ms, timeouts.upstream_keepalive_ms) = (2000, 5000, 2000);
     let name = |index: usize| format!("origin-{index}");
-    let upstream =
-        |index| Upstream { name: name(index), host: format!("{}.test", name(index)), port: 80, tls: false, weight: 1, is_checked: true };
+    let upstream = |index| Upstream {
+        name: name(index),
+        origin: tidegate::config::model::Origin::tcp(&format!("{}.test", name(index)), 80),
+        weight: 1,
+        is_checked: true,
+    };
     config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
     config.pools[0].timeouts = config.timeouts.clone();
     config.pools[0].retry.statuses = [503].into_iter().collect();
@@ -107,7 +111,7 @@ impl Scene {
         fastrand::seed(1);
         let site = Arc::new(Site::new(config(setting), 1, None));
         for (index, (_, server)) in site.servers().enumerate() {
-            server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80))]);
+            server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80)).into()]);
         }
         let (renderer, jobs) = mpsc::channel();
         let panel = Panel {
@@ -196,7 +200,8 @@ impl Scene {
         self.clients.push(Peer::new(id));
         self.slots[index] = Some(self.clients.len() - 1);
         let socket = SimSocket { wires: self.wires.clone(), id, taken: None };
-        let (peer, entrance) = (SocketAddr::from(([10, 9, 8, 7], 1000)), Entrance { door: self.door.clone(), port: 8080, is_admin: false });
+        let (peer, entrance) =
+            (SocketAddr::from(([10, 9, 8, 7], 1000)).into(), Entrance { door: self.door.clone(), port: Some(8080), is_admin: false });
         assert!(self.door.try_enter() && self.core.shared.descriptors.admit_client(0));
         self.core.begin_turn(Now::new(self.micros, 1_700_000_000_000));
         self.core.admit(socket, peer, entrance, |net, socket, source| {

@@ -91,7 +91,7 @@ impl World {
         let mut served: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for (_, client) in self.seats.iter().flat_map(|seat| &seat.core.clients) {
             if client.session.exchange().is_some_and(|x| x.attempt.has_upstream || x.is_queued) {
-                *served.entry(client.session.client().ip()).or_default() += 1;
+                *served.entry(client.session.client().ip().expect("an address")).or_default() += 1;
             }
         }
         let most = self.extras.per_client;

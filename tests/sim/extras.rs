@@ -189,7 +189,12 @@ pub fn greedy(weather: &Weather, seed: u64, books: &mut Books) -> Option<Client>
 }
 
 pub fn upstream(number: usize) -> Upstream {
-    Upstream { name: format!("origin-{number}"), host: format!("origin-{number}.test"), port: 80, tls: false, weight: 1, is_checked: true }
+    Upstream {
+        name: format!("origin-{number}"),
+        origin: tidegate::config::model::Origin::tcp(&format!("origin-{number}.test"), 80),
+        weight: 1,
+        is_checked: true,
+    }
 }
 
 /// The number of a server, which is in its name and in the third byte of its addresses.

@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use tidegate::base::address::Address;
 use tidegate::net::token::Source;
 use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
@@ -39,10 +40,10 @@ impl Net for SimNet {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<SimSocket> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<SimSocket> {
         let mut wires = self.wires.borrow_mut();
         // Servers are told apart by the third byte of their addresses.
-        let SocketAddr::V4(v4) = address else { panic!("an address that nobody has: {address}") };
+        let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
         let server = usize::from(v4.ip().octets()[2]);
         let is_decoy = v4.ip().octets()[3] == 2;
         let roll = wires.rng.u8(0..100);

@@ -3,6 +3,9 @@
 use super::wire::{End, Fields, Wire};
 use socket2::{Domain, Socket, Type};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 pub struct Client {
@@ -64,6 +67,12 @@ impl Client {
     pub fn connect(addr: SocketAddr) -> Client {
         let stream = TcpStream::connect_timeout(&addr, super::PATIENCE).expect("to connect");
         Client::over(stream)
+    }
+
+    /// Through a Unix socket: what reads and writes a stream need not know which kind it is.
+    #[track_caller]
+    pub fn connect_unix(path: impl AsRef<Path>) -> Client {
+        Client::over(OwnedFd::from(UnixStream::connect(path).expect("to connect")).into())
     }
 
     pub fn over(stream: TcpStream) -> Client {

@@ -242,7 +242,9 @@ impl Proxy {
             let word = line.split_whitespace().find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
             word.unwrap_or_else(|| panic!("no {name} in {line:?}")).to_owned()
         };
-        self.listen = word("listen").split(',').map(|a| a.parse().expect("an address")).collect();
+        let listens = word("listen");
+        let tcp = listens.split(',').filter(|address| !address.starts_with("unix:"));
+        self.listen = tcp.map(|address| address.parse().expect("an address")).collect();
         self.admin = Some(word("metrics")).filter(|a| a != "off").map(|a| a.parse().expect("an address"));
         self.workers = word("workers").parse().expect("a number");
         assert_eq!(word("pid"), self.pid().to_string());

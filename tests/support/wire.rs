@@ -69,7 +69,8 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(stream: TcpStream) -> Wire {
-        stream.set_nodelay(true).unwrap();
+        // A Unix socket has no such thing.
+        let _ = stream.set_nodelay(true);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Wire { stream, buf: Vec::new() }

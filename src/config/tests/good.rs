@@ -2,7 +2,7 @@
 
 use super::{Setup, good, good_and_stable};
 use crate::config::keys::ROOT;
-use crate::config::model::{Action, Balance, Matcher, NewRequests, Target};
+use crate::config::model::{Action, Balance, Matcher, NewRequests, Origin, Target};
 use crate::config::schema::{Key, Kind, State};
 use crate::config::{reference, rows};
 
@@ -128,7 +128,6 @@ fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
     let cases = [
         ("cache: {}", "1:1: cache: has no effect yet"),
         ("admin_socket: a.sock", "1:1: admin_socket: has no effect yet"),
-        ("listen: [{address: '127.0.0.1:1', mode: '0600'}]", "1:35: listen[0].mode: has no effect yet"),
         ("health_check: null\nrate_limit: null\ncache: null\nslow_start_ms: 0\nheaders: {remove_request: [], upstream_host: false}", ""),
     ];
     for (text, wanted) in cases {
@@ -143,6 +142,10 @@ fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
 #[test]
 fn what_cannot_be_meant_is_warned_about() {
     let warned = |text: &str| good_and_stable(text).warnings;
+    assert_eq!(
+        warned("listen: [{address: '127.0.0.1:1', mode: '0600'}]\nroutes: [{echo: {}}]\n"),
+        ["c.yaml:1:41: listen[0].mode: has no effect: only the file of a Unix socket has a mode"]
+    );
     assert_eq!(
         warned("routes:\n- echo: {}\n- {match: {path: /a}, echo: {}}\n"),
         ["c.yaml:3:3: routes[1]: is never reached: routes[0] takes every request"]
@@ -183,7 +186,7 @@ fn pools_inherit_the_way_of_choosing() {
     let balance: Vec<&Balance> = config.pools.iter().map(|pool| &pool.balance).collect();
     assert_eq!(balance, [&Balance::Weighted, &Balance::Weighted, &Balance::ConsistentHash { header: None }]);
     let upstream = &config.pools[2].upstreams[0];
-    assert_eq!((upstream.host.as_str(), upstream.name.as_str(), upstream.weight), ("::1", "[::1]:1", 0));
+    assert_eq!((&upstream.origin, upstream.name.as_str(), upstream.weight), (&Origin::tcp("::1", 1), "[::1]:1", 0));
 }
 
 #[test]

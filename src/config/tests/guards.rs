@@ -70,7 +70,7 @@ fn what_is_asked_for_may_have_a_query() {
 fn an_ipv4_network_may_be_written_as_ipv6() {
     let config =
         good_and_stable("headers: {trusted_proxies: [\"::ffff:10.0.0.0/104\", \"::ffff:192.0.2.1\", \"::ffff:0:0/96\", \"::/0\"]}").config;
-    let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = config.trusted_proxies.networks.iter().map(ToString::to_string).collect();
     assert_eq!(nets, ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "::/0"]);
 }
 

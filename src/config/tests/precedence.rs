@@ -2,7 +2,7 @@
 
 use super::Setup;
 use crate::config::Sources;
-use crate::config::model::{Action, Config};
+use crate::config::model::{Action, Config, Origin};
 
 /// A key as each source sets it, and the value that results.
 struct Source {
@@ -41,7 +41,8 @@ fn of_every_two_sources_the_later_wins() {
 
 fn ports(config: &Config) -> (u16, u16) {
     assert_eq!(config.pools[0].upstreams.len(), 1);
-    (config.listeners[0].address.port(), config.pools[0].upstreams[0].port)
+    let Origin::Tcp { port, .. } = config.pools[0].upstreams[0].origin else { unreachable!() };
+    (config.listeners[0].address.port().unwrap(), port)
 }
 
 #[test]
@@ -51,7 +52,7 @@ fn of_every_two_names_the_first_counts() {
     for (n, first) in listen.iter().enumerate() {
         for second in &listen[n + 1..] {
             let setup = Setup::new().variable(first, &value(first, 1000)).variable(second, &value(second, 2000));
-            assert_eq!(setup.good().config.listeners[0].address.port(), 1000, "{first} before {second}");
+            assert_eq!(setup.good().config.listeners[0].address.port(), Some(1000), "{first} before {second}");
         }
     }
     let upstreams =
@@ -59,7 +60,7 @@ fn of_every_two_names_the_first_counts() {
     for (n, first) in upstreams.iter().enumerate() {
         for second in &upstreams[n + 1..] {
             let config = Setup::new().variable(first.0, first.1).variable(second.0, second.1).good().config;
-            let hosts: Vec<&str> = config.pools[0].upstreams.iter().map(|upstream| upstream.host.as_str()).collect();
+            let hosts: Vec<&str> = config.pools[0].upstreams.iter().filter_map(|upstream| upstream.origin.name()).collect();
             assert_eq!(hosts, [&["a", "b", "c", "d"][n]].map(|host| *host), "{} before {}", first.0, second.0);
         }
     }
@@ -182,7 +183,7 @@ fn unknown_names_with_the_prefix_are_warnings() {
 
 #[test]
 fn which_file_is_read() {
-    let port = |setup: &Setup| setup.good().config.listeners[0].address.port();
+    let port = |setup: &Setup| setup.good().config.listeners[0].address.port().unwrap();
     let file = |port: u16| format!("listen: 127.0.0.1:{port}\n");
     let mut setup = Setup::new().write("config.yaml", &file(1)).write("b.yaml", &file(2)).write("c.yaml", &file(3));
     assert_eq!((port(&setup), setup.good().path), (1, Some("config.yaml".into())));
@@ -206,11 +207,11 @@ fn dotenv_files() {
     let setup = Setup::new().write(".env", "# ours\nexport LISTEN_PORT=\"81\"\nLOG_LEVEL=debug # loud\n");
     let loaded = setup.good();
     assert_eq!(loaded.notes, ["read ./.env: 2 variables"]);
-    assert_eq!((loaded.config.listeners[0].address.port(), loaded.config.logging.level), (81, log::LevelFilter::Debug));
+    assert_eq!((loaded.config.listeners[0].address.port(), loaded.config.logging.level), (Some(81), log::LevelFilter::Debug));
 
     let mut setup = setup.write("other.env", "LISTEN_PORT=82\n");
     setup.sources.env_file = Some("other.env".into());
-    assert_eq!(setup.good().config.listeners[0].address.port(), 82);
+    assert_eq!(setup.good().config.listeners[0].address.port(), Some(82));
     setup.sources.env_file = Some("none.env".into());
     assert_eq!(setup.problems(), "none.env: cannot be read: No such file or directory (os error 2)");
     let setup = Setup::new().write(".env", "A=1\nwhat is this\n");

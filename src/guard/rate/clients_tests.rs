@@ -1,6 +1,7 @@
 use super::super::bucket::{Bucket, Pace};
 use super::super::window::Window;
 use super::*;
+use crate::base::address::Peer;
 use crate::config::model::Rate;
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
@@ -8,7 +9,7 @@ use std::net::Ipv4Addr;
 const SECOND: u64 = 1_000_000;
 
 fn client(n: u32) -> ClientId {
-    ClientId::of(Ipv4Addr::from_bits(n).into())
+    ClientId::of(Peer::of(Ipv4Addr::from_bits(n).into(), None))
 }
 
 fn buckets(requests_per_second: u32, burst: u32) -> Clients<Bucket> {

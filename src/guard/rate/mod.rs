@@ -7,12 +7,12 @@ mod meter;
 mod window;
 
 use super::client::ClientId;
+use crate::base::address::Peer;
 use crate::config::model::{Rate, RateAlgorithm, RateLimit};
 use crate::observe::reason::RateScope;
 use bucket::{Bucket, Pace, SharedBucket};
 use clients::{Clients, Denied};
 use meter::Meter;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use window::Window;
 
@@ -61,9 +61,9 @@ impl Limiter {
         Self { global, clients, is_dry_run: limit.dry_run }
     }
 
-    /// Counts a request, if both limits allow it; a refused request uses up nothing of either. `client` is called only where the
-    /// address matters.
-    pub fn take(&self, now: u64, client: impl FnOnce() -> IpAddr) -> Result<(), Excess> {
+    /// Counts a request, if both limits allow it; a refused request uses up nothing of either. `client` is called only where it
+    /// matters.
+    pub fn take(&self, now: u64, client: impl FnOnce() -> Peer) -> Result<(), Excess> {
         let global = || self.global.as_ref().map_or(Ok(()), |global| global.take(now));
         let excess = |scope| move |wait| Excess { scope, wait };
         let Some(clients) = &self.clients else { return global().map_err(excess(RateScope::Global)) };

@@ -19,7 +19,7 @@ fn limiter(limit: &RateLimit) -> Limiter {
 }
 
 fn ask(limiter: &Limiter, client: u8, now: u64) -> Result<(), Excess> {
-    limiter.take(now, || Ipv4Addr::new(10, 0, 0, client).into())
+    limiter.take(now, || Peer::of(Ipv4Addr::new(10, 0, 0, client).into(), None))
 }
 
 /// How many of 100 simultaneous requests are accepted.

@@ -2,6 +2,7 @@
 
 use super::OK;
 use super::scene::{GET, Scene};
+use crate::base::address::Peer;
 use crate::config::model::{Config, Retry, Upstream};
 use crate::guard::breaker::State;
 use crate::observe::reason::Reason;
@@ -15,7 +16,13 @@ fn several(upstreams: u16, change: impl FnOnce(&mut Config)) -> Scene {
     Scene::with(|config| {
         let pool = &mut config.pools[0];
         let first = pool.upstreams[0].clone();
-        pool.upstreams = (0..upstreams).map(|number| Upstream { name: format!("u{number}"), port: 1 + number, ..first.clone() }).collect();
+        pool.upstreams = (0..upstreams)
+            .map(|number| Upstream {
+                name: format!("u{number}"),
+                origin: crate::config::model::Origin::tcp("127.0.0.1", 1 + number),
+                ..first.clone()
+            })
+            .collect();
         pool.retry = Retry { max_retries: u32::from(upstreams) - 1, max_backoff_ms: 1000, ..Retry::default() };
         change(config);
     })
@@ -151,7 +158,7 @@ fn a_request_that_goes_on_elsewhere_keeps_no_trial() {
     assert_eq!(circuit.state(), State::Open);
     scene.wait(20_000);
     while circuit.trials() == 0 {
-        scene.session = crate::session::Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+        scene.session = crate::session::Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
         sent(scene.client(GET));
     }
     scene.event(Event::UpstreamGone);
@@ -165,7 +172,7 @@ fn one_circuit_stays_closed_whatever_clients_ask_for() {
     let mut scene = several(3, |config| config.pools[0].retry.max_retries = 0);
     for _ in 0..40 {
         sent(scene.client(GET)).event(Event::UpstreamGone);
-        scene.session = crate::session::Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+        scene.session = crate::session::Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
     }
     let open = scene.site.pools[0].servers.iter().filter(|server| server.circuit.state() == State::Open).count();
     assert_eq!(open, 2);

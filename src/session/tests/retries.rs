@@ -13,7 +13,11 @@ use std::io::IoSlice;
 fn retrying(change: impl FnOnce(&mut Config)) -> Scene {
     Scene::with(|config| {
         let pool = &mut config.pools[0];
-        let second = crate::config::model::Upstream { name: "second".into(), port: 2, ..pool.upstreams[0].clone() };
+        let second = crate::config::model::Upstream {
+            name: "second".into(),
+            origin: crate::config::model::Origin::tcp("127.0.0.1", 2),
+            ..pool.upstreams[0].clone()
+        };
         pool.upstreams.push(second);
         pool.retry = Retry { max_retries: 2, max_backoff_ms: 1000, ..Retry::default() };
         change(config);

@@ -1,5 +1,6 @@
 //! The scene of a test: a session, what a turn lends to it, and a pretended worker.
 
+use crate::base::address::Peer;
 use crate::base::clock::Now;
 use crate::config::model::{Action, Config, ErrorDetail, Matcher, Retry, Route, Upstream};
 use crate::config::{Sources, load};
@@ -47,8 +48,12 @@ impl Scene {
     /// A scene whose configuration `change` has changed.
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
-        config.pools[0].upstreams =
-            vec![Upstream { name: "origin".into(), host: "127.0.0.1".into(), port: 1, tls: false, weight: 1, is_checked: true }];
+        config.pools[0].upstreams = vec![Upstream {
+            name: "origin".into(),
+            origin: crate::config::model::Origin::tcp("127.0.0.1", 1),
+            weight: 1,
+            is_checked: true,
+        }];
         config.pools[0].retry = Retry::default();
         let route = |prefix: &str, action| Route {
             name: prefix.into(),
@@ -70,8 +75,8 @@ impl Scene {
         let site = Rc::new(Arc::new(Site::new(config, 1, None)));
         let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
         let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);
-        (turn.now, turn.port) = (Now::new(1_000_000, 0), 8080);
-        let session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &turn);
+        (turn.now, turn.port) = (Now::new(1_000_000, 0), Some(8080));
+        let session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &turn);
         Self { session, turn, site, stats, logged, lines: Vec::new() }
     }
 
@@ -83,7 +88,7 @@ impl Scene {
 
     /// Accepts another client.
     pub(super) fn accept(&mut self) -> &mut Self {
-        self.session = Session::new(([10, 0, 0, 1], 1001).into(), 2, &self.turn);
+        self.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1001)), 2, &self.turn);
         self
     }
 

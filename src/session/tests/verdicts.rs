@@ -2,6 +2,7 @@
 
 use super::OK;
 use super::scene::{GET, Scene};
+use crate::base::address::Peer;
 use crate::guard::breaker::State;
 use crate::observe::reason::Reason;
 use crate::session::{Event, Session};
@@ -28,14 +29,14 @@ fn trials(scene: &Scene) -> u16 {
 
 /// Sends its request on a new connection.
 fn ask(scene: &mut Scene, request: &str) {
-    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
     scene.client(request).event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
 }
 
 /// Lets an upstream refuse a request.
 fn refuse(scene: &mut Scene) {
-    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
     scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused));
 }
 
@@ -140,7 +141,7 @@ fn answers_that_clients_leave_close_a_circuit() {
 #[test]
 fn a_slow_client_holds_no_trial() {
     let mut scene = half_open();
-    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
     scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
     for _ in 0..9 {
         scene.wait(1000).client("a");
@@ -171,7 +172,7 @@ fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
 #[test]
 fn content_that_is_large_holds_a_trial_for_a_moment() {
     let mut scene = half_open();
-    scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
     let part = "x".repeat(16_384);
     scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n").client(&part);
     assert_eq!(trials(&scene), 1);

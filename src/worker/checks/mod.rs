@@ -217,7 +217,7 @@ impl<S: Socket> Checks<S> {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         let mut nowhere = None;
         while let Some(address) = way.step(&target.server) {
-            match net.dial(address, Source::Check(slot)) {
+            match net.dial(&address, Source::Check(slot)) {
                 Ok(socket) => {
                     self.wheel.set(slot as u32, way.until(now));
                     target.round = Some(Round::new(socket, way, place, &target.server, &target.config, self.limits));

@@ -1,5 +1,6 @@
 //! One check in progress: its connection, from connect to close.
 
+use crate::base::address::Address;
 use crate::config::model::HealthCheck;
 use crate::guard::descriptors::Descriptors;
 use crate::health::probe::{Fault, Probe, request};
@@ -7,7 +8,6 @@ use crate::http::HeadLimits;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// How many bytes are read at once.
@@ -36,7 +36,7 @@ pub(super) struct Way {
 
 impl Way {
     /// The next address, if there is one.
-    pub(super) fn step(&mut self, server: &Server) -> Option<SocketAddr> {
+    pub(super) fn step(&mut self, server: &Server) -> Option<Address> {
         self.left = self.left.checked_sub(1)?;
         let address = server.address(self.next);
         self.next = self.next.wrapping_add(1);

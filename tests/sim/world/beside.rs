@@ -8,6 +8,7 @@ use super::super::wire::Id;
 use super::World;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tidegate::base::address::Address;
 use tidegate::net::token::Source;
 use tidegate::site::Site;
 use tidegate::upstream::pool::Pool;
@@ -16,7 +17,7 @@ use tidegate::worker::shared::{Mail, NewSite};
 
 /// Gives a server an address; the first of two refuses.
 pub(super) fn give_address(server: &Server, has_decoy: bool, last: u8) {
-    let address = |last: u8| SocketAddr::from(([10, 0, number_of(&server.config.name) as u8, last], 80));
+    let address = |last: u8| Address::from(SocketAddr::from(([10, 0, number_of(&server.config.name) as u8, last], 80)));
     let all = if has_decoy { vec![address(2), address(last)] } else { vec![address(last)] };
     server.set_addresses(&all);
 }

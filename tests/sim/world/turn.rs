@@ -186,7 +186,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         came = true;
         assert!(admin_door.try_enter());
         shared.descriptors.enter_anyway();
-        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: 8081, is_admin: true });
+        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), is_admin: true });
     }
     while seat.is_ready && !seat.is_paused {
         let Some(&(id, last)) = seat.backlog.front() else {
@@ -215,14 +215,14 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         }
         seat.backlog.pop_front();
         came = true;
-        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: 8080, is_admin: false });
+        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: Some(8080), is_admin: false });
     }
     came
 }
 
 fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance) {
     let socket = SimSocket { wires: wires.clone(), id, taken: None };
-    let peer = SocketAddr::from((address, 1000 + id as u16));
+    let peer = tidegate::base::address::Peer::from(SocketAddr::from((address, 1000 + id as u16)));
     seat.core.admit(socket, peer, entrance, |net, socket, source| {
         net.wires.borrow_mut().register(socket.id, source);
         Ok(())

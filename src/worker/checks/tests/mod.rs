@@ -3,6 +3,7 @@
 mod stage;
 
 use super::*;
+use crate::base::address::Address;
 use crate::health::probe::request;
 use stage::{Plug, Stage, Wire, check};
 use std::net::SocketAddr;
@@ -145,15 +146,15 @@ fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
     let mut stage = Stage::of(&["name.invalid"], Some(check()));
     (0..50).for_each(|_| stage.jump());
     assert!(stage.road.plugs.is_empty() && stage.state(0) == "unchecked");
-    let addresses = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
+    let addresses = [1, 2, 3].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 80))));
     stage.site.pools[0].servers[0].set_addresses(&addresses);
     let mut asked = Vec::new();
     for _ in 0..6 {
         let plug = stage.await_check();
-        asked.extend(plug.wire().address);
+        asked.extend(plug.wire().address.clone());
         stage.answer(&plug, GOOD);
     }
-    assert_eq!(asked, [addresses, addresses].concat());
+    assert_eq!(asked, [addresses.clone(), addresses].concat());
 }
 
 /// As for requests, an IPv6 address at which nobody listens is no reason to consider a name's upstream failing, nor to keep it
@@ -161,7 +162,7 @@ fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
 #[test]
 fn an_address_that_does_not_take_the_connection_is_passed_over() {
     let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
-    let addresses = [1, 2, 3].map(|last| SocketAddr::from(([10, 0, 0, last], 80)));
+    let addresses = [1, 2, 3].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 80))));
     stage.site.pools[0].servers[0].set_addresses(&addresses);
     let refuse = |stage: &mut Stage, plug: &Plug| {
         plug.wire().error = Some(libc::ECONNREFUSED);
@@ -171,12 +172,16 @@ fn an_address_that_does_not_take_the_connection_is_passed_over() {
     for round in 0..6 {
         let begin = stage.await_check();
         let begun = stage.now;
-        assert_eq!(begin.wire().address, Some(addresses[round % 3]), "each check begins with the next");
+        assert_eq!(begin.wire().address, Some(addresses[round % 3].clone()), "each check begins with the next");
         refuse(&mut stage, &begin);
         let second = stage.await_check();
-        assert_eq!((stage.now, second.wire().address), (begun, Some(addresses[(round + 1) % 3])));
+        assert_eq!((stage.now, second.wire().address.clone()), (begun, Some(addresses[(round + 1) % 3].clone())));
         let third = stage.await_check();
-        assert_eq!((stage.now - begun, third.wire().address), (500, Some(addresses[(round + 2) % 3])), "half of the time is the second's");
+        assert_eq!(
+            (stage.now - begun, third.wire().address.clone()),
+            (500, Some(addresses[(round + 2) % 3].clone())),
+            "half of the time is the second's"
+        );
         assert!(second.wire().is_closed);
         stage.answer(&third, GOOD);
         assert_eq!(stage.state(0), "passing");
@@ -191,7 +196,7 @@ fn an_address_that_does_not_take_the_connection_is_passed_over() {
 #[test]
 fn an_answer_is_an_outcome_whatever_addresses_are_left() {
     let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
-    stage.site.pools[0].servers[0].set_addresses(&[1, 2].map(|last| SocketAddr::from(([10, 0, 0, last], 80))));
+    stage.site.pools[0].servers[0].set_addresses(&[1, 2].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 80)))));
     let (plug, begun) = (stage.await_check(), stage.now);
     stage.edge(&plug, Edge { writable: true, ..Edge::default() });
     while !plug.wire().is_closed {

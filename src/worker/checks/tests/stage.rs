@@ -1,19 +1,20 @@
 //! Simulated upstreams whose answers a test chooses, and a clock that jumps to the next timer.
 
 use super::super::*;
+use crate::base::address::Address;
+use crate::config::model::Origin;
 use crate::config::{self, model::Upstream};
 use crate::net::pipe::Pipe;
 use std::collections::VecDeque;
 use std::io;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 
 /// One connection, as the upstream sees it.
 #[derive(Default)]
 pub struct Wire {
     pub slot: usize,
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     pub sent: Vec<u8>,
     pub answer: VecDeque<u8>,
     pub has_fin: bool,
@@ -93,13 +94,13 @@ impl Net for Road {
         unreachable!("checks have no pipes")
     }
 
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<Fake> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Fake> {
         if let Some(code) = self.error {
             return Err(io::Error::from_raw_os_error(code));
         }
         let Source::Check(slot) = source else { panic!("{source:?}") };
         let plug = Plug::default();
-        (plug.wire().slot, plug.wire().address) = (slot, Some(address));
+        (plug.wire().slot, plug.wire().address) = (slot, Some(address.clone()));
         self.plugs.push(plug.clone());
         Ok(Fake(plug))
     }
@@ -130,8 +131,8 @@ fn site(names: &[&str], check: Option<HealthCheck>, previous: Option<&Site>) -> 
     let sources = config::Sources { alone: true, ..config::Sources::default() };
     let mut config = config::load(sources).unwrap().config;
     let upstream = |name: &&str| {
-        let (name, host) = (name.to_string(), if name.contains('.') { name.to_string() } else { "127.0.0.1".into() });
-        Upstream { name, host, port: 1, tls: false, weight: 1, is_checked: true }
+        let (name, host) = (name.to_string(), if name.contains('.') { name } else { "127.0.0.1" });
+        Upstream { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true }
     };
     config.pools[0].upstreams = names.iter().map(upstream).collect();
     config.pools[0].health_check = check;
