@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, EnumAccess, Error as _, IgnoredAny, MapAccess, 
 use super::tree::{Entry, Node, Path, Place, Value};
 
 /// More values than this are an alias bomb, and no configuration.
-const MAX_NODES: usize = 500_000;
+const MAX_NODES: usize = 200_000;
 
 /// Why a text cannot be read at all.
 #[derive(Debug, PartialEq, Eq)]
