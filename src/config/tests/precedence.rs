@@ -272,7 +272,7 @@ fn words_with_commas_are_a_list_where_a_list_is_wanted() {
     assert_eq!(addresses, ["127.0.0.1:1", "[::1]:2"]);
     let pool = &config.pools[0];
     assert_eq!(pool.upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>(), ["a:1", "b:80"]);
-    assert_eq!(config.trusted_proxies.len(), 2);
+    assert_eq!(config.trusted_proxies.networks.len(), 2);
     assert!([502, 503].iter().all(|status| pool.retry.statuses.contains(*status)));
     assert!(pool.breaker.failure_statuses.contains(500) && !pool.breaker.failure_statuses.contains(502));
     for (name, value, wanted) in [

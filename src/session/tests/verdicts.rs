@@ -157,7 +157,7 @@ fn a_slow_client_holds_no_trial() {
 fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
     for queue_ms in [0, 5000] {
         let mut scene = half_open_with(queue_ms);
-        scene.session = Session::new(([10, 0, 0, 1], 1000).into(), 1, &scene.turn);
+        scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
         scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
         assert_eq!((trials(&scene), scene.sent_to_client().as_str()), (0, "HTTP/1.1 100 Continue\r\n\r\n"));
         scene.client("ab").event(Event::UpstreamConnected { reused: false });

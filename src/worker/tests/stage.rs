@@ -1,8 +1,10 @@
 //! Workers without a poll. Their sockets are one end of simulated connections; the test holds the other ends.
 
 use crate::admin::Panel;
+use crate::base::address::{Address, Peer};
 use crate::base::clock::Now;
 use crate::base::mailbox::{Mailbox, Wake};
+use crate::config::model::Origin;
 use crate::config::model::{Config, Upstream};
 use crate::config::{Sources, load};
 use crate::guard::connections::Connections;
@@ -19,7 +21,6 @@ use crate::worker::core::{Core, Net};
 use crate::worker::shared::{Mail, NewSite, Shared};
 use crate::worker::{Entrance, Room};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::mpsc::channel;
@@ -153,10 +154,10 @@ impl Net for Wires {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn dial(&mut self, address: SocketAddr, source: Source) -> io::Result<End> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<End> {
         let Source::Upstream(key) = source else { return Err(ErrorKind::Unsupported.into()) };
         let wire = Wire::default();
-        self.dialled.push(Dialled { key, port: address.port(), wire: wire.clone() });
+        self.dialled.push(Dialled { key, port: address.port().expect("TCP"), wire: wire.clone() });
         Ok(End(wire))
     }
 }
@@ -197,7 +198,7 @@ impl Stage {
     /// Makes `workers` workers, and upstreams at the ports 1, 2 and so on.
     pub(super) fn new(workers: usize, upstreams: u16, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
-        let upstream = |port| Upstream { name: format!("{port}"), host: "127.0.0.1".into(), port, tls: false, weight: 1, is_checked: true };
+        let upstream = |port| Upstream { name: format!("{port}"), origin: Origin::tcp("127.0.0.1", port), weight: 1, is_checked: true };
         config.pools[0].upstreams = (1..=upstreams).map(upstream).collect();
         change(&mut config);
         let door = Arc::new(Door::new(config.limits.max_client_conns, workers));
@@ -240,10 +241,10 @@ impl Stage {
         self.seat(worker, door.clone(), Core::refuse)
     }
 
-    fn seat(&mut self, worker: usize, door: Arc<Door>, seat: fn(&mut Core<Wires>, End, SocketAddr, Entrance, Register)) -> Guest {
+    fn seat(&mut self, worker: usize, door: Arc<Door>, seat: fn(&mut Core<Wires>, End, Peer, Entrance, Register)) -> Guest {
         let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
-        let entrance = Entrance { door, port: 80, is_admin: false };
-        seat(&mut self.cores[worker], End(wire.clone()), ([10, 0, 0, 1], 1).into(), entrance, |_, _, _| Ok(()));
+        let entrance = Entrance { door, port: Some(80), is_admin: false };
+        seat(&mut self.cores[worker], End(wire.clone()), Peer::of([10, 0, 0, 1].into(), Some(1)), entrance, |_, _, _| Ok(()));
         Guest { worker, key, wire }
     }
 
