@@ -46,7 +46,6 @@ use crate::base::ring::Ring;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::upstream::pool::Pool;
-use deadlines::Waits;
 use read_head::ReadHead;
 use std::io::IoSlice;
 use std::sync::{Arc, Weak};
@@ -303,7 +302,10 @@ impl Session {
 
     /// The earliest deadline (milliseconds).
     pub fn next_deadline(&self) -> Option<u64> {
-        self.exchange().map_or(Waits::default(), |x| x.waits).earliest(self.phase)
+        match self.exchange() {
+            Some(x) => x.waits.earliest(self.phase),
+            None => (self.phase != 0).then_some(self.phase),
+        }
     }
 
     /// Whether a request is being served.

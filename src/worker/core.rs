@@ -8,7 +8,7 @@ use crate::base::address::Address;
 use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
-use crate::base::wheel::Wheel;
+use crate::base::wheel::{Wheel, earlier};
 use crate::guard::door::{Door, Rest};
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
@@ -333,7 +333,7 @@ impl<N: Net> Core<N> {
 
     /// When the next deadline is due (milliseconds).
     pub fn next_wake(&self) -> Option<u64> {
-        [self.wheel.next_wake(), self.upstream_wheel.next_wake()].into_iter().flatten().min()
+        earlier(self.wheel.next_wake(), self.upstream_wheel.next_wake())
     }
 
     /// Sets one of the worker's own timers.
@@ -387,11 +387,13 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Sets the client's timer to its earliest deadline. A timer that is a little early stays, and is set again when it fires.
+    /// Sets the client's timer to its earliest deadline. A timer that is early stays, unless it would fire almost at once, and is set again
+    /// when it fires: the waits for an answer and for the next request alternate.
     pub(super) fn arm(&mut self, key: usize) {
         let timer = client_timer(key);
         let Some(due) = self.clients[key].session.next_deadline() else { return self.wheel.cancel(timer) };
-        let slack = due.saturating_sub(self.turn.now.millis()) / 4;
+        let left = due.saturating_sub(self.turn.now.millis());
+        let slack = left - left / 16;
         let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
         if !is_near {
             self.wheel.set(timer, due);

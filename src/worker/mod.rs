@@ -20,6 +20,7 @@ mod tests;
 use crate::base::address::Address;
 use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
+use crate::base::wheel::earlier;
 use crate::config::model::{NewRequests, Shutdown};
 use crate::net::link::Edge;
 use crate::net::listen::ListenSocket;
@@ -213,7 +214,7 @@ impl Worker {
     }
 
     fn next_wake(&self) -> Option<u64> {
-        [self.core.next_wake(), self.checks.next_wake()].into_iter().flatten().min()
+        earlier(self.core.next_wake(), self.checks.next_wake())
     }
 
     /// How long the poll may sleep.
