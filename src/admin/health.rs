@@ -59,6 +59,8 @@ pub(super) fn backends(site: &Site) -> Rendered {
                 "health_check": server.health.state().name(),
                 "circuit": server.circuit.state().name(),
                 "weight": server.weight(),
+                // No upstream can be drained by hand yet.
+                "draining": false,
                 "resolved": server.is_resolved(),
                 "consecutive_failures": server.failures_in_a_row(),
                 "active_connections": server.in_flight(),

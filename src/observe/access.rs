@@ -38,6 +38,8 @@ pub struct Record<'a> {
     pub upstream_micros: Option<u64>,
     /// Name of the last upstream.
     pub upstream: Option<&'a str>,
+    /// Name of the route that took the request.
+    pub route: Option<&'a str>,
     /// Attempts given to upstreams.
     pub attempts: u32,
     /// The name of the reason, if the answer was made or cut off here.
@@ -167,6 +169,7 @@ impl Formatter {
             None => out.extend_from_slice(b"null"),
         }
         string("upstream", record.upstream.map(str::as_bytes), out);
+        string("route", record.route.map(str::as_bytes), out);
         number("attempts", record.attempts.into(), out);
         string("error", record.error.map(str::as_bytes), out);
         string("cache", record.cache.map(str::as_bytes), out);

@@ -13,6 +13,7 @@ const RECORD: Record<'static> = Record {
     duration_micros: 12_345,
     upstream_micros: Some(9_001),
     upstream: Some("127.0.0.1:9001"),
+    route: Some("api"),
     attempts: 1,
     error: None,
     cache: None,
@@ -43,6 +44,7 @@ fn what_is_not_known_is_a_dash() {
         status: 408,
         bytes_out: 0,
         upstream: None,
+        route: None,
         attempts: 0,
         error: Some("http_request_timeout"),
         trace_id: "",
@@ -83,7 +85,7 @@ fn json_has_every_field() {
         json!({
             "time": "2026-01-02T03:04:05.678Z", "client": "127.0.0.1:53412", "peer": null, "method": "GET", "uri": "/a?b",
             "version": "HTTP/1.1", "host": "example.com", "status": 200, "bytes_in": 87, "bytes_out": 1234,
-            "duration_ms": 12.345, "upstream_ms": 9.001, "upstream": "127.0.0.1:9001", "attempts": 1, "error": null,
+            "duration_ms": 12.345, "upstream_ms": 9.001, "upstream": "127.0.0.1:9001", "route": "api", "attempts": 1, "error": null,
             "cache": null, "trace_id": "0191e5a0-0000-4000-8000-000000000001", "user_agent": "curl/8.5.0",
             "referer": null,
         })

@@ -33,6 +33,7 @@ fn record(number: u64) -> Record<'static> {
         duration_micros: 0,
         upstream_micros: None,
         upstream: None,
+        route: None,
         attempts: 1,
         error: None,
         cache: None,

@@ -405,6 +405,7 @@ impl Exchange {
             duration_micros: turn.now.micros.saturating_sub(self.started),
             upstream_micros: self.attempt.upstream_micros,
             upstream: asked_last.map(|index| self.pool().servers[index].config.name.as_str()),
+            route: self.route.map(|route| self.site.config.routes[route].name.as_str()),
             attempts: self.attempts,
             error: self.outcome.error.map(Reason::name),
             cache: None,

@@ -219,6 +219,7 @@ fn an_upstream_of_weight_0_is_not_counted_as_usable() {
     let proxy = Config::new().set("upstreams", json!(upstreams)).start();
     let page = admin_json(&proxy, "/backends/health", 200);
     let of = |index: usize, key: &str| page["backends"][index][key].clone();
+    assert_eq!((of(0, "draining"), of(1, "draining")), (json!(false), json!(false)));
     assert_eq!((of(0, "weight"), of(0, "healthy")), (json!(3), json!(true)));
     assert_eq!((of(1, "weight"), of(1, "healthy")), (json!(0), json!(false)));
     let health = admin_json(&proxy, "/health", 200);
