@@ -248,7 +248,7 @@ impl Origin {
         match plan.fault {
             Fault::ResetWithin(n) if self.content_at >= n || self.request_ended => {
                 self.is_gone = true;
-                return wires.peer_rst(self.id);
+                return wires.peer_forsakes(self.id, self.served + 1);
             }
             Fault::Leave if self.request_ended => {
                 self.is_gone = true;

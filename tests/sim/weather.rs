@@ -117,6 +117,8 @@ impl Weather {
         timeouts.client_keepalive_ms = draw(6000, 50);
         timeouts.client_half_close_ms = if self.is_mild { 0 } else { draw(0, 50) };
         timeouts.upstream_keepalive_ms = draw(1000, 1);
+        // Long tunnels would be nothing but health checks.
+        timeouts.tunnel_idle_ms = 10_000;
         timeouts.queue_ms = draw(80_000_000, 0);
         // A large answer in small pieces may not be there in time.
         timeouts.total_ms = if self.is_calm || self.is_mild || rng.bool() { 0 } else { rng.u32(100..4000) };

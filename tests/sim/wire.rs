@@ -233,6 +233,16 @@ impl Wires {
         self.peer_send(id, format!("HTTP/1.1 {status}\r\nX-Noise: {number}\r\n{end}").as_bytes());
     }
 
+    /// The peer ends the connection in the middle of a request that is not the last which may be on its way.
+    pub fn peer_forsakes(&mut self, id: Id, answered: u32) {
+        let conn = &mut self.conns[id];
+        conn.is_out_of_step = true;
+        if conn.begun > answered {
+            self.unsure.extend(conn.last_begun);
+        }
+        self.peer_rst(id);
+    }
+
     /// Whether [`Wires::peer_recv`] has anything but nothing.
     pub fn peer_hears(&self, id: Id) -> bool {
         let conn = &self.conns[id];
