@@ -40,7 +40,8 @@ const SEEDS: u64 = 6000;
 /// Seeds that nobody has run before, where a run is told where they begin.
 const NEW: u64 = 1500;
 /// Seeds that failed once. What a seed means changes with the simulation, so each of these faults also has a test elsewhere.
-const FORMER: &[u64] = &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453, 1_500_002_048, 3_200_001_945];
+const FORMER: &[u64] =
+    &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453, 1_500_002_048, 3_200_001_945, 3_200_003_885, 3_400_004_510];
 /// In this many worlds, everything that they are made for happens.
 const ENOUGH: u64 = 3000;
 /// Threads that run seeds.
