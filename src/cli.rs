@@ -1,5 +1,5 @@
-//! The command line: what its arguments mean, and how the program ends when it serves nothing. It reads no file and no environment
-//! itself, and starts nothing.
+//! The command line: what its arguments mean, and how the program ends when it serves nothing. Arguments are read first, because
+//! commands that serve hold signals back while their configuration is read. It starts nothing.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -13,12 +13,28 @@ use crate::config::{self, Loaded, Problems, Sources, suggest};
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub enum Invocation {
-    /// Run the proxy (or the test backend) with this configuration.
-    Run(Box<Loaded>),
-    /// End: there is nothing to run.
+pub enum Call {
+    /// Serve, once the configuration is read.
+    Serve(Serve),
+    /// Read and validate a configuration.
+    Check(Check),
+    /// End: there is nothing to do.
     End(End),
 }
+
+/// A command that serves.
+#[derive(Debug)]
+pub struct Serve(Served);
+
+#[derive(Debug)]
+enum Served {
+    Run(Run),
+    Echo(Echo),
+}
+
+/// `tidegate check`
+#[derive(Debug)]
+pub struct Check(Run);
 
 /// How a program ends that does not run.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,45 +165,52 @@ struct Echo {
     addresses: Vec<String>,
 }
 
-/// Interprets the arguments, the environment and the working directory. `args` begins with the program's name.
-pub fn parse(
-    args: impl IntoIterator<Item = OsString>,
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    cwd: PathBuf,
-) -> Invocation {
+/// Interprets the arguments, which begin with the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Call {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render().to_string();
-            return Invocation::End(if error.use_stderr() { End::bad(text.trim_end()) } else { End::good(text, "") });
+            return Call::End(if error.use_stderr() { End::bad(text.trim_end()) } else { End::good(text, "") });
         }
     };
-    let lossy = |s: OsString| s.to_string_lossy().into_owned();
-    let environment = environment.into_iter().map(|(name, value)| (lossy(name), lossy(value))).collect();
-    let base = Sources { environment, cwd, ..Sources::default() };
-    let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(Run { test: false, print: true, .. }) => Err(End::bad("--print belongs to check: tidegate check --print")),
-        Command::Run(run) if !run.test => sources(run.options, run.targets, base).and_then(run_with),
-        Command::Run(run) | Command::Check(run) => {
-            let print = run.print;
-            sources(run.options, run.targets, base).and_then(|sources| check(sources, print)).map(Invocation::End)
-        }
-        Command::Explain(_) => Err(End::bad("tidegate explain is not built yet")),
-        Command::Echo(echo) => self::echo(&echo, base.cwd),
-        Command::Init => Err(End::good(INIT, "")),
-        Command::Completions { shell } => Err(End::good(completions(shell), "")),
-        Command::Man => Err(man()),
-    };
-    done.unwrap_or_else(Invocation::End)
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(Run { test: false, print: true, .. }) => Call::End(End::bad("--print belongs to check: tidegate check --print")),
+        Command::Run(run) if !run.test => Call::Serve(Serve(Served::Run(run))),
+        Command::Run(run) | Command::Check(run) => Call::Check(Check(run)),
+        Command::Explain(_) => Call::End(End::bad("tidegate explain is not built yet")),
+        Command::Echo(echo) => Call::Serve(Serve(Served::Echo(echo))),
+        Command::Init => Call::End(End::good(INIT, "")),
+        Command::Completions { shell } => Call::End(End::good(completions(shell), "")),
+        Command::Man => Call::End(man()),
+    }
 }
 
-fn run_with(sources: Sources) -> Result<Invocation, End> {
+impl Serve {
+    /// Reads the configuration to run with.
+    pub fn load(self, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> Result<Loaded, End> {
+        match self.0 {
+            Served::Run(run) => sources(run, environment, cwd).and_then(to_run),
+            Served::Echo(echo) => self::echo(&echo, cwd),
+        }
+    }
+}
+
+impl Check {
+    /// Reads the configuration, and says what it comes to or what is wrong with it.
+    pub fn done(self, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> End {
+        let print = self.0.print;
+        sources(self.0, environment, cwd).and_then(|sources| check(sources, print)).unwrap_or_else(|end| end)
+    }
+}
+
+fn to_run(sources: Sources) -> Result<Loaded, End> {
     let loaded = config::load(sources)?;
     let Loaded { path, config, .. } = &loaded;
     if path.is_none() && config.routes.is_empty() && config.pools.iter().all(|pool| pool.upstreams.is_empty()) {
         return Err(End::bad(BEGIN));
     }
-    Ok(Invocation::Run(Box::new(loaded)))
+    Ok(loaded)
 }
 
 fn completions(shell: clap_complete::Shell) -> String {
@@ -204,15 +227,19 @@ fn man() -> End {
     }
 }
 
-fn sources(options: Options, targets: Vec<String>, base: Sources) -> Result<Sources, End> {
+fn sources(run: Run, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> Result<Sources, End> {
+    let Run { options, targets, .. } = run;
+    let lossy = |s: OsString| s.to_string_lossy().into_owned();
     let mut sources = Sources {
+        environment: environment.into_iter().map(|(name, value)| (lossy(name), lossy(value))).collect(),
+        cwd,
         config: options.config,
         env_file: options.env_file,
         listen: options.listen.map(|words| ("--listen", words)),
         to: options.to,
         workers: options.workers,
         watch: options.watch,
-        ..base
+        ..Sources::default()
     };
     let target = the_only(targets, &sources.cwd)?;
     match target {
@@ -273,7 +300,7 @@ fn check(sources: Sources, print: bool) -> Result<End, End> {
 
 /// A test backend is a proxy without upstreams that echoes on each of its addresses. It reads no file and no variable, because those
 /// are meant for the proxy beside it.
-fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
+fn echo(echo: &Echo, cwd: PathBuf) -> Result<Loaded, End> {
     let sources = Sources { alone: true, cwd, listen: Some(("HOST:PORT", echo.addresses.clone())), ..Sources::default() };
     let mut loaded = config::load(sources)?;
     loaded.config.metrics_listen = None;
@@ -293,33 +320,39 @@ fn echo(echo: &Echo, cwd: PathBuf) -> Result<Invocation, End> {
     let mut routes: Vec<Route> = routes.collect();
     routes.sort_by_key(|route| route.matcher.port.is_none());
     config.routes = routes;
-    Ok(Invocation::Run(Box::new(loaded)))
+    Ok(loaded)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed_in(dir: &std::path::Path, line: &str) -> Invocation {
+    /// The configuration to run with, or the end.
+    fn parsed_in(dir: &std::path::Path, line: &str) -> Result<Loaded, End> {
         let words = std::iter::once("tidegate").chain(line.split_whitespace()).map(OsString::from);
-        parse(words, [("LOG_LEVEL".into(), "debug".into())], dir.to_owned())
+        let environment = [("LOG_LEVEL".into(), "debug".into())];
+        match parse(words) {
+            Call::Serve(serve) => serve.load(environment, dir.to_owned()),
+            Call::Check(check) => Err(check.done(environment, dir.to_owned())),
+            Call::End(end) => Err(end),
+        }
     }
 
-    fn parsed(line: &str) -> Invocation {
+    fn parsed(line: &str) -> Result<Loaded, End> {
         parsed_in(tempfile::tempdir().unwrap().path(), line)
     }
 
     fn run(line: &str) -> Loaded {
         match parsed(line) {
-            Invocation::Run(loaded) => *loaded,
-            Invocation::End(end) => panic!("{line}: {end:?}"),
+            Ok(loaded) => loaded,
+            Err(end) => panic!("{line}: {end:?}"),
         }
     }
 
     fn end(line: &str) -> End {
         match parsed(line) {
-            Invocation::Run(loaded) => panic!("{line}: runs with {:?}", loaded.config),
-            Invocation::End(end) => end,
+            Ok(loaded) => panic!("{line}: runs with {:?}", loaded.config),
+            Err(end) => end,
         }
     }
 
@@ -345,20 +378,20 @@ mod tests {
         std::fs::write(dir.path().join("x.yaml"), "workers: 7\nroutes: [{echo: {}}]\n").unwrap();
         for line in ["x.yaml", "-c x.yaml", "--config x.yaml", "run x.yaml", "run -c x.yaml 127.0.0.1:81"] {
             match parsed_in(dir.path(), line) {
-                Invocation::Run(loaded) => assert_eq!(loaded.config.workers, 7, "{line}"),
-                Invocation::End(end) => panic!("{line}: {end:?}"),
+                Ok(loaded) => assert_eq!(loaded.config.workers, 7, "{line}"),
+                Err(end) => panic!("{line}: {end:?}"),
             }
         }
         for line in ["check x.yaml", "-t x.yaml", "-t -c x.yaml", "run -t x.yaml", "check -c x.yaml"] {
             match parsed_in(dir.path(), line) {
-                Invocation::End(end) => {
+                Err(end) => {
                     assert_eq!(end, End::good("x.yaml, environment (LOG_LEVEL): the configuration is good\n", ""), "{line}")
                 }
-                Invocation::Run(_) => panic!("{line} runs"),
+                Ok(_) => panic!("{line} runs"),
             }
         }
         for line in ["check --print x.yaml", "-t --print x.yaml"] {
-            let Invocation::End(end) = parsed_in(dir.path(), line) else { panic!("{line} runs") };
+            let Err(end) = parsed_in(dir.path(), line) else { panic!("{line} runs") };
             assert!(end.code == 0 && end.stdout.contains("\nworkers: 7\n") && end.stderr.is_empty(), "{end:?}");
         }
     }
@@ -404,7 +437,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.yaml"), "").unwrap();
-        assert!(matches!(parsed_in(dir.path(), ""), Invocation::Run(_)), "an empty file is a file");
+        assert!(parsed_in(dir.path(), "").is_ok(), "an empty file is a file");
     }
 
     #[test]
@@ -421,7 +454,7 @@ mod tests {
         assert!(all.lines().filter(|line| line.starts_with('#')).count() < init.lines().filter(|line| line.starts_with('#')).count() - 20);
         for text in [init, all] {
             std::fs::write(dir.path().join("config.yaml"), &text).unwrap();
-            let Invocation::End(end) = parsed_in(dir.path(), "check") else { panic!("it runs") };
+            let Err(end) = parsed_in(dir.path(), "check") else { panic!("it runs") };
             assert_eq!((end.code, end.stderr.as_str()), (0, ""), "{text}");
         }
     }

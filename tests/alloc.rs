@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
-use tidegate::cli::{self, Invocation};
+use tidegate::cli::{self, Call};
 
 /// Allocations of each thread, by its number in the system.
 static COUNTS: [AtomicU64; 1 << 16] = [const { AtomicU64::new(0) }; 1 << 16];
@@ -101,8 +101,9 @@ fn a_request_in_steady_state_allocates_nothing() {
     );
     std::fs::write(&config, text).unwrap();
     let args = ["tidegate".into(), "-c".into(), config.into_os_string()];
-    let Invocation::Run(loaded) = cli::parse(args, [], Path::new("/").into()) else { panic!("the configuration is refused") };
-    thread::spawn(move || tidegate::server::run(*loaded));
+    let Call::Serve(serve) = cli::parse(args) else { panic!("it is no command that serves") };
+    let loaded = serve.load([], Path::new("/").into()).expect("the configuration is accepted");
+    thread::spawn(move || tidegate::server::run(loaded, tidegate::server::Signals::hold().unwrap()));
 
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut clients: Vec<TcpStream> = Vec::new();

@@ -30,6 +30,7 @@ use leftovers::Leftovers;
 use listeners::Listeners;
 use pid_file::PidFile;
 use reload::Reloader;
+pub use signals::Signals;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
@@ -45,8 +46,8 @@ const DESCRIPTORS_OF_A_WORKER: usize = 3;
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs until a signal ends it. The error says what failed, and where.
-pub fn run(loaded: Loaded) -> io::Result<()> {
-    let mut signals = signals::catch()?;
+pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
+    signals.hold_all()?;
     let watch = Watch::new(loaded.path.as_deref(), &loaded.sources.cwd);
     let limit = sys::raise_descriptor_limit();
     let config = loaded.config;

@@ -1,24 +1,51 @@
-//! What the process does on a signal. Signals are caught before anything is bound, and held until the main thread can serve
-//! them.
+//! What the process does on a signal. Signals are caught before the configuration is read, and held until the main thread can
+//! serve them.
 
 use super::leftovers::Leftovers;
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::worker::shared::{Mail, Shared};
-use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 /// Ending signals that come this close together count as one: `timeout` and terminals signal a process and also its
 /// group.
 const ONE_SIGNAL: Duration = Duration::from_millis(100);
+/// The signals that end the process.
+const ENDING: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
-/// The signals that the process handles, and those that would end it otherwise.
-pub(super) fn catch() -> io::Result<Signals> {
-    Signals::new([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGTERM, libc::SIGINT])
+/// The signals of a process that serves.
+pub struct Signals {
+    received: signal_hook::iterator::Signals,
+    ends_at_once: Arc<AtomicBool>,
+}
+
+impl Signals {
+    /// Holds SIGHUP, SIGUSR1 and SIGUSR2 from now on. SIGTERM and SIGINT end the process until the server runs, also as process 1
+    /// of a container, where the kernel ignores them unless there is a handler.
+    pub fn hold() -> io::Result<Self> {
+        let received = signal_hook::iterator::Signals::new([libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2])?;
+        let ends_at_once = Arc::new(AtomicBool::new(true));
+        for signal in ENDING {
+            signal_hook::flag::register_conditional_shutdown(signal, 0, ends_at_once.clone())?;
+        }
+        Ok(Self { received, ends_at_once })
+    }
+
+    /// Holds SIGTERM and SIGINT too, because from now on there is something to tidy up.
+    pub(super) fn hold_all(&self) -> io::Result<()> {
+        ENDING.iter().try_for_each(|signal| self.received.add_signal(*signal))?;
+        self.ends_at_once.store(false, SeqCst);
+        Ok(())
+    }
+
+    /// Ends [`Desk::serve`] when it is closed.
+    pub(super) fn handle(&self) -> signal_hook::iterator::Handle {
+        self.received.handle()
+    }
 }
 
 /// What signals act on, and what has happened so far.
@@ -46,7 +73,7 @@ impl Desk {
 
     /// Serves signals until the workers have ended.
     pub(super) fn serve(&mut self, signals: &mut Signals) {
-        signals.forever().for_each(|signal| self.on_signal(signal));
+        signals.received.forever().for_each(|signal| self.on_signal(signal));
     }
 
     fn on_signal(&mut self, signal: i32) {

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use serde_json::json;
+use std::io::Write;
 use std::time::Duration;
 
 /// A start that takes its two seconds: the first look-up of a name does not come back.
@@ -36,6 +37,87 @@ fn a_start_that_is_told_to_end_does_so_cleanly() {
         assert_eq!(proxy.wait_exit(), 0);
         let last = proxy.diagnostics().pop().unwrap();
         assert!(last.ends_with("stopped: 0 exchanges finished, 0 cut"), "{last:?}");
+    }
+}
+
+/// A start that waits before there is a configuration: the name of its listener is being looked up.
+fn nameless() -> Launch {
+    let launch = Config::new().set("listen", "slow.test:0").set("routes", json!([{"respond": {"body": "there"}}])).launch();
+    launch.names("slow.test hang\n")
+}
+
+/// A start that waits for the rest of its standard input, and what writes to that. It has begun to read.
+fn unfed(args: &[&'static str]) -> (Launch, std::io::PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (Launch::new(args.iter().copied()).stdin(reader), writer)
+}
+
+/// More than a pipe holds, so that it is written only when the other side reads.
+fn fill(mut writer: &std::io::PipeWriter) {
+    writer.write_all(&b"# a line\n".repeat(30_000)).unwrap();
+}
+
+const HELD: [&str; 4] = ["HUP", "USR1", "USR2", "HUP"];
+
+#[track_caller]
+fn expect_served(proxy: &Proxy) {
+    assert_eq!(proxy.get("/").expect(200).text(), "there");
+    wait_until("it has reloaded", || proxy.reloads().0 >= 1);
+    wait_until("it has said that one means nothing", || proxy.diagnostics().iter().any(|line| line.contains("SIGUSR2 is ignored")));
+}
+
+/// They ended it, as nobody had asked for them yet.
+#[test]
+fn signals_that_come_before_the_configuration_is_read_are_served_after_it() {
+    let proxy = nameless().start_and(|pid, dir| {
+        wait_for_look_up(dir);
+        HELD.iter().for_each(|name| proxy::signal(pid, name));
+        std::fs::write(dir.join("new"), "slow.test 127.0.0.1\n").unwrap();
+        std::fs::rename(dir.join("new"), dir.join("hosts")).unwrap();
+    });
+    expect_served(&proxy);
+
+    let (launch, writer) = unfed(&["-"]);
+    let proxy = launch.start_and(|pid, _| {
+        fill(&writer);
+        HELD.iter().for_each(|name| proxy::signal(pid, name));
+        let config = Config::new().set("routes", json!([{"respond": {"body": "there"}}]));
+        (&writer).write_all(config.0.to_string().as_bytes()).unwrap();
+        drop(writer);
+    });
+    expect_served(&proxy);
+}
+
+/// At once, as there is nothing to finish; and also as the first process of a container, which has no default actions.
+#[test]
+fn before_the_configuration_is_read_an_ending_signal_ends_it() {
+    for name in ["TERM", "INT"] {
+        let (status, out, err) = nameless().run_and(|pid, dir| {
+            wait_for_look_up(dir);
+            proxy::signal(pid, name);
+        });
+        assert_eq!((status, out.as_str(), err.as_str()), (0, "", ""), "{name}");
+        for args in [vec!["-"], vec!["run", "--config", "-"]] {
+            let (launch, writer) = unfed(&args);
+            let (status, out, err) = launch.run_and(|pid, _| {
+                fill(&writer);
+                proxy::signal(pid, name);
+            });
+            assert_eq!((status, out.as_str(), err.as_str()), (0, "", ""), "{name}");
+        }
+    }
+}
+
+/// As with any other command, whoever started it sees that it was interrupted.
+#[test]
+fn a_command_that_serves_nothing_is_ended_by_signals() {
+    for name in ["TERM", "INT", "HUP"] {
+        let (launch, writer) = unfed(&["check", "-"]);
+        let (status, ..) = launch.run_and(|pid, _| {
+            fill(&writer);
+            proxy::signal(pid, name);
+        });
+        assert_eq!(status, -1, "{name}");
     }
 }
 

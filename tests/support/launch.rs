@@ -156,9 +156,17 @@ impl Launch {
 
     /// Runs it to its end: exit status, standard output, standard error.
     #[track_caller]
-    pub fn run(mut self) -> (i32, String, String) {
+    pub fn run(self) -> (i32, String, String) {
+        self.run_and(|_, _| ())
+    }
+
+    /// The same, and calls `meanwhile` with the process id and the directory.
+    #[track_caller]
+    pub fn run_and(mut self, meanwhile: impl FnOnce(u32, &Path)) -> (i32, String, String) {
         let mut child = self.command.spawn().expect("the binary");
+        drop(self.command); // and with it this side's copy of standard input
         let (out, err) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+        meanwhile(child.id(), self.dir.path());
         let status = wait_exit(&mut child).unwrap_or_else(|| {
             child.kill().unwrap();
             panic!("it did not end; it said:\n{}", err.all().join("\n"));
