@@ -55,8 +55,8 @@ impl End {
         ExitCode::from(self.code)
     }
 
-    fn good(stdout: impl Into<String>, stderr: impl Into<String>) -> Self {
-        Self { code: 0, stdout: stdout.into(), stderr: stderr.into() }
+    fn good(stdout: impl Into<String>) -> Self {
+        Self { code: 0, stdout: stdout.into(), stderr: String::new() }
     }
 
     fn bad(message: impl std::fmt::Display) -> Self {
@@ -142,7 +142,7 @@ struct Options {
     /// Number of worker threads, or auto
     #[arg(long, value_name = "N")]
     workers: Option<String>,
-    /// Reload when the configuration file changes
+    /// Reload when the configuration file or the .env file changes
     #[arg(long)]
     watch: bool,
 }
@@ -171,7 +171,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Call {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.render().to_string();
-            return Call::End(if error.use_stderr() { End::bad(text.trim_end()) } else { End::good(text, "") });
+            return Call::End(if error.use_stderr() { End::bad(text.trim_end()) } else { End::good(text) });
         }
     };
     match cli.command.unwrap_or(Command::Run(cli.run)) {
@@ -180,8 +180,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Call {
         Command::Run(run) | Command::Check(run) => Call::Check(Check(run)),
         Command::Explain(_) => Call::End(End::bad("tidegate explain is not built yet")),
         Command::Echo(echo) => Call::Serve(Serve(Served::Echo(echo))),
-        Command::Init => Call::End(End::good(INIT, "")),
-        Command::Completions { shell } => Call::End(End::good(completions(shell), "")),
+        Command::Init => Call::End(End::good(INIT)),
+        Command::Completions { shell } => Call::End(End::good(completions(shell))),
         Command::Man => Call::End(man()),
     }
 }
@@ -197,7 +197,7 @@ impl Serve {
 }
 
 impl Check {
-    /// Reads the configuration, and says what it comes to or what is wrong with it.
+    /// Reads the configuration, and says what it comes to or what is wrong with it. Warnings are logged.
     pub fn done(self, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> End {
         let print = self.0.print;
         sources(self.0, environment, cwd).and_then(|sources| check(sources, print)).unwrap_or_else(|end| end)
@@ -222,7 +222,7 @@ fn completions(shell: clap_complete::Shell) -> String {
 fn man() -> End {
     let mut text = Vec::new();
     match clap_mangen::Man::new(Cli::command()).render(&mut text) {
-        Ok(()) => End::good(String::from_utf8_lossy(&text), ""),
+        Ok(()) => End::good(String::from_utf8_lossy(&text)),
         Err(error) => End::bad(error),
     }
 }
@@ -291,11 +291,9 @@ fn is_address(word: &str) -> bool {
 
 fn check(sources: Sources, print: bool) -> Result<End, End> {
     let loaded = config::load(sources)?;
-    let warnings: String = loaded.warnings.iter().map(|line| format!("warning: {line}\n")).collect();
-    if print {
-        return Ok(End::good(loaded.effective.to_string(), warnings));
-    }
-    Ok(End::good(format!("{}: the configuration is good\n", loaded.source), warnings))
+    loaded.warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
+    let text = if print { loaded.effective.to_string() } else { format!("{}: the configuration is good\n", loaded.source) };
+    Ok(End::good(text))
 }
 
 /// A test backend is a proxy without upstreams that echoes on each of its addresses. It reads no file and no variable, because those
@@ -385,7 +383,7 @@ mod tests {
         for line in ["check x.yaml", "-t x.yaml", "-t -c x.yaml", "run -t x.yaml", "check -c x.yaml"] {
             match parsed_in(dir.path(), line) {
                 Err(end) => {
-                    assert_eq!(end, End::good("x.yaml, environment (LOG_LEVEL): the configuration is good\n", ""), "{line}")
+                    assert_eq!(end, End::good("x.yaml, environment (LOG_LEVEL): the configuration is good\n"), "{line}")
                 }
                 Ok(_) => panic!("{line} runs"),
             }
@@ -473,7 +471,7 @@ mod tests {
 
     #[test]
     fn help_and_version_go_to_standard_output() {
-        assert_eq!(end("--version"), End::good(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n"), ""));
+        assert_eq!(end("--version"), End::good(concat!("tidegate ", env!("CARGO_PKG_VERSION"), "\n")));
         for line in ["--help", "-h", "check --help", "help"] {
             let help = end(line);
             assert!(help.code == 0 && help.stdout.contains("Usage: tidegate") && help.stderr.is_empty(), "{line}: {help:?}");

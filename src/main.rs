@@ -9,7 +9,10 @@ fn main() -> ExitCode {
     let cwd = || std::env::current_dir().unwrap_or_default();
     let serve = match cli::parse(std::env::args_os()) {
         Call::Serve(serve) => serve,
-        Call::Check(check) => return check.done(std::env::vars_os(), cwd()).report(),
+        Call::Check(check) => {
+            tidegate::observe::plain::init();
+            return check.done(std::env::vars_os(), cwd()).report();
+        }
         Call::End(end) => return end.report(),
     };
     // Reading the configuration may take a while: names are looked up, and standard input is waited for.

@@ -15,6 +15,7 @@ pub mod escape;
 pub mod exposition;
 mod file;
 pub mod log;
+pub mod plain;
 mod queue;
 pub mod quiet;
 pub mod reason;

@@ -1,5 +1,6 @@
 //! `tidegate check`: reads a configuration, says what is wrong with it or what it comes to, and starts nothing.
 
+use crate::support::launch::binary;
 use crate::support::*;
 
 /// A configuration with many keys, and with names and texts that YAML could read as something else.
@@ -82,4 +83,36 @@ fn check_starts_nothing_and_says_whether_it_would() {
     let (launch, dir) = (Launch::new(["-t"]).file("config.yaml", &listen), tempfile::tempdir().unwrap());
     let (status, ..) = launch.env("LOG_DIR", dir.path().join("logs").display()).run();
     assert_eq!((status, std::fs::read_dir(dir.path()).unwrap().count()), (0, 0), "no directory was made");
+}
+
+/// They are log lines like those of a start, so that the same filters find them.
+#[test]
+fn warnings_are_log_lines_on_standard_error() {
+    let text = "listen: \"127.0.0.1:1\"\nmetrics_listen: \"0.0.0.0:2\"\nupstreams: [{host: h, port: 1, weight: 0, name: a}]\n";
+    for args in [vec!["check", "config.yaml"], vec!["check", "--print", "config.yaml"]] {
+        let (status, out, err) = Launch::new(args).file("config.yaml", text).env("LOG_LEVEL", "error").run();
+        assert_eq!(status, 0, "{err}");
+        assert!(!out.contains("WARN"), "{out}");
+        assert!(err.lines().count() >= 2, "{err}");
+        for line in err.lines() {
+            let (time, rest) = line.split_once(' ').unwrap();
+            assert!(time.len() == 24 && time.ends_with('Z') && rest.starts_with("WARN  [config] config.yaml:"), "{line:?}");
+        }
+        assert!(err.contains("[config] config.yaml:2:17: metrics_listen: "), "{err}");
+    }
+    // Errors are the command's own answer: they stay as they are, at their place.
+    let (status, _, err) = Launch::new(["check", "config.yaml"]).file("config.yaml", &format!("{text}colour: red\n")).run();
+    assert!(status == 2 && err.lines().any(|line| line.starts_with("config.yaml:4:1: colour: ")), "{err}");
+}
+
+#[test]
+fn a_reader_that_leaves_changes_nothing() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(binary());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.yaml"), "metrics_listen: \"0.0.0.0:2\"\nroutes: [{echo: {}}]\n").unwrap();
+    let out = command.arg("check").current_dir(dir.path()).env_clear().stderr(writer).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert_eq!((out.status.code(), said.trim_end()), (Some(0), "config.yaml: the configuration is good"));
 }

@@ -176,7 +176,8 @@ impl Launch {
     }
 }
 
-fn binary() -> std::path::PathBuf {
+/// The binary under test.
+pub fn binary() -> std::path::PathBuf {
     // `TIDEGATE_BIN` drives another build through the same plays, a release binary for instance.
     std::env::var_os("TIDEGATE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into()).into()
 }
