@@ -78,7 +78,7 @@ pub static ROOT: &[Key] = &[
     )
     .default("auto"),
     key("error_pages", FILE, "A directory with pages for errors: 502.html, 5xx.html, 502.json and the like.").off().no_effect_yet(),
-    key("watch", Kind::Bool, "Reload when the file changes.").default("false"),
+    key("watch", Kind::Bool, "Reload when the configuration file or the file with variables changes.").default("false"),
     key("tracing", Kind::Section(TRACING), "Traces, sent by OTLP.").off().no_effect_yet(),
     key("tests", Kind::List(&Kind::Section(TEST)), "Test requests with the expected results.").default("[]").no_effect_yet(),
     key("admin_socket", FILE, "A Unix socket for commands that change the state of the proxy.").off().no_effect_yet(),

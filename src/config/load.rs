@@ -56,8 +56,10 @@ pub struct Loaded {
     pub source: String,
     /// For the log, at level info.
     pub notes: Vec<String>,
-    /// The file that was read.
+    /// The configuration file that was named or found; `-` is standard input.
     pub path: Option<PathBuf>,
+    /// Every file that was read.
+    pub files: Vec<PathBuf>,
     /// To load it again.
     pub sources: Sources,
 }
@@ -90,9 +92,10 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
     let mut report = Report::default();
     let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
+    let mut files = Vec::new();
     if !sources.alone {
         environment = sources.environment.iter().cloned().collect();
-        variables = read_dotenv(&sources, &environment, &mut notes, &mut report)?;
+        variables = read_dotenv(&sources, &environment, &mut notes, &mut files, &mut report)?;
         path = config_path(&sources, &environment, &variables);
     }
     let source = match &path {
@@ -101,7 +104,10 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
             sources.input = Some(text.clone());
             Some((STANDARD_INPUT.to_owned(), text))
         }
-        Some(path) => Some((path.display().to_string(), read(&sources.cwd.join(path), path)?)),
+        Some(path) => {
+            files.push(sources.cwd.join(path));
+            Some((path.display().to_string(), read(&sources.cwd.join(path), path)?))
+        }
         None => None,
     };
 
@@ -115,7 +121,7 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
     options(&sources, &mut root, &mut report);
     let source_names = source_names(path.as_deref(), &root, &variables, &sources);
     let (config, effective, warnings) = complete(root, report, source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
-    Ok(Loaded { config, effective, warnings, source: source_names, notes, path, sources })
+    Ok(Loaded { config, effective, warnings, source: source_names, notes, path, files, sources })
 }
 
 /// Every source that set something, in the order of precedence.
@@ -163,6 +169,7 @@ fn read_dotenv(
     sources: &Sources,
     environment: &env::Variables,
     notes: &mut Vec<String>,
+    files: &mut Vec<PathBuf>,
     report: &mut Report,
 ) -> Result<env::Variables, Problems> {
     let shown = dotenv_name(sources);
@@ -176,6 +183,7 @@ fn read_dotenv(
         report.warn_at(&Place::named(&format!("{shown}:{}", doubt.line)), &tree::Path::default(), doubt.message);
     }
     notes.push(format!("read {shown}: {} variables", read.variables.len()));
+    files.push(path);
     Ok(read.variables)
 }
 

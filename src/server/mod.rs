@@ -48,7 +48,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// Runs until a signal ends it. The error says what failed, and where.
 pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     signals.hold_all()?;
-    let watch = Watch::new(loaded.path.as_deref(), &loaded.sources.cwd);
+    let watch = Watch::new(loaded.files);
     let limit = sys::raise_descriptor_limit();
     let config = loaded.config;
     let writer = Arc::new(Writer::start(logs::settings(&config.logging))?);

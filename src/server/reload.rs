@@ -25,7 +25,7 @@ pub(super) struct Reloader {
     pub(super) sources: Sources,
     /// The effective configuration that runs now.
     pub(super) effective: Effective,
-    /// The watched file.
+    /// The watched files.
     pub(super) watch: Watch,
     /// The site that runs now.
     pub(super) site: Arc<Site>,
@@ -44,13 +44,13 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reloads once for each call; calls that come during a reload are taken together.
     pub(super) fn run(mut self, calls: &Receiver<()>) {
-        if self.site.config.watch && !self.watch.has_file() {
+        if self.site.config.watch && !self.watch.has_files() {
             log::warn!(target: "reload", "watch: there is no file to look at");
         }
         while self.wait(calls) {
             while calls.try_recv().is_ok() {}
             // Noted before reading, so that a change while it is read is found later.
-            self.watch.is_read();
+            self.watch.are_read();
             let panel = self.shared.panel.clone();
             match self.reload() {
                 Ok(()) => panel.reloads_ok.fetch_add(1, Relaxed),
@@ -78,7 +78,7 @@ impl Reloader {
 
     /// The error says why nothing has changed, one problem a line.
     fn reload(&mut self) -> Result<(), String> {
-        let Loaded { mut config, mut effective, warnings, .. } =
+        let Loaded { mut config, mut effective, warnings, files, .. } =
             config::load(self.sources.clone()).map_err(|problems| problems.to_string())?;
         if config.routes.is_empty() && config.pools.iter().all(|pool| pool.upstreams.is_empty()) {
             return Err("it has neither upstreams nor routes: was the file cut off?".into());
@@ -111,6 +111,7 @@ impl Reloader {
         }
         self.listeners.doors().for_each(|door| self.shared.resume(&door.paused));
         (self.site, self.effective) = (site, effective);
+        self.watch.follow(files);
         say(&changes);
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Whether the configuration file has changed, found by looking at it regularly. A symbolic link is followed, because Kubernetes
-//! replaces the link and not the file.
+//! Whether a file of the configuration has changed, found by looking at them regularly. Symbolic links are followed, because
+//! Kubernetes replaces the link and not the file.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,13 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Tells one state of a file from another: device, inode, size, time of the last change in nanoseconds.
 type Stamp = (u64, u64, u64, i128);
 
-/// A watched file.
+/// The watched files.
+#[derive(Debug, Default)]
+pub(super) struct Watch(Vec<Watched>);
+
 #[derive(Debug)]
-pub(super) struct Watch {
-    /// `None` if there is no file to look at.
-    path: Option<PathBuf>,
+struct Watched {
+    path: PathBuf,
     /// Its state when it was last read.
     read: Option<Stamp>,
     /// Its state when it was last looked at.
@@ -23,35 +25,69 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the file from now on. Standard input is not watched.
-    pub(super) fn new(path: Option<&Path>, cwd: &Path) -> Self {
-        let path = path.map(|path| cwd.join(path)).filter(|path| path.is_file());
-        let mut watch = Self { path, read: None, seen: None };
-        watch.is_read();
+    /// Watches these files from now on.
+    pub(super) fn new(files: Vec<PathBuf>) -> Self {
+        let mut watch = Self::default();
+        watch.follow(files);
         watch
     }
 
     /// Whether there is a file to look at.
-    pub(super) fn has_file(&self) -> bool {
-        self.path.is_some()
+    pub(super) fn has_files(&self) -> bool {
+        !self.0.is_empty()
     }
 
-    /// Notes its state because it is about to be read, for whatever reason.
-    pub(super) fn is_read(&mut self) {
+    /// Watches these files, as a reload may have read others than the one before. Of those that were watched, the state stays.
+    pub(super) fn follow(&mut self, files: Vec<PathBuf>) {
+        // Pipes cannot be read twice.
+        let files = files.into_iter().filter(|path| path.is_file());
+        self.0 = files.map(|path| self.take(&path).unwrap_or_else(|| Watched::new(path))).collect();
+    }
+
+    /// Notes their states because they are about to be read, for whatever reason.
+    pub(super) fn are_read(&mut self) {
+        self.0.iter_mut().for_each(Watched::is_read);
+    }
+
+    /// Looks, and returns whether one has changed since they were read, and all seem complete, which they do when two looks find the
+    /// same. A missing file does not count as a change.
+    pub(super) fn has_changed(&mut self) -> bool {
+        // Each is looked at, also after one that does not rest.
+        let at_rest = self.0.iter_mut().map(Watched::rests).fold(true, |all, one| all & one);
+        at_rest && self.0.iter().any(Watched::is_other)
+    }
+
+    fn take(&mut self, path: &Path) -> Option<Watched> {
+        let at = self.0.iter().position(|watched| watched.path == path)?;
+        Some(self.0.swap_remove(at))
+    }
+}
+
+impl Watched {
+    fn new(path: PathBuf) -> Self {
+        let mut watched = Self { path, read: None, seen: None };
+        watched.is_read();
+        watched
+    }
+
+    fn is_read(&mut self) {
         self.read = self.look();
         self.seen = self.read;
     }
 
-    /// Looks, and returns whether it has changed since it was read and seems complete, which it does when two looks find the same. A
-    /// missing file does not count as a change.
-    pub(super) fn has_changed(&mut self) -> bool {
+    /// Looks, and returns whether it is as at the last look.
+    fn rests(&mut self) -> bool {
         let now = self.look();
-        let is_whole = now.is_some() && now == std::mem::replace(&mut self.seen, now);
-        is_whole && now != self.read
+        now == std::mem::replace(&mut self.seen, now)
+    }
+
+    /// Whether it was another file at the last look than when it was read.
+    fn is_other(&self) -> bool {
+        self.seen.is_some() && self.seen != self.read
     }
 
     fn look(&self) -> Option<Stamp> {
-        let meta = std::fs::metadata(self.path.as_ref()?).ok()?;
+        let meta = std::fs::metadata(&self.path).ok()?;
         Some((meta.dev(), meta.ino(), meta.size(), i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())))
     }
 }
@@ -65,14 +101,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.yaml");
         std::fs::write(&file, "a").unwrap();
-        let mut watch = Watch::new(Some(Path::new("config.yaml")), dir.path());
-        assert!(watch.has_file() && !watch.has_changed());
+        let mut watch = Watch::new(vec![dir.path().join("config.yaml")]);
+        assert!(watch.has_files() && !watch.has_changed());
         std::fs::write(&file, "ab").unwrap();
         assert!(!watch.has_changed(), "it may grow on");
         std::fs::write(&file, "abc").unwrap();
         assert!(!watch.has_changed());
         assert!(watch.has_changed());
-        watch.is_read();
+        watch.are_read();
         assert!(!watch.has_changed());
         std::fs::remove_file(&file).unwrap();
         assert!((0..3).all(|_| !watch.has_changed()));
@@ -91,9 +127,32 @@ mod tests {
         std::fs::write(dir.path().join("1"), "a").unwrap();
         std::fs::write(dir.path().join("2"), "a").unwrap();
         link("1");
-        let mut watch = Watch::new(Some(Path::new("config.yaml")), dir.path());
+        let mut watch = Watch::new(vec![dir.path().join("config.yaml")]);
         link("2");
         assert!(!watch.has_changed() && watch.has_changed());
-        assert!(!Watch::new(None, dir.path()).has_file() && !Watch::new(Some(Path::new("-")), dir.path()).has_file());
+    }
+
+    #[test]
+    fn several_files_are_complete_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["a", "b", "c"].map(|name| dir.path().join(name));
+        files[..2].iter().for_each(|file| std::fs::write(file, "").unwrap());
+        let mut watch = Watch::new(files[..2].to_vec());
+        std::fs::write(&files[0], "1").unwrap();
+        assert!(!watch.has_changed());
+        std::fs::write(&files[1], "1").unwrap();
+        assert!(!watch.has_changed(), "the first rests, the second does not");
+        assert!(watch.has_changed());
+
+        // A change that was seen before the files are others is not forgotten.
+        std::fs::write(&files[2], "").unwrap();
+        watch.follow(files[1..].to_vec());
+        assert!(watch.has_changed());
+        watch.are_read();
+        std::fs::write(&files[0], "12").unwrap();
+        assert!((0..3).all(|_| !watch.has_changed()), "it is not watched any more");
+        std::fs::write(&files[2], "1").unwrap();
+        assert!(!watch.has_changed() && watch.has_changed());
+        assert!(!Watch::new(vec!["/dev/null".into(), dir.path().join("none")]).has_files());
     }
 }

@@ -67,3 +67,48 @@ fn where_there_is_no_file_that_is_said() {
     wait_until("it is said", || proxy.diagnostics().iter().any(|line| line.contains(" WARN ") && line.contains("no file to look at")));
     proxy.get("/").expect(200);
 }
+
+/// Variables of the environment stay what they were at the start; those in a file are read again like the configuration.
+#[test]
+fn the_file_with_variables_is_watched_too() {
+    let routes = "routes: [{respond: {body: \"${WORD:-none}\"}}]\n";
+    let config = format!("listen: \"127.0.0.1:0\"\nmetrics_listen: \"127.0.0.1:0\"\nwatch: true\n{routes}");
+    for (args, name) in [(vec!["config.yaml"], ".env"), (vec!["--env-file", "variables", "config.yaml"], "variables")] {
+        let launch = Launch::new(args).file("config.yaml", &config).file(name, "WORD=old\n");
+        let proxy = launch.start();
+        says(&proxy, "old");
+        proxy.write(name, "WORD=new\n");
+        says(&proxy, "new");
+        assert_eq!(proxy.reloads(), (1, 0));
+        proxy.write(name, "WORD=\"new\n");
+        wait_until("it is refused", || proxy.reloads() == (1, 1));
+        wait_until("it is said why", || proxy.diagnostics().iter().any(|l| l.contains(" ERROR ") && l.contains(&format!("{name}:1: "))));
+        proxy.write(name, "WORD=last\n");
+        says(&proxy, "last");
+    }
+}
+
+/// Without a configuration file, it is the only file.
+#[test]
+fn the_file_with_variables_alone_is_watched() {
+    let origins = [Origin::named("a"), Origin::named("b")];
+    let to = |origin: &Origin| format!("UPSTREAMS={}\nMETRICS_LISTEN_PORT=0\n", origin.addr());
+    let proxy = Launch::new(["--watch", "127.0.0.1:0"]).file(".env", &to(&origins[0])).start();
+    says(&proxy, "a");
+    proxy.write(".env", &to(&origins[1]));
+    says(&proxy, "b");
+    assert!(!proxy.diagnostics().iter().any(|line| line.contains("no file to look at")), "{:?}", proxy.diagnostics());
+}
+
+/// One that a reload reads for the first time is watched from then on.
+#[test]
+fn a_file_that_appears_is_watched_once_it_was_read() {
+    let config = "listen: \"127.0.0.1:0\"\nmetrics_listen: \"127.0.0.1:0\"\nwatch: true\nroutes: [{respond: {body: \"${WORD:-none}\"}}]\n";
+    let proxy = Launch::new(["config.yaml"]).file("config.yaml", config).start();
+    says(&proxy, "none");
+    proxy.write(".env", "WORD=one\n");
+    assert!(proxy.hang_up());
+    says(&proxy, "one");
+    proxy.write(".env", "WORD=two\n");
+    says(&proxy, "two");
+}
