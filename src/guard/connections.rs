@@ -5,7 +5,7 @@ use super::client::ClientId;
 use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::hash::BuildHasher;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The table is split into parts with a lock each, so that workers seldom wait for one another.
 const SHARDS: usize = 16;
@@ -22,12 +22,14 @@ pub struct Connections {
 impl Connections {
     /// Counts a connection, if that client has fewer than `most`. A refused connection is not counted: otherwise connections that
     /// are served would be refused because of it.
-    pub fn try_enter(&self, client: ClientId, most: usize) -> bool {
+    pub fn try_enter(self: &Arc<Self>, client: ClientId, most: usize) -> Option<Counted> {
         let mut shard = self.shard(client);
         let open = shard.entry(client).or_insert(0);
-        let has_room = *open < most;
-        *open += usize::from(has_room);
-        has_room
+        if *open >= most {
+            return None;
+        }
+        *open += 1;
+        Some(Counted { connections: self.clone(), client })
     }
 
     /// Whether that client has at least `most` connections.
@@ -35,8 +37,7 @@ impl Connections {
         self.shard(client).get(&client).is_some_and(|open| *open >= most)
     }
 
-    /// A counted connection is closed.
-    pub fn leave(&self, client: ClientId) {
+    fn leave(&self, client: ClientId) {
         if let Entry::Occupied(mut open) = self.shard(client).entry(client) {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
@@ -52,6 +53,19 @@ impl Connections {
 
     fn shard(&self, client: ClientId) -> MutexGuard<'_, Shard> {
         lock(&self.shards[self.keys.hash_one(client) as usize % SHARDS])
+    }
+}
+
+/// One connection of a client. Dropping it stops counting it.
+#[derive(Debug)]
+pub struct Counted {
+    connections: Arc<Connections>,
+    client: ClientId,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.connections.leave(self.client);
     }
 }
 
@@ -71,33 +85,31 @@ mod tests {
 
     #[test]
     fn who_has_none_is_forgotten() {
-        let connections = Connections::default();
-        assert_eq!([1, 1, 1, 2].map(|n| connections.try_enter(client(n), 2)), [true, true, false, true]);
+        let connections = Arc::new(Connections::default());
+        let mut open = [1, 1, 1, 2].map(|n| connections.try_enter(client(n), 2));
+        assert_eq!(open.each_ref().map(Option::is_some), [true, true, false, true]);
         assert!(connections.has(client(1), 2) && !connections.has(client(2), 2) && !connections.has(client(3), 1));
-        connections.leave(client(1));
-        assert!(connections.try_enter(client(1), 2) && !connections.try_enter(client(1), 2));
-        [1, 1, 2].into_iter().for_each(|n| connections.leave(client(n)));
+        open[0] = None;
+        open[2] = connections.try_enter(client(1), 2);
+        assert!(open[2].is_some() && connections.try_enter(client(1), 2).is_none());
+        drop(open);
         assert!(connections.is_empty());
-        connections.leave(client(3));
-        assert!(connections.try_enter(client(3), 1));
     }
 
     #[test]
     fn threads_agree() {
-        let connections = Connections::default();
+        let connections = Arc::new(Connections::default());
         let visit = |seed| {
             let mut rng = fastrand::Rng::with_seed(seed);
             let mut open = Vec::new();
             for _ in 0..20_000 {
                 if open.len() < 30 && rng.bool() {
                     let client = client(rng.u32(0..50));
-                    assert!(connections.try_enter(client, 1000));
-                    open.push(client);
+                    open.push(connections.try_enter(client, 1000).expect("room"));
                 } else if !open.is_empty() {
-                    connections.leave(open.swap_remove(rng.usize(0..open.len())));
+                    open.swap_remove(rng.usize(0..open.len()));
                 }
             }
-            open.into_iter().for_each(|client| connections.leave(client));
         };
         std::thread::scope(|scope| {
             (1..4).for_each(|seed| {

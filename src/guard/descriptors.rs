@@ -3,6 +3,7 @@
 //! A client that is idle between two requests has no upstream connection of its own, so it is counted at a fraction. Should many
 //! such clients send at once, some wait for a descriptor.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Descriptors kept free for what comes and goes: log files, look-ups, a reload, the admin port.
@@ -58,59 +59,41 @@ impl Descriptors {
         self.listeners.fetch_sub(1, SeqCst);
     }
 
-    /// Counts a client, if it could still get an upstream connection; `resting` of those before it are idle.
-    pub fn admit_client(&self, resting: usize) -> bool {
+    /// One for a client, if it could still get an upstream connection; `resting` of those before it are idle.
+    pub fn admit_client(self: &Arc<Self>, resting: usize) -> Option<Descriptor> {
         let clients = self.clients.fetch_add(1, SeqCst) + 1;
         let upstreams = self.upstreams.load(SeqCst);
         let resting = resting.min(clients);
         let needed = clients - resting + resting.div_ceil(RESTING_SHARE);
-        let admitted = clients + upstreams.max(needed) <= self.available();
-        if !admitted {
-            self.clients.fetch_sub(1, SeqCst);
-        }
-        admitted
+        let descriptor = self.counted(Use::Client);
+        (clients + upstreams.max(needed) <= self.available()).then_some(descriptor)
     }
 
-    /// Counts a client that may use the reserve: one of the admin port, or one that is only refused.
-    pub fn enter_anyway(&self) {
+    /// One for a client that may use the reserve: one of the admin port, or one that is only refused.
+    pub fn enter_anyway(self: &Arc<Self>) -> Descriptor {
         self.clients.fetch_add(1, SeqCst);
+        self.counted(Use::Client)
     }
 
-    /// A client connection is closed.
-    pub fn client_left(&self) {
-        self.clients.fetch_sub(1, SeqCst);
-    }
-
-    /// Counts an upstream connection, if there is a descriptor for it.
-    pub fn admit_upstream(&self) -> bool {
+    /// One for an upstream connection, if there is one.
+    pub fn admit_upstream(self: &Arc<Self>) -> Option<Descriptor> {
         let upstreams = self.upstreams.fetch_add(1, SeqCst) + 1;
-        let admitted = upstreams + self.clients.load(SeqCst) <= self.available();
-        if !admitted {
-            self.upstreams.fetch_sub(1, SeqCst);
-        }
-        admitted
+        let descriptor = self.counted(Use::Upstream);
+        (upstreams + self.clients.load(SeqCst) <= self.available()).then_some(descriptor)
     }
 
-    /// Counts both ends of a pipe while many descriptors are free: a pipe only saves time, and must cost nobody a connection.
-    pub fn admit_pipe(&self) -> bool {
+    /// Two for both ends of a pipe while many descriptors are free: a pipe only saves time, and must cost nobody a connection.
+    pub fn admit_pipe(self: &Arc<Self>) -> Option<Descriptor> {
         let most = (self.available / 2).saturating_sub(self.clients.load(SeqCst));
-        self.upstreams.fetch_update(SeqCst, SeqCst, |taken| (taken + 2 <= most).then_some(taken + 2)).is_ok()
+        let taken = self.upstreams.fetch_update(SeqCst, SeqCst, |taken| (taken + 2 <= most).then_some(taken + 2));
+        taken.is_ok().then(|| self.counted(Use::Pipe))
     }
 
-    /// A pipe is closed.
-    pub fn pipe_left(&self) {
-        self.upstreams.fetch_sub(2, SeqCst);
-    }
-
-    /// Counts the connection of a health check. However many upstreams hang, their checks leave enough to clients.
-    pub fn admit_check(&self) -> bool {
+    /// One for the connection of a health check. However many upstreams hang, their checks leave enough to clients.
+    pub fn admit_check(self: &Arc<Self>) -> Option<Descriptor> {
         let is_there = |checks| checks < CHECKS_RESERVED || (checks < self.available / CHECKS_SHARE && self.has_free());
-        self.checks.fetch_update(SeqCst, SeqCst, |checks| is_there(checks).then_some(checks + 1)).is_ok()
-    }
-
-    /// The connection of a health check is closed.
-    pub fn check_left(&self) {
-        self.checks.fetch_sub(1, SeqCst);
+        let taken = self.checks.fetch_update(SeqCst, SeqCst, |checks| is_there(checks).then_some(checks + 1));
+        taken.is_ok().then(|| self.counted(Use::Check))
     }
 
     /// Whether an upstream connection could be counted now.
@@ -118,9 +101,36 @@ impl Descriptors {
         self.upstreams.load(SeqCst) + self.clients.load(SeqCst) < self.available()
     }
 
-    /// An upstream connection is closed.
-    pub fn upstream_left(&self) {
-        self.upstreams.fetch_sub(1, SeqCst);
+    fn counted(self: &Arc<Self>, used: Use) -> Descriptor {
+        Descriptor { of: self.clone(), used }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Client,
+    Upstream,
+    Pipe,
+    Check,
+}
+
+/// A counted descriptor. It is free again when this is dropped, which has to be after what it was for is closed.
+#[derive(Debug)]
+pub struct Descriptor {
+    of: Arc<Descriptors>,
+    used: Use,
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        let Descriptors { clients, upstreams, checks, .. } = &*self.of;
+        let (count, number) = match self.used {
+            Use::Client => (clients, 1),
+            Use::Upstream => (upstreams, 1),
+            Use::Pipe => (upstreams, 2),
+            Use::Check => (checks, 1),
+        };
+        count.fetch_sub(number, SeqCst);
     }
 }
 
@@ -128,46 +138,60 @@ impl Descriptors {
 mod tests {
     use super::*;
 
+    fn all(mut admit: impl FnMut() -> Option<Descriptor>) -> Vec<Descriptor> {
+        std::iter::from_fn(|| admit()).take(1000).collect()
+    }
+
     #[test]
     fn every_client_let_in_can_have_an_upstream() {
-        let descriptors = Descriptors::new(RESERVE + 9, 2);
-        assert!((0..3).all(|_| descriptors.admit_client(0)));
-        assert!(!descriptors.admit_client(0));
-        assert!((0..3).all(|_| descriptors.admit_upstream()));
-        descriptors.client_left();
-        assert!(descriptors.admit_client(0) && !descriptors.admit_client(0));
+        let descriptors = Arc::new(Descriptors::new(RESERVE + 9, 2));
+        let mut clients = all(|| descriptors.admit_client(0));
+        assert_eq!(clients.len(), 3);
+        let upstreams = all(|| descriptors.admit_upstream());
+        assert!(upstreams.len() >= 3, "{}", upstreams.len());
+        drop(upstreams);
+        clients.pop();
+        clients.extend(descriptors.admit_client(0));
+        assert!(clients.len() == 3 && descriptors.admit_client(0).is_none());
     }
 
     #[test]
     fn checks_take_a_share_and_no_more() {
-        let descriptors = Descriptors::new(RESERVE + 80, 0);
-        assert_eq!((0..100).filter(|_| descriptors.admit_check()).count(), 80 / CHECKS_SHARE);
-        let clients = (0..100).take_while(|_| descriptors.admit_client(0)).count();
-        assert_eq!(clients, (80 - 80 / CHECKS_SHARE + CHECKS_RESERVED) / 2, "each can have an upstream beside them");
-        assert_eq!((0..100).filter(|_| descriptors.admit_upstream()).count(), clients);
-        (0..80 / CHECKS_SHARE).for_each(|_| descriptors.check_left());
-        while descriptors.admit_upstream() {}
+        let descriptors = Arc::new(Descriptors::new(RESERVE + 80, 0));
+        let checks = all(|| descriptors.admit_check());
+        assert_eq!(checks.len(), 80 / CHECKS_SHARE);
+        let clients = all(|| descriptors.admit_client(0));
+        assert_eq!(clients.len(), (80 - 80 / CHECKS_SHARE + CHECKS_RESERVED) / 2, "each can have an upstream beside them");
+        let mut upstreams = all(|| descriptors.admit_upstream());
+        assert_eq!(upstreams.len(), clients.len());
+        drop(checks);
+        upstreams.extend(all(|| descriptors.admit_upstream()));
         assert!(!descriptors.has_free());
-        assert_eq!((0..100).filter(|_| descriptors.admit_check()).count(), CHECKS_RESERVED, "there are always some for them");
+        assert_eq!(all(|| descriptors.admit_check()).len(), CHECKS_RESERVED, "there are always some for them");
     }
 
     /// Each listener has its socket, and may have accepted one connection for which there is no room yet.
     #[test]
     fn listeners_that_come_later_are_counted_with_those_who_wait_there() {
-        let descriptors = Descriptors::new(Descriptors::least(3), 0);
+        let descriptors = Arc::new(Descriptors::new(Descriptors::least(3), 0));
         (0..3).for_each(|_| descriptors.listener_opened());
-        assert!(descriptors.admit_client(0) && descriptors.admit_upstream() && !descriptors.has_free());
-        descriptors.upstream_left();
+        let _client = descriptors.admit_client(0).unwrap();
+        let upstream = descriptors.admit_upstream();
+        assert!(upstream.is_some() && !descriptors.has_free());
+        drop(upstream);
         descriptors.listener_opened();
-        assert!(!descriptors.admit_upstream(), "a reload has taken it");
+        assert!(descriptors.admit_upstream().is_none(), "a reload has taken it");
         descriptors.listener_closed();
-        assert!(descriptors.admit_upstream());
+        assert!(descriptors.admit_upstream().is_some());
     }
 
     #[test]
     fn resting_clients_share() {
-        let descriptors = Descriptors::new(RESERVE + 20, 0);
-        let admitted = (0..).take_while(|&clients| descriptors.admit_client(clients)).count();
-        assert_eq!(admitted, 17, "17 and a descriptor for each eight of them");
+        let descriptors = Arc::new(Descriptors::new(RESERVE + 20, 0));
+        let mut admitted = Vec::new();
+        while let Some(client) = descriptors.admit_client(admitted.len()) {
+            admitted.push(client);
+        }
+        assert_eq!(admitted.len(), 17, "17 and a descriptor for each eight of them");
     }
 }

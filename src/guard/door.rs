@@ -5,6 +5,7 @@
 
 use super::gate::Gate;
 use crate::base::sync::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How long a condition must have been absent before its return is reported again.
@@ -116,14 +117,25 @@ impl Door {
         &self.name
     }
 
-    /// Takes a place for an accepted client.
-    pub fn try_enter(&self) -> bool {
-        self.places.try_enter(self.limit())
+    /// A place for an accepted client.
+    pub fn try_enter(self: &Arc<Self>) -> Option<Stay> {
+        self.places.try_enter(self.limit()).then(|| self.stay(Held::Place))
     }
 
-    /// Takes a place even above the limit, for connections in the queue of a listener that is about to close.
-    pub fn enter_anyway(&self) {
+    /// A place even above the limit, for connections in the queue of a listener that is about to close.
+    pub fn enter_anyway(self: &Arc<Self>) -> Stay {
         self.places.try_enter(usize::MAX);
+        self.stay(Held::Place)
+    }
+
+    /// For a connection without a place that lingers.
+    pub fn linger(self: &Arc<Self>) -> Stay {
+        self.lingering.try_enter(usize::MAX);
+        self.stay(Held::Lingering)
+    }
+
+    fn stay(self: &Arc<Self>, held: Held) -> Stay {
+        Stay { door: self.clone(), held }
     }
 
     /// Changes the limit; connections above it stay.
@@ -152,24 +164,9 @@ impl Door {
         self.closed.load(SeqCst) || self.places.taken() >= limit - limit / SHARE
     }
 
-    /// Gives a place back. The caller then wakes the workers that paused.
-    pub fn leave(&self) {
-        self.places.leave();
-    }
-
-    /// A connection without a place lingers.
-    pub fn begin_lingering(&self) {
-        self.lingering.try_enter(usize::MAX);
-    }
-
     /// Whether one of the lingering connections has to go.
     pub fn is_crowded(&self) -> bool {
         self.lingering.taken() > (self.limit() / SHARE).max(1)
-    }
-
-    /// A lingering connection is gone.
-    pub fn end_lingering(&self) {
-        self.lingering.leave();
     }
 
     /// Sets since when that worker's longest-resting connection rests.
@@ -199,39 +196,95 @@ impl Door {
     }
 }
 
+/// What a client's connection holds at its listening address. Dropping it gives that back, which has to be after the socket is closed;
+/// whoever drops it then wakes the workers that paused.
+#[derive(Debug)]
+pub struct Stay {
+    door: Arc<Door>,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Place,
+    Lingering,
+    Nothing,
+}
+
+impl Stay {
+    /// Whether it has a place.
+    pub fn has_place(&self) -> bool {
+        self.held == Held::Place
+    }
+
+    /// Leaves its place to others, and lingers.
+    pub fn linger(&mut self) {
+        if self.held == Held::Place {
+            *self = self.door.linger();
+        }
+    }
+
+    /// It lingers no longer: it will be closed.
+    pub fn end_lingering(&mut self) {
+        if self.held == Held::Lingering {
+            *self = self.door.stay(Held::Nothing);
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        match self.held {
+            Held::Place => self.door.places.leave(),
+            Held::Lingering => self.door.lingering.leave(),
+            Held::Nothing => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn whoever_paused_is_woken_once() {
-        let door = Door::new(1, 3);
-        assert!(door.try_enter() && !door.try_enter() && !door.paused.is_any());
+        let door = Arc::new(Door::new(1, 3));
+        let stay = door.try_enter();
+        assert!(stay.is_some() && door.try_enter().is_none() && !door.paused.is_any());
         door.paused.pause(2);
         door.paused.pause(2);
-        door.leave();
+        drop(stay);
         assert_eq!(door.paused.take().collect::<Vec<_>>(), [2]);
-        assert!(!door.paused.is_any() && door.try_enter());
+        assert!(!door.paused.is_any() && door.try_enter().is_some());
     }
 
     #[test]
     fn the_last_sixteenth_is_near_the_limit() {
         for (limit, near) in [(1, 1), (2, 2), (15, 15), (16, 15), (31, 30), (32, 30), (100, 94), (10_000, 9_375)] {
-            let door = Door::new(limit, 1);
-            let kept = (1..=limit).find(|_| door.try_enter() && door.keeps_nobody());
+            let (door, mut stays) = (Arc::new(Door::new(limit, 1)), Vec::new());
+            let mut keeps_nobody = || {
+                stays.push(door.try_enter().expect("a place"));
+                door.keeps_nobody()
+            };
+            let kept = (1..=limit).find(|_| keeps_nobody());
             assert_eq!(kept, Some(near), "of {limit}");
         }
     }
 
     #[test]
     fn those_who_linger_take_no_place_and_are_few() {
-        let door = Door::new(32, 1);
-        (0..3).for_each(|_| door.begin_lingering());
-        assert!(door.is_crowded() && !door.is_full());
-        door.end_lingering();
-        assert!(!door.is_crowded() && (0..32).all(|_| door.try_enter()) && door.is_full());
-        let small = Door::new(1, 1);
-        small.begin_lingering();
+        let door = Arc::new(Door::new(32, 1));
+        let mut lingering: Vec<Stay> = (0..2).map(|_| door.linger()).collect();
+        let mut third = door.enter_anyway();
+        third.linger();
+        assert!(door.is_crowded() && !door.is_full() && !third.has_place());
+        third.end_lingering();
+        assert!(!door.is_crowded());
+        let places: Vec<Stay> = std::iter::from_fn(|| door.try_enter()).collect();
+        assert!(places.len() == 32 && door.is_full());
+        lingering.clear();
+        let small = Arc::new(Door::new(1, 1));
+        let _one = small.linger();
         assert!(!small.is_crowded(), "one always may");
     }
 

@@ -4,6 +4,7 @@
 //! them, only a refusal (WouldBlock) or a short transfer clears them. Readiness is a hint, so a spurious edge is harmless.
 
 use crate::base::ring::Ring;
+use crate::guard::descriptors::Descriptor;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 
 /// A stream socket that does not block.
@@ -64,7 +65,7 @@ pub enum Transfer {
     Failed,
 }
 
-/// A socket with its readiness.
+/// A socket with its readiness, and the descriptor that is counted for it.
 #[derive(Debug)]
 pub struct Link<S> {
     /// The socket.
@@ -73,12 +74,19 @@ pub struct Link<S> {
     pub ready: Edge,
     /// A write has failed because the connection is reset. The kernel reports that once: a read then sees an end that is no FIN.
     is_reset: bool,
+    /// After the socket, so that it is free only once that is closed.
+    descriptor: Descriptor,
 }
 
 impl<S: Socket> Link<S> {
     /// A socket of which nothing is known yet, except perhaps that it can be written to.
-    pub fn new(socket: S, writable: bool) -> Self {
-        Self { socket, ready: Edge { writable, ..Edge::default() }, is_reset: false }
+    pub fn new(socket: S, writable: bool, descriptor: Descriptor) -> Self {
+        Self { socket, ready: Edge { writable, ..Edge::default() }, is_reset: false, descriptor }
+    }
+
+    /// Closes the socket, and leaves its descriptor to another.
+    pub fn close(self) -> Descriptor {
+        self.descriptor
     }
 
     /// Adds what an event says.

@@ -14,7 +14,6 @@ use crate::base::clock::Clock;
 use crate::base::mailbox::Mailbox;
 use crate::config::Loaded;
 use crate::config::model::Config;
-use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::Paused;
 use crate::net::sys;
@@ -90,7 +89,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     let shared = Arc::new(Shared {
         mailboxes,
         descriptors: Arc::new(Descriptors::new(limit, in_use)),
-        connections: Connections::default(),
+        connections: Arc::default(),
         starved: Paused::new(workers),
         starving: Default::default(),
         panel: panel.clone(),

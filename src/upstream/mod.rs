@@ -3,6 +3,7 @@
 pub mod absence;
 pub mod circuits;
 pub mod idle;
+pub mod lease;
 pub mod pool;
 mod queue;
 pub mod resolve;

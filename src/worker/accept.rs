@@ -1,10 +1,13 @@
 //! Accepting connections while there are places at the listening address and descriptors. Without either, the connection that has
 //! been idle longest is closed, or the new one waits until one is free, with those behind it in the kernel's queue.
 
-use super::Worker;
 use super::core::{ACCEPT_TIMER, Entrance};
 use super::rests::Room;
+use super::{Kernel, Worker};
 use crate::base::address::Peer;
+use crate::guard::descriptors::Descriptor;
+use crate::guard::door::Stay;
+use crate::net::link::Link;
 use crate::net::listen::ListenSocket;
 use crate::net::stream::Stream;
 use crate::net::token::Source;
@@ -46,9 +49,8 @@ impl Listener {
 }
 
 /// Whether a new connection got a place.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Admission {
-    Granted,
+    Granted(Stay, Descriptor),
     Full,
     Starved,
 }
@@ -101,11 +103,12 @@ impl Worker {
     fn accept_one(&mut self, number: usize, anyway: bool) -> bool {
         let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         let entrance = self.listeners[number].entrance.clone();
+        let register = |kernel: &mut Kernel, stream: &mut Stream, source| kernel.register(stream, source);
         if self.core.is_over_limit(peer, &entrance) {
-            self.core.shared.descriptors.enter_anyway();
-            self.core.refuse(stream, peer, entrance, |kernel, stream, source| kernel.register(stream, source));
-        } else if self.is_admitted(number, &entrance, anyway) {
-            self.core.admit(stream, peer, entrance, |kernel, stream, source| kernel.register(stream, source));
+            let link = Link::new(stream, true, self.core.shared.descriptors.enter_anyway());
+            self.core.refuse(link, peer, entrance, register);
+        } else if let Some((stay, descriptor)) = self.enter(number, &entrance, anyway) {
+            self.core.admit(Link::new(stream, true, descriptor), peer, entrance, stay, register);
         } else {
             let listener = &mut self.listeners[number];
             (listener.newcomer, listener.is_paused) = (Some((stream, peer)), true);
@@ -136,57 +139,57 @@ impl Worker {
 
     /// Takes a place and a descriptor, and makes room if possible. Otherwise the worker pauses until one is free; it looks again
     /// afterwards, because one may have become free between the first look and the pause.
-    fn is_admitted(&mut self, number: usize, entrance: &Entrance, anyway: bool) -> bool {
-        let mut admission = self.try_enter(entrance, anyway);
-        if admission == Admission::Granted {
-            return true;
-        }
-        self.tell_full(number, admission);
+    fn enter(&mut self, number: usize, entrance: &Entrance, anyway: bool) -> Option<(Stay, Descriptor)> {
+        let mut starves = match self.try_enter(entrance, anyway) {
+            Admission::Granted(stay, descriptor) => return Some((stay, descriptor)),
+            Admission::Full => false,
+            Admission::Starved => true,
+        };
+        self.tell_full(number, starves);
         let shared = self.core.shared.clone();
         let mut tried_at = self.core.turn.now.millis() + RETRY_MS;
         loop {
-            let paused = if admission == Admission::Full { &entrance.door.paused } else { &shared.starved };
+            let paused = if starves { &shared.starved } else { &entrance.door.paused };
             paused.pause(self.core.turn.worker);
-            admission = self.try_enter(entrance, anyway);
-            if admission == Admission::Granted {
-                return true;
-            }
-            match self.core.make_room(&entrance.door, admission == Admission::Starved) {
+            starves = match self.try_enter(entrance, anyway) {
+                Admission::Granted(stay, descriptor) => return Some((stay, descriptor)),
+                Admission::Full => false,
+                Admission::Starved => true,
+            };
+            match self.core.make_room(&entrance.door, starves) {
                 Room::Made => continue,
                 Room::At(at) => tried_at = tried_at.min(at),
                 Room::Asked | Room::None => {}
             }
             self.retry_at(tried_at);
-            return false;
+            return None;
         }
     }
 
     fn try_enter(&mut self, entrance: &Entrance, anyway: bool) -> Admission {
         let (shared, door) = (&self.core.shared, &entrance.door);
-        if anyway {
-            door.enter_anyway();
-        } else if !door.try_enter() {
-            return Admission::Full;
+        let stay = if anyway { Some(door.enter_anyway()) } else { door.try_enter() };
+        let Some(stay) = stay else { return Admission::Full };
+        let descriptor = if entrance.is_admin {
+            Some(shared.descriptors.enter_anyway())
+        } else {
+            let resting = shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
+            shared.descriptors.admit_client(resting)
+        };
+        if let Some(descriptor) = descriptor {
+            return Admission::Granted(stay, descriptor);
         }
-        if entrance.is_admin {
-            shared.descriptors.enter_anyway();
-            return Admission::Granted;
-        }
-        let resting = shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
-        if shared.descriptors.admit_client(resting) {
-            return Admission::Granted;
-        }
-        door.leave();
+        drop(stay);
         shared.resume(&door.paused);
         Admission::Starved
     }
 
     /// Counts it, and warns once as long as it lasts.
-    fn tell_full(&mut self, number: usize, admission: Admission) {
+    fn tell_full(&mut self, number: usize, starves: bool) {
         let (now, listener) = (self.core.turn.now.millis(), &mut self.listeners[number]);
         let Entrance { door, is_admin, .. } = &listener.entrance;
         let is_first = !std::mem::replace(&mut listener.is_full, true);
-        if admission == Admission::Starved {
+        if starves {
             if self.core.shared.starved.is_news(now) {
                 log::warn!(
                     target: "listener",

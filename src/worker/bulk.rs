@@ -2,6 +2,7 @@
 
 use super::core::{Client, Core, Net, Upstream};
 use crate::base::slots::Slots;
+use crate::guard::descriptors::Descriptor;
 use crate::net::link::{Link, Socket, Transfer};
 use crate::net::pipe::PIPE_BYTES;
 use crate::session::{Direction, Event, Session};
@@ -19,6 +20,8 @@ pub(super) struct Laid<S: Socket> {
     key: usize,
     direction: Direction,
     pipe: S::Pipe,
+    /// After the pipe, so that it is free only once that is closed.
+    _descriptor: Descriptor,
     /// How many bytes are in it.
     held: usize,
 }
@@ -167,14 +170,12 @@ impl<N: Net> Core<N> {
         }
         // What a failed exchange has left in it must not reach another one.
         self.take_up_pipes(key, |_, other| other == direction);
-        if self.pipes.len() >= MAX_PIPES || !self.shared.descriptors.admit_pipe() {
+        if self.pipes.len() >= MAX_PIPES {
             return None;
         }
-        let Ok(pipe) = self.net.pipe() else {
-            self.shared.descriptors.pipe_left();
-            return None;
-        };
-        self.pipes.push(Laid { key, direction, pipe, held: 0 });
+        let descriptor = self.shared.descriptors.admit_pipe()?;
+        let pipe = self.net.pipe().ok()?;
+        self.pipes.push(Laid { key, direction, pipe, _descriptor: descriptor, held: 0 });
         Some(self.pipes.len() - 1)
     }
 
@@ -182,8 +183,7 @@ impl<N: Net> Core<N> {
     pub(super) fn take_up_pipes(&mut self, key: usize, is_done: impl Fn(&Session, Direction) -> bool) {
         let (session, before) = (&self.clients[key].session, self.pipes.len());
         self.pipes.retain(|laid| laid.key != key || !is_done(session, laid.direction));
-        for _ in self.pipes.len()..before {
-            self.shared.descriptors.pipe_left();
+        if self.pipes.len() < before {
             self.on_descriptor_freed();
         }
     }

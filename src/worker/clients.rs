@@ -3,30 +3,34 @@
 use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
 use crate::base::address::Peer;
 use crate::guard::client::ClientId;
-use crate::guard::door::Rest;
+use crate::guard::door::{Rest, Stay};
 use crate::net::link::{Link, Socket, Transfer};
 use crate::net::token::Source;
 use crate::session::{Ending, Event, Session};
 use std::io;
 
 impl<N: Net> Core<N> {
-    /// Gives an accepted connection a slot, whose token `register` ties to the socket. Its place and its descriptor were taken
-    /// already.
+    /// Gives an accepted connection a slot, whose token `register` ties to the socket.
     pub fn admit(
         &mut self,
-        socket: N::Socket,
+        link: Link<N::Socket>,
         peer: Peer,
         entrance: Entrance,
+        stay: Stay,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
     ) {
-        let most = self.most_of_a_client(&entrance);
-        if most.is_some_and(|most| !self.shared.connections.try_enter(ClientId::of(peer), most)) {
-            entrance.door.leave();
-            self.shared.resume(&entrance.door.paused);
-            return self.refuse(socket, peer, entrance, register);
-        }
-        let standing = Standing { has_place: true, lingers: false, is_counted: most.is_some() };
-        self.seat(socket, peer, entrance, standing, register);
+        let counted = match self.most_of_a_client(&entrance) {
+            None => None,
+            Some(most) => match self.shared.connections.try_enter(ClientId::of(peer), most) {
+                None => {
+                    drop(stay);
+                    self.shared.resume(&entrance.door.paused);
+                    return self.refuse(link, peer, entrance, register);
+                }
+                counted => counted,
+            },
+        };
+        self.seat(link, peer, entrance, Standing { stay, counted }, register);
     }
 
     /// Whether the client has as many connections as it may.
@@ -34,18 +38,16 @@ impl<N: Net> Core<N> {
         self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer), most))
     }
 
-    /// Tells a client that it has too many connections. The descriptor is counted already. It gets no place, and lingers from the
-    /// beginning.
+    /// Tells a client that it has too many connections. It gets no place, and lingers from the beginning.
     pub fn refuse(
         &mut self,
-        socket: N::Socket,
+        link: Link<N::Socket>,
         peer: Peer,
         entrance: Entrance,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
     ) {
-        entrance.door.begin_lingering();
-        let standing = Standing { has_place: false, lingers: true, is_counted: false };
-        if let Some(key) = self.seat(socket, peer, entrance, standing, register) {
+        let standing = Standing { stay: entrance.door.linger(), counted: None };
+        if let Some(key) = self.seat(link, peer, entrance, standing, register) {
             self.deliver(key, Event::OverLimit);
             // Handled at once, because it may be the next to be closed for others.
             self.pump(key);
@@ -59,22 +61,22 @@ impl<N: Net> Core<N> {
 
     fn seat(
         &mut self,
-        mut socket: N::Socket,
+        mut link: Link<N::Socket>,
         peer: Peer,
         entrance: Entrance,
         standing: Standing,
         register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
     ) -> Option<usize> {
         let key = self.clients.vacant_key();
-        if let Err(error) = register(&mut self.net, &mut socket, Source::Client(key)) {
+        if let Err(error) = register(&mut self.net, &mut link.socket, Source::Client(key)) {
             log::error!(target: "listener", "a connection from {peer} cannot be polled: {error}");
-            drop(socket);
-            self.leave(&entrance, peer, standing);
+            drop((link, standing));
+            self.on_client_left(&entrance);
             return None;
         }
         self.serial += 1;
         enter(&mut self.turn, &entrance);
-        let (session, link) = (Session::new(peer, self.serial, &self.turn), Link::new(socket, true));
+        let session = Session::new(peer, self.serial, &self.turn);
         let since = session.idle_since();
         let side = self.enter_side(&entrance.door, entrance.is_admin);
         if !entrance.is_admin {
@@ -132,28 +134,18 @@ impl<N: Net> Core<N> {
         if client.session.ending() == Some(Ending::Reset) {
             client.link.socket.reset_on_close();
         }
-        let Client { entrance, link, standing, session, side, .. } = client;
-        drop(link);
+        let Client { entrance, link, standing, side, .. } = client;
+        drop((link, standing));
         self.leave_side(side);
         if !entrance.is_admin {
             self.turn.stats.client_connections.sub(1);
         }
-        self.leave(&entrance, session.client(), standing);
+        self.on_client_left(&entrance);
     }
 
-    /// A client's socket is closed: frees its places and its descriptor.
-    fn leave(&mut self, entrance: &Entrance, peer: Peer, standing: Standing) {
-        let door = &entrance.door;
-        if standing.is_counted {
-            self.shared.connections.leave(ClientId::of(peer));
-        }
-        if standing.has_place {
-            door.leave();
-            self.shared.resume(&door.paused);
-        } else if standing.lingers {
-            door.end_lingering();
-        }
-        self.shared.descriptors.client_left();
+    /// A client's place and its descriptor are free.
+    fn on_client_left(&mut self, entrance: &Entrance) {
+        self.shared.resume(&entrance.door.paused);
         self.on_descriptor_freed();
     }
 }

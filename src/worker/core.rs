@@ -9,7 +9,8 @@ use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
 use crate::base::wheel::{Wheel, earlier};
-use crate::guard::door::{Door, Rest};
+use crate::guard::connections::Counted;
+use crate::guard::door::{Door, Rest, Stay};
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::net::link::{Edge, Link, Socket};
@@ -18,6 +19,7 @@ use crate::session::{Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::idle::Idle;
+use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use slab::Slab;
@@ -65,15 +67,12 @@ pub struct Entrance {
     pub is_admin: bool,
 }
 
-/// What a client's connection counts as.
-#[derive(Clone, Copy, Debug)]
+/// What a client's connection holds of what all workers share.
 pub(super) struct Standing {
-    /// It has a place at its listening address.
-    pub(super) has_place: bool,
-    /// It lingers there.
-    pub(super) lingers: bool,
-    /// It counts as a connection of its client.
-    pub(super) is_counted: bool,
+    /// At its listening address.
+    pub(super) stay: Stay,
+    /// While it counts as a connection of its client.
+    pub(super) counted: Option<Counted>,
 }
 
 /// A client's slot.
@@ -136,10 +135,9 @@ pub struct Upstream<S> {
     pub(super) link: Option<Link<S>>,
     /// The server's pool in the newest site that has the server, whose queue its place helps.
     pub(super) pool: Arc<Pool>,
-    pub(super) server: Arc<Server>,
+    /// After the link, so that its place is free only once the socket is closed.
+    pub(super) lease: Lease,
     pub(super) owner: Owner,
-    /// Whether it counts as a tunnel, which holds no place.
-    pub(super) is_tunnel: bool,
     /// While it is being made: the addresses that are left.
     pub(super) dialing: Option<super::dial::Dialing>,
     /// The address that it leads to.
@@ -156,6 +154,10 @@ pub struct Upstream<S> {
 }
 
 impl<S> Upstream<S> {
+    pub(super) fn server(&self) -> &Arc<Server> {
+        self.lease.server()
+    }
+
     /// The client whose exchange uses it.
     pub fn client(&self) -> Option<usize> {
         self.owner.client()
@@ -404,9 +406,7 @@ impl<N: Net> Core<N> {
         let client = &mut self.clients[key];
         if !client.is_closing {
             client.is_closing = true;
-            if std::mem::take(&mut client.standing.lingers) {
-                client.entrance.door.end_lingering();
-            }
+            client.standing.stay.end_lingering();
             self.set_rest(key, None);
             self.closing_clients.push(key);
         }

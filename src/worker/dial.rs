@@ -1,7 +1,7 @@
 //! Upstream connections: reused or opened, address by address; closed; their places passed on.
 
 use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
-use super::reuse::Idled;
+use super::reuse::{Discarded, Idled};
 use super::shared::RenderJob;
 use crate::base::address::Address;
 use crate::guard::places::Needs;
@@ -10,6 +10,7 @@ use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::observe::reason::{Blame, Reason};
 use crate::session::{Effect, Event};
+use crate::upstream::lease::{Lease, Use};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
@@ -140,7 +141,7 @@ impl<N: Net> Core<N> {
     }
 
     fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
-        let found = if reuse { self.reuse(key, server) } else { Idled::Place };
+        let found = if reuse { self.reuse(key, server) } else { Idled::Fresh };
         if let Idled::Ready(upstream) = found {
             self.clients[key].upstream = Some(upstream);
             self.upstreams[upstream].owner = Owner::Client(key);
@@ -151,40 +152,43 @@ impl<N: Net> Core<N> {
         let server = exchange.pool().servers[server].clone();
         let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
         let pool = pool.unwrap_or(exchange.pool()).clone();
-        let has_place = match found {
-            Idled::Place | Idled::Ready(_) => true,
-            Idled::Resting => server.places.try_enter(Needs::default(), self.turn.site.most()) || self.discard_coldest(&server),
+        let worker = self.turn.worker;
+        let of_place = |server: &Arc<Server>| Lease::of_place(server.clone(), worker);
+        let take = || server.places.try_enter(Needs::default(), self.turn.site.most()).then(|| of_place(&server));
+        let lease = match found {
+            // The pick has taken it.
+            Idled::Fresh => Some(of_place(&server)),
+            Idled::Place(lease) => Some(lease),
+            Idled::Resting => take().or_else(|| self.discard_coldest(&server)),
             // An idle connection that was closed since the pick: it counts like any other full upstream.
-            Idled::Nothing => server.places.try_enter(Needs::default(), self.turn.site.most()),
+            Idled::Nothing => take(),
+            Idled::Ready(_) => None,
         };
-        if !has_place {
+        let Some(lease) = lease else {
             // Whoever frees a descriptor may have looked at the queue before this request joined it.
             self.set_own_timer_by(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
             return Some(Event::NoDescriptor);
-        }
-        self.dial(key, pool, server, deadline, keepalive_ms)
+        };
+        self.dial(key, pool, lease, deadline, keepalive_ms)
     }
 
     /// Replaces a stale connection: its place is kept, and its socket is closed first.
     fn reconnect(&mut self, key: usize) -> Option<Event> {
         let old = self.clients[key].upstream.take()?;
-        let (pool, server, keepalive_ms) = self.discard(old);
+        let Discarded { pool, lease, keepalive_ms } = self.discard(old);
         let deadline = self.clients[key].session.exchange()?.connect_due(self.turn.now.millis());
-        self.dial(key, pool, server, deadline, keepalive_ms)
+        self.dial(key, pool, lease, deadline, keepalive_ms)
     }
 
     /// Connects, with a place that was taken.
-    fn dial(&mut self, key: usize, pool: Arc<Pool>, server: Arc<Server>, deadline: u64, keepalive_ms: u32) -> Option<Event> {
-        let (addresses, first) = server.addresses_in_turn();
+    fn dial(&mut self, key: usize, pool: Arc<Pool>, lease: Lease, deadline: u64, keepalive_ms: u32) -> Option<Event> {
+        let (addresses, first) = lease.server().addresses_in_turn();
         let dialing = Dialing { next: first, left: addresses.len(), addresses, deadline, failed: None };
-        let cell = &server.cells[self.turn.worker];
-        cell.active.add(1);
         let upstream = self.upstreams.insert(Upstream {
             link: None,
             pool,
-            server,
+            lease,
             owner: Owner::Client(key),
-            is_tunnel: false,
             dialing: Some(dialing),
             address: None,
             keepalive_ms,
@@ -198,9 +202,7 @@ impl<N: Net> Core<N> {
             Ok(()) => None,
             Err(why) => {
                 self.clients[key].upstream = None;
-                let server = self.upstreams.remove(upstream);
-                server.server.cells[self.turn.worker].active.sub(1);
-                server.server.places.leave();
+                let Upstream { pool, .. } = self.upstreams.remove(upstream);
                 Some(match why {
                     NoDial::Starved => {
                         // The next in the queue would find no descriptor either: both try again in a moment.
@@ -208,7 +210,7 @@ impl<N: Net> Core<N> {
                         Event::NoDescriptor
                     }
                     NoDial::Failed(reason) => {
-                        self.hand_on_place(&server.pool);
+                        self.hand_on_place(&pool);
                         Event::ConnectFailed(reason)
                     }
                 })
@@ -224,7 +226,7 @@ impl<N: Net> Core<N> {
             if dialing.left == 0 {
                 let reason = dialing.failed.unwrap_or(Reason::DnsError);
                 if reason.blame() == Blame::Upstream {
-                    self.shared.look_up(&self.upstreams[key].server, now);
+                    self.shared.look_up(self.upstreams[key].server(), now);
                 }
                 return Err(NoDial::Failed(reason));
             }
@@ -233,8 +235,8 @@ impl<N: Net> Core<N> {
             dialing.left -= 1;
             let (left, deadline) = (dialing.left as u64, dialing.deadline);
             match self.open(&address, key) {
-                Ok(socket) => {
-                    self.upstreams[key].link = Some(Link::new(socket, false));
+                Ok(link) => {
+                    self.upstreams[key].link = Some(link);
                     self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
                         // This address gets the time left divided by the addresses left; the last has the session's deadline.
@@ -256,12 +258,11 @@ impl<N: Net> Core<N> {
     }
 
     /// Opens a socket, if there is a descriptor for it; if not, closes an idle connection first.
-    fn open(&mut self, address: &Address, key: usize) -> io::Result<N::Socket> {
+    fn open(&mut self, address: &Address, key: usize) -> io::Result<Link<N::Socket>> {
         loop {
-            let dialled = if self.shared.descriptors.admit_upstream() {
-                self.net.dial(address, Source::Upstream(key)).inspect_err(|_| self.shared.descriptors.upstream_left())
-            } else {
-                Err(io::Error::from_raw_os_error(libc::EMFILE))
+            let dialled = match self.shared.descriptors.admit_upstream() {
+                Some(descriptor) => self.net.dial(address, Source::Upstream(key)).map(|socket| Link::new(socket, false, descriptor)),
+                None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
             };
             match dialled {
                 Err(error) if lack(&error) == Some(Lack::Descriptors) => {
@@ -313,9 +314,7 @@ impl<N: Net> Core<N> {
 
     /// The address did not take the connection: tries the next one, if any is left.
     fn on_address_failed(&mut self, key: usize, reason: Reason) {
-        if self.upstreams[key].link.take().is_some() {
-            self.shared.descriptors.upstream_left();
-        }
+        self.upstreams[key].link = None;
         self.note(key, reason);
         self.go_on_dialing(key);
     }
@@ -355,11 +354,7 @@ impl<N: Net> Core<N> {
     /// The connection is a tunnel now, for which room was reserved: its place is free for others.
     fn become_tunnel(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
-        upstream.is_tunnel = true;
-        let cell = &upstream.server.cells[self.turn.worker];
-        cell.active.sub(1);
-        cell.tunnels.add(1);
-        upstream.server.places.leave();
+        upstream.lease.pass_to(Use::Tunnel);
         let pool = upstream.pool.clone();
         self.hand_on_place(&pool);
     }
@@ -370,30 +365,15 @@ impl<N: Net> Core<N> {
         if std::mem::replace(&mut upstream.is_closing, true) {
             return;
         }
-        let cell = &upstream.server.cells[self.turn.worker];
-        let slot = upstream.server.slot;
-        if self.idle.remove(slot, key) {
-            cell.idle.sub(1);
-        } else if upstream.is_tunnel {
-            cell.tunnels.sub(1);
-        } else {
-            cell.active.sub(1);
-        }
+        upstream.lease.begin_close();
+        self.idle.remove(upstream.server().slot, key);
         self.upstream_wheel.cancel(key as u32);
         self.closing_upstreams.push(key);
     }
 
     pub(super) fn free_upstream(&mut self, key: usize) {
-        let Upstream { link, pool, server, is_tunnel, .. } = self.upstreams.remove(key);
-        if link.is_some() {
-            drop(link);
-            self.shared.descriptors.upstream_left();
-        }
-        if is_tunnel {
-            server.places.give_back(Needs { tunnel: true, ..Needs::default() });
-        } else {
-            server.places.leave();
-        }
+        let pool = self.upstreams[key].pool.clone();
+        drop(self.upstreams.remove(key));
         self.hand_on_place(&pool);
         self.on_descriptor_freed();
     }

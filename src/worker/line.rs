@@ -95,7 +95,8 @@ impl<N: Net> Core<N> {
     /// Gives a connection to the first queued request that it helps. One of another worker gets the place without the connection.
     pub(super) fn offer(&mut self, key: usize) {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
-        let Upstream { pool, server, .. } = &self.upstreams[key];
+        let Upstream { pool, lease, .. } = &self.upstreams[key];
+        let server = lease.server();
         let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
         let called = pool.line.call(|ticket, needs| {
             if !server.places.has_room(needs, most) {

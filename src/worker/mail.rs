@@ -56,14 +56,14 @@ impl<N: Net> Core<N> {
         self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
         let mut upstreams = std::mem::take(&mut self.upstreams);
         for (_, upstream) in upstreams.iter_mut() {
-            if let Some(pool) = self.pool_of(&upstream.server) {
+            if let Some(pool) = self.pool_of(upstream.server()) {
                 upstream.pool = pool.clone();
             }
         }
         self.upstreams = upstreams;
         self.turn.exchanges.clear();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
-        self.close_idle(|upstream| upstream.server.is_retired());
+        self.close_idle(|upstream| upstream.server().is_retired());
         // A limit may be higher, or a server new. Requests that joined the queue of a pool which has just become an earlier one were
         // not announced; and other workers with idle connections did not know of a queue that is new here.
         self.former.iter().filter(|pool| !pool.line.is_empty()).for_each(|pool| self.announce_former(pool));
@@ -82,7 +82,7 @@ impl<N: Net> Core<N> {
     pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
         let addresses = server.addresses();
         for (_, upstream) in self.upstreams.iter_mut() {
-            let is_its = Arc::ptr_eq(&upstream.server, server);
+            let is_its = Arc::ptr_eq(upstream.server(), server);
             let is_there = match &upstream.dialing {
                 // One that is being made may still go on to an address that is gone.
                 Some(dialing) => dialing.is_to(&addresses),

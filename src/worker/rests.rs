@@ -4,7 +4,6 @@
 use super::core::{Core, Net};
 use super::shared::Mail;
 use crate::base::ranks::Rank;
-use crate::guard::client::ClientId;
 use crate::guard::door::{Door, Rest};
 use crate::net::link::Transfer;
 use crate::session::Event;
@@ -65,7 +64,7 @@ impl<N: Net> Core<N> {
         if client.rest == Some(Rest::Lingering) {
             return;
         }
-        if !client.standing.has_place || client.session.has_had_its_last() {
+        if !client.standing.stay.has_place() || client.session.has_had_its_last() {
             return self.linger(key);
         }
         let since = client.session.idle_since();
@@ -101,14 +100,10 @@ impl<N: Net> Core<N> {
         let now = self.turn.now.millis();
         self.set_rest(key, Some((Rest::Lingering, now)));
         let client = &mut self.clients[key];
-        let (door, peer) = (client.entrance.door.clone(), client.session.client());
-        if std::mem::take(&mut client.standing.is_counted) {
-            self.shared.connections.leave(ClientId::of(peer));
-        }
-        if std::mem::take(&mut client.standing.has_place) {
-            client.standing.lingers = true;
-            door.begin_lingering();
-            door.leave();
+        let door = client.entrance.door.clone();
+        client.standing.counted = None;
+        if client.standing.stay.has_place() {
+            client.standing.stay.linger();
             self.shared.resume(&door.paused);
         }
         if let Some((worker, _)) = door.longest(Rest::Lingering).filter(|_| door.is_crowded()) {

@@ -3,6 +3,7 @@
 use super::core::{Core, Net, Owner, Upstream};
 use crate::base::clock::Now;
 use crate::net::link::{Link, Socket, Transfer};
+use crate::upstream::lease::{Lease, Use};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::sync::Arc;
@@ -14,13 +15,22 @@ const REST_MICROS: u64 = 5000;
 
 /// What the idle connections to a server offer a request.
 pub(super) enum Idled {
+    /// It was not asked for one: it has a place for a new one.
+    Fresh,
     /// This connection.
     Ready(usize),
     /// The place of one that turned out to be unusable.
-    Place,
+    Place(Lease),
     /// None that may serve yet.
     Resting,
     Nothing,
+}
+
+/// What is left of a connection in whose place another is made.
+pub(super) struct Discarded {
+    pub(super) pool: Arc<Pool>,
+    pub(super) lease: Lease,
+    pub(super) keepalive_ms: u32,
 }
 
 impl<N: Net> Core<N> {
@@ -38,43 +48,31 @@ impl<N: Net> Core<N> {
             return if idle.count(slot) > 0 { Idled::Resting } else { Idled::Nothing };
         };
         let upstream = &mut upstreams[key];
-        let cell = &upstream.server.cells[self.turn.worker];
-        cell.idle.sub(1);
-        cell.active.add(1);
+        upstream.lease.pass_to(Use::Exchange);
         // Bytes may have come since the poll.
         let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
         if is_unsure && !upstream.link.as_mut().is_some_and(Link::is_empty) {
-            self.discard(key);
-            return Idled::Place;
+            return Idled::Place(self.discard(key).lease);
         }
         Idled::Ready(key)
     }
 
     /// Closes the idle connection that has rested longest, in favour of one that may serve now.
-    pub(super) fn discard_coldest(&mut self, server: &Server) -> bool {
-        let coldest = self.idle.coldest(server.slot);
-        coldest.is_some_and(|key| {
-            self.discard(key);
-            true
-        })
+    pub(super) fn discard_coldest(&mut self, server: &Server) -> Option<Lease> {
+        let coldest = self.idle.coldest(server.slot)?;
+        Some(self.discard(coldest).lease)
     }
 
     /// Resets a connection, and keeps its place for another.
-    pub(super) fn discard(&mut self, key: usize) -> (Arc<Pool>, Arc<Server>, u32) {
+    pub(super) fn discard(&mut self, key: usize) -> Discarded {
         self.upstream_wheel.cancel(key as u32);
-        let Upstream { link, pool, server, keepalive_ms, .. } = self.upstreams.remove(key);
-        let cell = &server.cells[self.turn.worker];
-        if self.idle.remove(server.slot, key) {
-            cell.idle.sub(1)
-        } else {
-            cell.active.sub(1)
-        }
+        let Upstream { link, pool, mut lease, keepalive_ms, .. } = self.upstreams.remove(key);
+        self.idle.remove(lease.server().slot, key);
+        lease.pass_to(Use::Exchange);
         if let Some(mut link) = link {
             link.socket.reset_on_close();
-            drop(link);
-            self.shared.descriptors.upstream_left();
         }
-        (pool, server, keepalive_ms)
+        Discarded { pool, lease, keepalive_ms }
     }
 
     /// The exchange no longer needs its connection.
@@ -83,7 +81,7 @@ impl<N: Net> Core<N> {
         let upstream = &mut self.upstreams[key];
         upstream.owner = Owner::Idle;
         if upstream.dialing.as_ref().is_some_and(|dialing| dialing.is_over(now)) {
-            self.shared.look_up(&upstream.server, now);
+            self.shared.look_up(upstream.server(), now);
         }
         if !keep {
             return self.reset_upstream(key);
@@ -96,13 +94,12 @@ impl<N: Net> Core<N> {
             return if self.is_reliable(key) { self.offer(key) } else { self.reset_upstream(key) };
         }
         let upstream = &mut self.upstreams[key];
-        if self.idle.count(upstream.server.slot) >= self.turn.site.config.limits.upstream_idle_conns {
+        let slot = upstream.server().slot;
+        if self.idle.count(slot) >= self.turn.site.config.limits.upstream_idle_conns {
             return self.close_upstream(key);
         }
-        let cell = &upstream.server.cells[self.turn.worker];
-        cell.active.sub(1);
-        cell.idle.add(1);
-        self.idle.park(upstream.server.slot, key);
+        upstream.lease.pass_to(Use::Idle);
+        self.idle.park(slot, key);
         // A request that joined a queue meanwhile may have seen no idle connection.
         fence(SeqCst);
         if self.is_wanted(key) || self.is_wanted_elsewhere() {
@@ -122,14 +119,14 @@ impl<N: Net> Core<N> {
 
     /// Whether its place would help a queued request.
     fn is_wanted(&self, key: usize) -> bool {
-        let Upstream { pool, server, .. } = &self.upstreams[key];
-        !pool.line.is_empty() && pool.is_wanted(server, self.turn.site.most())
+        let Upstream { pool, lease, .. } = &self.upstreams[key];
+        !pool.line.is_empty() && pool.is_wanted(lease.server(), self.turn.site.most())
     }
 
     /// Whether a connection may become idle after its exchange.
     fn may_idle(&mut self, key: usize) -> bool {
         let upstream = &self.upstreams[key];
-        let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server.is_retired();
+        let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server().is_retired();
         may_stay && !self.is_wanted_elsewhere() && self.is_quiet(key)
     }
 

@@ -97,7 +97,7 @@ pub struct Shared {
     /// The descriptors of the process.
     pub descriptors: Arc<Descriptors>,
     /// The connections of each client, counted while `limits.max_conns_per_client` is set.
-    pub connections: Connections,
+    pub connections: Arc<Connections>,
     /// Workers that stopped accepting for lack of descriptors.
     pub starved: Paused,
     /// How many requests are queued because there was no descriptor: any idle connection, of whatever pool, has one.

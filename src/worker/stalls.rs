@@ -72,7 +72,7 @@ impl<N: Net> Core<N> {
         let of = |upstream: &Upstream<N::Socket>| {
             let client = upstream.owner.client().filter(|_| !upstream.is_closing)?;
             let since = self.clients.get(client)?.session.stalled_since().filter(|&since| since <= latest)?;
-            Some(Stall { slot: upstream.server.slot, since, client })
+            Some(Stall { slot: upstream.server().slot, since, client })
         };
         let mut stalls: Vec<Stall> = self.upstreams.iter().filter_map(|(_, upstream)| of(upstream)).collect();
         stalls.sort_unstable_by_key(|stall| (stall.slot, stall.since));

@@ -48,7 +48,7 @@ fn a_connection_that_is_promised_is_not_idle() {
     stage.cores[0].close_idle(|_| true);
     assert!(is_kept(&mut stage, &next, &dialled), "idle ones are closed");
     let (mut stage, [_, next], dialled) = promised();
-    let server = stage.cores[0].upstreams[dialled.key].server.clone();
+    let server = stage.cores[0].upstreams[dialled.key].server().clone();
     stage.cores[0].on_mail(Mail::Reclaim(server.clone()));
     stage.cores[0].on_mail(Mail::Addresses(server));
     assert!(is_kept(&mut stage, &next, &dialled), "a place is wanted, addresses have changed");

@@ -17,9 +17,9 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
 use tidegate::config::{Sources, load};
-use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
+use tidegate::net::link::Link;
 use tidegate::net::token::Source;
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
@@ -129,7 +129,7 @@ impl Scene {
             running: AtomicUsize::new(1),
             resolver: Default::default(),
             descriptors: Arc::new(Descriptors::new(1000, 0)),
-            connections: Connections::default(),
+            connections: Default::default(),
             starved: Paused::new(1),
             starving: Default::default(),
             panel: Arc::new(panel),
@@ -202,9 +202,10 @@ impl Scene {
         let socket = SimSocket { wires: self.wires.clone(), id, taken: None };
         let (peer, entrance) =
             (SocketAddr::from(([10, 9, 8, 7], 1000)).into(), Entrance { door: self.door.clone(), port: Some(8080), is_admin: false });
-        assert!(self.door.try_enter() && self.core.shared.descriptors.admit_client(0));
+        let stay = self.door.try_enter().expect("a place");
+        let link = Link::new(socket, true, self.core.shared.descriptors.admit_client(0).expect("a descriptor"));
         self.core.begin_turn(Now::new(self.micros, 1_700_000_000_000));
-        self.core.admit(socket, peer, entrance, |net, socket, source| {
+        self.core.admit(link, peer, entrance, stay, |net, socket, source| {
             net.wires.borrow_mut().register(socket.id, source);
             Ok(())
         });

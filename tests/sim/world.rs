@@ -24,7 +24,6 @@ use std::time::Instant;
 use tidegate::admin::Panel;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
-use tidegate::guard::connections::Connections;
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::observe::stats::WorkerStats;
@@ -152,7 +151,7 @@ impl World {
             resolver: Default::default(),
             // The reserve is added.
             descriptors: Arc::new(Descriptors::new(weather.descriptors + 16, 0)),
-            connections: Connections::default(),
+            connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
             panel: Arc::new(Panel {

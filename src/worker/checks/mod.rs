@@ -9,18 +9,18 @@ mod round;
 use super::core::Net;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
-use crate::guard::descriptors::Descriptors;
+use crate::guard::descriptors::{Descriptor, Descriptors};
 use crate::health::check::{Check, Verdict};
 use crate::health::probe::Fault;
 use crate::health::state::State;
 use crate::http::HeadLimits;
-use crate::net::link::{Edge, Socket};
+use crate::net::link::{Edge, Link, Socket};
 use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
-use round::{Phase, Place, Round, Way, fault};
+use round::{Phase, Round, Way, fault};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -194,18 +194,18 @@ impl<S: Socket> Checks<S> {
         if way.left == 0 {
             return;
         }
-        let Some(place) = Place::take(&self.descriptors) else {
+        let Some(descriptor) = self.descriptors.admit_check() else {
             return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
         };
         target.turn = target.turn.wrapping_add(1);
-        self.dial(slot, way, place, None, net, now);
+        self.dial(slot, way, descriptor, None, net, now);
     }
 
     /// An address did not take the connection: tries the next one, if there is one.
     fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: Fault, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
-        let (way, place) = round.give_up();
-        self.dial(slot, way, place, Some(fault), net, now);
+        let (way, descriptor) = round.give_up();
+        self.dial(slot, way, descriptor, Some(fault), net, now);
         if self.targets.get(&slot).is_some_and(|target| target.round.is_none()) {
             self.end_round(slot, now);
         }
@@ -213,14 +213,23 @@ impl<S: Socket> Checks<S> {
 
     /// Connects to the remaining addresses, until one may take the connection; `former` is the fault of the one before. A lack of
     /// local addresses says nothing about the upstream.
-    fn dial<N: Net<Socket = S>>(&mut self, slot: usize, mut way: Way, place: Place, mut former: Option<Fault>, net: &mut N, now: u64) {
+    fn dial<N: Net<Socket = S>>(
+        &mut self,
+        slot: usize,
+        mut way: Way,
+        descriptor: Descriptor,
+        mut former: Option<Fault>,
+        net: &mut N,
+        now: u64,
+    ) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         let mut nowhere = None;
         while let Some(address) = way.step(&target.server) {
             match net.dial(&address, Source::Check(slot)) {
                 Ok(socket) => {
                     self.wheel.set(slot as u32, way.until(now));
-                    target.round = Some(Round::new(socket, way, place, &target.server, &target.config, self.limits));
+                    let link = Link::new(socket, false, descriptor);
+                    target.round = Some(Round::new(link, way, &target.server, &target.config, self.limits));
                     return;
                 }
                 Err(error) => match lack(&error) {

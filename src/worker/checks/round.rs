@@ -2,13 +2,12 @@
 
 use crate::base::address::Address;
 use crate::config::model::HealthCheck;
-use crate::guard::descriptors::Descriptors;
+use crate::guard::descriptors::Descriptor;
 use crate::health::probe::{Fault, Probe, request};
 use crate::http::HeadLimits;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::Arc;
 
 /// How many bytes are read at once.
 const PIECE: usize = 4096;
@@ -22,8 +21,6 @@ pub(super) struct Round<S> {
     /// How much of the request was sent.
     sent: usize,
     probe: Probe,
-    /// Its descriptor, given back when the socket is closed.
-    place: Place,
 }
 
 /// The addresses that a check has left, and when it is over (milliseconds).
@@ -49,22 +46,6 @@ impl Way {
     }
 }
 
-/// A place among the descriptors of the process.
-pub(super) struct Place(Arc<Descriptors>);
-
-impl Place {
-    /// `None` if checks have as many as they may have.
-    pub(super) fn take(descriptors: &Arc<Descriptors>) -> Option<Self> {
-        descriptors.admit_check().then(|| Self(descriptors.clone()))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.check_left();
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Connecting,
@@ -75,21 +56,20 @@ pub(super) enum Phase {
 
 impl<S: Socket> Round<S> {
     /// A check whose connect has just begun.
-    pub(super) fn new(socket: S, way: Way, place: Place, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+    pub(super) fn new(link: Link<S>, way: Way, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
-            link: Link::new(socket, false),
+            link,
             phase: Phase::Connecting,
             request: request(&config.path, &server.authority),
             sent: 0,
             probe: Probe::new(config.expected_status, limits),
             way,
-            place,
         }
     }
 
     /// Closes the connection.
-    pub(super) fn give_up(self) -> (Way, Place) {
-        (self.way, self.place)
+    pub(super) fn give_up(self) -> (Way, Descriptor) {
+        (self.way, self.link.close())
     }
 
     /// Sends and reads as far as possible; returns the outcome, once it is known.

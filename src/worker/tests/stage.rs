@@ -7,10 +7,9 @@ use crate::base::mailbox::{Mailbox, Wake};
 use crate::config::model::Origin;
 use crate::config::model::{Config, Upstream};
 use crate::config::{Sources, load};
-use crate::guard::connections::Connections;
-use crate::guard::descriptors::Descriptors;
+use crate::guard::descriptors::{Descriptor, Descriptors};
 use crate::guard::door::{Door, Paused};
-use crate::net::link::{Edge, Socket};
+use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
 use crate::observe::access::{Format, Record};
 use crate::observe::stats::WorkerStats;
@@ -208,7 +207,7 @@ impl Stage {
         let shared = Arc::new(Shared {
             mailboxes: (0..workers).map(|_| Mailbox::new(Box::new(NoBell))).collect(),
             descriptors: Arc::new(Descriptors::new(1000, 0)),
-            connections: Connections::default(),
+            connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
             panel: Arc::new(panel(stats)),
@@ -231,20 +230,29 @@ impl Stage {
 
     /// Connects a client.
     pub(super) fn accept(&mut self, worker: usize) -> Guest {
-        assert!(self.door.try_enter() && self.shared.descriptors.admit_client(0));
-        self.seat(worker, self.door.clone(), Core::admit)
+        let (stay, descriptor) = (self.door.try_enter().unwrap(), self.shared.descriptors.admit_client(0).unwrap());
+        let seat = |core: &mut Core<Wires>, link, peer, entrance| core.admit(link, peer, entrance, stay, |_, _, _| Ok(()));
+        self.seat(worker, self.door.clone(), descriptor, seat)
     }
 
     /// Connects a client that has too many connections.
     pub(super) fn refuse(&mut self, worker: usize, door: &Arc<Door>) -> Guest {
-        self.shared.descriptors.enter_anyway();
-        self.seat(worker, door.clone(), Core::refuse)
+        let descriptor = self.shared.descriptors.enter_anyway();
+        let seat = |core: &mut Core<Wires>, link, peer, entrance| core.refuse(link, peer, entrance, |_, _, _| Ok(()));
+        self.seat(worker, door.clone(), descriptor, seat)
     }
 
-    fn seat(&mut self, worker: usize, door: Arc<Door>, seat: fn(&mut Core<Wires>, End, Peer, Entrance, Register)) -> Guest {
+    fn seat(
+        &mut self,
+        worker: usize,
+        door: Arc<Door>,
+        descriptor: Descriptor,
+        seat: impl FnOnce(&mut Core<Wires>, Link<End>, Peer, Entrance),
+    ) -> Guest {
         let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
         let entrance = Entrance { door, port: Some(80), is_admin: false };
-        seat(&mut self.cores[worker], End(wire.clone()), Peer::of([10, 0, 0, 1].into(), Some(1)), entrance, |_, _, _| Ok(()));
+        let link = Link::new(End(wire.clone()), true, descriptor);
+        seat(&mut self.cores[worker], link, Peer::of([10, 0, 0, 1].into(), Some(1)), entrance);
         Guest { worker, key, wire }
     }
 
@@ -337,8 +345,6 @@ impl Stage {
         self.cores.iter().map(|core| core.clients.len()).sum()
     }
 }
-
-type Register = fn(&mut Wires, &mut End, Source) -> io::Result<()>;
 
 fn panel(stats: Vec<Arc<WorkerStats>>) -> Panel {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();

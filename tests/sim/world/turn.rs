@@ -10,7 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use tidegate::base::clock::Now;
-use tidegate::guard::door::Door;
+use tidegate::guard::descriptors::Descriptor;
+use tidegate::guard::door::{Door, Paused, Stay};
+use tidegate::net::link::Link;
 use tidegate::net::token::Source;
 use tidegate::worker::Entrance;
 use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
@@ -184,9 +186,8 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
     let mut came = false;
     while let Some(id) = seat.admin_backlog.pop_front() {
         came = true;
-        assert!(admin_door.try_enter());
-        shared.descriptors.enter_anyway();
-        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), is_admin: true });
+        let held = (admin_door.try_enter().expect("a place"), shared.descriptors.enter_anyway());
+        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), is_admin: true }, held);
     }
     while seat.is_ready && !seat.is_paused {
         let Some(&(id, last)) = seat.backlog.front() else {
@@ -194,36 +195,36 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
             break;
         };
         let enter = || {
-            if !door.try_enter() {
-                return Some(&door.paused);
-            }
-            if shared.descriptors.admit_client(resting()) {
-                return None;
-            }
-            door.leave();
-            Some(&shared.starved)
+            let stay = door.try_enter().ok_or(&door.paused)?;
+            Ok((stay, shared.descriptors.admit_client(resting()).ok_or(&shared.starved)?))
         };
-        if let Some(paused) = enter() {
+        let again = |paused: &Paused| {
             paused.pause(worker);
-            if let Some(still) = enter() {
+            enter()
+        };
+        let held = match enter().or_else(again) {
+            Ok(held) => held,
+            Err(still) => {
                 if std::ptr::eq(still, &shared.starved) {
                     seat.core.set_own_timer(ACCEPT_TIMER, now.millis() + 250);
                 }
                 seat.is_paused = true;
                 break;
             }
-        }
+        };
         seat.backlog.pop_front();
         came = true;
-        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: Some(8080), is_admin: false });
+        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: Some(8080), is_admin: false }, held);
     }
     came
 }
 
-fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance) {
+type Held = (Stay, Descriptor);
+
+fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance, (stay, descriptor): Held) {
     let socket = SimSocket { wires: wires.clone(), id, taken: None };
     let peer = tidegate::base::address::Peer::from(SocketAddr::from((address, 1000 + id as u16)));
-    seat.core.admit(socket, peer, entrance, |net, socket, source| {
+    seat.core.admit(Link::new(socket, true, descriptor), peer, entrance, stay, |net, socket, source| {
         net.wires.borrow_mut().register(socket.id, source);
         Ok(())
     });

@@ -138,7 +138,8 @@ fn upstreams_that_hang_take_a_share_of_the_descriptors_and_all_are_looked_at() {
     }
     assert!((0..50).all(|index| stage.state(index) == "failing"));
     stage.checks.stop();
-    assert_eq!((0..100).filter(|_| stage.checks.descriptors.admit_check()).count(), 10, "all are given back");
+    let free: Vec<_> = std::iter::from_fn(|| stage.checks.descriptors.admit_check()).collect();
+    assert_eq!(free.len(), 10, "all are given back");
 }
 
 #[test]

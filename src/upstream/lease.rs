@@ -1,0 +1,118 @@
+//! What an upstream connection holds of what all workers share: a place at its server, or a tunnel's, and its share of the gauges.
+
+use super::server::Server;
+use crate::guard::places::Needs;
+use crate::observe::stats::{Counter, UpstreamStats};
+use std::sync::Arc;
+
+/// What a connection is used for; each use has a gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// An exchange has it, or it is being made.
+    Exchange,
+    /// Nobody has it.
+    Idle,
+    /// Two parties speak through it. It holds no place, but is counted among the tunnels.
+    Tunnel,
+}
+
+impl Use {
+    fn gauge(self, cell: &UpstreamStats) -> &Counter {
+        match self {
+            Self::Exchange => &cell.active,
+            Self::Idle => &cell.idle,
+            Self::Tunnel => &cell.tunnels,
+        }
+    }
+}
+
+/// One connection's share of its server. Dropping it gives it back, which has to be after the socket is closed. Only the worker that
+/// it was made for may use or drop it.
+#[derive(Debug)]
+pub struct Lease {
+    server: Arc<Server>,
+    worker: usize,
+    used: Use,
+    /// The connection is about to be closed: no gauge includes it any more.
+    is_closing: bool,
+}
+
+impl Lease {
+    /// For an exchange, with a place at the server that was taken.
+    pub fn of_place(server: Arc<Server>, worker: usize) -> Self {
+        Use::Exchange.gauge(&server.cells[worker]).add(1);
+        Self { server, worker, used: Use::Exchange, is_closing: false }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Changes what the connection is used for. A tunnel gives its place to others: room for it was reserved before.
+    pub fn pass_to(&mut self, used: Use) {
+        self.count().sub(1);
+        if used == Use::Tunnel && self.used != Use::Tunnel {
+            self.server.places.leave();
+        }
+        self.used = used;
+        self.count().add(1);
+    }
+
+    /// The connection will be closed: the gauges show it no longer, but it keeps its place until then.
+    pub fn begin_close(&mut self) {
+        if !std::mem::replace(&mut self.is_closing, true) {
+            self.count().sub(1);
+        }
+    }
+
+    fn count(&self) -> &Counter {
+        self.used.gauge(&self.server.cells[self.worker])
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.begin_close();
+        match self.used {
+            Use::Exchange | Use::Idle => self.server.places.leave(),
+            Use::Tunnel => self.server.places.give_back(Needs { tunnel: true, ..Needs::default() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::{Origin, Upstream};
+    use crate::guard::places::Most;
+
+    #[test]
+    fn whatever_it_is_used_for_is_given_back() {
+        let config = Upstream { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true };
+        let server = Arc::new(Server::new(config, 0, 1));
+        let most = Most { connections: 1, tunnels: 1 };
+        let held = || {
+            let cell = &server.cells[0];
+            let gauges = [cell.active.value(), cell.idle.value(), cell.tunnels.value()];
+            (gauges, server.places.taken(), server.places.tunnels())
+        };
+        let tunnel = Needs { tunnel: true, ..Needs::default() };
+        for (used, expected) in [(Use::Exchange, ([1, 0, 0], 1, 1)), (Use::Idle, ([0, 1, 0], 1, 1)), (Use::Tunnel, ([0, 0, 1], 0, 1))] {
+            assert!(server.places.try_enter(tunnel, most));
+            let mut lease = Lease::of_place(server.clone(), 0);
+            lease.pass_to(Use::Idle);
+            lease.pass_to(Use::Exchange);
+            lease.pass_to(used);
+            assert_eq!(held(), expected, "{used:?}");
+            lease.begin_close();
+            assert_eq!(held(), ([0, 0, 0], expected.1, 1), "{used:?}");
+            drop(lease);
+            if used != Use::Tunnel {
+                // Its exchange gives that back.
+                server.places.give_back(tunnel);
+            }
+            assert_eq!(held(), ([0, 0, 0], 0, 0), "{used:?}");
+        }
+    }
+}
