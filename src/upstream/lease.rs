@@ -50,24 +50,22 @@ impl Lease {
     }
 
     /// Changes what the connection is used for. A tunnel gives its place to others: room for it was reserved before.
+    #[inline]
     pub fn pass_to(&mut self, used: Use) {
-        self.count().sub(1);
+        let cell = &self.server.cells[self.worker];
+        self.used.gauge(cell).sub(1);
+        used.gauge(cell).add(1);
         if used == Use::Tunnel && self.used != Use::Tunnel {
             self.server.places.leave();
         }
         self.used = used;
-        self.count().add(1);
     }
 
     /// The connection will be closed: the gauges show it no longer, but it keeps its place until then.
     pub fn begin_close(&mut self) {
         if !std::mem::replace(&mut self.is_closing, true) {
-            self.count().sub(1);
+            self.used.gauge(&self.server.cells[self.worker]).sub(1);
         }
-    }
-
-    fn count(&self) -> &Counter {
-        self.used.gauge(&self.server.cells[self.worker])
     }
 }
 

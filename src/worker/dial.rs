@@ -141,12 +141,18 @@ impl<N: Net> Core<N> {
     }
 
     fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
-        let found = if reuse { self.reuse(key, server) } else { Idled::Fresh };
-        if let Idled::Ready(upstream) = found {
-            self.clients[key].upstream = Some(upstream);
-            self.upstreams[upstream].owner = Owner::Client(key);
-            return Some(Event::UpstreamConnected { reused: true });
+        match if reuse { self.reuse(key, server) } else { Idled::Fresh } {
+            Idled::Ready(upstream) => {
+                self.clients[key].upstream = Some(upstream);
+                self.upstreams[upstream].owner = Owner::Client(key);
+                Some(Event::UpstreamConnected { reused: true })
+            }
+            found => self.connect_anew(key, server, found),
         }
+    }
+
+    #[inline(never)]
+    fn connect_anew(&mut self, key: usize, server: usize, found: Idled) -> Option<Event> {
         let exchange = self.clients[key].session.exchange()?;
         let (deadline, keepalive_ms) = (exchange.connect_due(self.turn.now.millis()), exchange.timeouts.upstream_keepalive_ms);
         let server = exchange.pool().servers[server].clone();
