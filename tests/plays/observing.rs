@@ -306,7 +306,7 @@ fn where_an_upstream_failed_is_told_by_error_detail() {
         let config = setting.into_iter().fold(config, |config, setting| config.set("error_detail", setting));
         let proxy = config.start();
         assert_eq!((ask_as(&proxy, ""), ask_as(&proxy, forwarded)), (plain, through), "{setting:?}");
-        assert!(!said(&proxy, "hidden-name refused the connection").is_empty(), "the log has everything");
+        wait_until("the log has everything", || !said(&proxy, "hidden-name refused the connection").is_empty());
     }
 }
 

@@ -66,7 +66,7 @@ fn backends_have_their_documented_shape_and_their_numbers_are_true() {
     let backends = || page(&proxy, "/backends/health", 200)["backends"].as_array().unwrap().clone();
     let of = |pool: &str| backends().into_iter().find(|b| b["pool"] == pool).unwrap();
     wait_until("two are idle", || of("api")["idle_connections"] == 2);
-    let names = "pool name address healthy health_check circuit weight resolved consecutive_failures active_connections idle_connections \
+    let names = "pool name address healthy health_check circuit weight draining resolved consecutive_failures active_connections idle_connections \
                  requests_total last_error";
     for backend in backends() {
         assert_eq!(keys(&backend), names.split_ascii_whitespace().collect::<Vec<_>>());

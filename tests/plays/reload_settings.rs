@@ -73,8 +73,9 @@ fn what_needs_a_restart_is_warned_of_and_the_rest_applies() {
         let is_warning = |line: &String| line.contains(" WARN ") && line.contains(key) && line.contains("restart");
         wait_until(&format!("there is a warning of {key}"), || proxy.diagnostics().iter().any(is_warning));
     }
-    let said = proxy.diagnostics();
-    let reloaded = said.iter().filter(|line| line.contains(" reloaded: ")).collect::<Vec<_>>();
+    let said = || proxy.diagnostics().into_iter().filter(|line| line.contains(" reloaded: ")).collect::<Vec<_>>();
+    wait_until("the reload is told of", || !said().is_empty());
+    let reloaded = said();
     assert!(reloaded.len() == 1 && reloaded[0].contains("new"), "{reloaded:?}");
     assert!(!reloaded[0].contains("workers") && !reloaded[0].contains("metrics_listen"), "they have not changed: {reloaded:?}");
     proxy.reload(&saying("new"));
