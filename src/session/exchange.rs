@@ -401,7 +401,7 @@ impl Exchange {
             host: self.note.known(2),
             status: self.outcome.status,
             bytes_in: self.bytes_in,
-            bytes_out: self.down.sent.saturating_sub(self.down.overhead),
+            bytes_out: self.down.content_sent(),
             duration_micros: turn.now.micros.saturating_sub(self.started),
             upstream_micros: self.attempt.upstream_micros,
             upstream: asked_last.map(|index| self.pool().servers[index].config.name.as_str()),

@@ -54,7 +54,9 @@ pub struct Half {
     /// Opaque bytes that were read past the ring, and are neither sent nor spilled yet.
     past: usize,
     tail: &'static [u8],
-    /// Whether the last chunk of an enchunked body has yet to be written.
+    /// Whether the block is the frame of a chunk, or the last chunk.
+    is_frame: bool,
+    /// Whether the last chunk of an enchunked body has yet to be written, after the rest of the body, which lies raw in the ring.
     last_chunk: bool,
     /// What is still to come of the body.
     pub body: Body,
@@ -109,6 +111,25 @@ impl Half {
         self.body = Body::default();
     }
 
+    /// How many bytes of content were sent. Where the sender's own chunks pass through, those not sent yet count as if they were.
+    pub fn content_sent(&self) -> u64 {
+        let unsent = if self.is_frame { self.block.len() - self.block_sent + self.tail.len() } else { 0 };
+        (self.sent + unsent as u64).saturating_sub(self.overhead)
+    }
+
+    /// Drops what follows the body.
+    pub fn drop_extra(&mut self, ring: &mut Ring) {
+        if !self.last_chunk {
+            ring.drop_raw();
+        }
+    }
+
+    /// Ends the body here, before its end.
+    pub fn cut(&mut self, ring: &mut Ring) {
+        ring.drop_raw();
+        (self.last_chunk, self.body) = (false, Body::default());
+    }
+
     /// Processes the ring's raw bytes; returns how many bytes of content and framing were consumed.
     pub fn scan(&mut self, ring: &mut Ring, limits: &HeadLimits) -> Result<usize, Refusal> {
         if self.body.is_ended() || ring.raw() == 0 || (self.body.is_enchunked() && self.pending(ring) > 0) {
@@ -119,11 +140,7 @@ impl Half {
         ring.check(step.consumed, step.kept);
         self.overhead += self.body.framing() - framing;
         if self.body.is_enchunked() && step.kept > 0 {
-            self.clear_block();
-            push_hex(&mut self.block, step.kept as u64);
-            self.block.extend_from_slice(b"\r\n");
-            self.tail = b"\r\n";
-            self.overhead += (self.block.len() + self.tail.len()) as u64;
+            self.enchunk(step.kept);
         }
         if step.consumed == 0 && ring.room() == 0 && ring.ready() == 0 {
             return Err(Refusal::HeadTooLarge("a trailer line is larger than the buffer"));
@@ -132,11 +149,10 @@ impl Half {
     }
 
     /// The sender closed its side. Returns false if that cut the body off.
-    pub fn close(&mut self, ring: &Ring) -> bool {
+    pub fn close(&mut self, ring: &mut Ring) -> bool {
         if self.body.is_enchunked() && !self.body.is_ended() {
-            debug_assert_eq!(ring.raw(), 0);
             self.last_chunk = true;
-            self.write_last_chunk(ring);
+            self.enchunk_rest(ring);
         }
         self.body.close()
     }
@@ -187,7 +203,7 @@ impl Half {
         if self.spill_sent == self.spill.len() && !self.spill.is_empty() {
             (self.spill, self.spill_sent) = (Spill::default(), 0);
         }
-        self.write_last_chunk(ring);
+        self.enchunk_rest(ring);
     }
 
     /// How many of the following bytes may bypass the ring: none, unless it and everything before it is empty.
@@ -226,18 +242,34 @@ impl Half {
         ring.replay();
     }
 
-    /// Writes the last chunk of an enchunked body, once everything before it has been sent.
-    fn write_last_chunk(&mut self, ring: &Ring) {
-        if self.last_chunk && self.pending(ring) == 0 {
-            self.last_chunk = false;
-            self.clear_block();
-            self.block.extend_from_slice(b"0\r\n\r\n");
-            self.overhead += self.block.len() as u64;
+    /// Writes the frame of a chunk of so many bytes, which are ready in the ring.
+    fn enchunk(&mut self, length: usize) {
+        self.clear_block();
+        push_hex(&mut self.block, length as u64);
+        self.block.extend_from_slice(b"\r\n");
+        (self.tail, self.is_frame) = (b"\r\n", true);
+        self.overhead += (self.block.len() + self.tail.len()) as u64;
+    }
+
+    /// An enchunked body has come to its end. Once everything before it was sent, frames the rest, and then writes the last chunk.
+    fn enchunk_rest(&mut self, ring: &mut Ring) {
+        if !self.last_chunk || self.pending(ring) > 0 {
+            return;
         }
+        let rest = ring.raw();
+        if rest > 0 {
+            ring.check(rest, rest);
+            return self.enchunk(rest);
+        }
+        self.last_chunk = false;
+        self.clear_block();
+        self.block.extend_from_slice(b"0\r\n\r\n");
+        self.is_frame = true;
+        self.overhead += self.block.len() as u64;
     }
 
     fn clear_block(&mut self) {
         self.block.clear();
-        self.block_sent = 0;
+        (self.block_sent, self.is_frame) = (0, false);
     }
 }

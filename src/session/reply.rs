@@ -114,8 +114,7 @@ impl Session {
                 let next = if is_seen { self.linger(Why::Cut, turn) } else { self.cut_off(turn) };
                 return self.finish(x, turn, next);
             }
-            self.down.drop_raw();
-            x.down.body = Body::default();
+            x.down.cut(&mut self.down);
             return self.after_reply(x, turn);
         }
         if x.outcome.status != 0 {

@@ -160,11 +160,7 @@ impl Session {
         if let Err(refusal) = x.down.scan(&mut self.down, &limits) {
             return self.fail_response(x, refusal, turn);
         }
-        if x.attempt.upstream_fin && !x.down.is_complete() && self.down.raw() == 0 && !x.down.close(&self.down) {
-            return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
-        }
-        if x.attempt.upstream_fin && !x.down.is_complete() && !x.down.body.is_enchunked() {
-            // Some framing that can no longer be completed.
+        if x.attempt.upstream_fin && !x.down.is_complete() && !x.down.close(&mut self.down) {
             return self.fail_upstream(x, Reason::ResponseIncomplete, turn);
         }
         if x.down.is_complete() { self.on_answer_whole(x, turn) } else { State::StreamingBody(x) }
@@ -249,7 +245,7 @@ impl Session {
         x.conclude(Verdict::Success, turn);
         let request_is_out = self.is_request_out(&x);
         let is_exact = self.down.raw() == 0;
-        self.down.drop_raw();
+        x.down.drop_extra(&mut self.down);
         if request_is_out {
             self.up.release();
         } else {
@@ -274,11 +270,7 @@ impl Session {
         x.down.took(n, &mut self.down);
         self.down.release();
         // An enchunked body is framed piece by piece, and the next piece may be there; so may a head after interim ones.
-        if self.down.raw() > 0 || (x.outcome.status != 0 && x.attempt.upstream_fin) {
-            self.take_answer(x, turn)
-        } else {
-            State::StreamingBody(x)
-        }
+        if self.down.raw() > 0 { self.take_answer(x, turn) } else { State::StreamingBody(x) }
     }
 
     pub(super) fn on_moved(&mut self, mut x: Box<Exchange>, direction: Direction, n: usize, turn: &mut Turn) -> State {

@@ -73,8 +73,8 @@ impl Session {
 
     pub(super) fn on_tunnel_fin(&mut self, mut x: Box<Exchange>, direction: Direction, turn: &mut Turn) -> State {
         match direction {
-            Direction::Up => x.up.close(&self.up),
-            Direction::Down => x.down.close(&self.down),
+            Direction::Up => x.up.close(&mut self.up),
+            Direction::Down => x.down.close(&mut self.down),
         };
         self.on_tunnel_progress(x, turn)
     }
@@ -90,7 +90,7 @@ impl Session {
         x.attempt.broken = true;
         x.up.drop_body(&mut self.up);
         if !may_say_more {
-            x.down.close(&self.down);
+            x.down.close(&mut self.down);
         }
         self.on_tunnel_progress(x, turn)
     }

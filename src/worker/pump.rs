@@ -13,7 +13,7 @@ const REQUEST_BYTES: usize = 16 * 1024;
 const MIN_OPAQUE: u64 = 16 * 1024;
 
 impl<N: Net> Core<N> {
-    /// Pumps sessions that are ready, including those that become ready meanwhile, but each only once.
+    /// Pumps the sessions that are ready now, each once. Those that become ready meanwhile wait for the next turn.
     pub fn pump_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };

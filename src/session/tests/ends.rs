@@ -180,6 +180,39 @@ fn a_half_close_within_the_request_is_an_error() {
 }
 
 #[test]
+fn no_half_close_costs_an_answer_that_was_read_to_its_end() {
+    let mut scene = Scene::streaming("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc");
+    // The second part is framed once the first has been sent.
+    scene.upstream("HTTP/1.1 200 OK\r\n\r\n").sent_to_client();
+    scene.upstream("one").upstream("two").event(Event::UpstreamFin).event(Event::ClientFin);
+    assert_eq!(scene.sent_to_client(), "3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n");
+    assert_eq!(scene.lines(), ["200 -"]);
+}
+
+#[test]
+fn an_answer_that_was_read_to_its_end_holds_no_upstream() {
+    let mut scene = Scene::streaming(GET);
+    scene.upstream("HTTP/1.1 200 OK\r\n\r\none").upstream("two").event(Event::UpstreamFin);
+    assert_eq!(scene.effects(), [Effect::CloseUpstream]);
+    assert!(scene.sent_to_client().ends_with("\r\n\r\n6\r\nonetwo\r\n0\r\n\r\n"));
+    assert!(matches!(scene.session.state, State::ReadingHead(_)));
+    assert_eq!(scene.lines(), ["200 -"]);
+}
+
+#[test]
+fn framing_that_was_not_sent_is_not_taken_from_the_content_in_the_log() {
+    for taken in 0..=3 {
+        let mut scene = Scene::streaming(GET);
+        scene.upstream("HTTP/1.1 200 OK\r\n\r\n");
+        scene.sent_to_client();
+        scene.upstream("abc");
+        assert_eq!(scene.session.client_output().map(|output| output.iter().map(|part| part.len()).sum()), Some("3\r\nabc\r\n".len()));
+        scene.event(Event::ClientTook("3\r\n".len() + taken));
+        assert_eq!(scene.exchange().record(scene.session.client(), &scene.turn).bytes_out, taken as u64);
+    }
+}
+
+#[test]
 fn a_drain_refuses_what_is_new_and_finishes_what_is_not() {
     let mut scene = Scene::streaming(GET);
     scene.drain();
