@@ -78,6 +78,11 @@ fn anything_holds() {
     assert!(count < INPUTS || delivered > count / 50, "in {count} inputs {delivered} answers arrived that had been taken whole");
 }
 
+#[test]
+fn what_comes_byte_by_byte_is_looked_at_a_bounded_number_of_times() {
+    hostile::cost::trickle();
+}
+
 /// A loop within a turn would never return: this names the input and ends the process.
 fn watch(current: &AtomicU64) {
     let (mut seen, mut since) = (current.load(Relaxed), Instant::now());

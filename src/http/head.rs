@@ -125,11 +125,14 @@ impl<'t, 'a> Fields<'t, 'a> {
 impl<'a> Line<'a> {
     /// The name as it came, a `token`.
     pub fn name(&self) -> &'a [u8] {
+        steps::count((self.span.name - self.span.start) as usize);
         &self.head[self.span.start as usize..self.span.name as usize]
     }
 
     /// The value without blanks around it.
     pub fn value(&self) -> &'a [u8] {
+        // Whoever reads it again pays again, however it is read.
+        steps::count((self.span.end - self.span.value) as usize);
         &self.head[self.span.value as usize..self.span.end as usize]
     }
 

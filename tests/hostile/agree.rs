@@ -1,9 +1,11 @@
 //! One client, and an upstream that answers every complete request: the same bytes have the same result, however they are cut.
 
+use super::cost;
 use super::scene::Scene;
 use super::script::{Act, Op, Script, Setting, Who};
 use super::streams::{self, Request, Response, Tail, requests, responses};
 use super::strict::{Field, Style, body};
+use tidegate::base::steps;
 
 /// Longer inputs are cut into this many pieces.
 const MAX_PIECES: usize = 400;
@@ -78,6 +80,7 @@ fn response_of(response: &Response) -> Got {
 }
 
 fn play(setting: Setting, bytes: &[u8], step: usize) -> Outcome {
+    let before = steps::taken();
     let mut scene = Scene::new(setting);
     let client = scene.client(0);
     let mut answered = Vec::new();
@@ -101,6 +104,7 @@ fn play(setting: Setting, bytes: &[u8], step: usize) -> Outcome {
     let closes = got.last().is_some_and(|got| got.head.closes(minor));
     assert!(closes || got.len() >= wanted.len(), "{} of {} requests were answered", got.len(), wanted.len());
     scene.end();
+    cost::check(&scene, steps::taken() - before);
     Outcome { asked, got }
 }
 

@@ -17,7 +17,7 @@
 mod agree;
 mod answers;
 mod canon;
-mod cost;
+pub mod cost;
 mod dice;
 pub mod judge;
 mod net;

@@ -63,8 +63,11 @@ impl World {
             self.check_clients();
         }
         if self.extras.are_origins_well {
-            let is_up = self.site.pools.iter().all(|pool| pool.is_up(core.turn.now.millis()));
-            assert!(is_up, "clients alone have made a pool unusable: {:?}", self.site.pools);
+            // Not even once: the last upstream of a pool stays usable, whatever it is blamed for.
+            for (_, server) in self.servers() {
+                let blamed = (server.failures_in_a_row(), server.circuit.state());
+                assert_eq!(blamed, (0, State::Closed), "{} is blamed for what clients did: {:?}", server.config.name, server.last_fault());
+            }
             let errors = core.turn.stats.errors[Reason::RequestTimeout].value();
             (0..errors.min(1)).for_each(|_| note(Seen::HostileBesideWellOrigins));
         }
@@ -282,6 +285,7 @@ impl World {
         assert!(errors <= 2 * count(&|line| line.error.is_some()), "an exchange failed more than twice");
         let wires = self.wires.borrow();
         let is_admin = |id| self.admins.iter().any(|admin| admin.id == id);
+        (0..wires.early_strays.min(1)).for_each(|_| note(Seen::StrayBeforeRequest));
         let (read, written) = wires
             .conns
             .iter()

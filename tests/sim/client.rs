@@ -187,6 +187,9 @@ impl Client {
         if matches!(self.quit, Quit::MuteAfter(n) | Quit::FinAfter(n) if self.sent >= n) {
             return false;
         }
+        if self.out_at < self.out.len() && self.out_at > 0 && !self.is_tunnel && wires.is_held(self.nonces[self.begun - 1]) {
+            return false;
+        }
         if self.out_at == self.out.len() {
             return !self.is_tunnel && self.begun < self.nonces.len() && self.begun - self.answered < self.depth;
         }

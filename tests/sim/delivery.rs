@@ -1,7 +1,7 @@
 //! Delivery: an answer that the proxy has taken from an origin to its last byte reaches a client that still reads, whatever that
 //! client still sends, and whatever the origin does afterwards.
 
-use super::client::{Client, Quit};
+use super::client::Client;
 use super::ledger::{Books, Entry, Fault};
 use super::seen::{Seen, note};
 use super::weather::AMPLE_DOORS;
@@ -17,9 +17,7 @@ impl World {
         for client in self.clients.iter().filter(|client| client.reads_on()) {
             for nonce in &client.nonces {
                 let entry = &books.entries[nonce];
-                // Whoever ends its connection within its request does not get an answer to it.
-                let is_within = !entry.was_sent && matches!(client.quit, Quit::FinAfter(_));
-                if self.is_taken(entry) && !is_within && !self.is_excused(entry, &books) {
+                if self.is_taken(entry) && !self.is_excused(entry, &books) {
                     self.check_delivery(entry, client, &books);
                 }
             }

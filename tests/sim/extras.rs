@@ -3,7 +3,7 @@
 //! its own, so that the seeds of plain worlds keep their meaning.
 
 use super::client::Client;
-use super::ledger::{Books, Entry, Fault, Frame, Framing, Route, Spec, When, pattern};
+use super::ledger::{Books, Entry, Fault, Frame, Framing, GiveUp, Route, Spec, When, pattern};
 use super::weather::Weather;
 use tidegate::config::model::{Action, Balance, Config, HealthCheck, Matcher, Pool, Rate, RateAlgorithm, RateLimit, Upstream};
 
@@ -157,6 +157,10 @@ impl Extras {
         let entry = books.entries.get_mut(&nonce).unwrap();
         if self.are_origins_well {
             (entry.plan.fault, entry.plan.stall, entry.plan.pause) = (Fault::None, None, None);
+            // Nobody may be blamed for an origin that does not wait for slow clients.
+            let may_give_up = !entry.is_sure && !entry.spec.content.is_empty() && entry.spec.tunnel.is_none();
+            entry.plan.gives_up =
+                may_give_up.then(|| (dice.u64(1..200), [GiveUp::Close, GiveUp::Close, GiveUp::Timeout, GiveUp::Answer][dice.usize(0..4)]));
         }
         if entry.spec.tunnel.is_some() && dice.u8(0..4) != 0 {
             let plan = &mut entry.plan;

@@ -104,6 +104,17 @@ pub enum Fault {
     Busy,
 }
 
+/// How an origin gives up on a request whose content does not come. It reads nothing after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GiveUp {
+    /// It closes.
+    Close,
+    /// It answers 408, and closes.
+    Timeout,
+    /// It answers as it would have done in the end, and closes.
+    Answer,
+}
+
 /// One answer, as the origin means it.
 #[derive(Clone)]
 pub struct Plan {
@@ -121,6 +132,8 @@ pub struct Plan {
     pub stall: Option<(usize, u64)>,
     /// After so many bytes of the request's content it reads nothing for so many milliseconds.
     pub pause: Option<(usize, u64)>,
+    /// After so many milliseconds without content it gives up on the request.
+    pub gives_up: Option<(u64, GiveUp)>,
 }
 
 /// All that is known of one request.
@@ -179,6 +192,7 @@ impl Entry {
             bad_times: 0,
             stall: None,
             pause: None,
+            gives_up: None,
         };
         Self::new(spec, plan, false, false)
     }
@@ -250,9 +264,13 @@ impl fmt::Debug for Spec {
 
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { when, interims, status, minor, frame, content, closes, fault, bad_times, stall, pause } = self;
+        let Self { when, interims, status, minor, frame, content, closes, fault, bad_times, stall, pause, gives_up } = self;
         let length = content.len();
-        write!(f, "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} x{bad_times} {stall:?} {pause:?}")
+        write!(
+            f,
+            "{when:?} {interims:?} {status} 1.{minor} {frame:?} {length} closes {closes} {fault:?} x{bad_times} {stall:?} {pause:?}"
+        )?;
+        write!(f, " {gives_up:?}")
     }
 }
 

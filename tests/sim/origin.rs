@@ -1,7 +1,8 @@
 //! One connection at an origin: it reads requests strictly, and answers as was planned for each.
 
-use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Route, When};
+use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, GiveUp, Route, When};
 use super::parse::{Head, Length, Piece, Reader};
+use super::seen::{Seen, note};
 use super::wire::{Heard, Id, Wires};
 
 /// How it ends an idle connection.
@@ -24,6 +25,8 @@ pub struct Origin {
     pub patience: Option<(u64, Leave)>,
     /// On a reused connection it closes after this many bytes of the next request, because it had decided so before.
     pub crosses: Option<usize>,
+    /// It closes, not without a word, just when the next request cannot be written yet.
+    pub interrupts: bool,
     is_tunnel: bool,
     served: u32,
     heard: usize,
@@ -40,6 +43,9 @@ pub struct Origin {
     is_late: bool,
     wake: u64,
     idle_due: u64,
+    /// When it gives up on a request whose content does not come, and whether it has.
+    slow_due: u64,
+    has_given_up: bool,
     sent_fin: bool,
     pub is_gone: bool,
 }
@@ -53,6 +59,7 @@ impl Origin {
             sip: usize::MAX,
             patience: None,
             crosses: None,
+            interrupts: false,
             is_tunnel: false,
             served: 0,
             heard: 0,
@@ -67,6 +74,8 @@ impl Origin {
             is_late: false,
             wake: 0,
             idle_due: 0,
+            slow_due: 0,
+            has_given_up: false,
             sent_fin: false,
             is_gone: false,
         }
@@ -85,11 +94,12 @@ impl Origin {
         if self.is_gone {
             return false;
         }
-        self.can_hear(wires, books, now) || self.can_answer(wires, now) || (self.idle_due > 0 && now >= self.idle_due)
+        let is_slow = self.slow_due > 0 && now >= self.slow_due;
+        self.can_hear(wires, books, now) || self.can_answer(wires, now) || is_slow || self.leaves(wires, now)
     }
 
     pub fn wake(&self, now: u64) -> Option<u64> {
-        [self.wake, self.idle_due].into_iter().filter(|&at| at > now && !self.is_gone).min()
+        [self.wake, self.idle_due, self.slow_due].into_iter().filter(|&at| at > now && !self.is_gone).min()
     }
 
     fn fault(&self, books: &Books) -> Fault {
@@ -99,7 +109,7 @@ impl Origin {
     fn can_hear(&self, wires: &Wires, books: &Books, now: u64) -> bool {
         let is_deaf = matches!(self.fault(books), Fault::Deaf(n) if self.content_at >= n);
         // One request at a time: the next is read after this one.
-        let has_heard_all = self.is_tunnel && self.request_ended;
+        let has_heard_all = (self.is_tunnel && self.request_ended) || self.has_given_up;
         now >= self.wake && !has_heard_all && wires.peer_hears(self.id) && (!is_deaf || wires.peer_waiting(self.id) == 0)
     }
 
@@ -113,14 +123,58 @@ impl Origin {
             self.answer(wires, books, now);
         } else if hears {
             self.hear(wires, books, now);
-        } else if self.idle_due > 0 && now >= self.idle_due {
+        } else if self.slow_due > 0 && now >= self.slow_due {
+            self.give_up(wires, books, now);
+        } else if self.leaves(wires, now) {
             self.leave_idle(wires);
         }
     }
 
+    /// Whether it ends an idle connection.
+    fn leaves(&self, wires: &Wires, now: u64) -> bool {
+        (self.idle_due > 0 && now >= self.idle_due) || self.interrupts(wires)
+    }
+
+    fn interrupts(&self, wires: &Wires) -> bool {
+        let is_idle = self.served > 0 && self.nonce.is_none() && !self.sent_fin;
+        self.interrupts && is_idle && wires.conns[self.id].is_put_off
+    }
+
+    /// It waits for content, from now on.
+    fn wait_for_content(&mut self, books: &Books, now: u64) {
+        let waits = !self.request_ended && !self.is_answering && !self.is_tunnel && !self.is_gone;
+        let gives_up = self.nonce.filter(|_| waits).and_then(|nonce| books.entries[&nonce].plan.gives_up);
+        self.slow_due = gives_up.map_or(0, |(ms, _)| now + ms * 1000);
+    }
+
+    /// The client is slow. It sends no more of the content until the proxy has heard of this: otherwise nobody could tell whether the
+    /// origin was given all of it.
+    fn give_up(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
+        self.slow_due = 0;
+        let nonce = self.nonce.unwrap();
+        let entry = books.entries.get_mut(&nonce).unwrap();
+        let Some((_, how)) = entry.plan.gives_up.filter(|_| !entry.was_sent) else { return };
+        note(Seen::OriginGaveUp);
+        self.has_given_up = true;
+        wires.held.push((nonce, self.id));
+        if how == GiveUp::Close {
+            self.is_gone = true;
+            return wires.peer_close(self.id);
+        }
+        if how == GiveUp::Timeout {
+            let plan = &mut entry.plan;
+            (plan.status, plan.frame, plan.content, plan.closes) = (408, Frame::Known, super::ledger::pattern(0, 0), true);
+            entry.said.push(408);
+            self.out = plan.render(nonce, entry.spec.method, &mut wires.rng);
+        }
+        self.is_answering = true;
+        self.finish(wires, books, now);
+    }
+
     fn leave_idle(&mut self, wires: &mut Wires) {
         self.is_gone = true;
-        match self.patience {
+        let how = if self.interrupts(wires) { Some((0, Leave::Noise)) } else { self.patience };
+        match how {
             // A RST may destroy what the proxy has not read, so a polite origin waits for that.
             Some((_, Leave::Rst)) if wires.is_read(self.id) => wires.peer_rst(self.id),
             Some((_, Leave::Noise)) => {
@@ -142,6 +196,7 @@ impl Origin {
                 }
                 self.reader.push(&bytes);
                 self.take_pieces(wires, books, now);
+                self.wait_for_content(books, now);
             }
             Heard::Fin if self.is_tunnel && !self.request_ended => {
                 self.request_ended = true;
@@ -332,6 +387,10 @@ impl Origin {
         }
         if self.is_tunnel {
             return self.end_tunnel(wires);
+        }
+        if self.has_given_up {
+            self.is_gone = true;
+            return wires.peer_close(self.id);
         }
         if !self.request_ended {
             return;

@@ -41,6 +41,8 @@ seen!(
     TurnsInterleaved,
     Drained,
     HostileBesideWellOrigins,
+    OriginGaveUp,
+    StrayBeforeRequest,
     Delivered,
     DeliveredToOneThatSends,
     GreedyBesideOthers,

@@ -292,6 +292,7 @@ impl Weather {
             bad_times: 1,
             stall: None,
             pause: None,
+            gives_up: None,
         };
         if !plan.interims.is_empty() && spec.expects {
             // 100 (Continue) makes sense only before the content.

@@ -79,6 +79,12 @@ pub struct Conn {
     stray: Option<usize>,
     /// Whether stray bytes may have been taken for an answer: each later answer may then be taken for that of the next request.
     is_out_of_step: bool,
+    /// The kernel has no memory for what the proxy wants to write, for the moment.
+    is_cramped: bool,
+    /// The proxy could not begin to write its request for that reason.
+    pub is_put_off: bool,
+    /// How often that happened.
+    pub refusals: u64,
     /// How many requests the proxy has begun to write, and the number of the last.
     begun: u32,
     last_begun: Option<u64>,
@@ -113,7 +119,15 @@ pub struct Wires {
     pub strays: Vec<Stray>,
     /// Requests that were sent on a connection whose answers may be shifted, which HTTP/1.1 cannot detect.
     pub unsure: BTreeSet<u64>,
+    /// Requests of which no more is sent until the proxy has heard of the end of that connection.
+    pub held: Vec<(u64, Id)>,
+    /// How often the proxy has read, before it could begin to write a request, what was sent unasked.
+    pub early_strays: u64,
     pub rng: fastrand::Rng,
+    /// Another one, for what was added later: seeds without it keep their meaning.
+    whims: fastrand::Rng,
+    /// Percent of further requests on a connection that the kernel does not take at once.
+    pub cramps: u8,
     /// Longest segment.
     pub mtu: usize,
     /// Percent of the proxy's reads and writes during which the network goes on.
@@ -135,7 +149,11 @@ impl Wires {
             conns: Vec::new(),
             strays: Vec::new(),
             unsure: BTreeSet::new(),
+            held: Vec::new(),
+            early_strays: 0,
             rng,
+            whims: fastrand::Rng::with_seed(!seed),
+            cramps: 0,
             mtu,
             bustle: 20,
             max_buffer,
@@ -187,6 +205,9 @@ impl Wires {
             polled: 0,
             stray: None,
             is_out_of_step: false,
+            is_cramped: false,
+            is_put_off: false,
+            refusals: 0,
             begun: 0,
             last_begun: None,
             read: 0,
@@ -295,16 +316,28 @@ impl Wires {
         self.conns[id].is_deaf = true;
     }
 
+    /// Whether no more of that request may be sent.
+    pub fn is_held(&self, nonce: u64) -> bool {
+        let is_unheard = |conn: &Conn| !conn.has_read_fin && !conn.is_reset && !conn.is_dropped;
+        self.held.iter().any(|&(held, id)| held == nonce && is_unheard(&self.conns[id]))
+    }
+
     // The network.
 
     /// Whether something is on its way.
     pub fn moves(&self, id: Id) -> bool {
         let conn = &self.conns[id];
-        conn.moves_up() || conn.moves_down()
+        conn.moves_up() || conn.moves_down() || conn.is_cramped
     }
 
     /// Moves one segment of one connection.
     pub fn step(&mut self, id: Id) {
+        if self.conns[id].is_cramped && self.whims.u8(0..8) == 0 {
+            self.note(id, || "the kernel has memory again".into());
+            let conn = &mut self.conns[id];
+            (conn.is_cramped, conn.is_nospace, conn.is_triggered) = (false, false, true);
+            return;
+        }
         let (up, down) = (self.conns[id].moves_up(), self.conns[id].moves_down());
         if up && (!down || self.rng.bool()) {
             self.move_up(id);

@@ -167,6 +167,7 @@ impl World {
             renderer,
         });
         let mut wires = Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace);
+        wires.cramps = if weather.leaves_idle { 50 } else { 0 };
         wires.min_buffer = (weather.max_content / 10_000).max(1);
         let wires = Rc::new(RefCell::new(wires));
         let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
@@ -336,6 +337,7 @@ impl World {
             origin.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
             origin.patience = self.weather.patience(rng);
             origin.crosses = (self.weather.leaves_idle && rng.bool()).then(|| [0, 100, 5000, 20_000, 60_000][rng.usize(0..5)]);
+            origin.interrupts = self.weather.leaves_idle && !self.weather.is_calm && self.dice.u8(0..3) == 0;
             self.origins.push(origin);
         }
         let wires = self.wires.borrow();

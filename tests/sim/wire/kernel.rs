@@ -33,6 +33,9 @@ impl Wires {
             n += part;
         }
         conn.read += n as u64;
+        let is_stray = conn.stray.is_some_and(|number| conn.read > self.strays[number].at);
+        // A look at one byte only finds out that there is something.
+        self.early_strays += u64::from(conn.is_put_off && is_stray && room > 1);
         self.transfers += 1;
         self.note(id, || format!("read {n} of {room}"));
         self.bustle(id);
@@ -48,14 +51,20 @@ impl Wires {
         if conn.is_reset {
             return Err(conn.error.take().unwrap_or(ErrorKind::BrokenPipe).into());
         }
-        let room = if conn.connecting.is_some() { 0 } else { conn.tx_capacity - conn.tx.len() };
+        let nonce = from.first().and_then(|slice| request_begun(slice));
+        if nonce.is_some() && conn.begun > 0 && self.cramps > 0 && !conn.is_cramped {
+            conn.is_cramped = self.whims.u8(0..100) < self.cramps;
+        }
+        conn.is_put_off = nonce.is_some() && conn.is_cramped;
+        conn.refusals += u64::from(conn.is_put_off);
+        let room = if conn.connecting.is_some() || conn.is_cramped { 0 } else { conn.tx_capacity - conn.tx.len() };
         conn.is_nospace |= wanted > room;
         if room == 0 {
             self.note(id, || format!("write of {wanted}: no room"));
             self.bustle(id);
             return Err(ErrorKind::WouldBlock.into());
         }
-        if let Some(nonce) = from.first().and_then(|slice| request_begun(slice)) {
+        if let Some(nonce) = nonce {
             (conn.begun, conn.last_begun) = (conn.begun + 1, Some(nonce));
             if let Some(number) = conn.stray.take() {
                 let stray = &mut self.strays[number];
@@ -170,7 +179,7 @@ impl Conn {
 
     /// Whether something can be written, and a poll has said so, or nothing ever said otherwise.
     pub fn is_open(&self) -> bool {
-        let has_room = self.connecting.is_none() && self.tx.len() < self.tx_capacity && !self.tx_fin;
+        let has_room = self.connecting.is_none() && self.tx.len() < self.tx_capacity && !self.tx_fin && !self.is_cramped;
         !self.is_triggered && has_room && !self.is_nospace && !self.is_reset
     }
 
@@ -180,7 +189,7 @@ impl Conn {
 
     /// Linux calls a socket writable again once a third of its send buffer is free.
     pub(super) fn has_space(&self) -> bool {
-        (self.tx_capacity - self.tx.len()) * 3 >= self.tx_capacity
+        !self.is_cramped && (self.tx_capacity - self.tx.len()) * 3 >= self.tx_capacity
     }
 
     /// The mask of `tcp_poll`, through the eyes of mio.
