@@ -36,6 +36,10 @@ pub struct Record<'a> {
     pub duration_micros: u64,
     /// The time from sending the request to the response's head, of the last attempt.
     pub upstream_micros: Option<u64>,
+    /// How long it waited for a free connection; `None` if it did not.
+    pub queue_micros: Option<u64>,
+    /// How long the connection of the last attempt took; `None` if it was kept from before, or did not come about.
+    pub connect_micros: Option<u64>,
     /// Name of the last upstream.
     pub upstream: Option<&'a str>,
     /// Name of the route that took the request.
@@ -163,17 +167,18 @@ impl Formatter {
         number("bytes_out", record.bytes_out, out);
         out.extend_from_slice(b",\"duration_ms\":");
         thousandths(record.duration_micros, out);
-        out.extend_from_slice(b",\"upstream_ms\":");
-        match record.upstream_micros {
-            Some(micros) => thousandths(micros, out),
-            None => out.extend_from_slice(b"null"),
-        }
+        milliseconds("upstream_ms", record.upstream_micros, out);
         string("upstream", record.upstream.map(str::as_bytes), out);
+        milliseconds("queue_ms", record.queue_micros, out);
+        milliseconds("connect_ms", record.connect_micros, out);
         string("route", record.route.map(str::as_bytes), out);
         number("attempts", record.attempts.into(), out);
         string("error", record.error.map(str::as_bytes), out);
         string("cache", record.cache.map(str::as_bytes), out);
         string("trace_id", Some(record.trace_id.as_bytes()).filter(|id| !id.is_empty()), out);
+        // Nothing sets these yet; they are there so that what reads the lines need not change later.
+        string("traceparent", None, out);
+        string("user", None, out);
         string("user_agent", record.user_agent, out);
         string("referer", record.referer, out);
         out.push(b'}');
@@ -240,6 +245,16 @@ fn number(key: &str, value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(b"\":");
     decimal(value, out);
+}
+
+fn milliseconds(key: &str, micros: Option<u64>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+    match micros {
+        Some(micros) => thousandths(micros, out),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn without_port(peer: Peer) -> Peer {

@@ -12,6 +12,8 @@ const RECORD: Record<'static> = Record {
     bytes_out: 1234,
     duration_micros: 12_345,
     upstream_micros: Some(9_001),
+    queue_micros: Some(1_500),
+    connect_micros: None,
     upstream: Some("127.0.0.1:9001"),
     route: Some("api"),
     attempts: 1,
@@ -85,8 +87,9 @@ fn json_has_every_field() {
         json!({
             "time": "2026-01-02T03:04:05.678Z", "client": "127.0.0.1:53412", "peer": null, "method": "GET", "uri": "/a?b",
             "version": "HTTP/1.1", "host": "example.com", "status": 200, "bytes_in": 87, "bytes_out": 1234,
-            "duration_ms": 12.345, "upstream_ms": 9.001, "upstream": "127.0.0.1:9001", "route": "api", "attempts": 1, "error": null,
-            "cache": null, "trace_id": "0191e5a0-0000-4000-8000-000000000001", "user_agent": "curl/8.5.0",
+            "duration_ms": 12.345, "upstream_ms": 9.001, "upstream": "127.0.0.1:9001", "queue_ms": 1.5, "connect_ms": null,
+            "route": "api", "attempts": 1, "error": null, "cache": null, "trace_id": "0191e5a0-0000-4000-8000-000000000001",
+            "traceparent": null, "user": null, "user_agent": "curl/8.5.0",
             "referer": null,
         })
     );

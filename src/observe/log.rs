@@ -4,6 +4,7 @@
 //! The format is simple_logger's (`time LEVEL target: message`), but that crate is not used while serving: it blocks the thread
 //! that logs, panics when the reader of standard error is gone, and leaves newlines unescaped.
 
+use super::quiet::Held;
 use super::shared::Shared;
 use super::writer::Writer;
 use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
@@ -27,6 +28,20 @@ pub fn set_level(level: LevelFilter) {
 pub fn announce(line: &str) {
     if let Some(front) = FRONT.get() {
         front.shared.announce(format_args!("{line}"));
+    }
+}
+
+/// Holds a warning back until its pause is over, if warnings are logged.
+pub fn hold(held: impl FnOnce() -> Held) {
+    if let Some(front) = FRONT.get().filter(|_| log::log_enabled!(log::Level::Warn)) {
+        front.shared.hold(held());
+    }
+}
+
+/// Logs all warnings that are held back.
+pub fn tell_held() {
+    if let Some(front) = FRONT.get() {
+        front.shared.tell_held(None);
     }
 }
 

@@ -4,6 +4,7 @@ use super::access::Format;
 use super::escape::Message;
 use super::file::Rotate;
 use super::queue::{Dropped, Queue};
+use super::quiet::Held;
 use super::sink::{Sink, Target};
 use super::stamp::Stamp;
 use super::stream::standard_error_now;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     /// How many lines of the access log its target refused.
     pub(super) access_lost: AtomicU64,
     letters: Mutex<Vec<Letter>>,
+    /// Warnings that are held back: a pause of a kind adds one at most.
+    held: Mutex<Vec<Held>>,
     /// The format of the access log: 0 is off, otherwise 1 + `Format as u8`.
     format: AtomicU8,
     errors_on_standard_error: AtomicBool,
@@ -72,6 +75,7 @@ impl Shared {
             alarm: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             access_lost: AtomicU64::new(0),
             letters: Mutex::default(),
+            held: Mutex::default(),
             format: AtomicU8::new(0),
             errors_on_standard_error: AtomicBool::new(false),
             ended: Mutex::new(false),
@@ -106,6 +110,24 @@ impl Shared {
 
     pub(super) fn take_letters(&self) -> Vec<Letter> {
         std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Holds a warning back, and wakes the writer, so that it knows when to tell it.
+    pub(super) fn hold(&self, held: Held) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+        self.ring();
+    }
+
+    /// Logs the warnings that are due by then, or all. Returns when the next is due.
+    pub(super) fn tell_held(&self, by: Option<Instant>) -> Option<Instant> {
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let due: Vec<Held> = all.extract_if(.., |held| by.is_none_or(|by| held.due() <= by)).collect();
+        let next = all.iter().map(Held::due).min();
+        drop(all);
+        for held in due.iter().filter(|_| log::Level::Warn <= log::max_level()) {
+            held.tell(|target, line| self.diagnose(log::Level::Warn, target, line));
+        }
+        next
     }
 
     /// Writes one diagnostic as one line: `2026-01-02T03:04:05.678Z WARN upstream: message`.

@@ -1,4 +1,5 @@
-//! The writer thread. Each turn: messages, one round over all queues, reports of lost lines, then a pause or sleep.
+//! The writer thread. Each turn: messages, one round over all queues, reports of lost lines and of warnings that were held back, then a
+//! pause or sleep.
 //!
 //! It waits in one place only, a poll(2) on its eventfd and on blocked targets, so that no target delays the other, and nothing runs
 //! while nothing happens.
@@ -55,11 +56,11 @@ impl WriterThread {
             if self.end.is_some_and(|end| self.is_settled() || Instant::now() >= end) {
                 return self.finish();
             }
-            let complaint = self.complain();
+            let report = [self.complain(), self.shared.tell_held(Some(Instant::now()))].into_iter().flatten().min();
             match self.end {
                 Some(end) => self.wait(Some(end), ACCESS | DIAGNOSTICS),
                 None if moved => self.wait(Some(Instant::now() + PAUSE), 0),
-                None => self.wait(complaint, ACCESS | DIAGNOSTICS),
+                None => self.wait(report, ACCESS | DIAGNOSTICS),
             }
         }
     }

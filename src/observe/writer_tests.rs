@@ -32,6 +32,8 @@ fn record(number: u64) -> Record<'static> {
         bytes_out: number,
         duration_micros: 0,
         upstream_micros: None,
+        queue_micros: None,
+        connect_micros: None,
         upstream: None,
         route: None,
         attempts: 1,

@@ -2,6 +2,7 @@
 //! serve them.
 
 use super::leftovers::Leftovers;
+use crate::observe;
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::worker::shared::{Mail, Shared};
@@ -114,6 +115,7 @@ impl Desk {
 
     /// Logs the last diagnostic of a process that was told to end.
     pub(super) fn report(&self) {
+        observe::log::tell_held();
         if let Some(drain) = &self.drain {
             let finished = self.sum(|stats| stats.exchanges_finished.value()) - drain.finished_before;
             let cut = self.sum(|stats| stats.exchanges_cut.value());

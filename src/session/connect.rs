@@ -127,6 +127,7 @@ impl Session {
         }
         self.phase = if owes_content { 0 } else { exchange.queue_due };
         exchange.is_queued = true;
+        exchange.queued_at = turn.now.micros;
         self.serial += 1;
         turn.stats.queued_requests.add(1);
         turn.effects.push(Effect::Queue { starved });
@@ -182,6 +183,7 @@ impl Session {
         let is_trial = exchange.attempt.permit.is_some_and(|permit| permit.is_trial());
         self.phase = if is_trial { turn.now.millis() + TRIAL_MS } else { 0 };
         exchange.attempt.reused = reused;
+        exchange.attempt.connect_micros = (!reused).then(|| turn.now.micros.saturating_sub(exchange.attempt.sent_at));
         if exchange.asked.needs_host {
             let authority = exchange.server().map(|server| server.authority.clone()).unwrap_or_default();
             write::put_host(&mut exchange.up.block, &authority);
@@ -193,6 +195,7 @@ impl Session {
     /// new one, once.
     pub(super) fn replace_stale(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.attempt.replaced = true;
+        exchange.attempt.sent_at = turn.now.micros;
         exchange.attempt.reused = false;
         exchange.attempt.broken = false;
         exchange.attempt.answered = false;
@@ -208,11 +211,14 @@ impl Session {
 }
 
 impl Exchange {
-    /// Leaves the queue.
-    fn leave_line(&mut self, turn: &Turn) {
-        if std::mem::take(&mut self.is_queued) {
+    /// Leaves the queue. Returns whether it was in it.
+    pub(super) fn leave_line(&mut self, turn: &Turn) -> bool {
+        let was_queued = std::mem::take(&mut self.is_queued);
+        if was_queued {
             turn.stats.queued_requests.sub(1);
+            self.queue_micros = Some(self.queue_micros.unwrap_or(0) + turn.now.micros.saturating_sub(self.queued_at));
         }
+        was_queued
     }
 
     /// There was no descriptor for the attempt, so it does not count as one.

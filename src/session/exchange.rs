@@ -115,6 +115,10 @@ pub struct Exchange {
     pub queued_for: Needs,
     /// The end of the wait in the queue (milliseconds); 0 before the first wait.
     pub queue_due: u64,
+    /// Since when it waits in the queue (microseconds).
+    pub queued_at: u64,
+    /// How long it has waited in queues before (microseconds); `None` if it never has.
+    pub queue_micros: Option<u64>,
     /// Whether a tunnel's half-close was passed on to the upstream.
     pub up_is_closed: bool,
     /// Whether a tunnel's half-close was passed on to the client.
@@ -196,6 +200,8 @@ pub struct Attempt {
     pub sent_at: u64,
     /// Which timeout passed, if it did not answer in time.
     pub silence: Silence,
+    /// The time from the pick to the connection, unless it is a kept one.
+    pub connect_micros: Option<u64>,
     /// The time from sending the request to the response's head.
     pub upstream_micros: Option<u64>,
     /// The search for the end of the response's head.
@@ -306,6 +312,8 @@ impl Exchange {
             is_queued: false,
             queued_for: Needs::default(),
             queue_due: 0,
+            queued_at: 0,
+            queue_micros: None,
             up_is_closed: false,
             down_is_closed: false,
         }
@@ -327,6 +335,7 @@ impl Exchange {
         (self.bytes_in, self.attempts, self.replayable) = (0, 0, true);
         (self.waits, self.owed_since, self.is_backing_off) = (Waits::default(), 0, false);
         (self.is_queued, self.queued_for, self.queue_due) = (false, Needs::default(), 0);
+        self.queue_micros = None;
         self.tried.clear();
         self.faults.clear();
         (self.again, self.silent) = (Again::default(), None);
@@ -404,6 +413,8 @@ impl Exchange {
             bytes_out: self.down.content_sent(),
             duration_micros: turn.now.micros.saturating_sub(self.started),
             upstream_micros: self.attempt.upstream_micros,
+            queue_micros: self.queue_micros,
+            connect_micros: self.attempt.connect_micros,
             upstream: asked_last.map(|index| self.pool().servers[index].config.name.as_str()),
             route: self.route.map(|route| self.site.config.routes[route].name.as_str()),
             attempts: self.attempts,

@@ -8,7 +8,8 @@ use crate::admin::Rendered;
 use crate::answer::page::Page;
 use crate::answer::{Answer, echo};
 use crate::http::framing::{Body, Length, Recode};
-use crate::observe::quiet::Kind;
+use crate::observe;
+use crate::observe::quiet::{Held, Kind, Told, Verdict};
 use crate::observe::reason::{Blame, Reason, TimeoutKind};
 use std::fmt;
 use std::sync::Arc;
@@ -338,8 +339,7 @@ impl Session {
 
     /// Releases what the exchange holds outside the session.
     pub(super) fn let_go(&mut self, x: &mut Exchange, turn: &mut Turn) {
-        if std::mem::take(&mut x.is_queued) {
-            turn.stats.queued_requests.sub(1);
+        if x.leave_line(turn) {
             turn.effects.push(Effect::LeaveQueue);
         }
         x.conclude_early(turn);
@@ -428,7 +428,7 @@ impl Exchange {
     }
 
     /// Logs a warning about the attempt's upstream, its pool, or this worker. All but the first of a kind in a second are logged at
-    /// level `debug`.
+    /// level `debug`, and counted in the next.
     pub(super) fn warn(&self, kind: Kind, what: fmt::Arguments, turn: &Turn) {
         let (target, warnings) = match (self.maker, self.server()) {
             (Maker::Upstream, Some(server)) => ("upstream", &server.warnings),
@@ -437,10 +437,11 @@ impl Exchange {
         };
         let trace_id = self.trace_id();
         match warnings.ask(kind, turn.now.millis()) {
-            Some(0) => log::warn!(target: target, "{what} trace_id={trace_id}"),
-            Some(held) => log::warn!(target: target, "{what} (and {held} more since the last such line) trace_id={trace_id}"),
-            None => log::debug!(target: target, "{what} trace_id={trace_id}"),
+            Verdict::Tell(more) => return log::warn!(target: target, "{}", Told { what, more, trace_id }),
+            Verdict::HoldFirst(pause) => observe::log::hold(|| Held::new(pause, target, what, trace_id)),
+            Verdict::Hold => {}
         }
+        log::debug!(target: target, "{what} trace_id={trace_id}");
     }
 
     /// `pool api: `, if the request goes to a pool.

@@ -42,6 +42,37 @@ fn a_dead_upstream_is_a_warning_once_and_not_for_every_request() {
     }
 }
 
+/// The number of requests that warnings with that part tell of, one by one or together.
+fn accounted(proxy: &Proxy, part: &str) -> usize {
+    said(proxy, part).iter().map(|line| 1 + if line.contains("(and ") { held(line) } else { 0 }).sum()
+}
+
+/// The last of them were told with the next warning, which may be hours later, or never.
+#[test]
+fn the_end_of_a_burst_is_told_although_nothing_follows() {
+    let breaker = json!({"failure_threshold": 0});
+    let config = Config::new().set("upstreams", json!([{"url": format!("http://{}", nobody())}])).set("circuit_breaker", breaker);
+    let mut proxy = config.set("workers", 2).start();
+    let burst = |requests: usize| {
+        let mut clients = [proxy.client(), proxy.client(), proxy.client()];
+        (0..requests).for_each(|i| drop(clients[i % 3].get("/").expect(502)));
+    };
+    let refused = " WARN upstream: connection_refused: ";
+    burst(60);
+    wait_until("all are accounted for", || accounted(&proxy, refused) == 60);
+    burst(2);
+    wait_until("a single one too", || accounted(&proxy, refused) == 62);
+    assert!(said(&proxy, refused).iter().all(|line| line.contains(" trace_id=")), "{:?}", proxy.diagnostics());
+
+    // The end does not wait for it, and its last line stays the last.
+    burst(10);
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait_exit(), 0);
+    let stopped = |line: &String| line.contains(" stopped: ");
+    wait_until("the last line is read", || proxy.diagnostics().last().is_some_and(stopped));
+    assert_eq!(accounted(&proxy, refused), 72, "{:#?}", proxy.diagnostics());
+}
+
 /// `(and 299 more since the last such line)`
 fn held(line: &str) -> usize {
     line.split("(and ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
@@ -321,4 +352,32 @@ fn rotation_may_be_left_to_others() {
     let path = proxy.dir().join("access.log");
     wait_until("all are written", || lines::of_file(&path).len() == 30);
     assert!(!proxy.dir().join("access.log.1").exists());
+}
+
+/// Where the time went: in the queue, in the connect, or at the upstream.
+#[test]
+fn json_says_how_long_it_waited_and_connected() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let config = Config::to(&origin).set("logging.access_format", "json").set("limits.max_conns_per_upstream", 1).set("workers", 1);
+    let proxy = config.start();
+    let mut clients = [proxy.client(), proxy.client()];
+    clients[0].send_get("/first");
+    wait_until("it is in flight", || origin.requests().len() == 1);
+    clients[1].send_get("/second");
+    wait_until("it waits", || proxy.metric("proxy_queued_requests", &[]) == 1.0);
+    let begin = std::time::Instant::now();
+    take_time(std::time::Duration::from_millis(50));
+    gate.release(2);
+    clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
+    let line = |path: &str| serde_json::from_str::<Value>(&proxy.log_with(&format!("\"uri\":\"{path}\""))).unwrap();
+    let (first, second) = (line("/first"), line("/second"));
+    assert!(first["queue_ms"].is_null() && first["connect_ms"].as_f64().is_some_and(|ms| ms >= 0.0), "{first}");
+    assert!(second["connect_ms"].is_null(), "it took the connection of the first: {second}");
+    let queued = second["queue_ms"].as_f64().unwrap_or_else(|| panic!("{second}"));
+    let total = second["duration_ms"].as_f64().unwrap();
+    assert!((50.0..=total).contains(&queued) && queued <= begin.elapsed().as_secs_f64() * 1000.0 + 1000.0, "{second}");
+    let refused = ask(proxy.addr(), "GET /early HTTP/1.1\r\n\r\n").status;
+    let early = line("/early");
+    assert!(refused == 400 && early["queue_ms"].is_null() && early["connect_ms"].is_null(), "{early}");
 }

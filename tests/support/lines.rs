@@ -87,8 +87,8 @@ impl Line {
     pub fn json(line: &str) -> Line {
         let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
         let object = value.as_object().unwrap_or_else(|| panic!("no object: {line:?}"));
-        let names = "time client peer method uri version host status bytes_in bytes_out duration_ms upstream_ms upstream route attempts error cache \
-                     trace_id user_agent referer";
+        let names = "time client peer method uri version host status bytes_in bytes_out duration_ms upstream_ms upstream queue_ms connect_ms route attempts error cache \
+                     trace_id traceparent user user_agent referer";
         assert_eq!(object.keys().map(String::as_str).collect::<Vec<_>>(), names.split_ascii_whitespace().collect::<Vec<_>>());
         for name in ["status", "bytes_in", "bytes_out", "duration_ms", "attempts"] {
             assert!(value[name].is_number(), "{name} is no number: {line:?}");
