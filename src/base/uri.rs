@@ -20,8 +20,7 @@ static CLASS: [u8; 256] = {
     let mut b = 0;
     while b < 128 {
         let c = b as u8;
-        let is_name = c.is_ascii_alphanumeric()
-            || matches!(c, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
+        let is_name = may_name(c);
         let is_segment = is_name || matches!(c, b':' | b'@');
         class[b] |= if is_segment { SEGMENT | PATH } else { 0 };
         class[b] |= if c == b'/' { PATH } else { 0 };
@@ -30,6 +29,12 @@ static CLASS: [u8; 256] = {
     }
     class
 };
+
+/// Whether the byte may stand unencoded in a registered name: unreserved characters and sub-delimiters.
+pub const fn may_name(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(b, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+}
 
 /// Whether a path is its own normal form and has nothing encoded, as nearly all are. One pass, without a branch for each byte.
 pub fn is_plain_path(path: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! Field names that mean something to a proxy, and the character classes of RFC 9110 5.6.2 and RFC 3986.
 
+use crate::base::uri;
+
 /// What a proxy does with a field, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -132,8 +134,6 @@ static CLASS: [u8; 256] = {
     let mut b = 0;
     while b < 128 {
         let c = b as u8;
-        let unreserved = c.is_ascii_alphanumeric() || matches!(c, b'-' | b'.' | b'_' | b'~');
-        let sub_delim = matches!(c, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=');
         if c.is_ascii_alphanumeric()
             || matches!(c, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
         {
@@ -143,7 +143,7 @@ static CLASS: [u8; 256] = {
         if c.is_ascii_graphic() && c != b'#' {
             class[b] |= TARGET;
         }
-        if unreserved || sub_delim {
+        if uri::may_name(c) {
             class[b] |= HOST;
         }
         b += 1;

@@ -14,6 +14,17 @@ fn wait_until_draining(proxy: &Proxy) {
     wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
 }
 
+/// Answers at once, and `/held` when the gate is opened.
+fn holding(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::each(move |conn, request| {
+        if request.target == "/held" {
+            gate.pass();
+        }
+        conn.answer(request.what());
+    })
+}
+
 /// With a request at an origin that waits, so that the process stays until the gate is opened.
 fn held(config: Config, origin: &Origin) -> (Proxy, Client) {
     let proxy = config.start();
@@ -52,15 +63,7 @@ fn forty_in_flight_are_answered_under_refuse_too() {
 #[test]
 fn under_refuse_what_has_connected_is_served() {
     let gate = Gate::default();
-    let origin = Origin::each({
-        let gate = gate.clone();
-        move |conn, request| {
-            if request.target == "/held" {
-                gate.pass();
-            }
-            conn.answer(request.what());
-        }
-    });
+    let origin = holding(&gate);
     let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "refuse"), &origin);
     // Begun, and so not idle: one with its first request, one with its second.
     let mut begun = [proxy.client(), proxy.client()];
@@ -287,15 +290,7 @@ fn two_signals_at_once_are_one() {
 #[test]
 fn under_reject_connections_that_exist_are_served() {
     let gate = Gate::default();
-    let origin = Origin::each({
-        let gate = gate.clone();
-        move |conn, request| {
-            if request.target == "/held" {
-                gate.pass();
-            }
-            conn.answer(request.what());
-        }
-    });
+    let origin = holding(&gate);
     let (mut proxy, mut held) = held(Config::to(&origin).set("shutdown.new_requests", "reject"), &origin);
     let before = proxy.metric("proxy_bytes_received_total", &[]);
     let mut begun = proxy.client();
