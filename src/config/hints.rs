@@ -141,7 +141,8 @@ fn filled_in(section: &str, key: &str, value: &Node) -> Option<String> {
     }
     if found.hint.contains("{route}") {
         let path = value.path.to_string();
-        let route = path.rsplitn(3, '.').last().unwrap_or_default();
+        // Outside of a route, the section itself is what is wrong.
+        let route = path.rsplitn(3, '.').nth(2)?;
         return Some(found.hint.replace("{route}", route));
     }
     let ms = milliseconds(value).unwrap_or_else(|| "…".into());
