@@ -25,6 +25,11 @@ pub enum ListenSocket {
 }
 
 impl ListenSocket {
+    /// Whether every worker has this very socket, so that a connection is for the first that takes it.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+
     /// Takes the next connection; WouldBlock where there is none.
     pub fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {

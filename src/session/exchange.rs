@@ -196,6 +196,10 @@ pub struct Attempt {
     pub belies_itself: bool,
     /// How many bytes the kernel took on this connection.
     pub taken: u64,
+    /// How many bytes the kernel must have taken before the client counts as having sent more of its content.
+    pub more_at: u64,
+    /// Since when the client has sent next to nothing of the content that it owes (milliseconds); 0 if it owes none.
+    pub lacking_since: u64,
     /// When the attempt began, or the latest byte of the request was sent (microseconds).
     pub sent_at: u64,
     /// Which timeout passed, if it did not answer in time.

@@ -25,6 +25,9 @@ enum Passed {
     Aside,
 }
 
+/// A client that sends less than this counts as one that sends nothing (bytes).
+const LEAST_CONTENT: u64 = 1024;
+
 impl Session {
     /// Processes new bytes of the request's body.
     pub(super) fn scan_body(&mut self, exchange: &mut Exchange) -> Result<(), Refusal> {
@@ -78,6 +81,9 @@ impl Session {
         (x.waits.write, x.waits.read) = (0, 0);
         x.attempt.taken += n as u64;
         x.attempt.sent_at = turn.now.micros;
+        if x.attempt.taken >= x.attempt.more_at {
+            (x.attempt.more_at, x.attempt.lacking_since) = (x.attempt.taken + LEAST_CONTENT, 0);
+        }
     }
 
     pub(super) fn on_upstream_broken(&mut self, mut x: Box<Exchange>) -> State {
@@ -307,10 +313,16 @@ impl Session {
         }
     }
 
-    /// Other requests wait for the place, and the client takes nothing.
+    /// Other requests wait for the place, and the client takes nothing, or sends nothing.
     pub(super) fn make_room(&mut self, x: Box<Exchange>, turn: &mut Turn) -> State {
-        let detail = "the client took nothing of the answer, and others wait for its place at the upstream";
-        self.fail(x, Failure::new(Reason::ClientWriteTimeout, detail), turn)
+        let failure = if x.owed_since > 0 {
+            let detail = "the client took nothing of the answer, and others wait for its place at the upstream";
+            Failure::new(Reason::ClientWriteTimeout, detail)
+        } else {
+            let detail = "too little of the content came, and others wait for its place at the upstream";
+            Failure::new(Reason::RequestTimeout, detail)
+        };
+        self.fail(x, failure, turn)
     }
 
     fn fail_response(&mut self, x: Box<Exchange>, refusal: Refusal, turn: &mut Turn) -> State {

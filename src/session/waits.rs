@@ -32,6 +32,11 @@ impl Session {
             (true, since) => since,
             (false, _) => 0,
         };
+        x.attempt.lacking_since = match (client_owes, x.attempt.lacking_since) {
+            (true, 0) => now,
+            (true, since) => since,
+            (false, _) => 0,
+        };
         let Exchange { waits, timeouts, attempt, .. } = &mut **x;
         keep_waiting(&mut waits.client_body, client_owes && !to_upstream && !attempt.broken, now, timeouts.client_body_ms);
         keep_waiting(&mut waits.client_write, to_client, now, timeouts.client_write_ms);
@@ -48,10 +53,13 @@ impl Session {
         }
     }
 
-    /// Since when the client has taken nothing of an answer that holds a connection to the upstream (milliseconds).
+    /// Since when the client has taken nothing of an answer that holds a connection to the upstream, or has sent next to nothing of
+    /// the content that the upstream awaits (milliseconds).
     pub fn stalled_since(&self) -> Option<u64> {
         let State::StreamingBody(x) = &self.state else { return None };
-        Some(x.owed_since).filter(|&since| since > 0)
+        let awaits_content = x.outcome.status == 0 && self.waits_for_client(x);
+        let since = if x.owed_since == 0 && awaits_content { x.attempt.lacking_since } else { x.owed_since };
+        Some(since).filter(|&since| since > 0)
     }
 
     /// Whether the next move is the client's, in an exchange that has a connection to its upstream.

@@ -20,6 +20,11 @@ const MAX_A_TURN: usize = 64;
 /// idle for long enough yet.
 const RETRY_MS: u64 = 250;
 
+/// How many connections more than another worker has are no reason to leave a new one to it.
+const FEW: u64 = 4;
+/// How long a new connection is left to a worker that has fewer; then this one takes it.
+const YIELD_MS: u64 = 1;
+
 /// A listening socket of this worker.
 pub(super) struct Listener {
     pub(super) socket: ListenSocket,
@@ -30,6 +35,8 @@ pub(super) struct Listener {
     is_paused: bool,
     /// Whether a connection found no place, and the queue has not been empty since.
     is_full: bool,
+    /// Whether new connections were left to another worker, and the queue has not been empty since.
+    has_yielded: bool,
     /// A connection that was accepted and has no place yet.
     newcomer: Option<(Stream, Peer)>,
 }
@@ -71,7 +78,8 @@ impl Worker {
         let token = Source::Listener(self.listeners.vacant_key()).token();
         self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
         self.core.shared.descriptors.listener_opened();
-        self.listeners.insert(Listener { socket, entrance, is_ready: false, is_paused: false, is_full: false, newcomer: None });
+        let (is_ready, is_paused, is_full, has_yielded, newcomer) = (false, false, false, false, None);
+        self.listeners.insert(Listener { socket, entrance, is_ready, is_paused, is_full, has_yielded, newcomer });
         Ok(())
     }
 
@@ -101,6 +109,9 @@ impl Worker {
 
     /// Accepts one connection. Returns false if there is none, or none may be accepted for now.
     fn accept_one(&mut self, number: usize, anyway: bool) -> bool {
+        if !anyway && self.is_for_another(number) {
+            return false;
+        }
         let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         let entrance = self.listeners[number].entrance.clone();
         let register = |kernel: &mut Kernel, stream: &mut Stream, source| kernel.register(stream, source);
@@ -117,6 +128,23 @@ impl Worker {
         true
     }
 
+    /// All workers are told of a connection at a socket that they share. The one that has many leaves it to the others for a moment:
+    /// otherwise the first to wake up would get all connections that come one by one, and keep them.
+    fn is_for_another(&mut self, number: usize) -> bool {
+        let listener = &mut self.listeners[number];
+        if !listener.socket.is_shared() || listener.has_yielded || listener.newcomer.is_some() {
+            return false;
+        }
+        let open = self.core.shared.panel.stats.iter().map(|stats| stats.client_connections.value());
+        let fewest = open.min().unwrap_or(0);
+        if self.core.turn.stats.client_connections.value() <= fewest + fewest / 8 + FEW {
+            return false;
+        }
+        (listener.has_yielded, listener.is_paused) = (true, true);
+        self.retry_at(self.core.turn.now.millis() + YIELD_MS);
+        true
+    }
+
     /// The next connection.
     fn newcomer(&mut self, number: usize) -> Option<(Stream, Peer)> {
         let listener = &mut self.listeners[number];
@@ -125,7 +153,9 @@ impl Worker {
         }
         match listener.socket.accept() {
             Ok(newcomer) => return Some(newcomer),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => (listener.is_ready, listener.is_full) = (false, false),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                (listener.is_ready, listener.is_full, listener.has_yielded) = (false, false, false);
+            }
             // The client gave up while it was in the queue.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {

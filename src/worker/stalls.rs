@@ -1,5 +1,5 @@
-//! Exchanges whose clients take nothing of their answers hold places at upstreams. While other requests wait for these places, they
-//! may hold half of them; beyond that, the ones that have been stalled longest are cut off.
+//! Exchanges whose clients take nothing of their answers, or send nothing of their content, hold places at upstreams. While other
+//! requests wait for these places, they may hold half of them; beyond that, the ones that have been stalled longest are cut off.
 //!
 //! Each worker knows only its own. While requests wait, all workers repeatedly count their stalled exchanges and publish the count.
 //! Each then cuts its share of the excess, and the worker with the longest stalled one cuts at least that.
@@ -11,7 +11,7 @@ use crate::session::Event;
 use crate::upstream::server::Server;
 use std::rc::Rc;
 
-/// A client that has taken nothing for this long is stalled.
+/// A client that has taken or sent nothing for this long is stalled.
 const STALLED_MS: u64 = 2000;
 /// How often workers look while requests wait. What another worker published counts for twice this time.
 const LOOK_MS: u64 = 200;

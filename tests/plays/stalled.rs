@@ -22,6 +22,14 @@ fn proxy(origin: &Origin, places: usize) -> Proxy {
     Config::to(origin).set("workers", 2).set("timeouts", timeouts).set("limits.max_conns_per_upstream", places).start()
 }
 
+/// Sends some of its content.
+fn faltering(proxy: &Proxy, i: usize) -> Client {
+    let mut client = proxy.client();
+    client.send(format!("POST /upload/{i} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"));
+    client.send(vec![b'x'; 40_000]);
+    client
+}
+
 fn active(proxy: &Proxy) -> f64 {
     proxy.metric("proxy_upstream_connections", &["state=\"active\""])
 }
@@ -81,4 +89,56 @@ fn a_crowd_that_takes_nothing_does_not_stop_the_service() {
         proxy.get(&format!("/polite/{i}")).expect(200);
     }
     drop(crowd);
+}
+
+#[test]
+fn uploads_that_come_to_a_halt_make_room_for_who_waits() {
+    let origin = origin();
+    let proxy = proxy(&origin, 4);
+    let mut crowd = Vec::new();
+    for i in 0..4 {
+        crowd.push(faltering(&proxy, i));
+        wait_until("it has a place", || active(&proxy) == (i + 1) as f64);
+    }
+    proxy.get("/polite").expect(200);
+    proxy.get("/polite").expect(200);
+    let answer = crowd[0].response();
+    let answer = proxy.expect_refusal(answer, 408, "http_request_timeout");
+    assert!(answer.text().contains("others wait"), "{}", answer.text());
+    assert_eq!(proxy.metric("proxy_upstream_errors_total", &[]), 0.0, "no fault of the upstream");
+    assert_eq!(proxy.metric("circuit_breaker_state", &[]), 0.0);
+}
+
+#[test]
+fn uploads_that_come_byte_by_byte_do_not_stop_the_service() {
+    let origin = origin();
+    let proxy = proxy(&origin, 4);
+    let mut crowd: Vec<Client> = (0..8).map(|i| faltering(&proxy, i)).collect();
+    wait_until("all places are taken", || active(&proxy) == 4.0);
+    let mut polite = proxy.client();
+    polite.send_get("/polite");
+    wait_until("it is served", || {
+        crowd.iter_mut().for_each(|client| drop(client.try_send("x")));
+        polite.has_news()
+    });
+    polite.response().expect(200);
+}
+
+/// Each kind of stalled client keeps to its half, and together they would have it all.
+#[test]
+fn whoever_takes_nothing_and_whoever_sends_nothing_have_one_half_together() {
+    let origin = origin();
+    let proxy = proxy(&origin, 4);
+    let deaf: Vec<Client> = (0..2).map(|i| deaf(&proxy, i)).collect();
+    wait_until("they have places", || active(&proxy) == 2.0);
+    let slow: Vec<Client> = (0..2)
+        .map(|i| {
+            let mut client = proxy.client();
+            client.send(format!("POST /upload/{i} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx"));
+            client
+        })
+        .collect();
+    wait_until("all places are taken", || active(&proxy) == 4.0);
+    proxy.get("/polite").expect(200);
+    drop((deaf, slow));
 }

@@ -239,3 +239,31 @@ fn on_the_command_line() {
         assert!(status == 2 && said.contains(wanted), "{status} {said}");
     }
 }
+
+/// How many descriptors each poller of a process watches.
+fn watched(proxy: &Proxy) -> Vec<usize> {
+    let process = PathBuf::from(format!("/proc/{}", proxy.pid()));
+    let count = |fd: std::fs::DirEntry| {
+        let is_poller = std::fs::read_link(fd.path()).is_ok_and(|what| what.ends_with("anon_inode:[eventpoll]"));
+        let info = std::fs::read_to_string(process.join("fdinfo").join(fd.file_name())).ok().filter(|_| is_poller)?;
+        Some(info.lines().filter(|line| line.starts_with("tfd:")).count())
+    };
+    std::fs::read_dir(process.join("fd")).unwrap().filter_map(|fd| count(fd.unwrap())).collect()
+}
+
+#[test]
+fn workers_share_the_connections_that_come_one_by_one() {
+    let place = Place::new();
+    let proxy = answering(json!([place.unix("in")]), "hi").set("workers", 2).start();
+    let clients: Vec<Client> = (0..60)
+        .map(|_| {
+            let mut client = Client::connect_unix(place.path("in"));
+            client.send_get("/");
+            client.response().expect(200);
+            client
+        })
+        .collect();
+    let watched = watched(&proxy);
+    assert!(watched.iter().all(|&count| count >= 20), "{watched:?}");
+    drop(clients);
+}
