@@ -138,8 +138,8 @@ impl Drop for Descriptor {
 mod tests {
     use super::*;
 
-    fn all(mut admit: impl FnMut() -> Option<Descriptor>) -> Vec<Descriptor> {
-        std::iter::from_fn(|| admit()).take(1000).collect()
+    fn all(admit: impl FnMut() -> Option<Descriptor>) -> Vec<Descriptor> {
+        std::iter::from_fn(admit).take(1000).collect()
     }
 
     #[test]
