@@ -8,7 +8,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// A socket that does not block, connected or connecting.
@@ -28,11 +28,7 @@ impl Stream {
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix).map_err(|error| match error.kind() {
-                // Nobody listens there, no more than behind a file that nobody has open.
-                ErrorKind::NotFound => ErrorKind::ConnectionRefused.into(),
-                _ => error,
-            }),
+            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
         }
     }
 }

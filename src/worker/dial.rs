@@ -389,6 +389,8 @@ impl<N: Net> Core<N> {
 fn why(error: &io::Error) -> Reason {
     match error.kind() {
         _ if lack(error).is_some() => Reason::InternalError,
+        // Of a Unix socket: there is no file, or none that we may open.
+        ErrorKind::NotFound | ErrorKind::PermissionDenied => Reason::ConnectionRefused,
         ErrorKind::ConnectionRefused => Reason::ConnectionRefused,
         ErrorKind::TimedOut => Reason::ConnectionTimeout,
         _ => Reason::ConnectionTerminated,

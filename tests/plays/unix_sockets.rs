@@ -216,6 +216,25 @@ fn an_upstream_that_is_slow_to_accept_loses_nothing() {
     }
 }
 
+/// As of any upstream; and what keeps it out is said in words.
+#[test]
+fn health_checks_go_through_unix_sockets() {
+    let place = Place::new();
+    let check = json!({"path": "/up", "interval_ms": 50, "timeout_ms": 2000, "failure_threshold": 1, "success_threshold": 1});
+    let config = Config::new().set("upstreams", json!([{"url": place.unix("up")}])).set("health_check", check);
+    let proxy = config.start();
+    let backend = || {
+        let page = get(proxy.admin(), "/backends/health").expect(200);
+        serde_json::from_str::<serde_json::Value>(page.text()).unwrap()["backends"][0].clone()
+    };
+    wait_until("it fails", || backend()["health_check"] == "failing");
+    assert!(backend()["last_error"].as_str().unwrap().contains("No such file or directory"), "{}", backend());
+    let _echo = echo(&place.unix("up"));
+    wait_until("it passes", || backend()["health_check"] == "passing");
+    let answer = proxy.get("/").expect(200);
+    assert!(answer.text().contains("GET / HTTP/1.1"), "{}", answer.text());
+}
+
 fn answer(mut stream: UnixStream) {
     let mut head = [0; 4096];
     while stream.read(&mut head).is_ok_and(|n| n > 0) {
