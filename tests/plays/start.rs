@@ -49,7 +49,7 @@ fn nameless() -> Launch {
 /// A start that waits for the rest of its standard input, and what writes to that. It has begun to read.
 fn unfed(args: &[&'static str]) -> (Launch, std::io::PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
-    (Launch::new(args.iter().copied()).stdin(reader), writer)
+    (Launch::with_default_signals(args.iter().copied()).stdin(reader), writer)
 }
 
 /// More than a pipe holds, so that it is written only when the other side reads.

@@ -99,6 +99,14 @@ impl Launch {
         Launch::through(shell, args)
     }
 
+    /// With the default action of every signal: who starts the tests may ignore some (`nohup`, a shell's background job), and what
+    /// is ignored stays ignored in a new program.
+    pub fn with_default_signals<'a>(args: impl IntoIterator<Item = &'a str>) -> Launch {
+        let mut env = Command::new("/usr/bin/env");
+        env.arg("--default-signal").arg(binary());
+        Launch::through(env, args)
+    }
+
     fn through<'a>(mut command: Command, args: impl IntoIterator<Item = &'a str>) -> Launch {
         let dir = tempfile::tempdir().unwrap();
         command.args(args).current_dir(dir.path()).env_clear().env("PATH", "/usr/bin:/bin").env("RUST_BACKTRACE", "1");
