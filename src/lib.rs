@@ -25,7 +25,7 @@
 //!     upstream                      pools and servers
 //!     route  balance  guard  health policy: pure, asked once an attempt
 //!     http   config   observe       HTTP/1 grammar and framing | configuration | metrics and logs
-//!     base                          ring, timer wheel, buffers, clock, mail between threads: knows no HTTP
+//!     base                          ring, timer wheel, buffers, clock, addresses, mail between threads: knows no HTTP
 //! ```
 //!
 //! # A request on its way

@@ -4,9 +4,7 @@ use super::link::Socket;
 use super::pipe::Pipe;
 use super::sys;
 use crate::base::address::Address;
-use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
-use mio::{Interest, Registry, Token};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -84,28 +82,5 @@ impl Socket for Stream {
     /// What was written to a Unix socket lies in the other end's hands already: no close of ours takes it back.
     fn is_delivered(&self) -> bool {
         matches!(self, Self::Unix(_)) || sys::unacknowledged(self) == 0
-    }
-}
-
-impl Source for Stream {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(registry, token, interests),
-            Self::Unix(stream) => stream.register(registry, token, interests),
-        }
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, interests),
-            Self::Unix(stream) => stream.reregister(registry, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(registry),
-            Self::Unix(stream) => stream.deregister(registry),
-        }
     }
 }

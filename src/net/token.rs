@@ -1,6 +1,9 @@
 //! What the token of an event stands for.
 
-use mio::Token;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Something that a worker's loop waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,11 @@ pub enum Source {
 const KINDS: usize = 5;
 
 impl Source {
+    /// Has the poll report this socket's events under the token, for as long as the socket is open.
+    pub fn register(self, registry: &Registry, socket: &impl AsFd, interests: Interest) -> io::Result<()> {
+        registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), self.token(), interests)
+    }
+
     /// The token of this source.
     pub fn token(self) -> Token {
         Token(match self {

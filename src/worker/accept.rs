@@ -74,9 +74,8 @@ impl Worker {
     }
 
     /// Opens a listener, and registers its socket under its number.
-    pub(super) fn open(&mut self, (mut socket, entrance): (ListenSocket, Entrance)) -> io::Result<()> {
-        let token = Source::Listener(self.listeners.vacant_key()).token();
-        self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
+    pub(super) fn open(&mut self, (socket, entrance): (ListenSocket, Entrance)) -> io::Result<()> {
+        Source::Listener(self.listeners.vacant_key()).register(self.poll.registry(), &socket, Interest::READABLE)?;
         self.core.shared.descriptors.listener_opened();
         let (is_ready, is_paused, is_full, has_yielded, newcomer) = (false, false, false, false, None);
         self.listeners.insert(Listener { socket, entrance, is_ready, is_paused, is_full, has_yielded, newcomer });

@@ -58,8 +58,8 @@ const HAND_ON: Duration = Duration::from_millis(10);
 struct Kernel(Registry);
 
 impl Kernel {
-    fn register(&mut self, stream: &mut Stream, source: Source) -> io::Result<()> {
-        self.0.register(stream, source.token(), Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
+    fn register(&mut self, stream: &Stream, source: Source) -> io::Result<()> {
+        source.register(&self.0, stream, Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
     }
 }
 
@@ -71,8 +71,8 @@ impl Net for Kernel {
     }
 
     fn dial(&mut self, address: &Address, source: Source) -> io::Result<Stream> {
-        let mut stream = Stream::connect(address)?;
-        self.register(&mut stream, source)?;
+        let stream = Stream::connect(address)?;
+        self.register(&stream, source)?;
         Ok(stream)
     }
 }
