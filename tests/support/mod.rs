@@ -19,7 +19,7 @@ pub use launch::{Config, Launch};
 pub use lines::Line;
 pub use load::{Load, Tally};
 pub use origin::{Conn, Origin, Request};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, refused};
 pub use wire::{End, Fields};
 
 use std::net::{SocketAddr, TcpListener};

@@ -3,7 +3,7 @@
 
 use super::client::{Client, Response};
 use super::launch::{Config, Launch, Lines, wait_exit};
-use super::{PATIENCE, get, is_uuid, wait_until};
+use super::{End, PATIENCE, get, is_uuid, wait_until};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -265,6 +265,22 @@ impl Drop for Proxy {
             panic!("the proxy panicked: {line}");
         }
     }
+}
+
+/// Sends `bytes`, a smuggled request right behind them, and expects a refusal and the end of the connection.
+#[track_caller]
+pub fn refused(proxy: &Proxy, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Response {
+    let bytes = bytes.as_ref();
+    let what = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+    let mut client = proxy.client();
+    let _ = client.try_send([bytes, b"GET /smuggled HTTP/1.1\r\nHost: evil.test\r\n\r\n"].concat());
+    let answer = client.try_response_to("GET").unwrap_or_else(|end| panic!("{end:?} without an answer to {what:?}"));
+    assert!(statuses.contains(&answer.status), "{} for {what:?}", answer.status);
+    assert!(answer.fields.lists("Connection", "close"), "{:?} for {what:?}", answer.fields);
+    let mut more = Vec::new();
+    let end = client.wire.rest(&mut more);
+    assert!(more.is_empty() && end != End::Silent, "{end:?} and {:?} after {what:?}", String::from_utf8_lossy(&more));
+    answer
 }
 
 /// `TERM`, `INT`, `HUP`, …

@@ -1,6 +1,5 @@
 //! Mistakes of other proxies in reading heads: invalid answers, fields for one connection, invalid hosts.
 
-use super::framing::refused;
 use crate::support::*;
 
 /// Invalid answers were passed on as HTTP/0.9, or as the body of a 200.

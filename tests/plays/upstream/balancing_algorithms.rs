@@ -1,4 +1,4 @@
-//! Each way to balance, as its upstreams see it: who gets how many, and which. `balance.rs` has the turns of round robin, and
+//! Each way to balance, as its upstreams see it: who gets how many, and which. `round_robin.rs` has the turns of round robin, and
 //! names that stand for addresses.
 
 use crate::support::*;

@@ -1,6 +1,6 @@
 //! Which side a failure is counted against: no client can open the circuits of a pool by what it asks for.
 
-use super::breaker::changes;
+use super::breaker_opens::changes;
 use crate::support::*;
 use serde_json::json;
 use std::net::SocketAddr;

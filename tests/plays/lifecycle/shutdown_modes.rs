@@ -1,4 +1,4 @@
-//! The end under load, in both modes: `refuse` closes the listeners, `reject` answers new connections with 503. `ending.rs` has
+//! The end under load, in both modes: `refuse` closes the listeners, `reject` answers new connections with 503. `shutdown.rs` has
 //! single cases of the first.
 
 use crate::support::*;

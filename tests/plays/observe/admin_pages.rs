@@ -1,5 +1,5 @@
 //! The exact content of the admin port's pages, checked by independent readers; and neither pages nor those who ask for them delay
-//! anything. `admin.rs` has the simple cases.
+//! anything. `admin_port.rs` has the simple cases.
 
 use crate::support::*;
 use serde_json::{Value, json};

@@ -1,7 +1,6 @@
 //! Known mistakes of other proxies, servers and libraries, with their numbers: where those got out of step, this one must not.
 //! (Cache keys, CVE-2026-2836, follow with the cache.)
 
-use super::framing::refused;
 use crate::support::*;
 use serde_json::json;
 use std::time::Duration;

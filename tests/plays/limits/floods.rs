@@ -1,6 +1,5 @@
 //! Floods: large or many things cost in proportion, and memory stays within the limits.
 
-use super::framing::refused;
 use crate::support::*;
 
 /// The defaults of the limits of a head: bytes of a field line, field lines, bytes of the whole.

@@ -1,6 +1,6 @@
 //! How an open circuit closes again: after a while a few requests try the upstream; a reload does not change that.
 
-use super::breaker::{changes, circuit, expect_unavailable, guarded, wait_for_changes};
+use super::breaker_opens::{changes, circuit, expect_unavailable, guarded, wait_for_changes};
 use crate::support::*;
 use serde_json::json;
 use std::net::{SocketAddr, TcpListener};

@@ -1,5 +1,5 @@
 //! A circuit for each upstream: what opens it, how requests and pages show it, and what does not count.
-//! `breaker_trials.rs` is about how it closes again.
+//! `breaker_closes.rs` is about how it closes again.
 
 use crate::support::*;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 //! The access log in its three formats, read back by a reader of its own, and the files it may go to: directory, rotation,
-//! names that lead elsewhere. `log_targets.rs` has those that fail.
+//! names that lead elsewhere. `failing_log_targets.rs` has those that fail.
 
 use crate::support::*;
 use serde_json::json;

@@ -1,7 +1,6 @@
 //! Known ways to make two parsers disagree: obfuscated framing, answers that come early, late or twice, and messages that end
 //! exactly at the end of a buffer.
 
-use super::framing::refused;
 use crate::support::*;
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: evil.test\r\n\r\n";

@@ -1,5 +1,5 @@
 //! How often and how long a request is retried, and what else happens meanwhile: other requests on the same connection, clients
-//! that leave, the end of the process. `retry.rs` is about which requests are repeated.
+//! that leave, the end of the process. `retry_eligibility.rs` is about which requests are repeated.
 
 use crate::support::*;
 use serde_json::{Value, json};

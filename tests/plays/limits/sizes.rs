@@ -1,6 +1,5 @@
 //! Each part of a request has its limit, which holds also for parts that do not end.
 
-use super::framing::refused;
 use crate::support::*;
 
 #[test]
