@@ -38,6 +38,7 @@ mod plays {
     mod lifecycle {
         mod clock_jumps;
         mod paused_process;
+        mod pid_file;
         mod reload_listeners;
         mod reload_requests;
         mod reload_settings;
@@ -50,9 +51,11 @@ mod plays {
     }
     mod limits {
         mod connections;
+        mod connections_of_a_client;
         mod floods;
         mod greedy_clients;
         mod idle_clients;
+        mod leaks;
         mod rate;
         mod sizes;
         mod slow_clients;
@@ -61,12 +64,14 @@ mod plays {
         mod timeouts_name_the_slow_side;
     }
     mod observe {
-        mod access_log;
+        mod access_log_contents;
+        mod access_log_formats;
         mod admin_pages;
         mod admin_port;
         mod diagnostics;
         mod failing_log_targets;
-        mod what_remains;
+        mod log_files;
+        mod metrics;
     }
     mod upstream {
         mod balancing_algorithms;

@@ -45,15 +45,9 @@ pub fn checked(origins: &[&Origin]) -> Config {
     Config::to_all(origins.iter().map(|origin| origin.addr())).set("health_check", often())
 }
 
-/// Of an upstream, by its place in the configuration.
-pub fn page(proxy: &Proxy, index: usize) -> Value {
-    let page: Value = serde_json::from_slice(&get(proxy.admin(), "/backends/health").expect(200).body).expect("JSON");
-    page["backends"][index].clone()
-}
-
 #[track_caller]
 pub fn wait_for(proxy: &Proxy, index: usize, state: &str) {
-    wait_until(&format!("upstream {index} is {state}"), || page(proxy, index)["health_check"] == state);
+    wait_until(&format!("upstream {index} is {state}"), || proxy.backend(index)["health_check"] == state);
 }
 
 pub fn health(proxy: &Proxy) -> (u16, Value) {

@@ -4,6 +4,7 @@
 use super::client::{Client, Response};
 use super::launch::{Config, Launch, Lines, wait_exit};
 use super::{End, PATIENCE, get, is_uuid, wait_until};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command};
@@ -83,10 +84,15 @@ impl Proxy {
     #[track_caller]
     pub fn signal_twice(&self, names: [&str; 2]) {
         self.signal(names[0]);
-        wait_until("it is draining", || get(self.admin(), "/health").status == 503);
+        self.wait_until_draining();
         let begin = Instant::now();
         wait_until("they are two", || begin.elapsed() > Duration::from_millis(150));
         self.signal(names[1]);
+    }
+
+    #[track_caller]
+    pub fn wait_until_draining(&self) {
+        wait_until("it is draining", || get(self.admin(), "/health").status == 503);
     }
 
     /// Its working directory.
@@ -157,6 +163,11 @@ impl Proxy {
         self.err.all()
     }
 
+    /// The diagnostics with that part.
+    pub fn said(&self, part: &str) -> Vec<String> {
+        self.diagnostics().into_iter().filter(|line| line.contains(part)).collect()
+    }
+
     /// The line of the access log with that trace id.
     #[track_caller]
     pub fn log_of(&self, trace_id: &str) -> String {
@@ -171,6 +182,20 @@ impl Proxy {
         let mut lines = lines();
         assert_eq!(lines.len(), 1, "{lines:?}");
         lines.remove(0)
+    }
+
+    /// A page of the admin port in JSON.
+    #[track_caller]
+    pub fn page(&self, path: &str, status: u16) -> Value {
+        let answer = get(self.admin(), path).expect(status);
+        assert!(answer.fields.get("Content-Type").unwrap().starts_with("application/json"), "{:?}", answer.fields);
+        serde_json::from_slice(&answer.body).expect("JSON")
+    }
+
+    /// What the admin port says of an upstream, by its place in the configuration.
+    #[track_caller]
+    pub fn backend(&self, index: usize) -> Value {
+        self.page("/backends/health", 200)["backends"][index].clone()
     }
 
     pub fn scrape(&self) -> String {

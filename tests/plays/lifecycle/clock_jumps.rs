@@ -89,8 +89,7 @@ fn a_clock_that_jumps_harms_no_request_and_is_followed() {
     gate.release(1);
     in_flight.response().expect(200);
     load.stop().expect_flawless();
-    let page = get(proxy.admin(), "/health").expect(200);
-    let health: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+    let health = proxy.page("/health", 200);
     assert!(health["uptime_seconds"].as_u64().unwrap() < 600, "{health}");
     for name in ["proxy_timeout_errors_total", "proxy_errors_total", "proxy_access_log_dropped_total"] {
         assert_eq!(proxy.metric(name, &[]), 0.0, "{name}");

@@ -15,7 +15,7 @@ fn forty_in_flight_are_all_answered() {
     wait_until("all are in flight", || origin.requests().len() == 40);
     let idle = proxy.client();
     proxy.signal("TERM");
-    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    proxy.wait_until_draining();
     wait_until("nothing idle is kept any more", || idle.has_news());
     gate.release(40);
     for (i, client) in clients.iter_mut().enumerate() {
@@ -60,7 +60,7 @@ fn an_answer_that_streams_comes_to_its_end() {
     assert_eq!(client.head().unwrap().status, 200);
     assert_eq!(client.wire.line().unwrap(), "5");
     proxy.signal("TERM");
-    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    proxy.wait_until_draining();
     gate.release(1);
     let mut body = Vec::new();
     client.wire.take(7, &mut body).unwrap();
@@ -79,7 +79,7 @@ fn while_draining_new_requests_are_told_so() {
     held.send_get("/held");
     wait_until("it is in flight", || origin.requests().len() == 1);
     proxy.signal("TERM");
-    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    proxy.wait_until_draining();
     assert!(get(proxy.admin(), "/health").text().contains("\"status\":\"draining\""));
     let mut late = proxy.client();
     let answer = late.get("/late");

@@ -9,11 +9,6 @@ fn is_refused(addr: SocketAddr) -> bool {
     TcpStream::connect(addr).is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 
-#[track_caller]
-fn wait_until_draining(proxy: &Proxy) {
-    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
-}
-
 /// Answers at once, and `/held` when the gate is opened.
 fn holding(gate: &Gate) -> Origin {
     let gate = gate.clone();
@@ -46,7 +41,7 @@ fn forty_in_flight_are_answered_under_refuse_too() {
     wait_until("all are in flight", || origin.requests().len() == 40);
     let begin = Instant::now();
     proxy.signal("TERM");
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     wait_until("the doors are closed", || is_refused(proxy.addr()));
     wait_until("they have been in flight for a while", || begin.elapsed() > Duration::from_millis(1500));
     gate.release(40);
@@ -74,7 +69,7 @@ fn under_refuse_what_has_connected_is_served() {
     wait_until("all are accepted", || proxy.metric("proxy_client_connections", &[]) == 3.0);
     wait_until("what they sent has arrived", || proxy.metric("proxy_bytes_received_total", &[]) > 100.0);
     proxy.signal("TERM");
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     wait_until("the doors are closed", || is_refused(proxy.addr()));
     for mut client in begun {
         client.send("st: play.test\r\n\r\n");
@@ -211,7 +206,7 @@ fn health_turns_at_once_and_the_admin_port_stays_to_the_end() {
         let mut admin = Client::connect(proxy.admin());
         admin.get("/health").expect(200);
         proxy.signal("TERM");
-        wait_until_draining(&proxy);
+        proxy.wait_until_draining();
         for client in [&mut admin, &mut Client::connect(proxy.admin())] {
             let answer = client.get("/health").expect(503);
             let page: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
@@ -280,7 +275,7 @@ fn two_signals_at_once_are_one() {
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::TERM, rustix::process::Signal::INT] {
         rustix::process::kill_process(pid, signal).unwrap();
     }
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     gate.release(1);
     held.response().expect(200);
     drop(held);
@@ -297,7 +292,7 @@ fn under_reject_connections_that_exist_are_served() {
     begun.send("GET /begun HTTP/1.1\r\nHo");
     wait_until("what it sent has arrived", || proxy.metric("proxy_bytes_received_total", &[]) > before);
     proxy.signal("TERM");
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     let answer = proxy.get("/new").expect(503);
     assert_eq!(answer.fields.get("Proxy-Status"), Some("tidegate; error=draining"));
     begun.send("st: play.test\r\n\r\n");
@@ -321,7 +316,7 @@ fn for_a_while_everything_is_as_before() {
         let mut kept = proxy.client();
         let begin = Instant::now();
         proxy.signal("TERM");
-        wait_until_draining(&proxy);
+        proxy.wait_until_draining();
         while begin.elapsed() < Duration::from_millis(1000) {
             for answer in [kept.get("/"), proxy.client().get("/")] {
                 let answer = answer.expect(200);
@@ -359,7 +354,7 @@ fn the_last_words_say_how_it_went() {
     never.send_get("/never");
     wait_until("it is in flight", || origin.heads().iter().any(|head| head.target == "/never"));
     proxy.signal("TERM");
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     late.send("TP/1.1\r\nHost: a\r\n\r\n");
     late.response().expect(200);
     assert_eq!(proxy.wait_exit(), 0);
@@ -379,53 +374,17 @@ fn a_reload_does_not_call_it_back() {
     let config = Config::to(&origin).set("shutdown.new_requests", "refuse");
     let (mut proxy, mut held) = held(config.clone(), &origin);
     proxy.signal("TERM");
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     wait_until("the doors are closed", || is_refused(proxy.addr()));
     let port = free_port();
     proxy.write("config.yaml", &config.set("listen", format!("127.0.0.1:{port}")).0.to_string());
     proxy.signal("HUP");
-    wait_until_draining(&proxy);
+    proxy.wait_until_draining();
     gate.release(1);
     held.response().expect(200);
     drop(held);
     assert_eq!(proxy.wait_exit(), 0);
     assert!(is_refused(SocketAddr::from(([127, 0, 0, 1], port))));
-}
-
-#[test]
-fn the_pid_file_is_there_before_the_ready_line_and_gone_at_the_end() {
-    for way in ["reject", "refuse"] {
-        let mut proxy = Config::new().set("pid_file", "tidegate.pid").set("shutdown.new_requests", way).start();
-        let path = proxy.dir().join("tidegate.pid");
-        assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), proxy.pid().to_string());
-        proxy.signal("TERM");
-        assert_eq!(proxy.wait_exit(), 0);
-        assert!(!path.exists());
-    }
-}
-
-/// A link at the path used to be followed; a second signal, or another process's number in the file, made no difference.
-#[test]
-fn the_pid_file_is_no_link_and_goes_with_its_process_alone() {
-    let launch = Config::new().set("pid_file", "tidegate.pid").launch().file("precious", "as it was");
-    std::os::unix::fs::symlink("precious", launch.dir().join("tidegate.pid")).unwrap();
-    let mut proxy = launch.start();
-    let path = proxy.dir().join("tidegate.pid");
-    assert!(!path.is_symlink());
-    assert_eq!(std::fs::read_to_string(&path).unwrap().trim(), proxy.pid().to_string());
-    assert_eq!(std::fs::read_to_string(proxy.dir().join("precious")).unwrap(), "as it was");
-    let mut held = proxy.client();
-    held.send("GET / HTTP/1.1\r\n");
-    wait_until("its head has begun", || proxy.metric("proxy_client_connections", &[]) == 1.0);
-    proxy.signal_twice(["TERM", "TERM"]);
-    assert_eq!(proxy.wait_exit(), 0);
-    assert!(!path.exists(), "a second signal leaves it");
-
-    let mut proxy = Config::new().set("pid_file", "tidegate.pid").start();
-    proxy.write("tidegate.pid", "1\n");
-    proxy.signal("TERM");
-    assert_eq!(proxy.wait_exit(), 0);
-    assert_eq!(std::fs::read_to_string(proxy.dir().join("tidegate.pid")).unwrap(), "1\n", "it is another's by now");
 }
 
 /// It used to end the process.

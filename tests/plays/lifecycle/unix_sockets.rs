@@ -223,10 +223,7 @@ fn health_checks_go_through_unix_sockets() {
     let check = json!({"path": "/up", "interval_ms": 50, "timeout_ms": 2000, "failure_threshold": 1, "success_threshold": 1});
     let config = Config::new().set("upstreams", json!([{"url": place.unix("up")}])).set("health_check", check);
     let proxy = config.start();
-    let backend = || {
-        let page = get(proxy.admin(), "/backends/health").expect(200);
-        serde_json::from_str::<serde_json::Value>(page.text()).unwrap()["backends"][0].clone()
-    };
+    let backend = || proxy.backend(0);
     wait_until("it fails", || backend()["health_check"] == "failing");
     assert!(backend()["last_error"].as_str().unwrap().contains("No such file or directory"), "{}", backend());
     let _echo = echo(&place.unix("up"));

@@ -8,12 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-fn page(proxy: &Proxy, path: &str, status: u16) -> Value {
-    let answer = get(proxy.admin(), path).expect(status);
-    assert!(answer.fields.get("Content-Type").unwrap().starts_with("application/json"), "{:?}", answer.fields);
-    serde_json::from_slice(&answer.body).expect("JSON")
-}
-
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
@@ -34,7 +28,7 @@ fn health_has_its_documented_shape_in_every_state() {
         (json!([down]), 503, "unhealthy", 0),
     ] {
         let proxy = Config::new().set("upstreams", upstreams.clone()).start();
-        let health = page(&proxy, "/health", status);
+        let health = proxy.page("/health", status);
         assert_eq!(keys(&health), ["status", "uptime_seconds", "backends", "features"]);
         assert_eq!(keys(&health["features"]), ["circuit_breaker", "rate_limiting", "health_checks", "cache"]);
         assert!(health["features"].as_object().unwrap().values().all(Value::is_boolean), "{health}");
@@ -63,7 +57,7 @@ fn backends_have_their_documented_shape_and_their_numbers_are_true() {
     clients.iter_mut().for_each(|client| client.send_get("/"));
     wait_until("all are in flight", || origin.requests().len() == 5);
     gate.release(2);
-    let backends = || page(&proxy, "/backends/health", 200)["backends"].as_array().unwrap().clone();
+    let backends = || proxy.page("/backends/health", 200)["backends"].as_array().unwrap().clone();
     let of = |pool: &str| backends().into_iter().find(|b| b["pool"] == pool).unwrap();
     wait_until("two are idle", || of("api")["idle_connections"] == 2);
     let names = "pool name address healthy health_check circuit weight draining resolved consecutive_failures active_connections idle_connections \
@@ -194,7 +188,7 @@ fn a_scrape_of_a_thousand_upstreams_makes_no_request_wait() {
     let shown = metrics(&proxy);
     assert_eq!(shown.labels("backend_health", "upstream").len(), 1000);
     assert_eq!(shown.sum("proxy_upstream_requests_total"), 200.0 + times.len() as f64);
-    assert_eq!(page(&proxy, "/backends/health", 200)["backends"].as_array().unwrap().len(), 1000);
+    assert_eq!(proxy.page("/backends/health", 200)["backends"].as_array().unwrap().len(), 1000);
 }
 
 #[test]

@@ -2,102 +2,7 @@
 
 use crate::support::proxy::{split_sample, sum};
 use crate::support::*;
-use std::collections::HashSet;
-
-#[test]
-fn metrics_are_well_formed_and_complete() {
-    let origin = Origin::hello();
-    let proxy = Config::to(&origin).start();
-    proxy.get("/").expect(200);
-    let answer = get(proxy.admin(), "/metrics").expect(200);
-    assert!(answer.fields.get("Content-Type").unwrap().starts_with("text/plain; version=0.0.4"));
-    let (mut families, mut series) = (HashSet::new(), HashSet::new());
-    for line in answer.text().lines() {
-        if let Some(family) = line.strip_prefix("# TYPE ") {
-            assert!(families.insert(family.split(' ').next().unwrap().to_owned()), "twice: {line}");
-        } else if !line.starts_with("# HELP ") {
-            let (name, labels, _) = split_sample(line).unwrap_or_else(|| panic!("not a sample: {line:?}"));
-            let base = ["_bucket", "_sum", "_count"].iter().find_map(|s| name.strip_suffix(s)).unwrap_or(name);
-            assert!(families.contains(base) || families.contains(name), "no TYPE before {line:?}");
-            assert!(series.insert((name.to_owned(), labels.to_owned())), "twice: {line}");
-        }
-    }
-    for family in [
-        "proxy_requests_total",
-        "proxy_requests_parse_errors_total",
-        "proxy_responses_total",
-        "proxy_request_duration_seconds",
-        "proxy_upstream_duration_seconds",
-        "proxy_bytes_received_total",
-        "proxy_bytes_sent_total",
-        "proxy_upstream_requests_total",
-        "proxy_client_connections",
-        "proxy_upstream_connections",
-        "proxy_queued_requests",
-        "proxy_access_log_dropped_total",
-        "backend_health",
-        "process_cpu_seconds_total",
-        "process_resident_memory_bytes",
-        "process_open_fds",
-        "process_start_time_seconds",
-        "proxy_build_info",
-    ] {
-        assert!(families.contains(family), "{family} is missing of {families:?}");
-    }
-}
-
-#[test]
-fn a_counter_is_true_as_soon_as_the_answer_can_be_read() {
-    let origin = Origin::hello();
-    let proxy = Config::to(&origin).set("workers", 2).start();
-    let mut kept = proxy.client();
-    for i in 1..=40 {
-        match i % 2 {
-            0 => proxy.get("/").expect(200),
-            _ => kept.get("/").expect(200),
-        };
-        let scrape = proxy.scrape();
-        let n = i as f64;
-        assert_eq!(sum(&scrape, "proxy_requests_total", &[]), n);
-        assert_eq!(sum(&scrape, "proxy_responses_total", &["status_class=\"2xx\""]), n);
-        assert_eq!(sum(&scrape, "proxy_responses_total", &[]), n);
-        assert_eq!(sum(&scrape, "proxy_request_duration_seconds_count", &[]), n);
-        assert_eq!(sum(&scrape, "proxy_request_duration_seconds_bucket", &["le=\"+Inf\""]), n);
-        assert_eq!(sum(&scrape, "proxy_upstream_requests_total", &[]), n);
-        assert_eq!(sum(&scrape, "proxy_upstream_duration_seconds_count", &[]), n);
-    }
-}
-
-#[test]
-fn gauges_show_what_is_open() {
-    let gate = Gate::default();
-    let origin = Origin::gated(&gate);
-    let proxy = Config::to(&origin).start();
-    let upstreams = |state: &str| proxy.metric("proxy_upstream_connections", &[&format!("state=\"{state}\"")]);
-    let mut clients = [proxy.client(), proxy.client(), proxy.client()];
-    clients[0].send_get("/");
-    clients[1].send_get("/");
-    wait_until("two are in flight", || origin.requests().len() == 2);
-    wait_until("the third is accepted", || proxy.metric("proxy_client_connections", &[]) == 3.0);
-    assert_eq!((upstreams("active"), upstreams("idle")), (2.0, 0.0));
-    gate.release(2);
-    clients[0].response().expect(200);
-    clients[1].response().expect(200);
-    wait_until("both are idle", || (upstreams("active"), upstreams("idle")) == (0.0, 2.0));
-    drop(clients);
-    wait_until("the clients are gone", || proxy.metric("proxy_client_connections", &[]) == 0.0);
-}
-
-#[test]
-fn bytes_are_counted_on_the_clients_side() {
-    let origin = Origin::echoing();
-    let proxy = Config::to(&origin).start();
-    let mut client = proxy.client();
-    client.post("/", &"x".repeat(100_000)).expect(200);
-    for name in ["proxy_bytes_received_total", "proxy_bytes_sent_total"] {
-        wait_until(name, || (100_000.0..102_000.0).contains(&proxy.metric(name, &[])));
-    }
-}
+use serde_json::json;
 
 #[test]
 fn health_tells_the_state_of_the_upstreams() {
@@ -108,7 +13,7 @@ fn health_tells_the_state_of_the_upstreams() {
     let health: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
     assert_eq!(health["status"], "healthy");
     assert!(health["uptime_seconds"].is_number(), "{health}");
-    assert_eq!(health["backends"], serde_json::json!({"healthy": 1, "total": 1}));
+    assert_eq!(health["backends"], json!({"healthy": 1, "total": 1}));
     for feature in ["circuit_breaker", "rate_limiting", "health_checks", "cache"] {
         assert!(health["features"][feature].is_boolean(), "{feature} in {health}");
     }
@@ -118,7 +23,7 @@ fn health_tells_the_state_of_the_upstreams() {
 fn health_without_upstreams_is_well_and_without_usable_ones_is_not() {
     let proxy = Config::new().start();
     assert!(get(proxy.admin(), "/health").expect(200).text().contains("\"status\":\"healthy\""));
-    let proxy = Config::new().set("upstreams", serde_json::json!([{"host": "no-such-name.invalid", "port": 80}])).start();
+    let proxy = Config::new().set("upstreams", json!([{"host": "no-such-name.invalid", "port": 80}])).start();
     assert!(get(proxy.admin(), "/health").expect(503).text().contains("\"status\":\"unhealthy\""));
 }
 
@@ -190,7 +95,7 @@ fn idle_connections_to_the_admin_port_give_way() {
 /// memory for them stayed in use.
 #[test]
 fn pages_are_made_once_for_all_and_for_nobody_who_has_left() {
-    let upstreams: Vec<_> = (0..3000).map(|n| serde_json::json!({"host": "127.0.0.1", "port": 10_000 + n})).collect();
+    let upstreams: Vec<_> = (0..3000).map(|n| json!({"host": "127.0.0.1", "port": 10_000 + n})).collect();
     let proxy = Config::new().set("upstreams", upstreams).start();
     let length = get(proxy.admin(), "/metrics").expect(200).body.len();
     assert!(length > 1_000_000, "{length} is no large page");
@@ -215,4 +120,56 @@ fn pages_are_made_once_for_all_and_for_nobody_who_has_left() {
     clients.iter_mut().for_each(|client| assert!(client.response().expect(200).body.len() > 1_000_000));
     drop(clients);
     wait_until("it has let go of the pages", || proxy.rss_bytes() < before + 40 * 1024 * 1024);
+}
+
+#[test]
+fn probes_have_pages_of_their_own() {
+    let proxy = Config::new().set("upstreams", json!([{"host": "no-such-name.invalid", "port": 80}])).start();
+    assert_eq!(proxy.page("/live", 200), json!({"status": "live"}));
+    assert_eq!(proxy.page("/ready", 200), json!({"status": "ready"}), "upstreams that are down get no trial otherwise");
+    get(proxy.admin(), "/health").expect(503);
+    let origin = Origin::start(|conn| {
+        conn.read_head();
+        conn.wait_for_end();
+    });
+    let proxy = Config::to(&origin).start();
+    let mut kept = Client::connect(proxy.admin());
+    kept.get("/ready").expect(200);
+    let mut busy = proxy.client();
+    busy.send_get("/");
+    wait_until("it is in flight", || origin.connections() == 1);
+    proxy.signal("TERM");
+    wait_until("it is not ready any more", || get(proxy.admin(), "/ready").status == 503);
+    assert_eq!(proxy.page("/ready", 503), json!({"status": "draining"}));
+    get(proxy.admin(), "/live").expect(200);
+}
+
+#[test]
+fn the_first_page_is_for_browsers_and_otherwise_the_metrics() {
+    let proxy = Config::new().start();
+    let ask = |accept: &str| ask(proxy.admin(), format!("GET / HTTP/1.1\r\nHost: a\r\n{accept}Connection: close\r\n\r\n")).expect(200);
+    for accept in ["", "Accept: */*\r\n", "Accept: text/plain;q=0.9, */*;q=0.1\r\n"] {
+        let answer = ask(accept);
+        assert!(answer.fields.get("Content-Type").unwrap().starts_with("text/plain; version=0.0.4"), "{accept:?}");
+        Exposition::parse(answer.text());
+    }
+    let answer = ask("Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n");
+    assert!(answer.fields.get("Content-Type").unwrap().starts_with("text/html"));
+    assert!(answer.text().contains("href=\"/backends/health\""));
+}
+
+#[test]
+fn an_upstream_of_weight_0_is_not_counted_as_usable() {
+    let origin = Origin::hello();
+    let upstreams =
+        [3, 0].map(|weight| json!({"url": format!("http://{}", origin.addr()), "name": format!("w{weight}"), "weight": weight}));
+    let proxy = Config::new().set("upstreams", json!(upstreams)).start();
+    let page = proxy.page("/backends/health", 200);
+    let of = |index: usize, key: &str| page["backends"][index][key].clone();
+    assert_eq!((of(0, "draining"), of(1, "draining")), (json!(false), json!(false)));
+    assert_eq!((of(0, "weight"), of(0, "healthy")), (json!(3), json!(true)));
+    assert_eq!((of(1, "weight"), of(1, "healthy")), (json!(0), json!(false)));
+    let health = proxy.page("/health", 200);
+    assert_eq!((&health["status"], &health["backends"]), (&json!("degraded"), &json!({"healthy": 1, "total": 2})));
+    assert_eq!(proxy.metric("backend_health", &["upstream=\"w0\""]), 0.0);
 }

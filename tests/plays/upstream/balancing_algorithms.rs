@@ -1,5 +1,4 @@
-//! Each way to balance, as its upstreams see it: who gets how many, and which. `round_robin.rs` has the turns of round robin, and
-//! names that stand for addresses.
+//! Each way to balance, as its upstreams see it: who gets how many, and which. `round_robin.rs` has the turns of round robin.
 
 use crate::support::*;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 //! `breaker_closes.rs` is about how it closes again.
 
 use crate::support::*;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::{SocketAddr, TcpStream};
 
 /// The default circuit breaker, but for the time that an open circuit stays open, also where it is the last one.
@@ -42,7 +42,7 @@ pub fn changes(proxy: &Proxy, upstream: SocketAddr) -> Vec<String> {
 /// The circuit as both pages show it, which say the same.
 #[track_caller]
 pub fn circuit(proxy: &Proxy, upstream: SocketAddr) -> String {
-    let page: Value = serde_json::from_str(get(proxy.admin(), "/backends/health").text()).expect("JSON");
+    let page = proxy.page("/backends/health", 200);
     let backends = page["backends"].as_array().expect("a list");
     let backend = backends.iter().find(|backend| backend["name"] == upstream.to_string()).expect("the upstream");
     backend["circuit"].as_str().expect("a name").to_owned()
@@ -241,8 +241,7 @@ fn one_request_counts_once_however_often_it_tries() {
     for n in [1, 2, 3] {
         let answer = proxy.client().get("/");
         proxy.expect_refusal(answer, 502, "connection_terminated");
-        let page: Value = serde_json::from_str(get(proxy.admin(), "/backends/health").text()).expect("JSON");
-        assert_eq!((origin.heads().len(), &page["backends"][0]["consecutive_failures"]), (5 * n, &json!(n)));
+        assert_eq!((origin.heads().len(), &proxy.backend(0)["consecutive_failures"]), (5 * n, &json!(n)));
     }
     // A request that was written does not open the last circuit.
     assert_eq!(changes(&proxy, origin.addr()).len(), 0);

@@ -1,6 +1,6 @@
 //! Active health checks: an upstream that fails them gets no requests until it passes again, and nothing else is affected.
 
-use crate::support::patient::{Patient, checked, checks, health, often, page, wait_for};
+use crate::support::patient::{Patient, checked, checks, health, often, wait_for};
 use crate::support::proxy::{split_sample, sum};
 use crate::support::*;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn who_fails_its_checks_leaves_and_returns_unnoticed() {
         assert_eq!(client.get("/").expect(200).text(), "a");
         assert_eq!(proxy.get("/").expect(200).text(), "a");
     }
-    let shown = page(&proxy, 1);
+    let shown = proxy.backend(1);
     assert_eq!((&shown["healthy"], &shown["last_error"]), (&json!(false), &json!("answered 500, expected 200 to 399")));
     let name = b.origin.addr();
     let said = |what: &str| proxy.diagnostics().iter().filter(|line| line.contains(what)).cloned().collect::<Vec<_>>();
@@ -69,8 +69,8 @@ fn the_expected_status_is_a_range() {
     let proxy = config.start();
     wait_for(&proxy, 0, "passing");
     wait_for(&proxy, 1, "failing");
-    assert_eq!(page(&proxy, 1)["last_error"], "answered 200, expected 404");
-    assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
+    assert_eq!(proxy.backend(1)["last_error"], "answered 200, expected 404");
+    assert_eq!(proxy.backend(0)["last_error"], Value::Null);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn who_accepts_and_says_nothing_fails() {
     });
     let proxy = checked(&[&mute]).set("health_check.timeout_ms", 100).start();
     wait_for(&proxy, 0, "failing");
-    assert_eq!(page(&proxy, 0)["last_error"], "did not answer within 100 ms");
+    assert_eq!(proxy.backend(0)["last_error"], "did not answer within 100 ms");
     let answer = proxy.get("/");
     assert!(answer.fields.has("Retry-After"), "{answer:?}");
     proxy.expect_refusal(answer, 503, "destination_unavailable");
@@ -91,7 +91,7 @@ fn who_accepts_and_says_nothing_fails() {
 fn who_is_not_there_fails() {
     let proxy = Config::to_all([nobody()]).set("health_check", often()).start();
     wait_for(&proxy, 0, "failing");
-    assert_eq!(page(&proxy, 0)["last_error"], "refused the connection");
+    assert_eq!(proxy.backend(0)["last_error"], "refused the connection");
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_is_no_answer_fails() {
     let proxy = checked(&cases.each_ref().map(|(origin, _)| origin)).start();
     for (index, (_, error)) in cases.iter().enumerate() {
         wait_for(&proxy, index, "failing");
-        assert_eq!(page(&proxy, index)["last_error"], *error);
+        assert_eq!(proxy.backend(index)["last_error"], *error);
     }
 }
 
@@ -120,7 +120,7 @@ fn an_answer_may_come_byte_by_byte_after_an_interim_one() {
     });
     let proxy = checked(&[&origin]).start();
     wait_for(&proxy, 0, "passing");
-    assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
+    assert_eq!(proxy.backend(0)["last_error"], Value::Null);
 }
 
 /// Such as `localhost`, which is often ::1 too.
@@ -145,7 +145,7 @@ fn an_upstream_can_be_left_out() {
     config.0["upstreams"][1]["health_check_enabled"] = json!(false);
     let proxy = config.start();
     wait_until("the other is checked", || a.checks() >= 5);
-    assert_eq!((page(&proxy, 1)["health_check"].clone(), b.checks()), (json!("off"), 0));
+    assert_eq!((proxy.backend(1)["health_check"].clone(), b.checks()), (json!("off"), 0));
     assert_eq!(health(&proxy).1["status"], "healthy");
 }
 
@@ -160,10 +160,10 @@ fn before_its_first_check_it_is_usable() {
         conn.answer("here");
     });
     let proxy = checked(&[&origin]).start();
-    assert_eq!(page(&proxy, 0)["health_check"], "unchecked");
+    assert_eq!(proxy.backend(0)["health_check"], "unchecked");
     wait_until("it is being checked", || checks(&origin) == 1);
     proxy.get("/").expect(200);
-    let shown = page(&proxy, 0);
+    let shown = proxy.backend(0);
     assert_eq!((&shown["health_check"], &shown["healthy"]), (&json!("unchecked"), &json!(true)));
     assert_eq!(health(&proxy).0, 200);
     gate.release(1000);
@@ -185,7 +185,7 @@ fn checks_are_no_requests() {
     proxy.get("/one").expect(200);
     proxy.log_with("GET /one"); // and by now anything else would have been logged as well
     assert_eq!(proxy.log_lines().len(), 1);
-    assert_eq!(page(&proxy, 0)["requests_total"], 1);
+    assert_eq!(proxy.backend(0)["requests_total"], 1);
 }
 
 #[test]

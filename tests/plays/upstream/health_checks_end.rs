@@ -1,6 +1,6 @@
 //! Active health checks over the life of a process: what a reload begins and ends, and what a drain does.
 
-use crate::support::patient::{Patient, checked, checks, health, page, wait_for};
+use crate::support::patient::{Patient, checked, checks, health, wait_for};
 use crate::support::*;
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -12,14 +12,14 @@ fn a_reload_begins_and_ends_checks() {
     let plain = Config::to(&patient.origin);
     let config = checked(&[&patient.origin]);
     let proxy = plain.clone().set("workers", 2).start();
-    assert_eq!(page(&proxy, 0)["health_check"], "off");
+    assert_eq!(proxy.backend(0)["health_check"], "off");
     assert_eq!(health(&proxy).1["features"]["health_checks"], false);
     patient.says(500);
     proxy.reload(&config.clone().set("workers", 2));
     wait_for(&proxy, 0, "failing");
     // A change of the checks' settings does not change the verdict.
     proxy.reload(&config.clone().set("workers", 2).set("health_check.failure_threshold", 65_535));
-    assert_eq!(page(&proxy, 0)["health_check"], "failing");
+    assert_eq!(proxy.backend(0)["health_check"], "failing");
     assert_eq!(proxy.get("/").status, 503);
     proxy.reload(&plain.clone().set("workers", 2));
     wait_for(&proxy, 0, "off");
@@ -29,7 +29,7 @@ fn a_reload_begins_and_ends_checks() {
     }
     proxy.reload(&plain.clone().set("workers", 2).set("timeouts.read_ms", 14_000));
     assert!(patient.checks() <= before + 1, "it is not checked any more");
-    assert_eq!(page(&proxy, 0)["last_error"], Value::Null);
+    assert_eq!(proxy.backend(0)["last_error"], Value::Null);
     proxy.reload(&config.set("workers", 2));
     wait_for(&proxy, 0, "failing");
 }
@@ -42,7 +42,7 @@ fn a_reload_takes_the_checks_of_upstreams_that_come_and_go() {
     wait_for(&proxy, 1, "failing");
     let (checked_a, connections_b) = (a.checks(), b.origin.connections());
     proxy.reload(&checked(&[&a.origin, &c.origin]));
-    assert_eq!(page(&proxy, 0)["health_check"], "passing");
+    assert_eq!(proxy.backend(0)["health_check"], "passing");
     wait_for(&proxy, 1, "failing");
     wait_until("who stays is checked on", || a.checks() > checked_a + 3);
     assert!(b.origin.connections() <= connections_b + 2, "who is gone is not checked any more");

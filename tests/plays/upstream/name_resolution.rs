@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A short interval.
 const AGAIN_MS: u64 = 50;
@@ -13,12 +13,6 @@ const AGAIN_MS: u64 = 50;
 fn to_names(upstreams: &[(&str, u16)]) -> Config {
     let upstreams = upstreams.iter().map(|(host, port)| json!({"host": host, "port": port}));
     Config::new().set("upstreams", upstreams.collect::<Vec<_>>()).set("resolve_ms", AGAIN_MS)
-}
-
-/// Of the `index`th upstream, on the admin port.
-fn health(proxy: &Proxy, index: usize) -> Value {
-    let all: Value = serde_json::from_str(get(proxy.admin(), "/backends/health").expect(200).text()).unwrap();
-    all["backends"][index].clone()
 }
 
 fn said(proxy: &Proxy, level: &str, part: &str) -> Vec<String> {
@@ -65,8 +59,8 @@ fn a_name_that_does_not_exist_stands_beside_one_that_does() {
     for _ in 0..20 {
         assert_eq!(proxy.client().get("/x").expect(200).text(), "GET /x");
     }
-    assert_eq!((&health(&proxy, 0)["resolved"], &health(&proxy, 0)["healthy"]), (&json!(false), &json!(false)));
-    assert_eq!((&health(&proxy, 1)["resolved"], &health(&proxy, 1)["healthy"]), (&json!(true), &json!(true)));
+    assert_eq!((&proxy.backend(0)["resolved"], &proxy.backend(0)["healthy"]), (&json!(false), &json!(false)));
+    assert_eq!((&proxy.backend(1)["resolved"], &proxy.backend(1)["healthy"]), (&json!(true), &json!(true)));
     assert!(get(proxy.admin(), "/health").expect(200).text().contains("degraded"));
     assert!(said(&proxy, "WARN", "name.invalid cannot").len() <= 1, "{:?}", proxy.diagnostics());
     assert!(said(&proxy, "INFO", "localhost").is_empty() && said(&proxy, "WARN", "localhost").is_empty());
@@ -79,11 +73,11 @@ fn a_name_that_begins_to_lead_somewhere_is_used_without_a_restart() {
     let answer = proxy.client().get("/");
     proxy.expect_refusal(answer, 502, "dns_error");
     wait_for_more(&proxy, "late.test", 5);
-    assert_eq!((&health(&proxy, 0)["resolved"], get(proxy.admin(), "/health").status), (&json!(false), 503));
+    assert_eq!((&proxy.backend(0)["resolved"], get(proxy.admin(), "/health").status), (&json!(false), 503));
     assert_eq!(said(&proxy, "WARN", "late.test").len(), 1, "once, not each time: {:?}", proxy.diagnostics());
     proxy.set_names("late.test 127.0.0.1\n");
     wait_until("it is used", || proxy.get("/x").status == 200);
-    assert_eq!((&health(&proxy, 0)["resolved"], get(proxy.admin(), "/health").status), (&json!(true), 200));
+    assert_eq!((&proxy.backend(0)["resolved"], get(proxy.admin(), "/health").status), (&json!(true), 200));
     wait_until("it says so", || said(&proxy, "INFO", "late.test").iter().any(|line| line.contains("127.0.0.1")));
 }
 
@@ -147,7 +141,7 @@ fn when_look_ups_fail_the_last_good_address_stays() {
     proxy.set_names("");
     wait_for_more(&proxy, "www.test", 6);
     load.wait_for_more(50);
-    assert_eq!(health(&proxy, 0)["resolved"], json!(true));
+    assert_eq!(proxy.backend(0)["resolved"], json!(true));
     wait_until("it says so", || !said(&proxy, "WARN", "www.test").is_empty());
     let failed = said(&proxy, "WARN", "www.test");
     assert!(failed.len() == 1 && failed[0].contains("stay in use"), "{failed:?}");
@@ -186,8 +180,8 @@ fn a_look_up_that_hangs_holds_nothing_else_up() {
     assert_eq!(proxy.get("/").expect(200).text(), "b");
     wait_until("a new one was waited for, not for ever", || is_missing(&proxy) == 2);
     proxy.set_names(&names("127.0.0.3", "127.0.0.2"));
-    wait_until("the slow one has come", || health(&proxy, 0)["resolved"] == json!(true));
-    assert_eq!(health(&proxy, 2)["resolved"], json!(false));
+    wait_until("the slow one has come", || proxy.backend(0)["resolved"] == json!(true));
+    assert_eq!(proxy.backend(2)["resolved"], json!(false));
     proxy.signal("TERM");
     assert_eq!(proxy.wait_exit(), 0, "nor is it waited for at the end");
 }
@@ -210,7 +204,7 @@ fn a_reload_adds_names_and_drops_those_that_are_gone() {
     wait_for_more(&proxy, "b.test", 5);
     wait_for_more(&proxy, "c.test", 5);
     assert!(proxy.asked("a.test") <= gone + 1, "the one that was under way");
-    assert!((0..2).all(|index| health(&proxy, index)["resolved"] == json!(true)));
+    assert!((0..2).all(|index| proxy.backend(index)["resolved"] == json!(true)));
     wait_until("one thread waits", || proxy.resolvers() >= 1);
     proxy.reload(&Config::to(&origin).set("resolve_ms", AGAIN_MS));
     wait_until("there are no names, and no thread", || proxy.resolvers() == 0);
@@ -262,7 +256,7 @@ fn a_name_that_leads_to_nobody_is_looked_up_at_once_and_its_circuit_begins_anew(
         assert!([502, 503].contains(&proxy.get("/").status));
         proxy.set_names("moves.test 127.0.0.3\n");
         wait_until("it is used", || proxy.get("/").status == 200);
-        assert_eq!(health(&proxy, 0)["circuit"], json!("closed"));
+        assert_eq!(proxy.backend(0)["circuit"], json!("closed"));
     }
     assert!(!b.requests().is_empty());
 }
@@ -284,5 +278,39 @@ fn the_addresses_of_a_name_share_the_time_of_an_attempt() {
     for _ in 0..2 {
         let answer = proxy.get("/").expect(200);
         assert!(proxy.log_of(answer.trace_id()).contains(" attempts=1 "));
+    }
+}
+
+#[test]
+fn a_name_is_as_good_as_an_address() {
+    let origin = Origin::hello();
+    for upstream in [json!({"host": "localhost", "port": origin.port()}), json!({"url": format!("http://localhost:{}", origin.port())})] {
+        let proxy = Config::new().set("upstreams", json!([upstream])).start();
+        for _ in 0..4 {
+            // Where the name has an address of IPv6 first, its refusal leads on to the next one.
+            assert_eq!(proxy.client().post("/name", "x").expect(200).text(), "POST /name");
+        }
+        let line = proxy.log_of(proxy.get("/").expect(200).trace_id());
+        assert!(line.contains(&format!(" upstream=localhost:{} attempts=1 ", origin.port())), "{line:?}");
+        assert_eq!(proxy.metric("proxy_upstream_errors_total", &[]), 0.0);
+    }
+}
+
+#[test]
+fn a_name_that_does_not_resolve_stops_no_start() {
+    let begin = Instant::now();
+    let proxy = Config::new().set("upstreams", json!([{"host": "no-such-name.invalid", "port": 80}])).start();
+    assert!(begin.elapsed() < Duration::from_secs(10), "ready after {:?}", begin.elapsed());
+    let answer = proxy.client().get("/");
+    proxy.expect_refusal(answer, 502, "dns_error");
+}
+
+#[test]
+fn who_does_not_resolve_gets_no_turn() {
+    let origin = Origin::hello();
+    let upstreams = json!([{"host": "no-such-name.invalid", "port": 80}, {"host": "127.0.0.1", "port": origin.port()}]);
+    let proxy = Config::new().set("upstreams", upstreams).start();
+    for _ in 0..4 {
+        proxy.get("/").expect(200);
     }
 }

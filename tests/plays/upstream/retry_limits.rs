@@ -226,7 +226,7 @@ fn an_attempt_that_failed_before_a_drain_is_made_good_in_it() {
     client.send_get("/x");
     wait_until("it is in flight", || ends.requests().len() == 1);
     proxy.signal("TERM");
-    wait_until("it is draining", || get(proxy.admin(), "/health").status == 503);
+    proxy.wait_until_draining();
     gate.release(1);
     let answer = client.response().expect(200);
     assert!(answer.text() == "GET /x" && answer.fields.lists("Connection", "close"), "{answer:?}");

@@ -1,11 +1,8 @@
-//! The access log in its three formats, read back by a reader of its own, and the files it may go to: directory, rotation,
-//! names that lead elsewhere. `failing_log_targets.rs` has those that fail.
+//! The access log has one line for each request in each of its formats, which readers of their own understand, and no request forges
+//! one.
 
 use crate::support::*;
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 type Reader = fn(&str) -> Line;
 
@@ -133,125 +130,69 @@ fn no_request_forges_a_line_in_any_format() {
     }
 }
 
-#[test]
-fn a_directory_is_made_and_holds_both_logs() {
-    let origin = Origin::hello();
-    for (by_variable, error_log) in [(false, None), (true, None), (false, Some("sub/errors.log"))] {
-        let mut config = Config::to(&origin);
-        if !by_variable {
-            config = config.set("logging.dir", "made/of/three");
-        }
-        if let Some(path) = error_log {
-            config = config.set("logging.error_log", path).set("logging.access_log", "sub/requests.log");
-        }
-        let launch = config.launch();
-        let launch = if by_variable { launch.env("LOG_DIR", "made/of/three") } else { launch };
-        let proxy = launch.start();
-        let answer = proxy.get("/one").expect(200);
-        let dir = proxy.dir().join("made/of/three");
-        let read = |name: &str| lines::of_file(&dir.join(name)).join("\n");
-        let (access, errors) = if error_log.is_some() { ("sub/requests.log", "sub/errors.log") } else { ("access.log", "error.log") };
-        wait_until("its line is there", || read(access).contains(answer.trace_id()));
-        assert_eq!(read(access).lines().map(Line::text).count(), 1);
-        wait_until("diagnostics go to the other file", || read(errors).contains("ready listen="));
-        assert_eq!(proxy.diagnostics().len(), 1, "and only the ready line to standard error: {:?}", proxy.diagnostics());
-        assert!(proxy.log_lines().is_empty());
-    }
-}
-
-/// `access.log`, `access.log.1`, … that exist, the newest first.
-fn generations(path: &Path) -> Vec<PathBuf> {
-    let old = (1..100).map(|n| PathBuf::from(format!("{}.{n}", path.display())));
-    std::iter::once(path.to_owned()).chain(old).filter(|path| path.exists()).collect()
-}
-
-fn targets(path: &Path) -> Vec<String> {
-    lines::of_file(path).iter().map(|line| Line::text(line).target().to_owned()).collect()
+/// `time client "request" status bytes seconds …`: the parts before and after the request line, if it is such a line.
+fn split_log(line: &str) -> Option<(Vec<&str>, &str, Vec<&str>)> {
+    let (before, rest) = line.split_once(" \"")?;
+    let (request, after) = rest.rsplit_once("\" ")?;
+    let (before, after): (Vec<_>, Vec<_>) = (before.split(' ').collect(), after.split(' ').collect());
+    let stamp = before[0].len() == 24 && before[0].ends_with('Z') && before[0].as_bytes()[10] == b'T';
+    (before.len() == 2 && after.len() >= 5 && stamp).then_some((before, request, after))
 }
 
 #[test]
-fn a_file_is_rotated_and_so_many_old_ones_are_kept() {
-    let origin = Origin::hello();
-    for (keep, requests) in [(3, 200), (1, 60)] {
-        let logging = json!({"access_log": "access.log", "rotate": {"max_bytes": 4096, "keep": keep}});
-        let proxy = Config::to(&origin).set("logging", logging).start();
-        let path = proxy.dir().join("access.log");
+fn the_access_log_has_one_line_for_each_request() {
+    let origin = Origin::each(|conn, request| match request.target.as_str() {
+        "/missing" => conn.send("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone"),
+        _ => conn.answer(request.what()),
+    });
+    let proxy = Config::to(&origin).set("workers", 2).start();
+    let mut ids = Vec::new();
+    for i in 0..30 {
         let mut client = proxy.client();
-        (0..requests).for_each(|i| drop(client.get(&format!("/{i}")).expect(200)));
-        let last = format!("/{}", requests - 1);
-        wait_until("the last one is written", || targets(&path).last() == Some(&last));
-        let files = generations(&path);
-        assert_eq!(files.len(), 1 + keep, "{files:?}");
-        for (i, file) in files.iter().enumerate() {
-            let size = std::fs::metadata(file).unwrap().len();
-            assert!(size <= 4096 && (i == 0 || size > 3500), "{} has {size} bytes", file.display());
+        let addr = client.addr().to_string();
+        for (path, status, bytes) in [(format!("/a?{i}"), "200", 4 + 3 + i.to_string().len()), ("/missing".into(), "404", 4)] {
+            let answer = client.get(&path);
+            let line = proxy.log_of(answer.trace_id());
+            let (before, request, after) = split_log(&line).unwrap_or_else(|| panic!("{line:?}"));
+            assert_eq!((before[1], request), (addr.as_str(), format!("GET {path} HTTP/1.1").as_str()));
+            assert_eq!(after[..2], [status, bytes.to_string().as_str()], "{line:?}");
+            assert!(after[2].parse::<f64>().is_ok_and(|s| s < 10.0), "{line:?}");
+            let (upstream, trace_id) = (format!("upstream={}", origin.addr()), format!("trace_id={}", answer.trace_id()));
+            assert_eq!(after[3..], [upstream.as_str(), "attempts=1", trace_id.as_str()]);
+            ids.push(answer.trace_id().to_owned());
         }
-        let kept: Vec<_> = files.iter().rev().flat_map(|file| targets(file)).collect();
-        let wanted: Vec<_> = (requests - kept.len()..requests).map(|i| format!("/{i}")).collect();
-        assert_eq!(kept, wanted, "the newest, in order, without a gap");
-        assert_eq!(proxy.metric("proxy_access_log_dropped_total", &[]), 0.0);
     }
+    assert_eq!(proxy.log_lines().len(), 60);
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 60);
 }
 
 #[test]
-fn the_error_log_is_rotated_too() {
-    let logging = json!({"error_log": "error.log", "rotate": {"max_bytes": 1500, "keep": 2}});
-    let config = |n: usize| Config::new().set("logging", logging.clone()).set("routes", json!([{"respond": {"body": format!("{n}")}}]));
-    let proxy = config(0).start();
-    let path = proxy.dir().join("error.log");
-    let text = || generations(&path).iter().rev().flat_map(|path| lines::of_file(path)).collect::<Vec<_>>().join("\n");
-    for n in 1..=40 {
-        proxy.reload(&config(n));
-    }
-    wait_until("the last reload is told", || text().contains("\"39\" -> \"40\"") || text().contains("40"));
-    assert_eq!(generations(&path).len(), 3);
-    assert!(text().lines().all(|line| line.as_bytes().get(10) == Some(&b'T')), "whole lines: {}", text());
-}
-
-#[test]
-fn after_a_rename_and_sigusr1_the_lines_go_on_in_a_new_file() {
-    let origin = Origin::busy("a");
-    let logging = json!({"access_log": "access.log", "error_log": "error.log"});
-    let proxy = Config::to(&origin).set("workers", 2).set("logging", logging).start();
-    let path = |name: &str| proxy.dir().join(name);
-    let load = Load::start(proxy.addr(), 3, 2, Duration::from_millis(2));
-    for n in 0..10 {
-        load.wait_for_more(20);
-        for name in ["access.log", "error.log"] {
-            std::fs::rename(path(name), path(&format!("{name}-{n}"))).unwrap();
-        }
-        load.wait_for_more(5); // they still go to the file that has another name now
-        proxy.signal("USR1");
-        wait_until("both are there again", || path("access.log").exists() && path("error.log").exists());
-    }
-    load.wait_for_more(20);
-    let tally = load.stop();
-    tally.expect_flawless();
-    let names = || (0..10).map(|n| format!("access.log-{n}")).chain(["access.log".to_owned()]);
-    let counts = || {
-        let mut counts = BTreeMap::new();
-        names().flat_map(|name| targets(&path(&name))).for_each(|target| *counts.entry(target).or_insert(0) += 1);
-        counts
-    };
-    wait_until("all are written", || counts().len() >= tally.targets.len());
-    assert!(counts().values().all(|n| *n == 1) && counts().len() == tally.targets.len());
-    assert!(names().all(|name| targets(&path(&name)).len() >= 5), "each file has its time");
-    assert_eq!(proxy.metric("proxy_access_log_dropped_total", &[]), 0.0);
-}
-
-/// Every user of the machine used to be able to read the log.
-#[test]
-fn a_log_file_is_for_its_owner_and_group() {
-    use std::os::unix::fs::PermissionsExt;
+fn no_request_can_forge_a_line() {
     let origin = Origin::hello();
-    let logging = json!({"access_log": "access.log", "error_log": "error.log"});
-    let proxy = Config::to(&origin).set("logging", logging).start();
-    proxy.get("/").expect(200);
-    for name in ["access.log", "error.log"] {
-        let path = proxy.dir().join(name);
-        wait_until("it is there", || path.exists());
-        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        // The umask of this process may remove more permissions.
-        assert!(mode & 0o600 == 0o600 && mode & !0o640 == 0, "{name}: {mode:o}");
+    let proxy = Config::to(&origin).start();
+    let forged = "2026-01-02T03:04:05.678Z 6.6.6.6:1 \"GET /forged HTTP/1.1\" 200 1 0.001 upstream=x attempts=1 trace_id=y";
+    let requests = [
+        "GET /a\" 200 1 0.001 upstream=x attempts=1 trace_id=y HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        format!("GET /a\n{forged}\n HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("GET /a\r{forged}\r HTTP/1.1\r\nHost: a\r\n\r\n"),
+        format!("{forged}\r\n\r\n"),
+        "GET /\x1b[2J\x1b[31m HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "GET /a\"b\\c%0a HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "GET /\u{85}\u{2028}\u{9b} HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "\0\x01\x02\u{7f} / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+    ];
+    for request in &requests {
+        let answer = ask(proxy.addr(), request);
+        proxy.log_of(answer.trace_id());
     }
+    let lines = proxy.log_lines();
+    assert_eq!(lines.len(), requests.len(), "{lines:#?}");
+    for line in &lines {
+        assert!(line.bytes().all(|b| (b' '..=b'~').contains(&b)), "{line:?}");
+        let (before, ..) = split_log(line).unwrap_or_else(|| panic!("{line:?}"));
+        assert!(before[1].starts_with("127.0.0.1:"), "{line:?}");
+    }
+    assert!(lines[4].contains("\\x1b[2J"), "{:?}", lines[4]);
 }
