@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::model::{Action, Matcher, Retry, Route};
-use crate::config::{self, Loaded, Problems, Sources, suggest};
+use crate::config::{self, ConfigSources, Loaded, Problems, suggest};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub enum Call {
     /// Serve, once the configuration is read.
     Serve(Serve),
     /// Read and validate a configuration.
-    Check(Check),
+    Check(CheckCommand),
     /// End: there is nothing to do.
     End(End),
 }
@@ -34,7 +34,7 @@ enum Served {
 
 /// `tidegate check`
 #[derive(Debug)]
-pub struct Check(Run);
+pub struct CheckCommand(Run);
 
 /// How a program ends that does not run.
 #[derive(Debug, PartialEq, Eq)]
@@ -177,7 +177,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Call {
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(Run { test: false, print: true, .. }) => Call::End(End::bad("--print belongs to check: tidegate check --print")),
         Command::Run(run) if !run.test => Call::Serve(Serve(Served::Run(run))),
-        Command::Run(run) | Command::Check(run) => Call::Check(Check(run)),
+        Command::Run(run) | Command::Check(run) => Call::Check(CheckCommand(run)),
         Command::Explain(_) => Call::End(End::bad("tidegate explain is not built yet")),
         Command::Echo(echo) => Call::Serve(Serve(Served::Echo(echo))),
         Command::Init => Call::End(End::good(INIT)),
@@ -196,7 +196,7 @@ impl Serve {
     }
 }
 
-impl Check {
+impl CheckCommand {
     /// Reads the configuration, and says what it comes to or what is wrong with it. Warnings are logged.
     pub fn done(self, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> End {
         let print = self.0.print;
@@ -204,7 +204,7 @@ impl Check {
     }
 }
 
-fn to_run(sources: Sources) -> Result<Loaded, End> {
+fn to_run(sources: ConfigSources) -> Result<Loaded, End> {
     let loaded = config::load(sources)?;
     let Loaded { path, config, .. } = &loaded;
     if path.is_none() && config.routes.is_empty() && config.pools.iter().all(|pool| pool.upstreams.is_empty()) {
@@ -227,10 +227,10 @@ fn man() -> End {
     }
 }
 
-fn sources(run: Run, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> Result<Sources, End> {
+fn sources(run: Run, environment: impl IntoIterator<Item = (OsString, OsString)>, cwd: PathBuf) -> Result<ConfigSources, End> {
     let Run { options, targets, .. } = run;
     let lossy = |s: OsString| s.to_string_lossy().into_owned();
-    let mut sources = Sources {
+    let mut sources = ConfigSources {
         environment: environment.into_iter().map(|(name, value)| (lossy(name), lossy(value))).collect(),
         cwd,
         config: options.config,
@@ -239,7 +239,7 @@ fn sources(run: Run, environment: impl IntoIterator<Item = (OsString, OsString)>
         to: options.to,
         workers: options.workers,
         watch: options.watch,
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let target = the_only(targets, &sources.cwd)?;
     match target {
@@ -289,7 +289,7 @@ fn is_address(word: &str) -> bool {
     port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn check(sources: Sources, print: bool) -> Result<End, End> {
+fn check(sources: ConfigSources, print: bool) -> Result<End, End> {
     let loaded = config::load(sources)?;
     loaded.warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
     let text = if print { loaded.effective.to_string() } else { format!("{}: the configuration is good\n", loaded.source) };
@@ -299,7 +299,7 @@ fn check(sources: Sources, print: bool) -> Result<End, End> {
 /// A test backend is a proxy without upstreams that echoes on each of its addresses. It reads no file and no variable, because those
 /// are meant for the proxy beside it.
 fn echo(echo: &Echo, cwd: PathBuf) -> Result<Loaded, End> {
-    let sources = Sources { alone: true, cwd, listen: Some(("HOST:PORT", echo.addresses.clone())), ..Sources::default() };
+    let sources = ConfigSources { alone: true, cwd, listen: Some(("HOST:PORT", echo.addresses.clone())), ..ConfigSources::default() };
     let mut loaded = config::load(sources)?;
     loaded.config.metrics_listen = None;
     loaded.warnings.clear();

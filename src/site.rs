@@ -1,8 +1,8 @@
 //! A configuration together with the state it needs to run. It is immutable; a reload makes a new one, and every exchange ends
 //! with the one it began with.
 
-use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, Upstream};
-use crate::guard::places::Most;
+use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, UpstreamConfig};
+use crate::guard::places::UpstreamLimits;
 use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
@@ -26,7 +26,7 @@ pub struct Site {
 
 /// What to do with a request, and the limits that apply.
 #[derive(Clone, Copy, Debug)]
-pub struct Decision<'a> {
+pub struct RouteDecision<'a> {
     /// `None` if nothing is configured for it: 404.
     pub action: Option<&'a Action>,
     /// The index of the route, if one takes the request.
@@ -52,7 +52,7 @@ impl Site {
         let mut pools = Vec::with_capacity(config.pools.len());
         for pool in &config.pools {
             let old = previous.and_then(|site| site.pools.iter().find(|old| old.name == pool.name));
-            let server = |upstream: &Upstream| {
+            let server = |upstream: &UpstreamConfig| {
                 if let Some(server) = old.and_then(|old| old.servers.iter().find(|server| server.is(upstream))) {
                     server.update(upstream);
                     return server.clone();
@@ -61,7 +61,7 @@ impl Site {
                 Arc::new(Server::new(upstream.clone(), slot, workers))
             };
             let servers: Vec<_> = pool.upstreams.iter().map(server).collect();
-            let is_checked = |upstream: &Upstream| upstream.is_checked && pool.health_check.is_some();
+            let is_checked = |upstream: &UpstreamConfig| upstream.is_checked && pool.health_check.is_some();
             servers.iter().zip(&pool.upstreams).for_each(|(server, upstream)| server.health.set_checked(is_checked(upstream)));
             if pool.breaker.failure_threshold == 0 {
                 servers.iter().for_each(|server| server.circuit.reset());
@@ -78,9 +78,9 @@ impl Site {
     }
 
     /// How many connections and tunnels each upstream may have.
-    pub fn most(&self) -> Most {
+    pub fn most(&self) -> UpstreamLimits {
         let limits = &self.config.limits;
-        Most { connections: limits.max_conns_per_upstream, tunnels: limits.max_tunnels_per_upstream }
+        UpstreamLimits { connections: limits.max_conns_per_upstream, tunnels: limits.max_tunnels_per_upstream }
     }
 
     /// Whether rates are limited anywhere.
@@ -108,16 +108,16 @@ impl Site {
     }
 
     /// The first route that takes the request; without one the default pool, if it has upstreams.
-    pub fn decide(&self, query: route::Query) -> Decision<'_> {
+    pub fn decide(&self, query: route::RouteQuery) -> RouteDecision<'_> {
         let config = &self.config;
         if let Some(index) = route::find(&config.routes, query) {
             let Route { action, timeouts, max_body_size, access_log, .. } = &config.routes[index];
             let limiter = self.limiters[index].as_ref();
             let (max_body_size, is_logged) = (*max_body_size, *access_log);
-            return Decision { action: Some(action), route: Some(index), timeouts, max_body_size, is_logged, limiter };
+            return RouteDecision { action: Some(action), route: Some(index), timeouts, max_body_size, is_logged, limiter };
         }
         let pool = config.pools.first().filter(|pool| !pool.upstreams.is_empty());
-        Decision {
+        RouteDecision {
             action: pool.map(|_| &DEFAULT),
             route: None,
             timeouts: pool.map_or(&config.timeouts, |pool| &pool.timeouts),

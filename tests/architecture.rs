@@ -2,6 +2,9 @@
 //!
 //! It reads the text of `src/`: every path that begins with `crate::` (or, in `main.rs`, `tidegate::`), without comments.
 
+#[path = "architecture/names.rs"]
+mod names;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

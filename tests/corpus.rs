@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use tidegate::config::invariants;
-use tidegate::http::check::{self, Verdict};
+use tidegate::http::check::{self, HeadVerdict};
 use tidegate::http::{check_cost, check_target};
 
 /// The word for a verdict that begins a file's name, if there is one.
@@ -11,7 +11,7 @@ trait Named: Copy + std::fmt::Debug {
     fn name(self) -> Option<&'static str>;
 }
 
-impl Named for Verdict {
+impl Named for HeadVerdict {
     fn name(self) -> Option<&'static str> {
         Some(match self {
             Self::Accepted => "ok",
@@ -21,7 +21,7 @@ impl Named for Verdict {
     }
 }
 
-impl Named for invariants::Verdict {
+impl Named for invariants::ConfigVerdict {
     fn name(self) -> Option<&'static str> {
         match self {
             Self::Accepted => Some("ok"),

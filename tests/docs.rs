@@ -144,7 +144,7 @@ fn its_configurations_are_good() {
     for (name, text) in all {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("config.yaml"), &text).unwrap();
-        let loaded = config::load(config::Sources { cwd: directory.path().to_owned(), ..config::Sources::default() });
+        let loaded = config::load(config::ConfigSources { cwd: directory.path().to_owned(), ..config::ConfigSources::default() });
         let warnings = loaded.unwrap_or_else(|problems| panic!("{name}: {problems}\n{text}")).warnings;
         assert_eq!(warnings, [""; 0], "{name}");
     }
@@ -158,11 +158,11 @@ fn an_env_file_says_what_the_file_beside_it_says() {
     for name in names {
         let load = |config: Option<String>, env_file: Option<PathBuf>| {
             let directory = tempfile::tempdir().unwrap();
-            let sources = config::Sources {
+            let sources = config::ConfigSources {
                 config: config.map(Into::into),
                 env_file,
                 cwd: directory.path().to_owned(),
-                ..config::Sources::default()
+                ..config::ConfigSources::default()
             };
             let loaded = config::load(sources).unwrap_or_else(|problems| panic!("{name}: {problems}"));
             assert_eq!(loaded.warnings, [""; 0], "{name}");
@@ -208,7 +208,8 @@ fn the_first_documents_are_kept() {
                     "max_total_headers": 65_536, "max_body_size": 10_000_000}}),
         ),
     ] {
-        let sources = config::Sources { config: Some(root().join(format!("examples/{name}.yaml"))), ..config::Sources::default() };
+        let sources =
+            config::ConfigSources { config: Some(root().join(format!("examples/{name}.yaml"))), ..config::ConfigSources::default() };
         let effective = config::load(sources).unwrap_or_else(|problems| panic!("{name}: {problems}")).effective.to_string();
         let effective: Value = serde_yaml::from_str(&effective).unwrap();
         expect_within(&promised, &effective, name);

@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::base::sync::{AtomicBool, Ordering::SeqCst, fence};
 use tidegate::guard::door::Door;
-use tidegate::guard::gate::{Gate, Line, Ticket};
-use tidegate::guard::places::{Most, Needs, Places};
+use tidegate::guard::gate::{Gate, Ticket, WaitQueue};
+use tidegate::guard::places::{Needs, Places, UpstreamLimits};
 
 /// Tries every order with a limited number of preemptions: more would take very long, and has never shown anything new.
 fn model(threads: impl Fn() + Send + Sync + 'static) {
@@ -25,13 +25,13 @@ fn ticket(worker: usize) -> Ticket {
 
 const WHOLE: Needs = Needs { is_partial: false, tunnel: false, has_left: false };
 const PARTIAL: Needs = Needs { is_partial: true, ..WHOLE };
-const MOST: Most = Most { connections: 1, tunnels: 1 };
+const MOST: UpstreamLimits = UpstreamLimits { connections: 1, tunnels: 1 };
 
 /// A server with one place and its queue, as `upstream::pool` and `worker::line` use them.
 #[derive(Default)]
 struct Pool {
     places: Places,
-    line: Line,
+    line: WaitQueue,
     /// How often each worker's ticket was called: each must be served once.
     served: [AtomicUsize; 2],
 }
@@ -102,7 +102,7 @@ fn nobody_stands_in_line_before_a_free_place() {
 #[test]
 fn who_leaves_the_line_is_called_or_has_left() {
     model(|| {
-        let line = Arc::new(Line::default());
+        let line = Arc::new(WaitQueue::default());
         [0, 1].into_iter().for_each(|worker| line.join(ticket(worker), WHOLE));
         let other = thread::spawn({
             let line = line.clone();
@@ -120,7 +120,7 @@ fn who_leaves_the_line_is_called_or_has_left() {
 #[test]
 fn a_parked_connection_and_who_needs_its_place_meet() {
     model(|| {
-        let (line, idle) = (Arc::new(Line::default()), Arc::new(AtomicUsize::new(0)));
+        let (line, idle) = (Arc::new(WaitQueue::default()), Arc::new(AtomicUsize::new(0)));
         let other = thread::spawn({
             let (line, idle) = (line.clone(), idle.clone());
             move || {

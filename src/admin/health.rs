@@ -1,12 +1,12 @@
 //! `/health`, `/backends/health`, `/live` and `/ready`: JSON.
 
-use super::{Panel, Rendered};
+use super::{AdminState, RenderedPage};
 use crate::observe::stats::UpstreamStats;
 use crate::site::Site;
 use crate::upstream::server::Server;
 use serde_json::{Value, json};
 
-pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
+pub(super) fn summary(panel: &AdminState, site: &Site) -> RenderedPage {
     let total = site.servers().count();
     let healthy = site.servers().filter(|(_, server)| server.is_healthy()).count();
     let status = match (panel.is_draining(), healthy) {
@@ -32,12 +32,12 @@ pub(super) fn summary(panel: &Panel, site: &Site) -> Rendered {
 }
 
 /// The answer itself is the proof: only a loop that turns can give it.
-pub(super) fn live() -> Rendered {
+pub(super) fn live() -> RenderedPage {
     rendered(200, &json!({"status": "live"}))
 }
 
 /// Whether new requests should be sent here. Upstreams that are down do not matter: without requests none would be tried again.
-pub(super) fn ready(panel: &Panel) -> Rendered {
+pub(super) fn ready(panel: &AdminState) -> RenderedPage {
     let (status, word) = match (panel.has_started(), panel.is_draining()) {
         (_, true) => (503, "draining"),
         (false, false) => (503, "starting"),
@@ -46,7 +46,7 @@ pub(super) fn ready(panel: &Panel) -> Rendered {
     rendered(status, &json!({"status": word}))
 }
 
-pub(super) fn backends(site: &Site) -> Rendered {
+pub(super) fn backends(site: &Site) -> RenderedPage {
     let sum = |cells: &[UpstreamStats], of: fn(&UpstreamStats) -> u64| cells.iter().map(of).sum::<u64>();
     let backends: Vec<Value> = site
         .servers()
@@ -80,6 +80,6 @@ fn last_error(server: &Server) -> Option<String> {
     if server.health.is_failing() { of_check() } else { of_request().or_else(of_check) }
 }
 
-fn rendered(status: u16, content: &Value) -> Rendered {
-    Rendered { status, content_type: "application/json", content: format!("{content}\n").into_bytes().into() }
+fn rendered(status: u16, content: &Value) -> RenderedPage {
+    RenderedPage { status, content_type: "application/json", content: format!("{content}\n").into_bytes().into() }
 }

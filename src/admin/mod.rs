@@ -14,7 +14,7 @@ use std::time::Instant;
 
 /// A page. The cheap ones that probes depend on come first in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Page {
+pub enum AdminPage {
     /// `/live`
     Live,
     /// `/ready`
@@ -31,7 +31,7 @@ pub enum Page {
 
 /// A rendered page, shared by all who wait for it.
 #[derive(Clone, Debug)]
-pub struct Rendered {
+pub struct RenderedPage {
     /// The status: 200 or 503.
     pub status: u16,
     /// The value of `Content-Type`.
@@ -42,7 +42,7 @@ pub struct Rendered {
 
 /// What the pages show. The process has one.
 #[derive(Debug)]
-pub struct Panel {
+pub struct AdminState {
     /// The counters of every worker.
     pub stats: Vec<Arc<WorkerStats>>,
     /// The listening addresses at present.
@@ -62,30 +62,30 @@ pub struct Panel {
 }
 
 /// Which page a request asks for, by the normal form of its path. `/` is an index for browsers, and the metrics for all others.
-pub fn find(method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> Result<Page, Reason> {
+pub fn find(method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> Result<AdminPage, Reason> {
     let page = match path {
-        b"/" if accepts_html() => Page::Index,
-        b"/" => Page::Metrics,
-        b"/live" => Page::Live,
-        b"/ready" => Page::Ready,
-        b"/metrics" => Page::Metrics,
-        b"/health" => Page::Health,
-        b"/backends/health" => Page::Backends,
+        b"/" if accepts_html() => AdminPage::Index,
+        b"/" => AdminPage::Metrics,
+        b"/live" => AdminPage::Live,
+        b"/ready" => AdminPage::Ready,
+        b"/metrics" => AdminPage::Metrics,
+        b"/health" => AdminPage::Health,
+        b"/backends/health" => AdminPage::Backends,
         _ => return Err(Reason::DestinationNotFound),
     };
     if matches!(method, "GET" | "HEAD") { Ok(page) } else { Err(Reason::MethodNotAllowed) }
 }
 
-impl Panel {
+impl AdminState {
     /// Renders a page.
-    pub fn render(&self, page: Page, site: &Site) -> Rendered {
+    pub fn render(&self, page: AdminPage, site: &Site) -> RenderedPage {
         match page {
-            Page::Metrics => self.metrics(site),
-            Page::Health => health::summary(self, site),
-            Page::Backends => health::backends(site),
-            Page::Live => health::live(),
-            Page::Ready => health::ready(self),
-            Page::Index => index(),
+            AdminPage::Metrics => self.metrics(site),
+            AdminPage::Health => health::summary(self, site),
+            AdminPage::Backends => health::backends(site),
+            AdminPage::Live => health::live(),
+            AdminPage::Ready => health::ready(self),
+            AdminPage::Index => index(),
         }
     }
 
@@ -104,7 +104,7 @@ impl Panel {
         self.started_up.load(Relaxed)
     }
 
-    fn metrics(&self, site: &Site) -> Rendered {
+    fn metrics(&self, site: &Site) -> RenderedPage {
         let upstreams: Vec<_> = site
             .servers()
             .map(|(pool, server)| exposition::UpstreamView {
@@ -123,7 +123,7 @@ impl Panel {
                 exposition::ListenerView { name: door.name(), evicted, full }
             })
             .collect();
-        let sources = exposition::Sources {
+        let sources = exposition::Scrape {
             workers: &self.stats,
             listeners: &listeners,
             upstreams: &upstreams,
@@ -132,16 +132,16 @@ impl Panel {
             access_lost: self.writer.access_lost(),
             version: env!("CARGO_PKG_VERSION"),
         };
-        Rendered { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources).into() }
+        RenderedPage { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources).into() }
     }
 }
 
 /// Links to the other pages, for a person with a browser.
-fn index() -> Rendered {
+fn index() -> RenderedPage {
     let content = "<!doctype html>\n<title>tidegate</title>\n<h1>tidegate</h1>\n<ul>\n\
         <li><a href=\"/metrics\">/metrics</a>: Prometheus text</li>\n\
         <li><a href=\"/health\">/health</a>: whether it can serve</li>\n\
         <li><a href=\"/backends/health\">/backends/health</a>: each upstream</li>\n\
         <li><a href=\"/live\">/live</a>, <a href=\"/ready\">/ready</a>: for probes</li>\n</ul>\n";
-    Rendered { status: 200, content_type: "text/html; charset=utf-8", content: content.as_bytes().into() }
+    RenderedPage { status: 200, content_type: "text/html; charset=utf-8", content: content.as_bytes().into() }
 }

@@ -6,7 +6,7 @@ use crate::observe::reason::Reason;
 
 /// The content of an error answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct ErrorPage<'a> {
     /// Why the request was refused or failed.
     pub reason: Reason,
     /// What happened and where, for a person; `None` where the client must not learn it.
@@ -20,7 +20,7 @@ pub struct Page<'a> {
 /// `Retry-After` in seconds of a 503 or 429 where nothing better is known.
 const RETRY_AFTER: u32 = 1;
 
-impl Page<'_> {
+impl ErrorPage<'_> {
     /// Appends the whole answer; the reason determines its status.
     pub fn write(&self, out: &mut Vec<u8>, frame: Answer) {
         let (status, name) = (self.reason.status(), self.reason.name());
@@ -54,7 +54,8 @@ mod tests {
     #[test]
     fn says_why_in_text_and_in_json() {
         let frame = Answer { status: 0, content_type: "", minor: 1, persists: false, to_head: false, date: b"now", trace_id: "t" };
-        let page = Page { reason: Reason::ConnectionRefused, detail: Some("a:1 refused the connection"), json: false, retry_after: None };
+        let page =
+            ErrorPage { reason: Reason::ConnectionRefused, detail: Some("a:1 refused the connection"), json: false, retry_after: None };
         let mut out = Vec::new();
         page.write(&mut out, frame);
         let text = String::from_utf8(out).unwrap();
@@ -63,14 +64,14 @@ mod tests {
         );
         assert!(text.ends_with("X-Trace-ID: t\r\n\r\n502 connection_refused: a:1 refused the connection\n"));
         let mut out = Vec::new();
-        Page { json: true, ..page }.write(&mut out, Answer { to_head: true, ..frame });
+        ErrorPage { json: true, ..page }.write(&mut out, Answer { to_head: true, ..frame });
         assert!(String::from_utf8(out).unwrap().contains("application/json"));
         for (json, content) in [
             (false, "502 connection_refused: trace_id=t\n"),
             (true, "{\"status\":502,\"error\":\"connection_refused\",\"trace_id\":\"t\"}\n"),
         ] {
             let mut out = Vec::new();
-            Page { json, detail: None, ..page }.write(&mut out, frame);
+            ErrorPage { json, detail: None, ..page }.write(&mut out, frame);
             assert!(String::from_utf8(out).unwrap().ends_with(&format!("\r\n\r\n{content}")));
         }
     }
@@ -80,7 +81,7 @@ mod tests {
         let frame = Answer { status: 0, content_type: "", minor: 1, persists: true, to_head: false, date: b"now", trace_id: "t" };
         let said = |reason, retry_after| {
             let mut out = Vec::new();
-            Page { reason, detail: None, json: false, retry_after }.write(&mut out, frame);
+            ErrorPage { reason, detail: None, json: false, retry_after }.write(&mut out, frame);
             let text = String::from_utf8(out).unwrap();
             text.lines().find_map(|line| line.strip_prefix("Retry-After: ")).map(str::to_owned)
         };

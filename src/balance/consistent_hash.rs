@@ -5,7 +5,7 @@
 
 use super::lots::Few;
 use super::{Ask, Balancer, View};
-use crate::config::model::Upstream;
+use crate::config::model::UpstreamConfig;
 
 /// The heaviest upstream has at least this many points and fewer than twice as many, so that shares are right within 15 percent.
 const HEAVIEST_POINTS: u64 = 160;
@@ -25,7 +25,7 @@ pub struct ConsistentHash {
 
 impl ConsistentHash {
     /// For the upstreams that have a weight.
-    pub fn new(upstreams: &[Upstream]) -> Self {
+    pub fn new(upstreams: &[UpstreamConfig]) -> Self {
         let heaviest = upstreams.iter().map(|upstream| upstream.weight).max().unwrap_or(0);
         let mut ring: Vec<(u64, &str, u32)> = Vec::new();
         for (index, upstream) in upstreams.iter().enumerate().filter(|(_, upstream)| upstream.weight > 0) {

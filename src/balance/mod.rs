@@ -30,7 +30,7 @@ pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
-use crate::config::model::{self, Upstream};
+use crate::config::model::{self, UpstreamConfig};
 
 /// What a balancer may know about the upstreams of its pool; an index is a position in the pool.
 pub trait View {
@@ -73,17 +73,19 @@ impl Balance {
     ///
     /// `round_robin` honours weights: where they differ it is [`Balance::Weighted`]. `start` is a random number, at which the
     /// algorithms that take turns begin.
-    pub fn new(config: &model::Balance, upstreams: &[Upstream], start: u32) -> Self {
+    pub fn new(config: &model::BalanceConfig, upstreams: &[UpstreamConfig], start: u32) -> Self {
         let weights: Vec<u32> = upstreams.iter().map(|upstream| upstream.weight).collect();
         let mut used = weights.iter().filter(|&&weight| weight > 0);
         let first = used.next();
         match config {
-            model::Balance::RoundRobin if used.all(|weight| Some(weight) == first) => Self::RoundRobin(RoundRobin::new(&weights, start)),
-            model::Balance::RoundRobin | model::Balance::Weighted => Self::Weighted(Weighted::new(&weights, start)),
-            model::Balance::Random => Self::Random(Random::new(&weights)),
-            model::Balance::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
-            model::Balance::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(upstreams)),
-            model::Balance::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
+            model::BalanceConfig::RoundRobin if used.all(|weight| Some(weight) == first) => {
+                Self::RoundRobin(RoundRobin::new(&weights, start))
+            }
+            model::BalanceConfig::RoundRobin | model::BalanceConfig::Weighted => Self::Weighted(Weighted::new(&weights, start)),
+            model::BalanceConfig::Random => Self::Random(Random::new(&weights)),
+            model::BalanceConfig::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
+            model::BalanceConfig::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(upstreams)),
+            model::BalanceConfig::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
         }
     }
 }

@@ -86,8 +86,8 @@ pub fn assert_shares(shares: &[usize], weights: &[f64], tolerance: f64) {
 }
 
 /// Upstreams of these weights, named by their positions.
-pub fn upstreams(weights: &[u32]) -> Vec<Upstream> {
-    let upstream = |(index, &weight): (usize, &u32)| Upstream {
+pub fn upstreams(weights: &[u32]) -> Vec<UpstreamConfig> {
+    let upstream = |(index, &weight): (usize, &u32)| UpstreamConfig {
         name: format!("10.0.0.{index}:80"),
         origin: Origin::tcp(&format!("10.0.0.{index}"), 80),
         weight,
@@ -96,24 +96,24 @@ pub fn upstreams(weights: &[u32]) -> Vec<Upstream> {
     weights.iter().enumerate().map(upstream).collect()
 }
 
-const ALL: [model::Balance; 6] = [
-    model::Balance::RoundRobin,
-    model::Balance::Random,
-    model::Balance::Weighted,
-    model::Balance::LeastConnections,
-    model::Balance::ConsistentHash { header: None },
-    model::Balance::Adaptive,
+const ALL: [model::BalanceConfig; 6] = [
+    model::BalanceConfig::RoundRobin,
+    model::BalanceConfig::Random,
+    model::BalanceConfig::Weighted,
+    model::BalanceConfig::LeastConnections,
+    model::BalanceConfig::ConsistentHash { header: None },
+    model::BalanceConfig::Adaptive,
 ];
 
 #[test]
 fn a_configuration_gets_what_it_names() {
-    let name = |config: &model::Balance, weights: &[u32]| {
+    let name = |config: &model::BalanceConfig, weights: &[u32]| {
         let text = format!("{:?}", Balance::new(config, &upstreams(weights), 0));
         text.split('(').next().unwrap().to_owned()
     };
     let names = ALL.each_ref().map(|config| name(config, &[2, 0, 2]));
     assert_eq!(names, ["RoundRobin", "Random", "Weighted", "LeastConnections", "ConsistentHash", "Adaptive"]);
-    assert_eq!(name(&model::Balance::RoundRobin, &[2, 1]), "Weighted");
+    assert_eq!(name(&model::BalanceConfig::RoundRobin, &[2, 1]), "Weighted");
 }
 
 /// Any pool, any loads, and any upstreams that refuse.
@@ -155,8 +155,8 @@ fn only_who_takes_is_picked_and_all_are_asked_before_none_is() {
 fn shares_are_those_of_the_weights_whatever_the_algorithm() {
     for config in &ALL {
         let tolerance = match config {
-            model::Balance::RoundRobin | model::Balance::Weighted => 0.0,
-            model::Balance::ConsistentHash { .. } => 0.2,
+            model::BalanceConfig::RoundRobin | model::BalanceConfig::Weighted => 0.0,
+            model::BalanceConfig::ConsistentHash { .. } => 0.2,
             _ => 0.05,
         };
         for weights in [&[1, 1, 1, 1][..], &[5, 1, 2], &[100, 300, 0, 200]] {
@@ -170,9 +170,11 @@ fn shares_are_those_of_the_weights_whatever_the_algorithm() {
 /// Workers share one order: their total is as exact as the count of one worker.
 #[test]
 fn turns_are_exact_over_threads() {
-    for (config, weights) in
-        [(model::Balance::RoundRobin, [1, 1, 1]), (model::Balance::RoundRobin, [5, 1, 2]), (model::Balance::Weighted, [5, 1, 2])]
-    {
+    for (config, weights) in [
+        (model::BalanceConfig::RoundRobin, [1, 1, 1]),
+        (model::BalanceConfig::RoundRobin, [5, 1, 2]),
+        (model::BalanceConfig::Weighted, [5, 1, 2]),
+    ] {
         let balancer = Balance::new(&config, &upstreams(&weights), 0);
         let mut totals = [0; 3];
         std::thread::scope(|scope| {

@@ -21,18 +21,18 @@ use std::sync::{Mutex, PoisonError};
 
 /// The `weighted` algorithm. All workers share one line of time.
 #[derive(Debug)]
-pub struct Weighted(Mutex<Line>);
+pub struct Weighted(Mutex<WeightedOrder>);
 
 #[derive(Debug)]
-struct Line {
-    next: BinaryHeap<Reverse<Turn>>,
+struct WeightedOrder {
+    next: BinaryHeap<Reverse<WeightedTurn>>,
     /// The turns that the current pick was refused at; empty between picks.
-    refused: Vec<Turn>,
+    refused: Vec<WeightedTurn>,
 }
 
 /// The next turn of an upstream, at `time / rate` of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Turn {
+struct WeightedTurn {
     time: u64,
     rate: u64,
     /// The distance to its next turn: twice the number of equals, so that each begins in the middle of its own part.
@@ -43,26 +43,26 @@ struct Turn {
 impl Weighted {
     /// For the upstreams that have a weight. `start` is random: the first round begins that far in, in parts of 2^32.
     pub fn new(weights: &[u32], start: u32) -> Self {
-        let moment = Turn { time: start.into(), rate: 1 << 32, step: 0, index: 0 };
+        let moment = WeightedTurn { time: start.into(), rate: 1 << 32, step: 0, index: 0 };
         let (mut steps, mut times) = (BTreeMap::new(), BTreeMap::new());
         weights.iter().for_each(|&weight| *steps.entry(weight).or_insert(0) += 2);
         let turn = |(index, &weight): (usize, &u32)| {
             let (step, time) = (steps[&weight], times.entry(weight).or_insert(1));
             *time += 2;
-            let turn = Turn { time: *time - 2, rate: step * u64::from(weight), step, index };
+            let turn = WeightedTurn { time: *time - 2, rate: step * u64::from(weight), step, index };
             if turn > moment { turn } else { turn.after(&moment) }
         };
         let weighted = weights.iter().enumerate().filter(|&(_, &weight)| weight > 0);
         let next: BinaryHeap<_> = weighted.map(turn).map(Reverse).collect();
         let refused = Vec::with_capacity(next.len());
-        Self(Mutex::new(Line { next, refused }))
+        Self(Mutex::new(WeightedOrder { next, refused }))
     }
 }
 
 impl Balancer for Weighted {
     fn pick<V: View>(&self, _: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
         let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Line { next, refused } = &mut *line;
+        let WeightedOrder { next, refused } = &mut *line;
         let mut taken = None;
         while let Some(mut first) = next.peek_mut() {
             if take(first.0.index) {
@@ -78,22 +78,22 @@ impl Balancer for Weighted {
     }
 }
 
-impl Turn {
+impl WeightedTurn {
     /// The first turn of this upstream that is later than `other`; the present one is not later.
-    fn after(self, other: &Turn) -> Self {
+    fn after(self, other: &WeightedTurn) -> Self {
         let now = (u128::from(other.time) * u128::from(self.rate) / u128::from(other.rate)) as u64;
         Self { time: self.time + (now.saturating_sub(self.time) / self.step + 1) * self.step, ..self }
     }
 }
 
-impl Ord for Turn {
+impl Ord for WeightedTurn {
     fn cmp(&self, other: &Self) -> Ordering {
         let product = |time: u64, rate: u64| u128::from(time) * u128::from(rate);
         product(self.time, other.rate).cmp(&product(other.time, self.rate)).then(self.index.cmp(&other.index))
     }
 }
 
-impl PartialOrd for Turn {
+impl PartialOrd for WeightedTurn {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }

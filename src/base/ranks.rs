@@ -6,13 +6,13 @@ const NONE: u32 = u32::MAX;
 const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Node {
+struct RankNode {
     previous: u32,
     next: u32,
     since: u64,
 }
 
-const OUT: Node = Node { previous: NONE, next: NONE, since: NEVER };
+const OUT: RankNode = RankNode { previous: NONE, next: NONE, since: NEVER };
 
 /// One list: its two ends.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Default for Rank {
 /// The members of all lists, by key.
 #[derive(Debug, Default)]
 pub struct Ranks {
-    nodes: Vec<Node>,
+    nodes: Vec<RankNode>,
 }
 
 impl Ranks {
@@ -40,7 +40,7 @@ impl Ranks {
             self.nodes.resize(key + 1, OUT);
         }
         debug_assert!(self.nodes[key].since == NEVER, "in two lists");
-        self.nodes[key] = Node { previous: rank.last, next: NONE, since };
+        self.nodes[key] = RankNode { previous: rank.last, next: NONE, since };
         match rank.last {
             NONE => rank.first = key as u32,
             last => self.nodes[last as usize].next = key as u32,
@@ -50,7 +50,7 @@ impl Ranks {
 
     /// Leaves the list, which must be the one that was joined. Does nothing for a key that is in none.
     pub fn leave(&mut self, rank: &mut Rank, key: usize) {
-        let Some(Node { previous, next, .. }) = self.nodes.get(key).copied().filter(|node| node.since != NEVER) else { return };
+        let Some(RankNode { previous, next, .. }) = self.nodes.get(key).copied().filter(|node| node.since != NEVER) else { return };
         match previous {
             NONE => rank.first = next,
             previous => self.nodes[previous as usize].next = next,

@@ -12,14 +12,14 @@ const NONE: u32 = u32::MAX;
 const OFF: u16 = u16::MAX;
 
 #[derive(Clone, Copy, Debug)]
-struct Node {
+struct TimerNode {
     deadline: u64,
     previous: u32,
     next: u32,
     slot: u16,
 }
 
-const UNARMED: Node = Node { deadline: 0, previous: NONE, next: NONE, slot: OFF };
+const UNARMED: TimerNode = TimerNode { deadline: 0, previous: NONE, next: NONE, slot: OFF };
 
 /// The timers of one loop. All times are milliseconds of one monotonic clock.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Wheel {
     now: u64,
     occupied: [u64; LEVELS],
     heads: [u32; LEVELS * SLOTS + 1],
-    nodes: Vec<Node>,
+    nodes: Vec<TimerNode>,
 }
 
 impl Default for Wheel {
@@ -124,7 +124,7 @@ impl Wheel {
     }
 
     fn unlink(&mut self, key: u32) {
-        let Node { previous, next, slot, .. } = self.nodes[key as usize];
+        let TimerNode { previous, next, slot, .. } = self.nodes[key as usize];
         if slot == OFF {
             return;
         }

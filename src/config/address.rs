@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
 use super::model::Origin;
-use super::tree::Shown;
+use super::tree::ShownText;
 use crate::base::uri;
 
 /// The longest path that the kernel takes as the address of a Unix socket (bytes).
@@ -18,7 +18,7 @@ pub fn listener(text: &str) -> Result<(), String> {
 /// The path of `unix:/path`; `None` if it is no such address.
 pub fn unix_path(text: &str) -> Option<Result<&Path, String>> {
     let path = text.strip_prefix("unix:")?;
-    let shown = Shown(text);
+    let shown = ShownText(text);
     // `unix:///run/a.sock` is how others write it.
     let path = if let Some(rest) = path.strip_prefix("//") { rest } else { path };
     Some(if !path.starts_with('/') || path.ends_with('/') {
@@ -38,10 +38,10 @@ pub fn listen(text: &str) -> Result<(String, u16), String> {
         return Err(format!("\"{port}\" is a port alone, write \"0.0.0.0:{port}\" (every interface) or \"127.0.0.1:{port}\""));
     }
     if text.starts_with("unix:") {
-        return Err(format!("\"{}\": only listen can be a Unix socket, write host:port", Shown(text)));
+        return Err(format!("\"{}\": only listen can be a Unix socket, write host:port", ShownText(text)));
     }
     if text.contains("://") {
-        return Err(format!("\"{}\" is a URL, a listener is written host:port", Shown(text)));
+        return Err(format!("\"{}\" is a URL, a listener is written host:port", ShownText(text)));
     }
     let (host, port) = split(text)?;
     Ok((if host.is_empty() || host == "*" { "0.0.0.0".into() } else { checked_host(host)? }, port))
@@ -54,17 +54,17 @@ pub fn host_port(text: &str) -> Result<(String, u16), String> {
     }
     let (host, port) = split(text)?;
     if host.is_empty() || host == "*" {
-        return Err(format!("\"{}\" has no host, write \"127.0.0.1:{port}\"", Shown(text)));
+        return Err(format!("\"{}\" has no host, write \"127.0.0.1:{port}\"", ShownText(text)));
     }
     if port == 0 {
-        return Err(format!("\"{}\": port 0 cannot be connected to, allowed: 1 to 65535", Shown(text)));
+        return Err(format!("\"{}\": port 0 cannot be connected to, allowed: 1 to 65535", ShownText(text)));
     }
     Ok((checked_host(host)?, port))
 }
 
 /// `http://host[:port]` or `https://…`, with nothing after it; or `unix:/path`.
 pub fn url(text: &str) -> Result<Origin, String> {
-    let shown = Shown(text);
+    let shown = ShownText(text);
     if let Some(path) = unix_path(text) {
         return path.map(|path| Origin::Unix(path.into()));
     }
@@ -77,7 +77,7 @@ pub fn url(text: &str) -> Result<Origin, String> {
     let tls = match scheme.to_ascii_lowercase().as_str() {
         "http" => false,
         "https" => true,
-        _ => return Err(format!("\"{shown}\": unknown scheme \"{}\", allowed: http, https", Shown(scheme))),
+        _ => return Err(format!("\"{shown}\": unknown scheme \"{}\", allowed: http, https", ShownText(scheme))),
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(end);
@@ -100,10 +100,10 @@ pub fn url(text: &str) -> Result<Origin, String> {
 /// A host without a port, as the value of a key of its own.
 pub fn host(text: &str) -> Result<(), String> {
     if text.contains("://") {
-        return Err(format!("\"{}\" is a URL, write url: \"{}\"", Shown(text), Shown(text)));
+        return Err(format!("\"{}\" is a URL, write url: \"{}\"", ShownText(text), ShownText(text)));
     }
     if let Some((name, port)) = text.rsplit_once(':').filter(|(name, _)| !name.contains(':')) {
-        return Err(format!("\"{}\" has a port in it, write host: \"{}\" and port: {}", Shown(text), Shown(name), Shown(port)));
+        return Err(format!("\"{}\" has a port in it, write host: \"{}\" and port: {}", ShownText(text), ShownText(name), ShownText(port)));
     }
     checked_host(text).map(|_| ())
 }
@@ -117,11 +117,11 @@ pub fn peers(text: &str) -> Result<(), String> {
     let most = match address.parse::<IpAddr>() {
         Ok(IpAddr::V4(_)) => 32,
         Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return Err(format!("\"{}\" is no address, write it like 10.0.0.0/8 or ::1, or unix", Shown(text))),
+        Err(_) => return Err(format!("\"{}\" is no address, write it like 10.0.0.0/8 or ::1, or unix", ShownText(text))),
     };
     match bits.map(|bits| (bits, bits.parse::<u8>())) {
         Some((bits, Ok(n))) if n <= most && bits.bytes().all(|b| b.is_ascii_digit()) => Ok(()),
-        Some(_) => Err(format!("\"{}\": the prefix length goes from 0 to {most}", Shown(text))),
+        Some(_) => Err(format!("\"{}\": the prefix length goes from 0 to {most}", ShownText(text))),
         None => Ok(()),
     }
 }
@@ -147,14 +147,14 @@ pub fn normal_pattern(host: &str) -> String {
 
 /// The address to bind. IPv4 is preferred, because most people expect `localhost` to be 127.0.0.1.
 pub fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
-    let found = (host, port).to_socket_addrs().map_err(|error| format!("\"{}\" cannot be resolved ({error})", Shown(host)))?;
+    let found = (host, port).to_socket_addrs().map_err(|error| format!("\"{}\" cannot be resolved ({error})", ShownText(host)))?;
     let found: Vec<SocketAddr> = found.collect();
     let first = found.iter().find(|address| address.is_ipv4()).or(found.first());
-    first.copied().ok_or_else(|| format!("\"{}\" has no address", Shown(host)))
+    first.copied().ok_or_else(|| format!("\"{}\" has no address", ShownText(host)))
 }
 
 fn split(text: &str) -> Result<(&str, u16), String> {
-    let shown = Shown(text);
+    let shown = ShownText(text);
     if text.contains(',') {
         return Err(format!("\"{shown}\" is more than one address, write each as an item of a list"));
     }
@@ -167,18 +167,18 @@ fn split(text: &str) -> Result<(&str, u16), String> {
     };
     if host.contains(':') && !host.starts_with('[') {
         let meant = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]:{port}") } else { format!("[{text}]:8080") };
-        return Err(format!("\"{shown}\": an IPv6 address stands in brackets, write \"{}\"", Shown(&meant)));
+        return Err(format!("\"{shown}\": an IPv6 address stands in brackets, write \"{}\"", ShownText(&meant)));
     }
     if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("\"{shown}\": \"{}\" is no port, allowed: 0 to 65535", Shown(port)));
+        return Err(format!("\"{shown}\": \"{}\" is no port, allowed: 0 to 65535", ShownText(port)));
     }
-    let port = port.parse().map_err(|_| format!("\"{shown}\": port {} is out of range, allowed: 0 to 65535", Shown(port)))?;
+    let port = port.parse().map_err(|_| format!("\"{shown}\": port {} is out of range, allowed: 0 to 65535", ShownText(port)))?;
     Ok((host, port))
 }
 
 /// A name, or an address without its brackets.
 fn checked_host(host: &str) -> Result<String, String> {
-    let shown = Shown(host);
+    let shown = ShownText(host);
     if let Some(inner) = host.strip_prefix('[') {
         let inner = inner.strip_suffix(']').and_then(|inner| inner.parse::<Ipv6Addr>().ok());
         return inner.map(|v6| v6.to_string()).ok_or_else(|| format!("\"{shown}\" is no IPv6 address in brackets"));

@@ -10,8 +10,8 @@ use super::address;
 use super::doubts;
 use super::guards;
 use super::model::{
-    AccessFormat, Balance, Config, ErrorDetail, Limits, Listener, Logging, NewRequests, Origin, Peers, Pool, Rotate, Shutdown, Target,
-    Timeouts, Upstream,
+    AccessFormat, BalanceConfig, Config, ErrorDetail, Limits, ListenerConfig, LogTarget, Logging, NewRequests, Origin, Peers, PoolConfig,
+    RotateConfig, Shutdown, Timeouts, UpstreamConfig,
 };
 use super::report::Report;
 use super::routes;
@@ -35,7 +35,7 @@ pub fn mean(root: &Node, report: &mut Report) -> Config {
     let pools = pools(root, &timeouts, report);
     let rate_limit = guards::rate_limit(&[Some(root)], report);
     let routes = routes::mean(root, &pools, &listeners, rate_limit.as_ref(), report);
-    let nothing = Node::new(Value::Null, super::tree::Place::Nowhere, super::tree::Path::default());
+    let nothing = Node::new(Value::Null, super::tree::Location::Nowhere, super::tree::Path::default());
     let section = |name| root.get(name).unwrap_or(&nothing);
     let config = Config {
         workers: workers(root),
@@ -111,7 +111,7 @@ fn workers(root: &Node) -> usize {
     root.get("workers").and_then(Node::int).unwrap_or_else(auto)
 }
 
-fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
+fn listeners(root: &Node, report: &mut Report) -> Vec<ListenerConfig> {
     let Some(listen) = root.get("listen").filter(|listen| !listen.is_invalid()) else { return Vec::new() };
     let items = if let Value::List(items) = &listen.value { items } else { std::slice::from_ref(listen) };
     if items.is_empty() {
@@ -139,7 +139,7 @@ fn listeners(root: &Node, report: &mut Report) -> Vec<Listener> {
             report.warn(node, "has no effect: only the file of a Unix socket has a mode");
         }
         let mode = given.and_then(Node::text).and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(DEFAULT_MODE);
-        listeners.push(Listener { address, mode });
+        listeners.push(ListenerConfig { address, mode });
     }
     listeners
 }
@@ -163,9 +163,9 @@ fn bind_address(node: &Node, report: &mut Report) -> Option<SocketAddr> {
     address::resolve(&host, port).map_err(|why| report.error(node, why)).ok()
 }
 
-fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<Pool> {
+fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConfig> {
     let inherited = balance(root.get("balance"), None);
-    let mut pools = vec![Pool {
+    let mut pools = vec![PoolConfig {
         name: "default".into(),
         upstreams: upstreams(root.get("upstreams"), report),
         balance: inherited.clone(),
@@ -187,7 +187,7 @@ fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<Pool> {
         }
         guards::check_health_check(pool.get("health_check"), report);
         let owners = [Some(root), Some(pool)];
-        pools.push(Pool {
+        pools.push(PoolConfig {
             name: entry.key.clone(),
             upstreams,
             balance: balance(pool.get("balance"), Some(&inherited)),
@@ -201,24 +201,24 @@ fn pools(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<Pool> {
     pools
 }
 
-fn balance(node: Option<&Node>, inherited: Option<&Balance>) -> Balance {
-    let default = || inherited.cloned().unwrap_or(Balance::RoundRobin);
+fn balance(node: Option<&Node>, inherited: Option<&BalanceConfig>) -> BalanceConfig {
+    let default = || inherited.cloned().unwrap_or(BalanceConfig::RoundRobin);
     let Some(node) = node else { return default() };
     if let Some(hash) = node.get("consistent_hash") {
-        return Balance::ConsistentHash { header: hash.get("header").and_then(Node::text).map(str::to_owned) };
+        return BalanceConfig::ConsistentHash { header: hash.get("header").and_then(Node::text).map(str::to_owned) };
     }
     match node.text() {
-        Some("round_robin") => Balance::RoundRobin,
-        Some("random") => Balance::Random,
-        Some("weighted") => Balance::Weighted,
-        Some("least_connections") => Balance::LeastConnections,
-        Some("consistent_hash") => Balance::ConsistentHash { header: None },
-        Some("adaptive") => Balance::Adaptive,
+        Some("round_robin") => BalanceConfig::RoundRobin,
+        Some("random") => BalanceConfig::Random,
+        Some("weighted") => BalanceConfig::Weighted,
+        Some("least_connections") => BalanceConfig::LeastConnections,
+        Some("consistent_hash") => BalanceConfig::ConsistentHash { header: None },
+        Some("adaptive") => BalanceConfig::Adaptive,
         _ => default(),
     }
 }
 
-fn upstreams(list: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
+fn upstreams(list: Option<&Node>, report: &mut Report) -> Vec<UpstreamConfig> {
     let mut names: HashMap<String, &Node> = HashMap::new();
     let mut upstreams = Vec::new();
     for item in list.map(Node::items).unwrap_or_default() {
@@ -228,7 +228,7 @@ fn upstreams(list: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
             if let Some(first) = names.get(name) {
                 let remedy = if given.is_some() { "give it another" } else { "give it a name of its own" };
                 let at = item.get("name").unwrap_or(item);
-                report.error(at, format!("\"{}\" is the name of {} already, {remedy}", super::tree::Shown(name), first.path));
+                report.error(at, format!("\"{}\" is the name of {} already, {remedy}", super::tree::ShownText(name), first.path));
             } else {
                 names.insert(name.to_owned(), item);
             }
@@ -238,7 +238,7 @@ fn upstreams(list: Option<&Node>, report: &mut Report) -> Vec<Upstream> {
     upstreams
 }
 
-fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
+fn upstream(item: &Node, report: &mut Report) -> Option<UpstreamConfig> {
     if !matches!(item.value, Value::Map(_)) {
         return None;
     }
@@ -276,7 +276,7 @@ fn upstream(item: &Node, report: &mut Report) -> Option<Upstream> {
     let name = item.get("name").and_then(Node::text).map_or_else(|| origin.to_string(), str::to_owned);
     let weight = item.get("weight").map_or(Some(1), Node::int)?;
     let is_checked = item.get("health_check_enabled").is_none_or(|node| matches!(node.value, Value::Bool(true)));
-    Some(Upstream { name, origin, weight, is_checked })
+    Some(UpstreamConfig { name, origin, weight, is_checked })
 }
 
 /// A plain address means that address alone; the schema has checked that each is an address, a CIDR or `unix`.
@@ -315,8 +315,8 @@ fn logging(section: &Node) -> Logging {
     let dir = path(section, "dir").unwrap_or_default();
     let target = |key| match section.get(key).and_then(Node::text) {
         None => None,
-        Some("-") => Some(Target::Standard),
-        Some(file) => Some(Target::File(Path::new(&dir).join(file))),
+        Some("-") => Some(LogTarget::Standard),
+        Some(file) => Some(LogTarget::File(Path::new(&dir).join(file))),
     };
     Logging {
         level: match text(section, "level") {
@@ -324,12 +324,12 @@ fn logging(section: &Node) -> Logging {
             level => level.parse().unwrap_or(log::LevelFilter::Info),
         },
         access_log: target("access_log"),
-        error_log: target("error_log").unwrap_or(Target::Standard),
+        error_log: target("error_log").unwrap_or(LogTarget::Standard),
         access_format: match text(section, "access_format") {
             "combined" => AccessFormat::Combined,
             "json" => AccessFormat::Json,
             _ => AccessFormat::Text,
         },
-        rotate: section.get("rotate").map(|rotate| Rotate { max_bytes: int(rotate, "max_bytes"), keep: int(rotate, "keep") }),
+        rotate: section.get("rotate").map(|rotate| RotateConfig { max_bytes: int(rotate, "max_bytes"), keep: int(rotate, "keep") }),
     }
 }

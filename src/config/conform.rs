@@ -4,9 +4,9 @@
 
 use super::hints;
 use super::report::Report;
-use super::schema::{Key, Kind, Rule, State};
+use super::schema::{Key, KeySupport, Kind, Rule};
 use super::suggest;
-use super::tree::{Entry, Node, Path, Place, Shown, Value};
+use super::tree::{Location, MapEntry, Node, Path, ShownText, Value};
 use super::variables;
 
 /// Checks `node` against `kind`. `name` is the key it stands under, for hints about units and sections.
@@ -76,13 +76,13 @@ fn within(v: i128, min: i64, max: i64, node: Node, report: &mut Report) -> Node 
 
 fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Report) -> Node {
     let Node { value: Value::Map(entries), place, path } = node else { return node };
-    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
-    for Entry { key: written, place: key_place, node } in entries {
+    let mut kept: Vec<MapEntry> = Vec::with_capacity(entries.len());
+    for MapEntry { key: written, place: key_place, node } in entries {
         let Some(key) = keys.iter().find(|key| key.is_called(&written)) else {
             unknown_key(keys, section, &written, &key_place, &node, report);
             // The entry stays, so that its key is not reported as missing.
             let node = node.with(Value::Invalid);
-            kept.push(Entry { key: written, place: key_place, node });
+            kept.push(MapEntry { key: written, place: key_place, node });
             continue;
         };
         if let Some(first) = kept.iter().find(|entry| entry.key == key.name) {
@@ -91,10 +91,10 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
         }
         if asks_for_something(&key.kind, &node.value) || restricts_empty(key, &node.value) {
             match key.state {
-                State::Built => {}
-                State::NoEffectYet if is_default(key, &node.value) => {}
-                State::NoEffectYet => report.no_effect_yet(key, &key_place, &node.path),
-                State::Refused(why) => report.error_at(&key_place, &node.path, why),
+                KeySupport::Built => {}
+                KeySupport::NoEffectYet if is_default(key, &node.value) => {}
+                KeySupport::NoEffectYet => report.no_effect_yet(key, &key_place, &node.path),
+                KeySupport::Refused(why) => report.error_at(&key_place, &node.path, why),
             }
         }
         let node = match node.value {
@@ -103,18 +103,18 @@ fn section_of(keys: &'static [Key], section: &str, node: Node, report: &mut Repo
             Value::Null if key.kind.can_be_empty() => node.with(Value::Map(Vec::new())),
             _ => conform(&key.kind, key.name, node, report),
         };
-        kept.push(Entry { key: key.name.to_owned(), place: key_place, node });
+        kept.push(MapEntry { key: key.name.to_owned(), place: key_place, node });
     }
     Node::new(Value::Map(kept), place, path)
 }
 
 fn named(rule: &Rule, value: &'static Kind, node: Node, report: &mut Report) -> Node {
     let Node { value: Value::Map(entries), place, path } = node else { return node };
-    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
+    let mut kept: Vec<MapEntry> = Vec::with_capacity(entries.len());
     let mut seen = std::collections::HashMap::new();
-    for Entry { key, place: key_place, node } in entries {
+    for MapEntry { key, place: key_place, node } in entries {
         if let Some(&first) = seen.get(&key) {
-            let first: &Entry = &kept[first];
+            let first: &MapEntry = &kept[first];
             report.error_at(&key_place, &node.path, twice(&key, first));
             continue;
         }
@@ -126,7 +126,7 @@ fn named(rule: &Rule, value: &'static Kind, node: Node, report: &mut Report) -> 
             _ => conform(value, "", node, report),
         };
         seen.insert(key.clone(), kept.len());
-        kept.push(Entry { key, place: key_place, node });
+        kept.push(MapEntry { key, place: key_place, node });
     }
     Node::new(Value::Map(kept), place, path)
 }
@@ -144,7 +144,7 @@ fn choice(kind: &Kind, words: &'static [&'static str], any_case: bool, name: &st
     }
     let meant = suggest::closest(text, words.iter().copied()).map(|word| format!(", did you mean {word}?")).unwrap_or_default();
     let stop = if meant.is_empty() { "," } else { "" };
-    let message = format!("unknown value \"{}\"{meant}{stop} allowed: {}", Shown(text), words.join(", "));
+    let message = format!("unknown value \"{}\"{meant}{stop} allowed: {}", ShownText(text), words.join(", "));
     refuse(&node, report, message)
 }
 
@@ -166,7 +166,7 @@ fn asks_for_something(kind: &Kind, value: &Value) -> bool {
 /// Whether an empty value under a key without its function means that nobody is allowed in: `allow: []`, `basic_auth: {users: {}}`.
 fn restricts_empty(key: &Key, value: &Value) -> bool {
     let is_there = matches!(value, Value::Map(_) | Value::List(_));
-    is_there && matches!(key.state, State::Refused(_)) && (matches!(key.kind, Kind::Section(_)) || key.name == "allow")
+    is_there && matches!(key.state, KeySupport::Refused(_)) && (matches!(key.kind, Kind::Section(_)) || key.name == "allow")
 }
 
 /// Whether it says what holds anyway, as everything does that `--print` has filled in.
@@ -180,16 +180,16 @@ fn is_default(key: &Key, value: &Value) -> bool {
     }
 }
 
-fn twice(key: &str, first: &Entry) -> String {
+fn twice(key: &str, first: &MapEntry) -> String {
     let line = match first.place {
-        Place::File { line, .. } => format!(" (line {line})"),
+        Location::File { line, .. } => format!(" (line {line})"),
         _ => String::new(),
     };
     let name = if first.key == key { String::new() } else { format!("; it is another name for {}", first.key) };
     format!("given twice{line}{name}")
 }
 
-fn unknown_key(keys: &'static [Key], section: &str, written: &str, place: &Place, node: &Node, report: &mut Report) {
+fn unknown_key(keys: &'static [Key], section: &str, written: &str, place: &Location, node: &Node, report: &mut Report) {
     let path = &node.path;
     if report.is_full() {
         report.error_at(place, path, "unknown key");
@@ -224,11 +224,11 @@ fn mismatch(kind: &Kind, name: &str, node: Node, report: &mut Report) -> Node {
     let message = match &node.value {
         Value::Text(text) if let Kind::Amount { unit, .. } = kind => {
             let meant = unit.meant(name, text).map(|meant| format!(", {meant}")).unwrap_or_default();
-            format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
+            format!("expected {expected}, found the text \"{}\"{meant}", ShownText(text))
         }
         Value::Text(text) if matches!(kind, Kind::Int { .. } | Kind::AutoOrInt { .. }) => {
             let meant = suggest::plain_number(name, text).map(|n| format!(", write {n}")).unwrap_or_default();
-            format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
+            format!("expected {expected}, found the text \"{}\"{meant}", ShownText(text))
         }
         Value::Int(v) if matches!(kind, Kind::Text(_)) => match kind {
             Kind::Text(rule) if (rule.check)(&v.to_string()).is_err() => {
@@ -245,10 +245,10 @@ fn mismatch(kind: &Kind, name: &str, node: Node, report: &mut Report) -> Node {
         Value::Text(text) if is_upstream(kind) => {
             let meant = match super::address::host_port(text) {
                 Ok((host, port)) => format!(", write {{host: \"{host}\", port: {port}}}"),
-                Err(_) if text.contains("://") => format!(", write {{url: \"{}\"}}", Shown(text)),
+                Err(_) if text.contains("://") => format!(", write {{url: \"{}\"}}", ShownText(text)),
                 Err(_) => String::new(),
             };
-            format!("expected {expected}, found the text \"{}\"{meant}", Shown(text))
+            format!("expected {expected}, found the text \"{}\"{meant}", ShownText(text))
         }
         value => format!("expected {expected}, found {}", found(value)),
     };
@@ -266,7 +266,7 @@ fn found(value: &Value) -> String {
         Value::Bool(v) => v.to_string(),
         Value::Int(v) => format!("the number {v}"),
         Value::Float(v) => format!("the number {v}"),
-        Value::Text(v) | Value::Filled(v) => format!("the text \"{}\"", Shown(v)),
+        Value::Text(v) | Value::Filled(v) => format!("the text \"{}\"", ShownText(v)),
         Value::List(_) => "a list".into(),
         Value::Map(_) => "a section".into(),
         Value::Invalid => "something else".into(),
@@ -303,7 +303,7 @@ pub fn fill(keys: &'static [Key], section: &mut Node) {
         Value::Map(entries) => entries,
         _ => Vec::new(),
     };
-    let mut written: Vec<Option<Entry>> = written.into_iter().map(Some).collect();
+    let mut written: Vec<Option<MapEntry>> = written.into_iter().map(Some).collect();
     let mut filled = Vec::with_capacity(keys.len());
     for key in keys {
         let found = written.iter_mut().find(|entry| entry.as_ref().is_some_and(|entry| entry.key == key.name)).and_then(Option::take);
@@ -311,7 +311,7 @@ pub fn fill(keys: &'static [Key], section: &mut Node) {
         let mut entry = match found {
             Some(entry) => entry,
             None if key.default.is_empty() && (key.nullable || !matches!(key.kind, Kind::Section(_))) => continue,
-            None => Entry { key: key.name.to_owned(), place: Place::Nowhere, node: default(key, path) },
+            None => MapEntry { key: key.name.to_owned(), place: Location::Nowhere, node: default(key, path) },
         };
         if let (Kind::Section(keys), Value::Map(_)) = (&key.kind, &entry.node.value) {
             fill(keys, &mut entry.node);
@@ -324,5 +324,5 @@ pub fn fill(keys: &'static [Key], section: &mut Node) {
 fn default(key: &'static Key, path: Path) -> Node {
     let empty = || Value::Map(Vec::new());
     let value = if key.default.is_empty() { empty() } else { super::file::parse(key.default).map_or_else(|_| empty(), |node| node.value) };
-    Node::new(value, Place::Nowhere, path)
+    Node::new(value, Location::Nowhere, path)
 }

@@ -52,12 +52,12 @@ fn show(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, load};
+    use crate::config::{ConfigSources, load};
 
     fn effective(text: &str) -> Effective {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("config.yaml"), text).unwrap();
-        load(Sources { cwd: folder.path().into(), ..Sources::default() }).unwrap().effective
+        load(ConfigSources { cwd: folder.path().into(), ..ConfigSources::default() }).unwrap().effective
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Warnings about configurations that are valid, but probably not intended.
 
-use super::model::{Action, Config, Listener, Origin, Pool, Route, Upstream};
+use super::model::{Action, Config, ListenerConfig, Origin, PoolConfig, Route, UpstreamConfig};
 use super::report::Report;
 use super::tree::Node;
 use crate::base::address::Address;
@@ -32,7 +32,7 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
 /// Only where both are written in one section: a single one was not compared with the other.
 fn timeouts(owner: &Node, report: &mut Report) {
     let Some(section) = owner.get("timeouts") else { return };
-    let is_written = |key| section.get(key).filter(|node| node.place != super::tree::Place::Nowhere);
+    let is_written = |key| section.get(key).filter(|node| node.place != super::tree::Location::Nowhere);
     for key in ["read_ms", "attempt_ms"] {
         let (Some(part), Some(total)) = (is_written(key), is_written("total_ms")) else { continue };
         if let (Some(part_ms), Some(total_ms)) = (part.int::<u32>(), total.int::<u32>())
@@ -51,7 +51,7 @@ fn statuses(owner: &Node, report: &mut Report) {
     }
 }
 
-fn weights(pool: &Pool, node: &Node, report: &mut Report) {
+fn weights(pool: &PoolConfig, node: &Node, report: &mut Report) {
     if pool.upstreams.iter().all(|upstream| upstream.weight == 0)
         && let Some(list) = node.get("upstreams")
     {
@@ -74,7 +74,7 @@ fn loops(config: &Config, pool: usize, node: &Node, report: &mut Report) {
     }
 }
 
-fn is_at(listener: &Listener, upstream: &Upstream) -> bool {
+fn is_at(listener: &ListenerConfig, upstream: &UpstreamConfig) -> bool {
     let (own, host, port) = match (&listener.address, &upstream.origin) {
         (Address::Unix(own), Origin::Unix(path)) => return own == path,
         (Address::Ip(own), Origin::Tcp { host, port, .. }) => (own, host, *port),

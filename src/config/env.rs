@@ -9,7 +9,7 @@ use super::conform::{self, conform};
 use super::keys::ROOT;
 use super::report::Report;
 use super::schema::Kind;
-use super::tree::{Entry, Node, Path, Place, Value};
+use super::tree::{Location, MapEntry, Node, Path, Value};
 use super::{address, file, suggest};
 
 /// Names and values. Empty values count as not set, as in Compose files (`LOG_LEVEL=`).
@@ -62,14 +62,14 @@ fn leave_services(layer: &mut Variables, report: &mut Report) {
         if is_service {
             let message =
                 "is a URL, as Kubernetes sets it for a Service of that name, and ignored; TIDEGATE_LISTEN and the like are ours alone";
-            report.warn_at(&Place::named(name), &Path::default(), message);
+            report.warn_at(&Location::named(name), &Path::default(), message);
         }
         !is_service
     });
 }
 
 /// Sets the value at `path`, after checking it like a document that holds nothing else.
-pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Place, report: &mut Report) {
+pub fn put(tree: &mut Node, path: &[&str], value: Value, place: &Location, report: &mut Report) {
     static DOCUMENT: Kind = Kind::Section(ROOT);
     let whole = path.iter().fold(Path::default(), |path, step| path.key(step));
     let node = relocated(Node::new(value, place.clone(), whole.clone()), place, &whole);
@@ -105,7 +105,7 @@ fn word(text: &str, at: &Node, _: &mut Report) -> Node {
 
 /// A list of items, each made from one of `words`.
 pub fn list<'a>(
-    words: impl IntoIterator<Item = (&'a str, Place)>,
+    words: impl IntoIterator<Item = (&'a str, Location)>,
     path: &Path,
     report: &mut Report,
     item: fn(&str, &Node, &mut Report) -> Node,
@@ -164,12 +164,12 @@ impl Layer<'_> {
         let known = keys.filter(|key| !key.contains(['[', '<'])).collect::<Vec<_>>();
         let meant = suggest::closest(&steps.join("."), known.iter().map(String::as_str));
         let meant = meant.map(|key| format!(", did you mean {PREFIX}{}?", key.to_ascii_uppercase().replace('.', "__"))).unwrap_or_default();
-        self.report.warn_at(&Place::named(name), &Path::default(), format!("no key of the configuration, ignored{meant}"));
+        self.report.warn_at(&Location::named(name), &Path::default(), format!("no key of the configuration, ignored{meant}"));
     }
 
     fn long(&mut self, name: &str, path: &[String], kind: &'static Kind) {
         let text = &self.layer[name];
-        let place = Place::named(name);
+        let place = Location::named(name);
         // In YAML a lone dash is a list; as a log's target it means standard output.
         let node = if text == "-" { Ok(Node::new(Value::Text("-".into()), place.clone(), Path::default())) } else { file::parse(text) };
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
@@ -183,7 +183,7 @@ impl Layer<'_> {
     }
 
     /// Where a list is wanted, words with commas between them are one, as in `UPSTREAMS` and on the command line.
-    fn words(&mut self, text: &str, value: Value, kind: &'static Kind, path: &[&str], place: &Place) -> Value {
+    fn words(&mut self, text: &str, value: Value, kind: &'static Kind, path: &[&str], place: &Location) -> Value {
         let (Kind::List(item) | Kind::OneOrList(item)) = kind else { return value };
         let is_word = matches!(value, Value::Text(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_));
         if !is_word || (matches!(kind, Kind::OneOrList(_)) && !text.contains(',')) {
@@ -196,14 +196,14 @@ impl Layer<'_> {
 
     fn short(&mut self, name: &str, path: &[&str], seconds: bool) {
         let Some(text) = self.layer.get(name) else { return };
-        let place = Place::named(name);
+        let place = Location::named(name);
         let value = match (text.parse::<i128>(), milliseconds(text)) {
             (_, Some(ms)) if seconds => Value::Int(ms.into()),
             _ if seconds => {
                 self.report.error_at(
                     &place,
                     &Path::default(),
-                    format!("expected seconds such as 1.5, found \"{}\"", super::tree::Shown(text)),
+                    format!("expected seconds such as 1.5, found \"{}\"", super::tree::ShownText(text)),
                 );
                 return;
             }
@@ -224,8 +224,8 @@ impl Layer<'_> {
         match text.parse::<u16>() {
             Ok(port) if port >= lowest && text.bytes().all(|b| b.is_ascii_digit()) => Some((name, port)),
             _ => {
-                let message = format!("\"{}\" is no port, allowed: {lowest} to 65535", super::tree::Shown(&text));
-                self.report.error_at(&Place::named(&name), &Path::default(), message);
+                let message = format!("\"{}\" is no port, allowed: {lowest} to 65535", super::tree::ShownText(&text));
+                self.report.error_at(&Location::named(&name), &Path::default(), message);
                 None
             }
         }
@@ -246,14 +246,14 @@ impl Layer<'_> {
     /// Replaces host, port or both in the address at `path` (in a list: in the first).
     fn change(&mut self, path: &[&str], default: &str, host: Option<(String, String)>, port: Option<(String, u16)>) {
         let Some(name) = host.as_ref().map(|(name, _)| name).or(port.as_ref().map(|(name, _)| name)) else { return };
-        let place = Place::named(name);
+        let place = Location::named(name);
         if !self.tree.has(path[0]) || self.tree.get(path[0]).is_none() {
             put(self.tree, path, Value::Text(default.to_owned()), &place, self.report);
         }
         let Some(text) = first_address(self.tree, path[0]) else { return };
         let Some((old_host, old_port)) = text.text().and_then(|text| address::listen(text).ok()) else { return };
         if let Some((name, Err(why))) = host.as_ref().map(|(name, host)| (name, address::host(host.trim_matches(['[', ']', '*'])))) {
-            self.report.error_at(&Place::named(name), &text.path, why);
+            self.report.error_at(&Location::named(name), &text.path, why);
             *text = text.with(Value::Invalid);
             return;
         }
@@ -279,7 +279,7 @@ impl Layer<'_> {
             words.extend(all.collect::<BTreeMap<_, _>>().into_values());
         } else if self.layer.contains_key("UPSTREAM_HOST") || self.layer.contains_key("UPSTREAM_PORT") {
             let Some(host) = self.all.get("UPSTREAM_HOST") else {
-                self.report.warn_at(&Place::named("UPSTREAM_PORT"), &Path::default(), "has no effect without UPSTREAM_HOST");
+                self.report.warn_at(&Location::named("UPSTREAM_PORT"), &Path::default(), "has no effect without UPSTREAM_HOST");
                 return;
             };
             let host = host.trim_matches(['[', ']']);
@@ -288,8 +288,8 @@ impl Layer<'_> {
             words.push(("UPSTREAM_HOST", if port == "443" { format!("https://{address}") } else { address }));
         }
         let Some((first, _)) = words.first() else { return };
-        let place = Place::named(first);
-        let words = words.iter().map(|(name, word)| (word.as_str(), Place::named(name)));
+        let place = Location::named(first);
+        let words = words.iter().map(|(name, word)| (word.as_str(), Location::named(name)));
         let value = list(words, &Path::default().key("upstreams"), self.report, upstream);
         put(self.tree, &["upstreams"], value, &place, self.report);
     }
@@ -323,24 +323,24 @@ fn first_address<'a>(tree: &'a mut Node, key: &str) -> Option<&'a mut Node> {
     Some(node)
 }
 
-fn entries_mut(node: &mut Node) -> &mut [Entry] {
+fn entries_mut(node: &mut Node) -> &mut [MapEntry] {
     if let Value::Map(entries) = &mut node.value { entries } else { &mut [] }
 }
 
 /// The same values, all with one place and under one path. Items of a list keep the variable that set them.
-fn relocated(node: Node, place: &Place, path: &Path) -> Node {
+fn relocated(node: Node, place: &Location, path: &Path) -> Node {
     let value = match node.value {
         Value::List(items) => {
             let item = |(index, item): (usize, Node)| {
-                let own = if matches!(item.place, Place::Named(_)) { item.place.clone() } else { place.clone() };
+                let own = if matches!(item.place, Location::Named(_)) { item.place.clone() } else { place.clone() };
                 relocated(item, &own, &path.index(index))
             };
             Value::List(items.into_iter().enumerate().map(item).collect())
         }
         Value::Map(entries) => {
-            let entry = |Entry { key, node, .. }: Entry| {
+            let entry = |MapEntry { key, node, .. }: MapEntry| {
                 let node = relocated(node, place, &path.key(&key));
-                Entry { key, place: place.clone(), node }
+                MapEntry { key, place: place.clone(), node }
             };
             Value::Map(entries.into_iter().map(entry).collect())
         }

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, EnumAccess, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::tree::{Entry, Node, Path, Place, Value};
+use super::tree::{Location, MapEntry, Node, Path, Value};
 
 /// More values than this are an alias bomb, and no configuration.
 const MAX_NODES: usize = 200_000;
@@ -80,8 +80,8 @@ fn scan(text: &str) -> Result<(), SyntaxError> {
 
 const TOO_DEEP: &str = "nested too deeply";
 
-fn at(line: usize, column: usize) -> Place {
-    Place::File { line, column, container: None }
+fn at(line: usize, column: usize) -> Location {
+    Location::File { line, column, container: None }
 }
 
 fn syntax_error(error: &serde_yaml::Error, text: &str) -> SyntaxError {
@@ -125,12 +125,12 @@ struct Walk {
 /// A value whose place may not be known yet.
 struct Found {
     value: Value,
-    place: Option<Place>,
+    place: Option<Location>,
     path: Path,
 }
 
 impl Found {
-    fn place_unless_known(self, place: Place) -> Node {
+    fn place_unless_known(self, place: Location) -> Node {
         Node::new(self.value, self.place.unwrap_or(place), self.path)
     }
 }
@@ -149,7 +149,7 @@ impl Seed<'_> {
         Err(E::custom("here"))
     }
 
-    fn container(self, value: Value, place: Option<Place>) {
+    fn container(self, value: Value, place: Option<Location>) {
         *self.slot = Some(Found { value, place, path: self.path });
     }
 }
@@ -182,7 +182,7 @@ fn settle<E: serde::de::Error>(result: Result<(), E>, slot: Option<Found>) -> Re
 }
 
 /// Inside a visitor the type of the error is hidden, and only its text has the place. The library omits line 1 column 1.
-fn place_in(message: &str) -> Place {
+fn place_in(message: &str) -> Location {
     let parsed = message.rsplit_once(" at line ").and_then(|(_, rest)| {
         let (line, column) = rest.split_once(" column ")?;
         Some(at(line.parse().ok()?, column.parse().ok()?))
@@ -256,7 +256,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 Ok(Some(())) => settle(Ok(()), slot)?,
                 Err(error) => settle(Err(error), slot)?,
             };
-            items.push(found.place_unless_known(Place::Nowhere));
+            items.push(found.place_unless_known(Location::Nowhere));
         }
         let place = items.first().map(|first| near(&first.place, container));
         self.container(Value::List(items), place.or(Some(unknown(container))));
@@ -265,13 +265,13 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let container = self.walk.enter()?;
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<MapEntry> = Vec::new();
         loop {
             let mut slot = None;
             let key = match map.next_key_seed(Seed { walk: self.walk, slot: &mut slot, path: Path::default() }) {
                 Ok(None) => break,
                 Ok(Some(())) => return Err(A::Error::custom("a list or a map cannot be a key")),
-                Err(error) => settle(Err(error), slot)?.place_unless_known(Place::Nowhere),
+                Err(error) => settle(Err(error), slot)?.place_unless_known(Location::Nowhere),
             };
             let name = key_text(&key.value);
             let mut slot = None;
@@ -282,7 +282,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 found.place = Some(key.place.clone());
             }
             let node = found.place_unless_known(key.place.clone());
-            entries.push(Entry { key: name, place: key.place, node });
+            entries.push(MapEntry { key: name, place: key.place, node });
         }
         let place = entries.first().map(|first| near(&first.place, container));
         self.container(Value::Map(entries), place.or(Some(unknown(container))));
@@ -291,15 +291,15 @@ impl<'de> Visitor<'de> for Seed<'_> {
 }
 
 /// A container's place until the exact one is asked for.
-fn near(first_child: &Place, number: usize) -> Place {
+fn near(first_child: &Location, number: usize) -> Location {
     match first_child {
-        Place::File { line, column, .. } => Place::File { line: *line, column: *column, container: Some(number) },
+        Location::File { line, column, .. } => Location::File { line: *line, column: *column, container: Some(number) },
         other => other.clone(),
     }
 }
 
-fn unknown(number: usize) -> Place {
-    Place::File { line: 1, column: 1, container: Some(number) }
+fn unknown(number: usize) -> Location {
+    Location::File { line: 1, column: 1, container: Some(number) }
 }
 
 /// Keys are text, whatever YAML makes of them: a pool may be called `8080` or `true`.

@@ -6,7 +6,7 @@ use super::keys;
 use super::model::{Breaker, HealthCheck, Rate, RateAlgorithm, RateLimit, Retry};
 use super::report::Report;
 use super::schema::Key;
-use super::tree::{Node, Path, Place, Value};
+use super::tree::{Location, Node, Path, Value};
 use std::cell::OnceCell;
 
 /// The sections with one name, the outermost first, and the defaults.
@@ -33,7 +33,7 @@ impl<'a> Layers<'a> {
 
     fn defaults(&self) -> &Node {
         self.defaults.get_or_init(|| {
-            let mut section = Node::new(Value::Map(Vec::new()), Place::Nowhere, Path::default());
+            let mut section = Node::new(Value::Map(Vec::new()), Location::Nowhere, Path::default());
             fill(self.keys, &mut section);
             section
         })

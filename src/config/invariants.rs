@@ -13,7 +13,7 @@ const NAME: &str = "c.yaml";
 
 /// How an input was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ConfigVerdict {
     /// It could be run.
     Accepted,
     /// It was refused, with every problem reported.
@@ -23,7 +23,7 @@ pub enum Verdict {
 }
 
 /// A file is either a configuration that is read back unchanged from what is printed, or has problems, each with a place and a text.
-pub fn file(bytes: &[u8]) -> Verdict {
+pub fn file(bytes: &[u8]) -> ConfigVerdict {
     let text = match decode(bytes.to_vec(), &NAME) {
         Ok(text) => text,
         Err(problems) => return check_problems(&problems, &String::from_utf8_lossy(bytes)),
@@ -31,7 +31,7 @@ pub fn file(bytes: &[u8]) -> Verdict {
     let (config, effective) = match read(&text) {
         Some(Ok(loaded)) => loaded,
         Some(Err(problems)) => return check_problems(&problems, &text),
-        None => return Verdict::NeedsNetwork,
+        None => return ConfigVerdict::NeedsNetwork,
     };
     let printed = effective.to_string();
     match read(&printed) {
@@ -42,7 +42,7 @@ pub fn file(bytes: &[u8]) -> Verdict {
         Some(Err(problems)) => panic!("printed, it is refused: {problems}\n{printed}"),
         None => panic!("printed, it names listeners by other names:\n{printed}"),
     }
-    Verdict::Accepted
+    ConfigVerdict::Accepted
 }
 
 /// As [`super::load()`] reads a file alone. `None` if the address of a listener would have to be looked up.
@@ -66,7 +66,7 @@ fn needs_look_up(node: &Node) -> bool {
     }
 }
 
-fn check_problems(problems: &Problems, text: &str) -> Verdict {
+fn check_problems(problems: &Problems, text: &str) -> ConfigVerdict {
     // Everything that YAML 1.1 regards as a line end.
     let (lines, count) = (problems.lines(), text.matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count() + 1);
     assert!(!lines.is_empty(), "refused without a reason");
@@ -75,7 +75,7 @@ fn check_problems(problems: &Problems, text: &str) -> Verdict {
         assert!(is_rest || has_place(line, count), "without a place or a text: {line:?}");
         assert!(!line.contains(|c: char| c.is_control()), "no message of one line: {line:?}");
     }
-    Verdict::Refused
+    ConfigVerdict::Refused
 }
 
 /// `c.yaml:LINE:COLUMN: text`; the end of a text may be said to be on the line after the last.

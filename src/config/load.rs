@@ -12,7 +12,7 @@ use super::keys::ROOT;
 use super::model::Config;
 use super::report::{Problems, Report};
 use super::schema::Kind;
-use super::tree::{self, Node, Place, Value};
+use super::tree::{self, Location, Node, Value};
 use super::{check, dotenv, env, file, variables};
 
 /// The name of standard input in messages.
@@ -20,7 +20,7 @@ const STANDARD_INPUT: &str = "standard input";
 
 /// Where a configuration comes from. Stored, so that a reload reads the same sources.
 #[derive(Clone, Debug, Default)]
-pub struct Sources {
+pub struct ConfigSources {
     /// `--config` or the positional argument.
     pub config: Option<PathBuf>,
     /// `--env-file`; without it `./.env` is read.
@@ -61,7 +61,7 @@ pub struct Loaded {
     /// Every file that was read.
     pub files: Vec<PathBuf>,
     /// To load it again.
-    pub sources: Sources,
+    pub sources: ConfigSources,
 }
 
 /// The configuration after all sources and defaults, displayed as YAML that reads back to the same.
@@ -88,7 +88,7 @@ impl fmt::Display for Effective {
 }
 
 /// Reads, checks and merges the sources.
-pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
+pub fn load(mut sources: ConfigSources) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
     let mut report = Report::default();
     let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
@@ -111,7 +111,7 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
         None => None,
     };
 
-    let mut root = Node::new(Value::Map(Vec::new()), Place::Nowhere, tree::Path::default());
+    let mut root = Node::new(Value::Map(Vec::new()), Location::Nowhere, tree::Path::default());
     if let Some((name, text)) = &source {
         let mut known = variables.clone();
         known.extend(environment.clone());
@@ -125,7 +125,7 @@ pub fn load(mut sources: Sources) -> Result<Loaded, Problems> {
 }
 
 /// Every source that set something, in the order of precedence.
-fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables, sources: &Sources) -> String {
+fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables, sources: &ConfigSources) -> String {
     let mut named = BTreeSet::new();
     collect_names(root, &mut named);
     let (options, variables): (Vec<_>, Vec<_>) =
@@ -145,7 +145,7 @@ fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables, sourc
 
 /// The variables and options that have set something.
 fn collect_names(node: &Node, names: &mut BTreeSet<Arc<str>>) {
-    if let Place::Named(name) = &node.place {
+    if let Location::Named(name) = &node.place {
         names.insert(name.clone());
     }
     node.items().iter().for_each(|item| collect_names(item, names));
@@ -166,7 +166,7 @@ pub(super) fn complete(
 }
 
 fn read_dotenv(
-    sources: &Sources,
+    sources: &ConfigSources,
     environment: &env::Variables,
     notes: &mut Vec<String>,
     files: &mut Vec<PathBuf>,
@@ -180,7 +180,7 @@ fn read_dotenv(
     let text = read(&path, Path::new(&*shown))?;
     let read = dotenv::parse(&text, environment).map_err(|why| Problems::one(format!("{shown}:{why}")))?;
     for doubt in read.doubts {
-        report.warn_at(&Place::named(&format!("{shown}:{}", doubt.line)), &tree::Path::default(), doubt.message);
+        report.warn_at(&Location::named(&format!("{shown}:{}", doubt.line)), &tree::Path::default(), doubt.message);
     }
     notes.push(format!("read {shown}: {} variables", read.variables.len()));
     files.push(path);
@@ -188,11 +188,11 @@ fn read_dotenv(
 }
 
 /// What messages call it.
-fn dotenv_name(sources: &Sources) -> Cow<'_, str> {
+fn dotenv_name(sources: &ConfigSources) -> Cow<'_, str> {
     sources.env_file.as_ref().map_or("./.env".into(), |given| given.to_string_lossy())
 }
 
-fn config_path(sources: &Sources, environment: &env::Variables, dotenv: &env::Variables) -> Option<PathBuf> {
+fn config_path(sources: &ConfigSources, environment: &env::Variables, dotenv: &env::Variables) -> Option<PathBuf> {
     if let Some(path) = &sources.config {
         return Some(path.clone());
     }
@@ -256,25 +256,25 @@ pub(super) fn document(name: &str, text: &str, variables: &env::Variables, repor
     })
 }
 
-fn options(sources: &Sources, root: &mut Node, report: &mut Report) {
+fn options(sources: &ConfigSources, root: &mut Node, report: &mut Report) {
     let path = |key: &str| tree::Path::default().key(key);
     if let Some((option, words)) = &sources.listen {
-        let place = Place::named(option);
+        let place = Location::named(option);
         let words = words.iter().map(|word| (word.as_str(), place.clone()));
         let value = env::list(words, &path("listen"), report, |word, at, _| at.with(Value::Text(word.to_owned())));
         env::put(root, &["listen"], value, &place, report);
     }
     if let Some(words) = &sources.to {
-        let place = Place::named("--to");
+        let place = Location::named("--to");
         let value = env::list(words.iter().map(|word| (word.as_str(), place.clone())), &path("upstreams"), report, env::upstream);
         env::put(root, &["upstreams"], value, &place, report);
     }
     if let Some(workers) = &sources.workers {
         let value = workers.parse().map_or_else(|_| Value::Text(workers.clone()), Value::Int);
-        env::put(root, &["workers"], value, &Place::named("--workers"), report);
+        env::put(root, &["workers"], value, &Location::named("--workers"), report);
     }
     if sources.watch {
-        env::put(root, &["watch"], Value::Bool(true), &Place::named("--watch"), report);
+        env::put(root, &["watch"], Value::Bool(true), &Location::named("--watch"), report);
     }
 }
 
@@ -287,7 +287,7 @@ fn log_files_in_dir(root: &mut Node) {
     for (key, file) in [("access_log", "access.log"), ("error_log", "error.log")] {
         if !root.get("logging").is_some_and(|logging| logging.has(key)) {
             let path = tree::Path::default().key("logging").key(key);
-            root.set(&["logging", key], Node::new(Value::Text(file.into()), Place::Nowhere, path));
+            root.set(&["logging", key], Node::new(Value::Text(file.into()), Location::Nowhere, path));
         }
     }
 }

@@ -37,6 +37,6 @@ mod units;
 mod variables;
 
 pub use diff::changes;
-pub use load::{Effective, Loaded, Sources, load};
+pub use load::{ConfigSources, Effective, Loaded, load};
 pub use reference::{Row, reference, rows};
 pub use report::Problems;

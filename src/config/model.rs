@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The addresses for clients.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerConfig>,
     /// The admin port.
     pub metrics_listen: Option<SocketAddr>,
     /// Worker threads, at least 1 (`auto` is resolved).
@@ -22,7 +22,7 @@ pub struct Config {
     /// Whether the configuration is reloaded when its file changes.
     pub watch: bool,
     /// `pools[0]` is the pool named "default", which may be empty.
-    pub pools: Vec<Pool>,
+    pub pools: Vec<PoolConfig>,
     /// In order: the first that matches wins.
     pub routes: Vec<Route>,
     /// The global timeouts, which also apply to clients before a route is known.
@@ -66,7 +66,7 @@ impl Peers {
 
 /// One listening address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// Port 0: the kernel chooses.
     pub address: Address,
     /// The address; with port 0 the kernel chooses.
@@ -75,13 +75,13 @@ pub struct Listener {
 
 /// Upstreams that requests are balanced over.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pool {
+pub struct PoolConfig {
     /// The name, which is the `pool` label of metrics.
     pub name: String,
     /// Its servers.
-    pub upstreams: Vec<Upstream>,
+    pub upstreams: Vec<UpstreamConfig>,
     /// How one is chosen.
-    pub balance: Balance,
+    pub balance: BalanceConfig,
     /// The time over which a recovered upstream's share rises; 0 = at once.
     pub slow_start_ms: u32,
     /// The pool's timeouts, which take precedence over the global ones, key by key.
@@ -96,7 +96,7 @@ pub struct Pool {
 
 /// One server of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upstream {
+pub struct UpstreamConfig {
     /// The name, which is the `upstream` label of metrics; unique in its pool.
     pub name: String,
     /// Where it is.
@@ -160,7 +160,7 @@ impl fmt::Display for Origin {
 /// Balancing algorithms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Balance {
+pub enum BalanceConfig {
     RoundRobin,
     Random,
     Weighted,
@@ -392,18 +392,18 @@ pub struct Logging {
     /// The level of diagnostics.
     pub level: log::LevelFilter,
     /// `None` turns it off.
-    pub access_log: Option<Target>,
+    pub access_log: Option<LogTarget>,
     /// The target of diagnostics.
-    pub error_log: Target,
+    pub error_log: LogTarget,
     /// The format of the access log.
     pub access_format: AccessFormat,
     /// When files are rotated; `None` leaves that to another program.
-    pub rotate: Option<Rotate>,
+    pub rotate: Option<RotateConfig>,
 }
 
 /// Where lines go. Paths are already joined with `logging.dir`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum LogTarget {
     /// `-`: standard output for the access log, standard error for diagnostics.
     Standard,
     /// A file.
@@ -422,7 +422,7 @@ pub enum AccessFormat {
 /// Rotation by size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Rotate {
+pub struct RotateConfig {
     pub max_bytes: u64,
     pub keep: u32,
 }

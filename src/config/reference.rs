@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::keys::ROOT;
-use super::schema::{Key, Kind, State};
+use super::schema::{Key, KeySupport, Kind};
 use super::suggest;
 
 /// One line of the reference.
@@ -30,9 +30,9 @@ pub fn rows() -> Vec<Row> {
             let _ = write!(meaning, " `{}` is another name for it.", key.also);
         }
         match key.state {
-            State::Built => {}
-            State::NoEffectYet => meaning.push_str(" *Has no effect yet.*"),
-            State::Refused(_) => meaning.push_str(" *Refused: not built yet.*"),
+            KeySupport::Built => {}
+            KeySupport::NoEffectYet => meaning.push_str(" *Has no effect yet.*"),
+            KeySupport::Refused(_) => meaning.push_str(" *Refused: not built yet.*"),
         }
         let allowed = if key.nullable { format!("{}, or null", key.kind.expected()) } else { key.kind.expected() };
         rows.push(Row { key: path.to_owned(), default: key.default, allowed, meaning });

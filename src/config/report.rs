@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::file;
 use super::schema::Key;
-use super::tree::{Node, Path, Place};
+use super::tree::{Location, Node, Path};
 
 /// How many problems or warnings are kept. Bounds memory and the time for suggestions, whatever the file holds.
 const MAX_KEPT: usize = 1000;
@@ -39,7 +39,7 @@ impl std::error::Error for Problems {}
 /// A problem or warning, with its place.
 #[derive(Debug)]
 struct Finding {
-    place: Place,
+    place: Location,
     path: Path,
     message: String,
 }
@@ -60,7 +60,7 @@ impl Report {
         self.error_at(&node.place, &node.path, message);
     }
 
-    pub fn error_at(&mut self, place: &Place, path: &Path, message: impl Into<String>) {
+    pub fn error_at(&mut self, place: &Location, path: &Path, message: impl Into<String>) {
         if self.is_full() {
             self.more += 1;
         } else {
@@ -77,14 +77,14 @@ impl Report {
         self.warn_at(&node.place, &node.path, message);
     }
 
-    pub fn warn_at(&mut self, place: &Place, path: &Path, message: impl Into<String>) {
+    pub fn warn_at(&mut self, place: &Location, path: &Path, message: impl Into<String>) {
         if self.warnings.len() < MAX_KEPT {
             self.warnings.push(Finding { place: place.clone(), path: path.clone(), message: message.into() });
         }
     }
 
     /// Warns that `key` was set although its function is not implemented yet.
-    pub fn no_effect_yet(&mut self, key: &'static Key, place: &Place, path: &Path) {
+    pub fn no_effect_yet(&mut self, key: &'static Key, place: &Location, path: &Path) {
         if self.without_effect.insert((key.name, key.doc)) {
             self.warn_at(place, path, "has no effect yet");
         }
@@ -118,12 +118,12 @@ fn locate(findings: &mut [Finding], text: &str) {
     const MAX_BYTES: usize = 16 << 20;
     let mut walks = MAX_BYTES / text.len().max(1);
     for finding in findings {
-        if let Place::File { container: Some(number), .. } = finding.place
+        if let Location::File { container: Some(number), .. } = finding.place
             && walks > 0
             && let Some((line, column)) = file::place_of_container(text, number)
         {
             walks -= 1;
-            finding.place = Place::File { line, column, container: None };
+            finding.place = Location::File { line, column, container: None };
         }
     }
 }
@@ -133,9 +133,9 @@ impl Finding {
         let Self { place, path, message } = self;
         let colon = if path.is_root() { "" } else { ": " };
         match place {
-            Place::File { line, column, .. } => format!("{file}:{line}:{column}: {path}{colon}{message}"),
-            Place::Named(name) => format!("{name}: {path}{colon}{message}"),
-            Place::Nowhere => format!("{path}{colon}{message}"),
+            Location::File { line, column, .. } => format!("{file}:{line}:{column}: {path}{colon}{message}"),
+            Location::Named(name) => format!("{name}: {path}{colon}{message}"),
+            Location::Nowhere => format!("{path}{colon}{message}"),
         }
     }
 }

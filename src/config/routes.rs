@@ -5,16 +5,16 @@ use std::collections::{HashMap, HashSet};
 use super::address;
 use super::check::{int, text, timeouts};
 use super::guards;
-use super::model::{Action, Listener, Matcher, Pool, RateLimit, Route};
+use super::model::{Action, ListenerConfig, Matcher, PoolConfig, RateLimit, Route};
 use super::report::Report;
 use super::suggest;
-use super::tree::{Node, Shown, Value};
+use super::tree::{Node, ShownText, Value};
 
 /// The actions, of which a route has exactly one.
 const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirect", "admin"];
 
 /// The list under `routes`.
-pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
+pub fn mean(root: &Node, pools: &[PoolConfig], listeners: &[ListenerConfig], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
     let written = root.get("pools").map(Node::entries).unwrap_or_default();
     let mut reader = Reader {
         root,
@@ -42,7 +42,7 @@ pub fn mean(root: &Node, pools: &[Pool], listeners: &[Listener], rate: Option<&R
 /// What routes are read with.
 struct Reader<'a> {
     root: &'a Node,
-    pools: &'a [Pool],
+    pools: &'a [PoolConfig],
     /// The global limit.
     rate: Option<&'a RateLimit>,
     /// The index of each pool, by name.
@@ -123,7 +123,7 @@ impl Reader<'_> {
         let names: Vec<&str> = self.pools.iter().take(SHOWN).map(|pool| pool.name.as_str()).collect();
         let meant = suggest::closest(wanted, names.iter().copied()).map_or(",".into(), |name| format!(", did you mean {name}?"));
         let more = if self.pools.len() > SHOWN { ", …" } else { "" };
-        self.report.error(node, format!("unknown pool \"{}\"{meant} there are: {}{more}", Shown(wanted), names.join(", ")));
+        self.report.error(node, format!("unknown pool \"{}\"{meant} there are: {}{more}", ShownText(wanted), names.join(", ")));
         None
     }
 

@@ -1,12 +1,12 @@
 //! Rules for single texts in the configuration, to which `keys.rs` refers. Every error says what would be right.
 
 use super::address;
-use super::tree::Shown;
+use super::tree::ShownText;
 
 pub fn not_empty(text: &str) -> Result<(), String> {
     match text {
         "" => Err("must not be empty".into()),
-        _ if text.chars().any(char::is_control) => Err(format!("\"{}\" has a control character in it", Shown(text))),
+        _ if text.chars().any(char::is_control) => Err(format!("\"{}\" has a control character in it", ShownText(text))),
         _ => Ok(()),
     }
 }
@@ -16,32 +16,32 @@ fn is_token(text: &str) -> bool {
 }
 
 pub fn token(text: &str) -> Result<(), String> {
-    if is_token(text) { Ok(()) } else { Err(format!("\"{}\" is no header name", Shown(text))) }
+    if is_token(text) { Ok(()) } else { Err(format!("\"{}\" is no header name", ShownText(text))) }
 }
 
 pub fn field_value(text: &str) -> Result<(), String> {
     let bad = text.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f);
-    if bad { Err(format!("\"{}\" has a control character in it", Shown(text))) } else { Ok(()) }
+    if bad { Err(format!("\"{}\" has a control character in it", ShownText(text))) } else { Ok(()) }
 }
 
 pub fn mode(text: &str) -> Result<(), String> {
     let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
-    if is_octal { Ok(()) } else { Err(format!("\"{}\" is no mode, write it like \"0660\"", Shown(text))) }
+    if is_octal { Ok(()) } else { Err(format!("\"{}\" is no mode, write it like \"0660\"", ShownText(text))) }
 }
 
 pub fn url_path(text: &str) -> Result<(), String> {
     if text.starts_with('/') && text.contains(['?', '#']) {
-        return Err(format!("\"{}\": a path has no query or fragment", Shown(text)));
+        return Err(format!("\"{}\": a path has no query or fragment", ShownText(text)));
     }
     target(text)?;
     match address::normal_path(text) {
         Some(_) => Ok(()),
-        None => Err(format!("\"{}\" climbs above its root: no request has such a path", Shown(text))),
+        None => Err(format!("\"{}\" climbs above its root: no request has such a path", ShownText(text))),
     }
 }
 
 pub fn target(text: &str) -> Result<(), String> {
-    let shown = Shown(text);
+    let shown = ShownText(text);
     match text {
         _ if !text.starts_with('/') => Err(format!("\"{shown}\" must begin with /, write \"/{shown}\"")),
         _ if text.contains('#') => Err(format!("\"{shown}\": a fragment is never sent")),
@@ -55,7 +55,7 @@ pub fn method(text: &str) -> Result<(), String> {
     let usual = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"].contains(&upper.as_str());
     match text {
         _ if usual && upper != text => Err(format!("\"{text}\": methods are case-sensitive, did you mean {upper}?")),
-        _ if !is_token(text) => Err(format!("\"{}\" is no method", Shown(text))),
+        _ if !is_token(text) => Err(format!("\"{}\" is no method", ShownText(text))),
         _ => Ok(()),
     }
 }
@@ -63,13 +63,13 @@ pub fn method(text: &str) -> Result<(), String> {
 pub fn host_pattern(text: &str) -> Result<(), String> {
     let name = text.strip_prefix("*.").unwrap_or(text);
     if name.contains('*') {
-        return Err(format!("\"{}\": only a leading \"*.\" is a wildcard", Shown(text)));
+        return Err(format!("\"{}\": only a leading \"*.\" is a wildcard", ShownText(text)));
     }
     if let Some((host, _)) = name.rsplit_once(':').filter(|(host, port)| !host.contains(':') && port.parse::<u16>().is_ok()) {
-        return Err(format!("\"{}\": the port goes into match.port, write \"{}\"", Shown(text), Shown(host)));
+        return Err(format!("\"{}\": the port goes into match.port, write \"{}\"", ShownText(text), ShownText(host)));
     }
     if name.len() < text.len() && name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok() {
-        return Err(format!("\"{}\": there are no names under an address, write \"{}\"", Shown(text), Shown(name)));
+        return Err(format!("\"{}\": there are no names under an address, write \"{}\"", ShownText(text), ShownText(name)));
     }
     address::host(name)
 }

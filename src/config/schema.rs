@@ -15,14 +15,14 @@ pub struct Key {
     pub default: &'static str,
     /// Whether `null` is allowed: it turns the function off.
     pub nullable: bool,
-    pub state: State,
+    pub state: KeySupport,
     /// One line for the reference.
     pub doc: &'static str,
 }
 
 /// How far the function of a key is implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum KeySupport {
     Built,
     /// Read, checked, and answered with a warning.
     NoEffectYet,
@@ -89,7 +89,7 @@ impl fmt::Debug for Rule {
 
 /// A key without a default.
 pub const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-    Key { name, also: "", kind, default: "", nullable: false, state: State::Built, doc }
+    Key { name, also: "", kind, default: "", nullable: false, state: KeySupport::Built, doc }
 }
 
 impl Key {
@@ -116,12 +116,12 @@ impl Key {
     }
 
     pub const fn no_effect_yet(mut self) -> Self {
-        self.state = State::NoEffectYet;
+        self.state = KeySupport::NoEffectYet;
         self
     }
 
     pub const fn refused(mut self, why: &'static str) -> Self {
-        self.state = State::Refused(why);
+        self.state = KeySupport::Refused(why);
         self
     }
 

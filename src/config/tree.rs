@@ -19,7 +19,7 @@ pub struct Node {
     /// What it is.
     pub value: Value,
     /// Where it was written.
-    pub place: Place,
+    pub place: Location,
     /// Its key's path, as written.
     pub path: Path,
 }
@@ -36,25 +36,25 @@ pub enum Value {
     /// A text in which variables were replaced: whether it is a number or a word depends on its key.
     Filled(String),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
     /// A value that was refused: later checks neither use it nor report it as missing.
     Invalid,
 }
 
 /// An entry of a map. Equal keys are kept side by side, to be refused with their places.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct MapEntry {
     /// As written.
     pub key: String,
     /// Where the key is (its value may be lines below).
-    pub place: Place,
+    pub place: Location,
     /// Its value.
     pub node: Node,
 }
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// In the file. `container` numbers the values whose exact place takes a second walk to find (see `file.rs`).
     File {
         /// From 1.
@@ -70,7 +70,7 @@ pub enum Place {
     Nowhere,
 }
 
-impl Place {
+impl Location {
     pub fn named(name: &str) -> Self {
         Self::Named(name.into())
     }
@@ -78,27 +78,27 @@ impl Place {
 
 /// The path of a value, as a list from the leaf up: children share their ancestors, so a long key is stored only once.
 #[derive(Clone, Debug, Default)]
-pub struct Path(Option<Arc<Link>>);
+pub struct Path(Option<Arc<PathLink>>);
 
 #[derive(Debug)]
-struct Link {
+struct PathLink {
     parent: Path,
-    step: Step,
+    step: PathStep,
 }
 
 #[derive(Debug)]
-enum Step {
+enum PathStep {
     Key(String),
     Index(usize),
 }
 
 impl Path {
     pub fn key(&self, key: &str) -> Self {
-        Self(Some(Arc::new(Link { parent: self.clone(), step: Step::Key(key.to_owned()) })))
+        Self(Some(Arc::new(PathLink { parent: self.clone(), step: PathStep::Key(key.to_owned()) })))
     }
 
     pub fn index(&self, index: usize) -> Self {
-        Self(Some(Arc::new(Link { parent: self.clone(), step: Step::Index(index) })))
+        Self(Some(Arc::new(PathLink { parent: self.clone(), step: PathStep::Index(index) })))
     }
 
     pub fn is_root(&self) -> bool {
@@ -111,20 +111,20 @@ impl fmt::Display for Path {
         let Some(link) = &self.0 else { return Ok(()) };
         link.parent.fmt(f)?;
         match &link.step {
-            Step::Key(key) => {
+            PathStep::Key(key) => {
                 let dot = if link.parent.is_root() { "" } else { "." };
                 let key = if key.is_empty() { "\"\"" } else { key };
-                write!(f, "{dot}{}", Shown(key))
+                write!(f, "{dot}{}", ShownText(key))
             }
-            Step::Index(index) => write!(f, "[{index}]"),
+            PathStep::Index(index) => write!(f, "[{index}]"),
         }
     }
 }
 
 /// Text from a source, prepared for a message of one line: controls are escaped, and long texts cut.
-pub struct Shown<'a>(pub &'a str);
+pub struct ShownText<'a>(pub &'a str);
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for ShownText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// More of a wrong value than this does not help.
         const MAX_CHARS: usize = 80;
@@ -139,7 +139,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 impl Node {
-    pub fn new(value: Value, place: Place, path: Path) -> Self {
+    pub fn new(value: Value, place: Location, path: Path) -> Self {
         Self { value, place, path }
     }
 
@@ -150,7 +150,7 @@ impl Node {
 
     /// A map of its own place: `{key: text, …}`.
     pub fn map_of(&self, pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        let entries = pairs.into_iter().map(|(key, value)| Entry {
+        let entries = pairs.into_iter().map(|(key, value)| MapEntry {
             key: key.to_owned(),
             place: self.place.clone(),
             node: Self::new(value, self.place.clone(), self.path.key(key)),
@@ -158,7 +158,7 @@ impl Node {
         self.with(Value::Map(entries.collect()))
     }
 
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[MapEntry] {
         if let Value::Map(entries) = &self.value { entries } else { &[] }
     }
 
@@ -216,7 +216,7 @@ impl Node {
         let Value::Map(entries) = &mut self.value else { return };
         let found = entries.iter().position(|entry| entry.key == *first).unwrap_or_else(|| {
             let empty = Node::new(Value::Null, node.place.clone(), self.path.key(first));
-            entries.push(Entry { key: (*first).to_owned(), place: node.place.clone(), node: empty });
+            entries.push(MapEntry { key: (*first).to_owned(), place: node.place.clone(), node: empty });
             entries.len() - 1
         });
         entries[found].node.set(rest, node);

@@ -5,7 +5,7 @@ use super::env::Variables;
 use super::file;
 use super::report::Report;
 use super::schema::Kind;
-use super::tree::{Entry, Node, Shown, Value};
+use super::tree::{MapEntry, Node, ShownText, Value};
 
 /// The tree with every variable replaced. Whether the result is a number or a word depends on its key's kind: see [`settle`].
 pub fn put_in(node: Node, variables: &Variables, report: &mut Report) -> Node {
@@ -17,7 +17,10 @@ pub fn put_in(node: Node, variables: &Variables, report: &mut Report) -> Node {
         }),
         Value::List(items) => Value::List(items.into_iter().map(|item| put_in(item, variables, report)).collect()),
         Value::Map(entries) => Value::Map(
-            entries.into_iter().map(|Entry { key, place, node }| Entry { key, place, node: put_in(node, variables, report) }).collect(),
+            entries
+                .into_iter()
+                .map(|MapEntry { key, place, node }| MapEntry { key, place, node: put_in(node, variables, report) })
+                .collect(),
         ),
         other => other,
     };
@@ -54,15 +57,15 @@ fn filled(text: &str, variables: &Variables) -> Result<Value, String> {
             continue;
         }
         let Some((inside, behind)) = rest[at + 2..].split_once('}') else {
-            return Err(format!("\"{}\" has no closing brace; a literal ${{ is written $${{", Shown(&rest[at..])));
+            return Err(format!("\"{}\" has no closing brace; a literal ${{ is written $${{", ShownText(&rest[at..])));
         };
         let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
         if !is_name(name) {
-            let shown = Shown(inside);
+            let shown = ShownText(inside);
             return Err(format!("\"${{{shown}}}\" is no variable, write ${{NAME}} or ${{NAME:-default}}; a literal ${{ is written $${{"));
         }
         if default.is_some_and(|default| default.contains("${")) {
-            return Err(format!("\"${{{}}}\": a default cannot hold another variable", Shown(inside)));
+            return Err(format!("\"${{{}}}\": a default cannot hold another variable", ShownText(inside)));
         }
         match (variables.get(name).map(String::as_str), default) {
             (Some("") | None, Some(default)) => out.push_str(default),

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// The state of a circuit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CircuitState {
     /// Lets requests through.
     Closed,
     /// Lets a limited number through at a time, as trials.
@@ -26,7 +26,7 @@ pub enum State {
     Open,
 }
 
-impl State {
+impl CircuitState {
     /// The name in logs and on pages.
     pub fn name(self) -> &'static str {
         match self {
@@ -39,13 +39,13 @@ impl State {
 
 /// Permission for one attempt, by which its outcome is reported. Given back exactly once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permit {
+pub struct CircuitPermit {
     epoch: u16,
     /// Whether it counts as a trial.
     trial: bool,
 }
 
-impl Permit {
+impl CircuitPermit {
     /// Whether it holds the place of a trial.
     pub fn is_trial(&self) -> bool {
         self.trial
@@ -54,7 +54,7 @@ impl Permit {
 
 /// How an attempt went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum AttemptVerdict {
     /// The upstream served it.
     Success,
     /// No connection was made, or it ended before anything of the request was written: no client can cause that.
@@ -69,19 +69,19 @@ pub enum Verdict {
 
 /// A change of a circuit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct CircuitChange {
     /// The state before.
-    pub from: State,
+    pub from: CircuitState,
     /// The state after.
-    pub to: State,
+    pub to: CircuitState,
 }
 
 /// When and why a circuit opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct CircuitOpening {
     /// When, in milliseconds.
     pub at: u64,
-    /// Whether the last failure was [`Verdict::Unconnected`].
+    /// Whether the last failure was [`AttemptVerdict::Unconnected`].
     pub is_unconnected: bool,
     epoch: u16,
 }
@@ -90,14 +90,14 @@ pub struct Opening {
 #[derive(Debug, Default)]
 pub struct Circuit {
     word: AtomicU64,
-    /// When it opened last (milliseconds), times two; the last bit tells whether the failure was [`Verdict::Unconnected`].
+    /// When it opened last (milliseconds), times two; the last bit tells whether the failure was [`AttemptVerdict::Unconnected`].
     opened: AtomicU64,
 }
 
 /// The parts of the word.
 #[derive(Clone, Copy)]
-struct Word {
-    state: State,
+struct CircuitWord {
+    state: CircuitState,
     epoch: u16,
     /// Failures in a row while closed, successes while half-open.
     count: u32,
@@ -105,15 +105,15 @@ struct Word {
     trials: u16,
 }
 
-impl Word {
+impl CircuitWord {
     /// Larger than any threshold that can be configured.
     const MAX_COUNT: u32 = (1 << 30) - 1;
 
     fn of(bits: u64) -> Self {
         let state = match bits >> 62 {
-            0 => State::Closed,
-            1 => State::HalfOpen,
-            _ => State::Open,
+            0 => CircuitState::Closed,
+            1 => CircuitState::HalfOpen,
+            _ => CircuitState::Open,
         };
         Self { state, epoch: (bits >> 46) as u16, count: (bits >> 16) as u32 & Self::MAX_COUNT, trials: bits as u16 }
     }
@@ -132,11 +132,11 @@ impl Word {
     fn after_success(self, config: &Breaker) -> Option<Self> {
         let count = self.count + 1;
         match self.state {
-            State::Closed if self.count == 0 => None,
-            State::Closed => Some(Self { count: 0, ..self }),
-            _ if count >= config.success_threshold => Some(self.turned(State::Closed)),
-            State::HalfOpen => Some(Self { count, ..self }),
-            State::Open => Some(Self { count, ..self.turned(State::HalfOpen) }),
+            CircuitState::Closed if self.count == 0 => None,
+            CircuitState::Closed => Some(Self { count: 0, ..self }),
+            _ if count >= config.success_threshold => Some(self.turned(CircuitState::Closed)),
+            CircuitState::HalfOpen => Some(Self { count, ..self }),
+            CircuitState::Open => Some(Self { count, ..self.turned(CircuitState::HalfOpen) }),
         }
     }
 
@@ -144,106 +144,106 @@ impl Word {
     fn after_failure(self, is_tolerated: bool, config: &Breaker) -> Option<Self> {
         let count = (self.count + 1).min(Self::MAX_COUNT);
         match self.state {
-            State::Open => None,
-            State::HalfOpen if is_tolerated => None,
-            State::Closed if is_tolerated || count < config.failure_threshold => Some(Self { count, ..self }),
-            State::Closed | State::HalfOpen => Some(self.turned(State::Open)),
+            CircuitState::Open => None,
+            CircuitState::HalfOpen if is_tolerated => None,
+            CircuitState::Closed if is_tolerated || count < config.failure_threshold => Some(Self { count, ..self }),
+            CircuitState::Closed | CircuitState::HalfOpen => Some(self.turned(CircuitState::Open)),
         }
     }
 
     /// The word at the beginning of another state.
-    fn turned(self, state: State) -> Self {
+    fn turned(self, state: CircuitState) -> Self {
         Self { state, epoch: self.epoch.wrapping_add(1), count: 0, trials: 0 }
     }
 }
 
 impl Circuit {
     /// The present state.
-    pub fn state(&self) -> State {
-        Word::of(self.word.load(SeqCst)).state
+    pub fn state(&self) -> CircuitState {
+        CircuitWord::of(self.word.load(SeqCst)).state
     }
 
     /// Closes it for good because the breaker was turned off; attempts that are running no longer matter.
     pub fn reset(&self) {
-        let _ = self.word.fetch_update(SeqCst, SeqCst, |bits| Some(Word::of(bits).turned(State::Closed).bits()));
+        let _ = self.word.fetch_update(SeqCst, SeqCst, |bits| Some(CircuitWord::of(bits).turned(CircuitState::Closed).bits()));
     }
 
     /// Trials that are running.
     pub fn trials(&self) -> u16 {
-        Word::of(self.word.load(SeqCst)).trials
+        CircuitWord::of(self.word.load(SeqCst)).trials
     }
 
     /// When and why it opened, if it is open.
-    pub fn opening(&self) -> Option<Opening> {
-        let word = Word::of(self.word.load(SeqCst));
+    pub fn opening(&self) -> Option<CircuitOpening> {
+        let word = CircuitWord::of(self.word.load(SeqCst));
         let opened = self.opened.load(SeqCst);
-        (word.state == State::Open).then_some(Opening { at: opened >> 1, is_unconnected: opened & 1 == 1, epoch: word.epoch })
+        (word.state == CircuitState::Open).then_some(CircuitOpening { at: opened >> 1, is_unconnected: opened & 1 == 1, epoch: word.epoch })
     }
 
     /// Whether a request would be let through now.
     pub fn would_admit(&self, config: &Breaker) -> bool {
-        let word = Word::of(self.word.load(SeqCst));
+        let word = CircuitWord::of(self.word.load(SeqCst));
         config.failure_threshold == 0
             || match word.state {
-                State::Closed => true,
-                State::HalfOpen => word.has_room(config),
-                State::Open => false,
+                CircuitState::Closed => true,
+                CircuitState::HalfOpen => word.has_room(config),
+                CircuitState::Open => false,
             }
     }
 
     /// Permits an attempt, if the state does. Whether an open circuit's time is over is the caller's matter: [`Circuit::half_open`].
-    pub fn admit(&self, config: &Breaker) -> Option<Permit> {
+    pub fn admit(&self, config: &Breaker) -> Option<CircuitPermit> {
         loop {
             let bits = self.word.load(SeqCst);
-            let word = Word::of(bits);
-            if word.state == State::Closed || config.failure_threshold == 0 {
-                return Some(Permit { epoch: word.epoch, trial: false });
+            let word = CircuitWord::of(bits);
+            if word.state == CircuitState::Closed || config.failure_threshold == 0 {
+                return Some(CircuitPermit { epoch: word.epoch, trial: false });
             }
-            if word.state == State::Open || !word.has_room(config) {
+            if word.state == CircuitState::Open || !word.has_room(config) {
                 return None;
             }
-            if self.swap(bits, Word { trials: word.trials + 1, ..word }) {
-                return Some(Permit { epoch: word.epoch, trial: true });
+            if self.swap(bits, CircuitWord { trials: word.trials + 1, ..word }) {
+                return Some(CircuitPermit { epoch: word.epoch, trial: true });
             }
         }
     }
 
     /// Permits an attempt although the circuit is open, for a request that failed here and has nowhere else to go. Its success
     /// counts like that of a trial.
-    pub fn insist(&self) -> Option<Permit> {
-        let word = Word::of(self.word.load(SeqCst));
-        (word.state == State::Open).then_some(Permit { epoch: word.epoch, trial: false })
+    pub fn insist(&self) -> Option<CircuitPermit> {
+        let word = CircuitWord::of(self.word.load(SeqCst));
+        (word.state == CircuitState::Open).then_some(CircuitPermit { epoch: word.epoch, trial: false })
     }
 
     /// Makes it half-open, if it is still the opening that the caller saw.
-    pub fn half_open(&self, opening: Opening) -> Option<Change> {
+    pub fn half_open(&self, opening: CircuitOpening) -> Option<CircuitChange> {
         let bits = self.word.load(SeqCst);
-        let word = Word::of(bits);
-        if word.state != State::Open || word.epoch != opening.epoch || !self.swap(bits, word.turned(State::HalfOpen)) {
+        let word = CircuitWord::of(bits);
+        if word.state != CircuitState::Open || word.epoch != opening.epoch || !self.swap(bits, word.turned(CircuitState::HalfOpen)) {
             return None;
         }
-        Some(Change { from: State::Open, to: State::HalfOpen })
+        Some(CircuitChange { from: CircuitState::Open, to: CircuitState::HalfOpen })
     }
 
     /// Lets another trial begin before this one's outcome is known.
-    pub fn end_trial(&self, permit: &mut Permit) {
+    pub fn end_trial(&self, permit: &mut CircuitPermit) {
         if std::mem::take(&mut permit.trial) {
-            self.update(permit.epoch, |word| Some(Word { trials: word.trials.saturating_sub(1), ..word }));
+            self.update(permit.epoch, |word| Some(CircuitWord { trials: word.trials.saturating_sub(1), ..word }));
         }
     }
 
     /// Reports the outcome of an attempt. Returns the change that it caused.
-    pub fn settle(&self, mut permit: Permit, verdict: Verdict, config: &Breaker, now: u64) -> Option<Change> {
+    pub fn settle(&self, mut permit: CircuitPermit, verdict: AttemptVerdict, config: &Breaker, now: u64) -> Option<CircuitChange> {
         self.end_trial(&mut permit);
         match verdict {
-            Verdict::Unknown => None,
-            Verdict::Success => self.update(permit.epoch, |word| word.after_success(config)),
+            AttemptVerdict::Unknown => None,
+            AttemptVerdict::Success => self.update(permit.epoch, |word| word.after_success(config)),
             _ if config.failure_threshold == 0 => None,
             _ => self.update(permit.epoch, |word| {
-                let next = word.after_failure(verdict == Verdict::Tolerated, config)?;
-                if next.state == State::Open {
+                let next = word.after_failure(verdict == AttemptVerdict::Tolerated, config)?;
+                if next.state == CircuitState::Open {
                     // Written first, so that nobody sees an open circuit with an earlier time.
-                    self.opened.store(now << 1 | u64::from(verdict == Verdict::Unconnected), SeqCst);
+                    self.opened.store(now << 1 | u64::from(verdict == AttemptVerdict::Unconnected), SeqCst);
                 }
                 Some(next)
             }),
@@ -251,18 +251,18 @@ impl Circuit {
     }
 
     /// Changes the word if it still has that epoch.
-    fn update(&self, epoch: u16, change: impl Fn(Word) -> Option<Word>) -> Option<Change> {
+    fn update(&self, epoch: u16, change: impl Fn(CircuitWord) -> Option<CircuitWord>) -> Option<CircuitChange> {
         loop {
             let bits = self.word.load(SeqCst);
-            let word = Word::of(bits);
+            let word = CircuitWord::of(bits);
             let next = if word.epoch == epoch { change(word)? } else { return None };
             if self.swap(bits, next) {
-                return (word.state != next.state).then_some(Change { from: word.state, to: next.state });
+                return (word.state != next.state).then_some(CircuitChange { from: word.state, to: next.state });
             }
         }
     }
 
-    fn swap(&self, bits: u64, next: Word) -> bool {
+    fn swap(&self, bits: u64, next: CircuitWord) -> bool {
         self.word.compare_exchange(bits, next.bits(), SeqCst, SeqCst).is_ok()
     }
 }

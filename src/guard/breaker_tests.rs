@@ -13,8 +13,8 @@ const CONFIG: Breaker = Breaker {
 };
 
 /// Makes it half-open if it was open for long enough.
-fn wake(circuit: &Circuit, now: u64) -> Option<Change> {
-    let is_over = |opening: &Opening| now >= opening.at + 100;
+fn wake(circuit: &Circuit, now: u64) -> Option<CircuitChange> {
+    let is_over = |opening: &CircuitOpening| now >= opening.at + 100;
     circuit.half_open(circuit.opening().filter(is_over)?)
 }
 
@@ -23,30 +23,37 @@ fn opened_at(circuit: &Circuit) -> Option<u64> {
 }
 
 /// One attempt, if it is permitted.
-fn attempt(circuit: &Circuit, verdict: Verdict, now: u64) -> Option<Change> {
+fn attempt(circuit: &Circuit, verdict: AttemptVerdict, now: u64) -> Option<CircuitChange> {
     circuit.settle(circuit.admit(&CONFIG).expect("let through"), verdict, &CONFIG, now)
 }
 
 fn opened() -> Circuit {
     let circuit = Circuit::default();
     for _ in 0..3 {
-        attempt(&circuit, Verdict::Failure, 0);
+        attempt(&circuit, AttemptVerdict::Failure, 0);
     }
-    assert_eq!((circuit.state(), opened_at(&circuit)), (State::Open, Some(0)));
+    assert_eq!((circuit.state(), opened_at(&circuit)), (CircuitState::Open, Some(0)));
     circuit
 }
 
 #[test]
 fn failures_in_a_row_open_it() {
     let circuit = Circuit::default();
-    for verdict in [Verdict::Failure, Verdict::Failure, Verdict::Success, Verdict::Failure, Verdict::Unknown, Verdict::Failure] {
+    for verdict in [
+        AttemptVerdict::Failure,
+        AttemptVerdict::Failure,
+        AttemptVerdict::Success,
+        AttemptVerdict::Failure,
+        AttemptVerdict::Unknown,
+        AttemptVerdict::Failure,
+    ] {
         assert_eq!(attempt(&circuit, verdict, 7), None);
     }
-    assert_eq!(attempt(&circuit, Verdict::Failure, 7), Some(Change { from: State::Closed, to: State::Open }));
+    assert_eq!(attempt(&circuit, AttemptVerdict::Failure, 7), Some(CircuitChange { from: CircuitState::Closed, to: CircuitState::Open }));
     assert_eq!((circuit.admit(&CONFIG), circuit.would_admit(&CONFIG)), (None, false));
     assert_eq!(
         (wake(&circuit, 106), wake(&circuit, 107).map(|change| change.to), wake(&circuit, 107)),
-        (None, Some(State::HalfOpen), None)
+        (None, Some(CircuitState::HalfOpen), None)
     );
 }
 
@@ -56,13 +63,19 @@ fn trials_close_it_and_a_failure_opens_it_again() {
     wake(&circuit, 100);
     let trial = circuit.admit(&CONFIG).unwrap();
     assert_eq!((circuit.admit(&CONFIG), circuit.would_admit(&CONFIG)), (None, false));
-    assert_eq!(circuit.settle(trial, Verdict::Success, &CONFIG, 101), None);
-    assert_eq!(attempt(&circuit, Verdict::Success, 102), Some(Change { from: State::HalfOpen, to: State::Closed }));
+    assert_eq!(circuit.settle(trial, AttemptVerdict::Success, &CONFIG, 101), None);
+    assert_eq!(
+        attempt(&circuit, AttemptVerdict::Success, 102),
+        Some(CircuitChange { from: CircuitState::HalfOpen, to: CircuitState::Closed })
+    );
 
     let circuit = opened();
     wake(&circuit, 100);
-    assert_eq!(attempt(&circuit, Verdict::Success, 101), None);
-    assert_eq!(attempt(&circuit, Verdict::Failure, 150), Some(Change { from: State::HalfOpen, to: State::Open }));
+    assert_eq!(attempt(&circuit, AttemptVerdict::Success, 101), None);
+    assert_eq!(
+        attempt(&circuit, AttemptVerdict::Failure, 150),
+        Some(CircuitChange { from: CircuitState::HalfOpen, to: CircuitState::Open })
+    );
     assert_eq!(opened_at(&circuit), Some(150));
 }
 
@@ -71,28 +84,28 @@ fn a_trial_that_says_nothing_makes_room_for_the_next() {
     let circuit = opened();
     wake(&circuit, 100);
     for _ in 0..5 {
-        assert_eq!(attempt(&circuit, Verdict::Unknown, 101), None);
+        assert_eq!(attempt(&circuit, AttemptVerdict::Unknown, 101), None);
     }
     let mut long = circuit.admit(&CONFIG).unwrap();
     circuit.end_trial(&mut long);
-    assert_eq!(attempt(&circuit, Verdict::Success, 102), None);
-    assert_eq!(circuit.settle(long, Verdict::Success, &CONFIG, 103).map(|change| change.to), Some(State::Closed));
+    assert_eq!(attempt(&circuit, AttemptVerdict::Success, 102), None);
+    assert_eq!(circuit.settle(long, AttemptVerdict::Success, &CONFIG, 103).map(|change| change.to), Some(CircuitState::Closed));
 }
 
 #[test]
 fn what_began_before_says_nothing_now() {
     let circuit = Circuit::default();
-    let old: Vec<Permit> = (0..4).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
+    let old: Vec<CircuitPermit> = (0..4).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
     for _ in 0..3 {
-        attempt(&circuit, Verdict::Failure, 0);
+        attempt(&circuit, AttemptVerdict::Failure, 0);
     }
-    circuit.settle(old[0], Verdict::Success, &CONFIG, 1);
-    circuit.settle(old[1], Verdict::Failure, &CONFIG, 50);
+    circuit.settle(old[0], AttemptVerdict::Success, &CONFIG, 1);
+    circuit.settle(old[1], AttemptVerdict::Failure, &CONFIG, 50);
     assert_eq!(opened_at(&circuit), Some(0));
     wake(&circuit, 100);
-    circuit.settle(old[2], Verdict::Failure, &CONFIG, 101);
-    circuit.settle(old[3], Verdict::Success, &CONFIG, 101);
-    assert_eq!(circuit.state(), State::HalfOpen);
+    circuit.settle(old[2], AttemptVerdict::Failure, &CONFIG, 101);
+    circuit.settle(old[3], AttemptVerdict::Success, &CONFIG, 101);
+    assert_eq!(circuit.state(), CircuitState::HalfOpen);
 }
 
 #[test]
@@ -100,13 +113,13 @@ fn thresholds_may_be_as_large_as_can_be_configured() {
     let large = Breaker { failure_threshold: 200_000, half_open_requests: 1_000_000_000, success_threshold: 70_000, ..CONFIG };
     let circuit = Circuit::default();
     let attempt = |verdict| circuit.settle(circuit.admit(&large).unwrap(), verdict, &large, 0);
-    assert!((1..200_000).all(|_| attempt(Verdict::Failure).is_none()));
-    assert_eq!(attempt(Verdict::Failure).map(|change| change.to), Some(State::Open));
+    assert!((1..200_000).all(|_| attempt(AttemptVerdict::Failure).is_none()));
+    assert_eq!(attempt(AttemptVerdict::Failure).map(|change| change.to), Some(CircuitState::Open));
     wake(&circuit, 100);
-    assert!((1..70_000).all(|_| attempt(Verdict::Success).is_none()));
-    let trials: Vec<Permit> = std::iter::from_fn(|| circuit.admit(&large)).collect();
+    assert!((1..70_000).all(|_| attempt(AttemptVerdict::Success).is_none()));
+    let trials: Vec<CircuitPermit> = std::iter::from_fn(|| circuit.admit(&large)).collect();
     assert_eq!((trials.len(), circuit.would_admit(&large)), (65_535, false));
-    assert_eq!(circuit.settle(trials[0], Verdict::Success, &large, 0).map(|change| change.to), Some(State::Closed));
+    assert_eq!(circuit.settle(trials[0], AttemptVerdict::Success, &large, 0).map(|change| change.to), Some(CircuitState::Closed));
 }
 
 #[test]
@@ -115,7 +128,7 @@ fn without_a_threshold_there_is_no_breaker() {
     let circuit = opened();
     for _ in 0..10 {
         let permit = circuit.admit(&off).unwrap();
-        assert_eq!(circuit.settle(permit, Verdict::Failure, &off, 1), None);
+        assert_eq!(circuit.settle(permit, AttemptVerdict::Failure, &off, 1), None);
     }
     assert!(circuit.would_admit(&off));
 }
@@ -124,10 +137,10 @@ fn without_a_threshold_there_is_no_breaker() {
 #[test]
 fn what_began_under_a_breaker_that_is_gone_opens_nothing() {
     let circuit = Circuit::default();
-    let old: Vec<Permit> = (0..3).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
+    let old: Vec<CircuitPermit> = (0..3).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
     circuit.reset();
     for permit in old {
-        assert_eq!(circuit.settle(permit, Verdict::Failure, &CONFIG, 1), None);
+        assert_eq!(circuit.settle(permit, AttemptVerdict::Failure, &CONFIG, 1), None);
     }
 }
 
@@ -139,13 +152,13 @@ fn workers_count_together() {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    let permit = Permit { epoch: 0, trial: false };
-                    let change = circuit.settle(permit, Verdict::Failure, &CONFIG, 0);
+                    let permit = CircuitPermit { epoch: 0, trial: false };
+                    let change = circuit.settle(permit, AttemptVerdict::Failure, &CONFIG, 0);
                     changes.fetch_add(usize::from(change.is_some()), SeqCst);
                 });
             }
         });
-        assert_eq!((circuit.state(), changes.into_inner()), (State::Open, 1));
+        assert_eq!((circuit.state(), changes.into_inner()), (CircuitState::Open, 1));
     }
 }
 
@@ -160,7 +173,7 @@ fn trials_are_neither_lost_nor_too_many() {
             0 | 1 => running.extend(circuit.admit(&config)),
             2 | 3 if !running.is_empty() => {
                 let permit = running.swap_remove(rng.usize(0..running.len()));
-                let verdict = [Verdict::Success, Verdict::Failure, Verdict::Unknown][rng.usize(0..3)];
+                let verdict = [AttemptVerdict::Success, AttemptVerdict::Failure, AttemptVerdict::Unknown][rng.usize(0..3)];
                 circuit.settle(permit, verdict, &config, now);
             }
             _ => {
@@ -168,9 +181,9 @@ fn trials_are_neither_lost_nor_too_many() {
                 wake(&circuit, now);
             }
         }
-        let word = Word::of(circuit.word.load(SeqCst));
+        let word = CircuitWord::of(circuit.word.load(SeqCst));
         let trials = running.iter().filter(|permit| permit.trial && permit.epoch == word.epoch).count();
-        if word.state == State::HalfOpen {
+        if word.state == CircuitState::HalfOpen {
             assert!(usize::from(word.trials) == trials && trials <= 2 << word.count, "{} {trials}", word.trials);
         } else {
             assert_eq!(word.trials, 0);
@@ -185,11 +198,11 @@ fn each_success_lets_twice_as_many_through() {
     let circuit = opened();
     wake(&circuit, 100);
     for at_a_time in [3, 6, 12, 24] {
-        let trials: Vec<Permit> = std::iter::from_fn(|| circuit.admit(&config)).collect();
+        let trials: Vec<CircuitPermit> = std::iter::from_fn(|| circuit.admit(&config)).collect();
         assert_eq!(trials.len(), at_a_time);
         let last = trials.len() - 1;
         for (nth, trial) in trials.into_iter().enumerate() {
-            let verdict = if nth == last { Verdict::Success } else { Verdict::Unknown };
+            let verdict = if nth == last { AttemptVerdict::Success } else { AttemptVerdict::Unknown };
             assert_eq!(circuit.settle(trial, verdict, &config, 101), None);
         }
     }
@@ -198,16 +211,16 @@ fn each_success_lets_twice_as_many_through() {
 #[test]
 fn what_is_tolerated_counts_and_opens_nothing() {
     let circuit = Circuit::default();
-    assert!((0..5).all(|_| attempt(&circuit, Verdict::Tolerated, 7).is_none()));
-    assert_eq!(attempt(&circuit, Verdict::Failure, 8).map(|change| change.to), Some(State::Open));
+    assert!((0..5).all(|_| attempt(&circuit, AttemptVerdict::Tolerated, 7).is_none()));
+    assert_eq!(attempt(&circuit, AttemptVerdict::Failure, 8).map(|change| change.to), Some(CircuitState::Open));
     wake(&circuit, 108);
-    assert_eq!(attempt(&circuit, Verdict::Tolerated, 109), None);
-    assert_eq!((circuit.state(), circuit.trials()), (State::HalfOpen, 0));
+    assert_eq!(attempt(&circuit, AttemptVerdict::Tolerated, 109), None);
+    assert_eq!((circuit.state(), circuit.trials()), (CircuitState::HalfOpen, 0));
 }
 
 #[test]
 fn it_remembers_whether_there_was_a_connection() {
-    for (verdict, is_unconnected) in [(Verdict::Unconnected, true), (Verdict::Failure, false)] {
+    for (verdict, is_unconnected) in [(AttemptVerdict::Unconnected, true), (AttemptVerdict::Failure, false)] {
         let circuit = Circuit::default();
         (0..3).for_each(|_| _ = attempt(&circuit, verdict, 7));
         assert_eq!(circuit.opening().map(|opening| (opening.at, opening.is_unconnected)), Some((7, is_unconnected)));
@@ -218,11 +231,11 @@ fn it_remembers_whether_there_was_a_connection() {
 fn who_was_let_through_all_the_same_and_is_served_is_as_good_as_a_trial() {
     let circuit = opened();
     let (first, second) = (circuit.insist().unwrap(), circuit.insist().unwrap());
-    assert_eq!(circuit.settle(first, Verdict::Unconnected, &CONFIG, 50), None);
+    assert_eq!(circuit.settle(first, AttemptVerdict::Unconnected, &CONFIG, 50), None);
     assert_eq!(opened_at(&circuit), Some(0), "it does not stay open for longer");
-    assert_eq!(circuit.settle(second, Verdict::Success, &CONFIG, 60).map(|change| change.to), Some(State::HalfOpen));
+    assert_eq!(circuit.settle(second, AttemptVerdict::Success, &CONFIG, 60).map(|change| change.to), Some(CircuitState::HalfOpen));
     assert_eq!(circuit.insist(), None);
-    assert_eq!(attempt(&circuit, Verdict::Success, 61).map(|change| change.to), Some(State::Closed));
+    assert_eq!(attempt(&circuit, AttemptVerdict::Success, 61).map(|change| change.to), Some(CircuitState::Closed));
 }
 
 /// A caller saw it open, and it has closed and opened again since.
@@ -231,6 +244,6 @@ fn an_opening_is_ended_once() {
     let circuit = opened();
     let seen = circuit.opening().unwrap();
     assert!(circuit.half_open(seen).is_some() && circuit.half_open(seen).is_none());
-    attempt(&circuit, Verdict::Failure, 500);
-    assert_eq!((circuit.half_open(seen), circuit.state()), (None, State::Open));
+    attempt(&circuit, AttemptVerdict::Failure, 500);
+    assert_eq!((circuit.half_open(seen), circuit.state()), (None, CircuitState::Open));
 }

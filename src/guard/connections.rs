@@ -22,14 +22,14 @@ pub struct Connections {
 impl Connections {
     /// Counts a connection, if that client has fewer than `most`. A refused connection is not counted: otherwise connections that
     /// are served would be refused because of it.
-    pub fn try_enter(self: &Arc<Self>, client: ClientId, most: usize) -> Option<Counted> {
+    pub fn try_enter(self: &Arc<Self>, client: ClientId, most: usize) -> Option<CountedConnection> {
         let mut shard = self.shard(client);
         let open = shard.entry(client).or_insert(0);
         if *open >= most {
             return None;
         }
         *open += 1;
-        Some(Counted { connections: self.clone(), client })
+        Some(CountedConnection { connections: self.clone(), client })
     }
 
     /// Whether that client has at least `most` connections.
@@ -58,12 +58,12 @@ impl Connections {
 
 /// One connection of a client. Dropping it stops counting it.
 #[derive(Debug)]
-pub struct Counted {
+pub struct CountedConnection {
     connections: Arc<Connections>,
     client: ClientId,
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.connections.leave(self.client);
     }

@@ -65,20 +65,20 @@ impl Descriptors {
         let upstreams = self.upstreams.load(SeqCst);
         let resting = resting.min(clients);
         let needed = clients - resting + resting.div_ceil(RESTING_SHARE);
-        let descriptor = self.counted(Use::Client);
+        let descriptor = self.counted(DescriptorUse::Client);
         (clients + upstreams.max(needed) <= self.available()).then_some(descriptor)
     }
 
     /// One for a client that may use the reserve: one of the admin port, or one that is only refused.
     pub fn enter_anyway(self: &Arc<Self>) -> Descriptor {
         self.clients.fetch_add(1, SeqCst);
-        self.counted(Use::Client)
+        self.counted(DescriptorUse::Client)
     }
 
     /// One for an upstream connection, if there is one.
     pub fn admit_upstream(self: &Arc<Self>) -> Option<Descriptor> {
         let upstreams = self.upstreams.fetch_add(1, SeqCst) + 1;
-        let descriptor = self.counted(Use::Upstream);
+        let descriptor = self.counted(DescriptorUse::Upstream);
         (upstreams + self.clients.load(SeqCst) <= self.available()).then_some(descriptor)
     }
 
@@ -86,14 +86,14 @@ impl Descriptors {
     pub fn admit_pipe(self: &Arc<Self>) -> Option<Descriptor> {
         let most = (self.available / 2).saturating_sub(self.clients.load(SeqCst));
         let taken = self.upstreams.fetch_update(SeqCst, SeqCst, |taken| (taken + 2 <= most).then_some(taken + 2));
-        taken.is_ok().then(|| self.counted(Use::Pipe))
+        taken.is_ok().then(|| self.counted(DescriptorUse::Pipe))
     }
 
     /// One for the connection of a health check. However many upstreams hang, their checks leave enough to clients.
     pub fn admit_check(self: &Arc<Self>) -> Option<Descriptor> {
         let is_there = |checks| checks < CHECKS_RESERVED || (checks < self.available / CHECKS_SHARE && self.has_free());
         let taken = self.checks.fetch_update(SeqCst, SeqCst, |checks| is_there(checks).then_some(checks + 1));
-        taken.is_ok().then(|| self.counted(Use::Check))
+        taken.is_ok().then(|| self.counted(DescriptorUse::Check))
     }
 
     /// Whether an upstream connection could be counted now.
@@ -101,13 +101,13 @@ impl Descriptors {
         self.upstreams.load(SeqCst) + self.clients.load(SeqCst) < self.available()
     }
 
-    fn counted(self: &Arc<Self>, used: Use) -> Descriptor {
+    fn counted(self: &Arc<Self>, used: DescriptorUse) -> Descriptor {
         Descriptor { of: self.clone(), used }
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Use {
+enum DescriptorUse {
     Client,
     Upstream,
     Pipe,
@@ -118,17 +118,17 @@ enum Use {
 #[derive(Debug)]
 pub struct Descriptor {
     of: Arc<Descriptors>,
-    used: Use,
+    used: DescriptorUse,
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
         let Descriptors { clients, upstreams, checks, .. } = &*self.of;
         let (count, number) = match self.used {
-            Use::Client => (clients, 1),
-            Use::Upstream => (upstreams, 1),
-            Use::Pipe => (upstreams, 2),
-            Use::Check => (checks, 1),
+            DescriptorUse::Client => (clients, 1),
+            DescriptorUse::Upstream => (upstreams, 1),
+            DescriptorUse::Pipe => (upstreams, 2),
+            DescriptorUse::Check => (checks, 1),
         };
         count.fetch_sub(number, SeqCst);
     }

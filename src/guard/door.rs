@@ -55,7 +55,7 @@ impl Paused {
     }
 
     /// Notes that nobody can be accepted; returns whether this has not happened for a while.
-    pub fn is_news(&self, now: u64) -> bool {
+    pub fn note_shortage(&self, now: u64) -> bool {
         let last = self.last.swap(now, SeqCst);
         last == NOBODY || now > last + CALM_MS
     }
@@ -73,7 +73,7 @@ pub enum Rest {
 /// Since when a worker's longest-resting connection has been in each state (milliseconds). Only that worker writes here.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Front([AtomicU64; 2]);
+struct LongestRests([AtomicU64; 2]);
 
 /// The connections of one listening address.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ pub struct Door {
     closed: AtomicBool,
     /// Workers that found it full.
     pub paused: Paused,
-    fronts: Box<[Front]>,
+    fronts: Box<[LongestRests]>,
     evicted: AtomicU64,
     full: AtomicU64,
 }
@@ -101,7 +101,7 @@ impl Door {
             limit: AtomicUsize::new(limit),
             closed: AtomicBool::new(false),
             paused: Paused::new(workers),
-            fronts: (0..workers).map(|_| Front([AtomicU64::new(NOBODY), AtomicU64::new(NOBODY)])).collect(),
+            fronts: (0..workers).map(|_| LongestRests([AtomicU64::new(NOBODY), AtomicU64::new(NOBODY)])).collect(),
             evicted: AtomicU64::new(0),
             full: AtomicU64::new(0),
         }
@@ -119,22 +119,22 @@ impl Door {
 
     /// A place for an accepted client.
     pub fn try_enter(self: &Arc<Self>) -> Option<Stay> {
-        self.places.try_enter(self.limit()).then(|| self.stay(Held::Place))
+        self.places.try_enter(self.limit()).then(|| self.stay(HeldPlace::Place))
     }
 
     /// A place even above the limit, for connections in the queue of a listener that is about to close.
     pub fn enter_anyway(self: &Arc<Self>) -> Stay {
         self.places.try_enter(usize::MAX);
-        self.stay(Held::Place)
+        self.stay(HeldPlace::Place)
     }
 
     /// For a connection without a place that lingers.
     pub fn linger(self: &Arc<Self>) -> Stay {
         self.lingering.try_enter(usize::MAX);
-        self.stay(Held::Lingering)
+        self.stay(HeldPlace::Lingering)
     }
 
-    fn stay(self: &Arc<Self>, held: Held) -> Stay {
+    fn stay(self: &Arc<Self>, held: HeldPlace) -> Stay {
         Stay { door: self.clone(), held }
     }
 
@@ -201,11 +201,11 @@ impl Door {
 #[derive(Debug)]
 pub struct Stay {
     door: Arc<Door>,
-    held: Held,
+    held: HeldPlace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
+enum HeldPlace {
     Place,
     Lingering,
     Nothing,
@@ -214,20 +214,20 @@ enum Held {
 impl Stay {
     /// Whether it has a place.
     pub fn has_place(&self) -> bool {
-        self.held == Held::Place
+        self.held == HeldPlace::Place
     }
 
     /// Leaves its place to others, and lingers.
     pub fn linger(&mut self) {
-        if self.held == Held::Place {
+        if self.held == HeldPlace::Place {
             *self = self.door.linger();
         }
     }
 
     /// It lingers no longer: it will be closed.
     pub fn end_lingering(&mut self) {
-        if self.held == Held::Lingering {
-            *self = self.door.stay(Held::Nothing);
+        if self.held == HeldPlace::Lingering {
+            *self = self.door.stay(HeldPlace::Nothing);
         }
     }
 }
@@ -235,9 +235,9 @@ impl Stay {
 impl Drop for Stay {
     fn drop(&mut self) {
         match self.held {
-            Held::Place => self.door.places.leave(),
-            Held::Lingering => self.door.lingering.leave(),
-            Held::Nothing => {}
+            HeldPlace::Place => self.door.places.leave(),
+            HeldPlace::Lingering => self.door.lingering.leave(),
+            HeldPlace::Nothing => {}
         }
     }
 }
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn what_goes_on_is_no_news() {
         let paused = Paused::new(1);
-        assert!(paused.is_news(5) && !paused.is_news(5) && !paused.is_news(9_000) && !paused.is_news(18_000));
-        assert!(paused.is_news(18_001 + CALM_MS));
+        assert!(paused.note_shortage(5) && !paused.note_shortage(5) && !paused.note_shortage(9_000) && !paused.note_shortage(18_000));
+        assert!(paused.note_shortage(18_001 + CALM_MS));
     }
 }

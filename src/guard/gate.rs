@@ -47,7 +47,7 @@ pub struct Ticket {
 
 /// A queue over all workers, first come, first served.
 #[derive(Debug, Default)]
-pub struct Line {
+pub struct WaitQueue {
     /// A bit for each lane that is not empty.
     lanes_in_use: AtomicUsize,
     lanes: Mutex<Lanes>,
@@ -68,7 +68,7 @@ impl Lanes {
     }
 }
 
-impl Line {
+impl WaitQueue {
     /// Whether nobody waits. Costs one load.
     pub fn is_empty(&self) -> bool {
         self.lanes_in_use.load(SeqCst) == 0
@@ -148,7 +148,7 @@ mod tests {
     }
 
     /// All tickets that are called while such needs can be met, in their order.
-    fn called(line: &Line, for_whom: impl Fn(Needs) -> bool) -> Vec<usize> {
+    fn called(line: &WaitQueue, for_whom: impl Fn(Needs) -> bool) -> Vec<usize> {
         let admit = |_: &Ticket, needs| if for_whom(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
         std::iter::from_fn(|| line.call(admit)).map(|(ticket, ())| ticket.key).collect()
     }
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_line_keeps_its_order() {
-        let line = Line::default();
+        let line = WaitQueue::default();
         (0..4).for_each(|key| line.join(ticket(key), WHOLE));
         assert!(line.leave(ticket(1), WHOLE) && !line.leave(ticket(1), WHOLE));
         assert_eq!(line.call(|_, _| ControlFlow::Break(None::<()>)), None);
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn who_can_be_helped_passes_who_cannot_and_else_all_keep_their_order() {
-        let line = Line::default();
+        let line = WaitQueue::default();
         [PARTIAL, WHOLE, PARTIAL, LEFT, WHOLE].into_iter().enumerate().for_each(|(key, needs)| line.join(ticket(key), needs));
         assert_eq!((line.count(|_| true), line.count(|needs| needs.is_partial)), (5, 2));
         assert_eq!(called(&line, |needs| needs == WHOLE), [1, 4]);

@@ -40,14 +40,14 @@ impl Needs {
 
 /// The limits of an upstream. The caller supplies them, because a reload may change them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Most {
+pub struct UpstreamLimits {
     /// Connections, idle ones included.
     pub connections: usize,
     /// Tunnels, and requests that may become one.
     pub tunnels: usize,
 }
 
-impl Most {
+impl UpstreamLimits {
     /// How many connections may be used by requests whose content is to come, or whose clients do not take the answer.
     pub fn half(self) -> usize {
         self.connections.div_ceil(2)
@@ -60,13 +60,13 @@ pub struct Places(AtomicU64);
 
 /// The parts of the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Word {
+struct PlacesWord {
     taken: u32,
     partial: u32,
     tunnels: u32,
 }
 
-impl Word {
+impl PlacesWord {
     const BITS: u32 = 21;
     /// More than there can be descriptors.
     const MAX: u64 = (1 << Self::BITS) - 1;
@@ -85,7 +85,7 @@ impl Word {
     }
 
     /// The counts with this added, if the limits allow it.
-    fn with(self, place: bool, needs: Needs, most: Most) -> Option<Self> {
+    fn with(self, place: bool, needs: Needs, most: UpstreamLimits) -> Option<Self> {
         let fits = |taken: u32, limit: usize| u64::from(taken) < Self::MAX.min(limit as u64);
         let has_room = (!place || fits(self.taken, most.connections))
             && (!needs.is_partial || fits(self.partial, most.half()))
@@ -96,61 +96,61 @@ impl Word {
 
 impl Places {
     /// Takes a place and what is needed besides, if there is room for all of it.
-    pub fn try_enter(&self, needs: Needs, most: Most) -> bool {
+    pub fn try_enter(&self, needs: Needs, most: UpstreamLimits) -> bool {
         self.take(true, needs, most)
     }
 
     /// Takes what is needed besides the place that a kept connection already has, if there is room for it.
-    pub fn try_reserve(&self, needs: Needs, most: Most) -> bool {
+    pub fn try_reserve(&self, needs: Needs, most: UpstreamLimits) -> bool {
         (!needs.is_partial && !needs.tunnel) || self.take(false, needs, most)
     }
 
-    fn take(&self, place: bool, needs: Needs, most: Most) -> bool {
-        self.0.fetch_update(SeqCst, SeqCst, |bits| Some(Word::of(bits).with(place, needs, most)?.bits())).is_ok()
+    fn take(&self, place: bool, needs: Needs, most: UpstreamLimits) -> bool {
+        self.0.fetch_update(SeqCst, SeqCst, |bits| Some(PlacesWord::of(bits).with(place, needs, most)?.bits())).is_ok()
     }
 
     /// Gives a place back.
     pub fn leave(&self) {
-        self.give(Word { taken: 1, partial: 0, tunnels: 0 });
+        self.give(PlacesWord { taken: 1, partial: 0, tunnels: 0 });
     }
 
     /// Gives back what was taken besides a place.
     pub fn give_back(&self, needs: Needs) {
         if needs.is_partial || needs.tunnel {
-            self.give(Word { taken: 0, partial: 0, tunnels: 0 }.holds(needs));
+            self.give(PlacesWord { taken: 0, partial: 0, tunnels: 0 }.holds(needs));
         }
     }
 
-    fn give(&self, part: Word) {
-        let before = Word::of(self.0.fetch_sub(part.bits(), SeqCst));
+    fn give(&self, part: PlacesWord) {
+        let before = PlacesWord::of(self.0.fetch_sub(part.bits(), SeqCst));
         let is_there = before.taken >= part.taken && before.partial >= part.partial && before.tunnels >= part.tunnels;
         debug_assert!(is_there, "{part:?} of {before:?} was given back twice");
     }
 
     /// Whether there is room for what is needed besides a place.
-    pub fn has_room(&self, needs: Needs, most: Most) -> bool {
-        Word::of(self.0.load(SeqCst)).with(false, needs, most).is_some()
+    pub fn has_room(&self, needs: Needs, most: UpstreamLimits) -> bool {
+        PlacesWord::of(self.0.load(SeqCst)).with(false, needs, most).is_some()
     }
 
     /// Places taken now.
     pub fn taken(&self) -> usize {
-        Word::of(self.0.load(SeqCst)).taken as usize
+        PlacesWord::of(self.0.load(SeqCst)).taken as usize
     }
 
     /// How many of them are used by requests whose content is to come.
     pub fn partial(&self) -> usize {
-        Word::of(self.0.load(SeqCst)).partial as usize
+        PlacesWord::of(self.0.load(SeqCst)).partial as usize
     }
 
     /// Tunnels, and requests that may become one.
     pub fn tunnels(&self) -> usize {
-        Word::of(self.0.load(SeqCst)).tunnels as usize
+        PlacesWord::of(self.0.load(SeqCst)).tunnels as usize
     }
 }
 
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Word::of(self.0.load(SeqCst)).fmt(f)
+        PlacesWord::of(self.0.load(SeqCst)).fmt(f)
     }
 }
 
@@ -158,7 +158,7 @@ impl fmt::Debug for Places {
 mod tests {
     use super::*;
 
-    const MOST: Most = Most { connections: 3, tunnels: 1 };
+    const MOST: UpstreamLimits = UpstreamLimits { connections: 3, tunnels: 1 };
     const PARTIAL: Needs = Needs { is_partial: true, tunnel: false, has_left: false };
     const TUNNEL: Needs = Needs { is_partial: false, tunnel: true, has_left: false };
 
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn limits_beyond_the_word_are_the_words() {
-        let (places, most) = (Places::default(), Most { connections: usize::MAX, tunnels: usize::MAX });
+        let (places, most) = (Places::default(), UpstreamLimits { connections: usize::MAX, tunnels: usize::MAX });
         (0..3).for_each(|_| assert!(places.try_enter(Needs { is_partial: true, tunnel: true, has_left: true }, most)));
         assert_eq!((places.taken(), places.partial(), places.tunnels()), (3, 3, 3));
     }

@@ -21,14 +21,14 @@ pub fn backoff(retry: &Retry, nth: u32, rng: &mut fastrand::Rng) -> u64 {
 #[derive(Debug)]
 pub struct Budget {
     /// One for each worker, so that counting a request is a plain store.
-    requests: Box<[Window]>,
-    retries: Window,
+    requests: Box<[SecondCounts]>,
+    retries: SecondCounts,
 }
 
 impl Budget {
     /// A budget of which nothing is used.
     pub fn new(workers: usize) -> Self {
-        Self { requests: (0..workers).map(|_| Window::default()).collect(), retries: Window::default() }
+        Self { requests: (0..workers).map(|_| SecondCounts::default()).collect(), retries: SecondCounts::default() }
     }
 
     /// Counts a request. Only the worker's own thread may call it.
@@ -55,9 +55,9 @@ impl Budget {
 /// Counts by second: each slot has the second in its upper half and the count in its lower half.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Window([AtomicU64; SLOTS]);
+struct SecondCounts([AtomicU64; SLOTS]);
 
-impl Window {
+impl SecondCounts {
     fn slot(&self, second: u64) -> &AtomicU64 {
         &self.0[second as usize % SLOTS]
     }

@@ -13,7 +13,7 @@ use crate::config::model::HealthCheck;
 
 /// What the checks say about an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HealthVerdict {
     /// Not enough is known; it gets requests.
     #[default]
     Unchecked,
@@ -25,25 +25,25 @@ pub enum Verdict {
 
 /// The verdict on an upstream, and the outcomes towards another one.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Check {
-    verdict: Verdict,
+pub struct CheckHistory {
+    verdict: HealthVerdict,
     /// How many outcomes in a row speak against the verdict.
     against: u32,
 }
 
-impl Check {
+impl CheckHistory {
     /// The present verdict.
-    pub fn verdict(self) -> Verdict {
+    pub fn verdict(self) -> HealthVerdict {
         self.verdict
     }
 
     /// Adds an outcome. Returns the previous verdict if it has changed.
-    pub fn on_outcome(&mut self, is_good: bool, config: &HealthCheck) -> Option<Verdict> {
+    pub fn on_outcome(&mut self, is_good: bool, config: &HealthCheck) -> Option<HealthVerdict> {
         let (other, threshold) = match (self.verdict, is_good) {
-            (Verdict::Unchecked, true) => (Verdict::Passing, 1),
-            (Verdict::Failing, true) => (Verdict::Passing, config.success_threshold),
-            (Verdict::Unchecked | Verdict::Passing, false) => (Verdict::Failing, config.failure_threshold),
-            (Verdict::Passing, true) | (Verdict::Failing, false) => {
+            (HealthVerdict::Unchecked, true) => (HealthVerdict::Passing, 1),
+            (HealthVerdict::Failing, true) => (HealthVerdict::Passing, config.success_threshold),
+            (HealthVerdict::Unchecked | HealthVerdict::Passing, false) => (HealthVerdict::Failing, config.failure_threshold),
+            (HealthVerdict::Passing, true) | (HealthVerdict::Failing, false) => {
                 self.against = 0;
                 return None;
             }
@@ -59,11 +59,11 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict::*;
+    use super::HealthVerdict::*;
     use super::*;
 
     /// The verdict after each outcome: `+` good, `-` bad.
-    fn verdicts(outcomes: &str, failure_threshold: u32, success_threshold: u32) -> Vec<Verdict> {
+    fn verdicts(outcomes: &str, failure_threshold: u32, success_threshold: u32) -> Vec<HealthVerdict> {
         let config = HealthCheck {
             path: "/".into(),
             interval_ms: 1,
@@ -72,7 +72,7 @@ mod tests {
             success_threshold,
             expected_status: (200, 399),
         };
-        let mut check = Check::default();
+        let mut check = CheckHistory::default();
         let verdict = |outcome| {
             let before = check.verdict();
             let changed = check.on_outcome(outcome == '+', &config);

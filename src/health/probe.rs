@@ -1,7 +1,7 @@
 //! One check: the bytes that are sent, and what the bytes that come back mean. It touches no socket.
 
-use crate::http::framing::Length;
-use crate::http::head::Table;
+use crate::http::framing::BodyLength;
+use crate::http::head::HeadTable;
 use crate::http::response::Response;
 use crate::http::scan::HeadScan;
 use crate::http::{HeadLimits, Refusal};
@@ -12,7 +12,7 @@ const MAX_REST: u64 = 65_536;
 
 /// Why a check failed, for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum ProbeFailure {
     /// The connection was refused.
     Refused,
     /// There is no route to it.
@@ -33,7 +33,7 @@ pub enum Fault {
     Status(u16, (u16, u16)),
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ProbeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused => f.write_str("refused the connection"),
@@ -79,25 +79,25 @@ impl Probe {
     }
 
     /// Takes the next bytes; returns the status or the fault, once it is known. Later bytes go to [`Probe::skip`].
-    pub fn take(&mut self, bytes: &[u8]) -> Option<Result<u16, Fault>> {
+    pub fn take(&mut self, bytes: &[u8]) -> Option<Result<u16, ProbeFailure>> {
         self.buffer.extend_from_slice(bytes);
         loop {
             match self.step() {
-                Ok(Step::Blocked) => return None,
-                Ok(Step::Interim) => {}
-                Ok(Step::Final(status)) if (self.expected.0..=self.expected.1).contains(&status) => return Some(Ok(status)),
-                Ok(Step::Final(status)) => return Some(Err(Fault::Status(status, self.expected))),
-                Err(Refusal::HeadTooLarge(why)) => return Some(Err(Fault::TooLarge(why))),
-                Err(Refusal::LineTooLong) => return Some(Err(Fault::TooLarge("its status line is too long"))),
-                Err(Refusal::Malformed(why)) => return Some(Err(Fault::Malformed(why))),
-                Err(_) => return Some(Err(Fault::Malformed("its head is malformed"))),
+                Ok(ProbeStep::Blocked) => return None,
+                Ok(ProbeStep::Interim) => {}
+                Ok(ProbeStep::Final(status)) if (self.expected.0..=self.expected.1).contains(&status) => return Some(Ok(status)),
+                Ok(ProbeStep::Final(status)) => return Some(Err(ProbeFailure::Status(status, self.expected))),
+                Err(Refusal::HeadTooLarge(why)) => return Some(Err(ProbeFailure::TooLarge(why))),
+                Err(Refusal::LineTooLong) => return Some(Err(ProbeFailure::TooLarge("its status line is too long"))),
+                Err(Refusal::Malformed(why)) => return Some(Err(ProbeFailure::Malformed(why))),
+                Err(_) => return Some(Err(ProbeFailure::Malformed("its head is malformed"))),
             }
         }
     }
 
     /// The fault, where the connection has ended before there was an outcome.
-    pub fn on_end(&self) -> Fault {
-        Fault::Closed(!self.buffer.is_empty())
+    pub fn on_end(&self) -> ProbeFailure {
+        ProbeFailure::Closed(!self.buffer.is_empty())
     }
 
     /// Drops bytes of content. Returns whether the rest is worth reading, so that the upstream can finish its answer.
@@ -106,28 +106,28 @@ impl Probe {
         self.rest > 0
     }
 
-    fn step(&mut self) -> Result<Step, Refusal> {
+    fn step(&mut self) -> Result<ProbeStep, Refusal> {
         let bytes = &self.buffer[self.start..];
         let limits = HeadLimits { total: self.limits.total - self.start, ..self.limits };
-        let Some(length) = self.scan.find_end(bytes, &limits)? else { return Ok(Step::Blocked) };
-        let mut table = Table::default();
+        let Some(length) = self.scan.find_end(bytes, &limits)? else { return Ok(ProbeStep::Blocked) };
+        let mut table = HeadTable::default();
         let response = Response::parse(&bytes[..length], false, &mut table)?;
         if response.is_interim() {
             self.start += length;
             self.scan = HeadScan::default();
-            return Ok(Step::Interim);
+            return Ok(ProbeStep::Interim);
         }
         let content = match response.length {
-            Length::Empty => 0,
-            Length::Known(n) => n,
-            Length::Chunked | Length::UntilClose => u64::MAX,
+            BodyLength::Empty => 0,
+            BodyLength::Known(n) => n,
+            BodyLength::Chunked | BodyLength::UntilClose => u64::MAX,
         };
         self.rest = content.saturating_sub((bytes.len() - length) as u64).min(MAX_REST);
-        Ok(Step::Final(response.status))
+        Ok(ProbeStep::Final(response.status))
     }
 }
 
-enum Step {
+enum ProbeStep {
     /// The head is not complete yet.
     Blocked,
     Interim,
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(outcome("HTTP/1.1 500 Oh\r\n\r\n"), fault("answered 500, expected 200 to 399"));
         assert_eq!(outcome("HTTP/1.1 400 Oh\r\n\r\n"), fault("answered 400, expected 200 to 399"));
         assert_eq!(outcome("HTTP/1.1 101 Oh\r\nUpgrade: x\r\n\r\n"), fault("answered 101, expected 200 to 399"));
-        assert_eq!(Fault::Status(200, (204, 204)).to_string(), "answered 200, expected 204");
+        assert_eq!(ProbeFailure::Status(200, (204, 204)).to_string(), "answered 200, expected 204");
     }
 
     #[test]

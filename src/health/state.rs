@@ -1,26 +1,26 @@
 //! What is known of an upstream's checks, for all workers and the pages. One worker writes it.
 
-use super::check::Verdict;
+use super::check::HealthVerdict;
 use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The state as `/backends/health` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum HealthState {
     /// It is not checked.
     Off,
     /// It is checked, with this verdict.
-    Checked(Verdict),
+    Checked(HealthVerdict),
 }
 
-impl State {
+impl HealthState {
     /// The word on the page.
     pub fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
-            Self::Checked(Verdict::Unchecked) => "unchecked",
-            Self::Checked(Verdict::Passing) => "passing",
-            Self::Checked(Verdict::Failing) => "failing",
+            Self::Checked(HealthVerdict::Unchecked) => "unchecked",
+            Self::Checked(HealthVerdict::Passing) => "passing",
+            Self::Checked(HealthVerdict::Failing) => "failing",
         }
     }
 }
@@ -40,12 +40,12 @@ pub struct Health {
 
 impl Health {
     /// The present state.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> HealthState {
         match self.state.load(SeqCst) {
-            UNCHECKED => State::Checked(Verdict::Unchecked),
-            PASSING => State::Checked(Verdict::Passing),
-            FAILING => State::Checked(Verdict::Failing),
-            _ => State::Off,
+            UNCHECKED => HealthState::Checked(HealthVerdict::Unchecked),
+            PASSING => HealthState::Checked(HealthVerdict::Passing),
+            FAILING => HealthState::Checked(HealthVerdict::Failing),
+            _ => HealthState::Off,
         }
     }
 
@@ -66,11 +66,11 @@ impl Health {
     }
 
     /// Takes a verdict, unless it is not checked any more.
-    pub fn set_verdict(&self, verdict: Verdict) {
+    pub fn set_verdict(&self, verdict: HealthVerdict) {
         let new = match verdict {
-            Verdict::Unchecked => UNCHECKED,
-            Verdict::Passing => PASSING,
-            Verdict::Failing => FAILING,
+            HealthVerdict::Unchecked => UNCHECKED,
+            HealthVerdict::Passing => PASSING,
+            HealthVerdict::Failing => FAILING,
         };
         let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(new));
     }
@@ -83,7 +83,7 @@ impl Health {
 
     /// Stores why a check failed.
     pub fn set_error(&self, text: String) {
-        if self.state() != State::Off {
+        if self.state() != HealthState::Off {
             *self.error() = Some(text);
         }
     }
@@ -105,10 +105,10 @@ mod tests {
     #[test]
     fn a_verdict_lasts_while_it_is_checked() {
         let health = Health::default();
-        assert_eq!((health.state(), health.is_failing()), (State::Off, false));
+        assert_eq!((health.state(), health.is_failing()), (HealthState::Off, false));
         health.set_checked(true);
-        assert_eq!(health.state(), State::Checked(Verdict::Unchecked));
-        health.set_verdict(Verdict::Failing);
+        assert_eq!(health.state(), HealthState::Checked(HealthVerdict::Unchecked));
+        health.set_verdict(HealthVerdict::Failing);
         health.set_error("why".into());
         health.set_checked(true);
         assert_eq!((health.state().name(), health.is_failing(), health.last_error()), ("failing", true, Some("why".into())));
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn a_verdict_that_comes_too_late_is_none() {
         let health = Health::default();
-        health.set_verdict(Verdict::Failing);
+        health.set_verdict(HealthVerdict::Failing);
         health.set_error("why".into());
-        assert_eq!((health.state(), health.last_error()), (State::Off, None));
+        assert_eq!((health.state(), health.last_error()), (HealthState::Off, None));
     }
 }

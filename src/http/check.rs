@@ -3,14 +3,14 @@
 //!
 //! The limits are small, so that a fuzzer reaches them.
 
-use super::chunked::{Decoder, Keep};
+use super::chunked::{ChunkOutput, Decoder};
 use super::fields::Field;
-use super::framing::{Length, Recode};
-use super::head::{Fields, Line, SmallTable, Table};
+use super::framing::{BodyLength, Recode};
+use super::head::{FieldLine, Fields, HeadTable, SmallTable};
 use super::request::Request;
 use super::response::Response;
 use super::scan::HeadScan;
-use super::write::{self, Forward, Reply};
+use super::write::{self, RequestAdditions, ResponseAdditions};
 use super::{HeadLimits, Refusal};
 use crate::base::address::Peer;
 use crate::base::text;
@@ -21,7 +21,7 @@ const NO_LIMITS: HeadLimits = HeadLimits { first_line: 1 << 20, line: 1 << 20, l
 
 /// How an input was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HeadVerdict {
     /// A complete message part, perhaps with bytes following.
     Accepted,
     /// Incomplete: more must come.
@@ -32,7 +32,7 @@ pub enum Verdict {
 
 /// A request's head gets one verdict, whether it comes whole, byte by byte or with bytes following. One that is accepted means
 /// the same after it was rewritten for an upstream.
-pub fn request_head(input: &[u8]) -> Verdict {
+pub fn request_head(input: &[u8]) -> HeadVerdict {
     let head = match head_of(input) {
         Ok(head) => head,
         Err(verdict) => {
@@ -40,7 +40,7 @@ pub fn request_head(input: &[u8]) -> Verdict {
             return verdict;
         }
     };
-    let (mut table, mut other) = (Table::default(), SmallTable::default());
+    let (mut table, mut other) = (HeadTable::default(), SmallTable::default());
     let parsed = Request::parse(head, &mut table);
     if let Some(found) = Request::find(input, &LIMITS, &mut other) {
         let facts = |request: &Request| (request.method.to_owned(), request.target.to_owned(), request.minor, lines_of(request.fields));
@@ -48,13 +48,19 @@ pub fn request_head(input: &[u8]) -> Verdict {
     }
     let request = match parsed {
         Ok(request) => request,
-        Err(refusal) => return Verdict::Refused(refusal),
+        Err(refusal) => return HeadVerdict::Refused(refusal),
     };
     let mut written = Vec::new();
     write::request_head(
         &mut written,
         &request,
-        Forward { client: Peer::of([192, 0, 2, 1].into(), None), scheme: "http", trace_id: b"trace", is_trusted: false, via: true },
+        RequestAdditions {
+            client: Peer::of([192, 0, 2, 1].into(), None),
+            scheme: "http",
+            trace_id: b"trace",
+            is_trusted: false,
+            via: true,
+        },
     );
     let mut authority = request.authority;
     if authority.is_empty() {
@@ -62,7 +68,7 @@ pub fn request_head(input: &[u8]) -> Verdict {
         write::put_host(&mut written, "192.0.2.2:80");
     }
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
-    let mut table = Table::default();
+    let mut table = HeadTable::default();
     let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");
     let slash = if request.path.starts_with('?') { "/" } else { "" };
     assert_eq!((again.method, again.path, again.minor), (request.method, [slash, request.path].concat().as_str(), 1));
@@ -90,12 +96,12 @@ pub fn request_head(input: &[u8]) -> Verdict {
     assert!(count(Field::Forwarding) <= 3, "a stranger's forwarding fields went on");
     assert_eq!(count(Field::LookAlike), 0, "a look-alike went on");
     check_end_to_end(request.fields, again.fields);
-    Verdict::Accepted
+    HeadVerdict::Accepted
 }
 
 /// A response's head, to `HEAD` and to other methods, gets one verdict, whether it comes whole, byte by byte or with bytes
 /// following. One that is accepted means the same after it was rewritten for a client of either version.
-pub fn response_head(input: &[u8]) -> Verdict {
+pub fn response_head(input: &[u8]) -> HeadVerdict {
     let head = match head_of(input) {
         Ok(head) => head,
         Err(verdict) => {
@@ -103,9 +109,9 @@ pub fn response_head(input: &[u8]) -> Verdict {
             return verdict;
         }
     };
-    let mut verdict = Verdict::Accepted;
+    let mut verdict = HeadVerdict::Accepted;
     for to_head in [true, false] {
-        let (mut table, mut other) = (Table::default(), SmallTable::default());
+        let (mut table, mut other) = (HeadTable::default(), SmallTable::default());
         let parsed = Response::parse(head, to_head, &mut table);
         if let Some(found) = Response::find(input, to_head, &LIMITS, &mut other) {
             let facts = |response: &Response| (response.status, response.reason.to_owned(), response.minor, lines_of(response.fields));
@@ -115,7 +121,7 @@ pub fn response_head(input: &[u8]) -> Verdict {
             // It is never forwarded here, because no upgrade was asked for.
             Ok(response) if response.status == 101 => {}
             Ok(response) => (0..4).for_each(|n| check_rewritten(&response, to_head, n & 1, n & 2 != 0)),
-            Err(refusal) => verdict = Verdict::Refused(refusal),
+            Err(refusal) => verdict = HeadVerdict::Refused(refusal),
         }
     }
     verdict
@@ -123,20 +129,20 @@ pub fn response_head(input: &[u8]) -> Verdict {
 
 fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool) {
     let recode = match (minor, response.length) {
-        (0, Length::Chunked) => Recode::Dechunk,
-        (1, Length::UntilClose) => Recode::Enchunk,
+        (0, BodyLength::Chunked) => Recode::Dechunk,
+        (1, BodyLength::UntilClose) => Recode::Enchunk,
         _ => Recode::Same,
     };
     let mut written = Vec::new();
-    write::response_head(&mut written, response, Reply { minor, persists, recode, date: b"now", trace_id: b"trace" });
+    write::response_head(&mut written, response, ResponseAdditions { minor, persists, recode, date: b"now", trace_id: b"trace" });
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
-    let mut table = Table::default();
+    let mut table = HeadTable::default();
     let again = Response::parse(&written, to_head, &mut table).expect("a rewritten head is accepted");
     assert_eq!((again.status, again.reason, again.minor), (response.status, response.reason, 1));
     let length = match recode {
         Recode::Same => response.length,
-        Recode::Dechunk => Length::UntilClose,
-        Recode::Enchunk => Length::Chunked,
+        Recode::Dechunk => BodyLength::UntilClose,
+        Recode::Enchunk => BodyLength::Chunked,
     };
     assert_eq!(again.length, length);
     if !response.is_interim() {
@@ -152,39 +158,39 @@ fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool
 
 /// A chunked body is decoded to the same result, whether it comes whole, byte by byte, in pieces of any size, or bypasses the
 /// decoder where it may. The result is canonical, never longer, and carries the same data as the body without its framing.
-pub fn chunked(input: &[u8]) -> Verdict {
-    let mut random = Random::from(input);
-    let whole = decode(input, Keep::Framing, false, || usize::MAX);
-    let bare = decode(input, Keep::Data, false, || usize::MAX);
-    for (keep, expected) in [(Keep::Framing, &whole), (Keep::Data, &bare)] {
+pub fn chunked(input: &[u8]) -> HeadVerdict {
+    let mut random = Xorshift::from(input);
+    let whole = decode(input, ChunkOutput::Framing, false, || usize::MAX);
+    let bare = decode(input, ChunkOutput::Data, false, || usize::MAX);
+    for (keep, expected) in [(ChunkOutput::Framing, &whole), (ChunkOutput::Data, &bare)] {
         expected.is_same(&decode(input, keep, false, || 1));
         expected.is_same(&decode(input, keep, false, || random.below(17)));
         expected.is_same(&decode(input, keep, true, || random.below(9)));
     }
     assert_eq!(bare.result, whole.result);
     if let Err(refusal) = whole.result {
-        return Verdict::Refused(refusal);
+        return HeadVerdict::Refused(refusal);
     }
     assert_eq!((bare.consumed, bare.is_ended, bare.announced), (whole.consumed, whole.is_ended, whole.announced));
     assert_eq!(bare.out, data_of(&whole.out), "the data differs from that in the chunks");
-    for (keep, out) in [(Keep::Framing, &whole.out), (Keep::Data, &bare.out)] {
+    for (keep, out) in [(ChunkOutput::Framing, &whole.out), (ChunkOutput::Data, &bare.out)] {
         let again = decode(&whole.out, keep, false, || usize::MAX);
         // A zero at the very end waits for the next byte, which tells whether it is the size or a leading zero.
         let waiting = &whole.out[again.consumed..];
         assert!(waiting.is_empty() || waiting == b"0", "what went on is not taken again: {waiting:?}");
-        let kept = if keep == Keep::Framing { waiting } else { b"" };
+        let kept = if keep == ChunkOutput::Framing { waiting } else { b"" };
         assert_eq!((&[&again.out, kept].concat(), again.is_ended, again.announced), (out, whole.is_ended, whole.announced));
     }
     if !whole.is_ended {
-        return Verdict::Incomplete;
+        return HeadVerdict::Incomplete;
     }
-    whole.is_same(&decode(&input[..whole.consumed], Keep::Framing, false, || usize::MAX));
-    whole.is_same(&decode(&[&input[..whole.consumed], b"0\r\n\r\n"].concat(), Keep::Framing, false, || usize::MAX));
-    Verdict::Accepted
+    whole.is_same(&decode(&input[..whole.consumed], ChunkOutput::Framing, false, || usize::MAX));
+    whole.is_same(&decode(&[&input[..whole.consumed], b"0\r\n\r\n"].concat(), ChunkOutput::Framing, false, || usize::MAX));
+    HeadVerdict::Accepted
 }
 
 /// The head at the front of `input`, or the verdict if there is none.
-fn head_of(input: &[u8]) -> Result<&[u8], Verdict> {
+fn head_of(input: &[u8]) -> Result<&[u8], HeadVerdict> {
     let whole = end_of(input, usize::MAX, &LIMITS);
     assert_same(whole, end_of(input, 1, &LIMITS));
     assert_same(whole, end_of(input, 7, &LIMITS));
@@ -193,8 +199,8 @@ fn head_of(input: &[u8]) -> Result<&[u8], Verdict> {
             assert_eq!(end_of(&input[..end], usize::MAX, &LIMITS), whole, "the bytes that follow matter");
             Ok(&input[..end])
         }
-        Ok(None) => Err(Verdict::Incomplete),
-        Err(refusal) => Err(Verdict::Refused(refusal)),
+        Ok(None) => Err(HeadVerdict::Incomplete),
+        Err(refusal) => Err(HeadVerdict::Refused(refusal)),
     }
 }
 
@@ -223,12 +229,12 @@ fn assert_same<T: PartialEq + std::fmt::Debug>(whole: Result<T, Refusal>, pieces
 /// Fields go on in the order in which they came, and none is added. None is missing that only the recipient understands, unless
 /// `Connection` names it.
 fn check_end_to_end(came: Fields, went: Fields) {
-    let is_end_to_end = |line: &Line| matches!(line.class(), Field::Other | Field::Authorization | Field::Cookie);
-    let is_named = |line: &Line| {
+    let is_end_to_end = |line: &FieldLine| matches!(line.class(), Field::Other | Field::Authorization | Field::Cookie);
+    let is_named = |line: &FieldLine| {
         let mut names = came.of(Field::Connection).flat_map(|connection| text::list(connection.value()));
         line.class() == Field::Other && names.any(|name| name.eq_ignore_ascii_case(line.name()))
     };
-    let plain = |line: Line| (line.name().to_owned(), line.value().to_vec());
+    let plain = |line: FieldLine| (line.name().to_owned(), line.value().to_vec());
     let expected: Vec<_> = came.iter().filter(is_end_to_end).filter(|line| !is_named(line)).map(plain).collect();
     let found: Vec<_> = went.iter().filter(is_end_to_end).map(plain).collect();
     assert_eq!(found, expected, "fields that are not ours");
@@ -261,7 +267,7 @@ impl Decoded {
 }
 
 /// Decodes `input` in pieces whose sizes `piece` chooses; with `moves`, bytes that need no look bypass the decoder.
-fn decode(input: &[u8], keep: Keep, moves: bool, mut piece: impl FnMut() -> usize) -> Decoded {
+fn decode(input: &[u8], keep: ChunkOutput, moves: bool, mut piece: impl FnMut() -> usize) -> Decoded {
     let mut decoder = Decoder::default();
     let (mut buffer, mut rest) = (Vec::new(), input);
     let mut done = Decoded { result: Ok(()), out: Vec::new(), consumed: 0, is_ended: false, announced: 0 };
@@ -313,9 +319,9 @@ fn data_of(mut body: &[u8]) -> Vec<u8> {
 }
 
 /// A generator of numbers that depend on the input alone, so that a finding can be repeated (xorshift).
-struct Random(u64);
+struct Xorshift(u64);
 
-impl Random {
+impl Xorshift {
     fn from(input: &[u8]) -> Self {
         Self(input.iter().fold(0x9e37_79b9_7f4a_7c15, |seed, &b| (seed ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)) | 1)
     }

@@ -3,11 +3,11 @@
 
 use super::HeadLimits;
 use super::framing::Recode;
-use super::head::{SmallTable, Table};
+use super::head::{HeadTable, SmallTable};
 use super::request::Request;
 use super::response::Response;
 use super::scan::HeadScan;
-use super::write::{self, Forward, Reply};
+use super::write::{self, RequestAdditions, ResponseAdditions};
 use crate::base::address::Peer;
 use crate::base::steps;
 
@@ -27,19 +27,24 @@ pub fn head(input: &[u8]) {
     };
     let find = || HeadScan::default().find_end(input, &LIMITS).ok().flatten().map(|end| &input[..end]);
     let request = |request: Request| {
-        let forward =
-            Forward { client: Peer::of([192, 0, 2, 1].into(), None), scheme: "http", trace_id: b"trace", is_trusted: true, via: true };
+        let forward = RequestAdditions {
+            client: Peer::of([192, 0, 2, 1].into(), None),
+            scheme: "http",
+            trace_id: b"trace",
+            is_trusted: true,
+            via: true,
+        };
         write::request_head(&mut Vec::new(), &request, forward);
     };
     let response = |response: Response| {
-        let reply = Reply { minor: 1, persists: true, recode: Recode::Same, date: b"now", trace_id: b"trace" };
+        let reply = ResponseAdditions { minor: 1, persists: true, recode: Recode::Same, date: b"now", trace_id: b"trace" };
         write::response_head(&mut Vec::new(), &response, reply);
     };
     let ways: [&dyn Fn() -> Option<()>; 4] = [
         &|| Request::find(input, &LIMITS, &mut SmallTable::default())?.ok().map(request),
-        &|| Request::parse(find()?, &mut Table::default()).ok().map(request),
+        &|| Request::parse(find()?, &mut HeadTable::default()).ok().map(request),
         &|| Response::find(input, false, &LIMITS, &mut SmallTable::default())?.ok().map(response),
-        &|| Response::parse(find()?, false, &mut Table::default()).ok().map(response),
+        &|| Response::parse(find()?, false, &mut HeadTable::default()).ok().map(response),
     ];
     for (way, work) in ways.into_iter().enumerate() {
         let (steps, most) = (spent(work), AT_ALL + EACH * input.len() as u64);

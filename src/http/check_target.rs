@@ -1,45 +1,50 @@
 //! Properties of any request target, as a function that panics where one does not hold: the body of a fuzz target, through which
 //! its corpus is replayed. Nothing here runs in the proxy.
 
-use super::check::Verdict;
-use super::head::Table;
+use super::check::HeadVerdict;
+use super::head::HeadTable;
 use super::request::Request;
-use super::target::Normal;
-use super::write::{self, Forward};
+use super::target::NormalTarget;
+use super::write::{self, RequestAdditions};
 use crate::base::address::Peer;
 
 /// The normal form of a target is its own normal form, never leaves the root, and is also that of the target that goes on.
-pub fn target(input: &[u8]) -> Verdict {
+pub fn target(input: &[u8]) -> HeadVerdict {
     let head = [b"GET ", input, b" HTTP/1.1\r\nHost: a.example\r\n\r\n"].concat();
     // A space or a line end would end the target.
     if input.iter().any(|&b| b <= b' ') {
-        return Verdict::Refused(super::Refusal::Malformed("no target"));
+        return HeadVerdict::Refused(super::Refusal::Malformed("no target"));
     }
-    let mut table = Table::default();
+    let mut table = HeadTable::default();
     let request = match Request::parse(&head, &mut table) {
         Ok(request) => request,
-        Err(refusal) => return Verdict::Refused(refusal),
+        Err(refusal) => return HeadVerdict::Refused(refusal),
     };
     check_form(request.normal);
     assert_eq!(segments(path_of(request.path)).as_deref(), Some(request.normal.path), "two ways to read {:?}", request.target);
     let mut written = Vec::new();
-    let forward =
-        Forward { client: Peer::of([192, 0, 2, 1].into(), None), scheme: "http", trace_id: b"trace", is_trusted: false, via: true };
+    let forward = RequestAdditions {
+        client: Peer::of([192, 0, 2, 1].into(), None),
+        scheme: "http",
+        trace_id: b"trace",
+        is_trusted: false,
+        via: true,
+    };
     write::request_head(&mut written, &request, forward);
-    let mut table = Table::default();
+    let mut table = HeadTable::default();
     let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");
     assert_eq!(again.normal, request.normal, "matched is another target than the one that went on");
     let (path, host) = (request.normal.path, request.normal.host);
     let authority = if host.contains(&b':') { [b"[", host, b"]"].concat() } else { host.to_vec() };
     let twice = [b"GET ", path, b" HTTP/1.1\r\nHost: ", &authority, b"\r\n\r\n"].concat();
-    let mut table = Table::default();
+    let mut table = HeadTable::default();
     let twice = Request::parse(&twice, &mut table).expect("a normal form is a target");
     assert_eq!(twice.normal, request.normal, "its normal form has another");
-    Verdict::Accepted
+    HeadVerdict::Accepted
 }
 
-fn check_form(normal: Normal) {
-    let Normal { host, path } = normal;
+fn check_form(normal: NormalTarget) {
+    let NormalTarget { host, path } = normal;
     assert!(!host.iter().any(|b| b.is_ascii_uppercase() || b"[]%/".contains(b)) && !host.ends_with(b"."), "{:?}", host.escape_ascii());
     let shown = path.escape_ascii();
     assert!(path.starts_with(b"/") && !path.windows(2).any(|two| two == b"//"), "{shown}");

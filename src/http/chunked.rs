@@ -20,7 +20,7 @@ const MAX_EXTENSION: u16 = 1024;
 const FREE_OVERHEAD: u64 = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     Size,
     /// Blanks after the size, which only an extension may follow.
     SizeBlank,
@@ -43,7 +43,7 @@ enum State {
 /// A position in a chunked body.
 #[derive(Clone, Debug)]
 pub struct Decoder {
-    state: State,
+    state: ChunkState,
     digits: u8,
     extension: u16,
     /// The size while it is read, then the bytes of the chunk's data that have not come yet.
@@ -58,7 +58,7 @@ pub struct Decoder {
 
 /// What is passed on of a chunked body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum ChunkOutput {
     /// The chunks, in canonical form.
     Framing,
     /// The data alone.
@@ -67,7 +67,7 @@ pub enum Keep {
 
 /// How many new bytes were processed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ChunkProgress {
     /// Bytes processed.
     pub consumed: usize,
     /// How many of these remain, at the front.
@@ -76,14 +76,14 @@ pub struct Step {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { state: State::Size, digits: 0, extension: 0, left: 0, announced: 0, overhead: 0, trailer_lines: 0, trailer_bytes: 0 }
+        Self { state: ChunkState::Size, digits: 0, extension: 0, left: 0, announced: 0, overhead: 0, trailer_lines: 0, trailer_bytes: 0 }
     }
 }
 
 impl Decoder {
     /// Whether the last chunk and the trailer section have come.
     pub fn is_ended(&self) -> bool {
-        self.state == State::End
+        self.state == ChunkState::End
     }
 
     /// Data bytes announced by the chunk sizes so far, which a limit on content is compared with.
@@ -93,7 +93,7 @@ impl Decoder {
 
     /// How many of the following bytes need not be looked at.
     pub fn opaque(&self) -> u64 {
-        if self.state == State::Data { self.left } else { 0 }
+        if self.state == ChunkState::Data { self.left } else { 0 }
     }
 
     /// Notes that `n` of the [`Decoder::opaque`] bytes were moved past the decoder.
@@ -101,26 +101,26 @@ impl Decoder {
         debug_assert!(n <= self.opaque());
         self.left -= n;
         if self.left == 0 {
-            self.state = State::DataCr;
+            self.state = ChunkState::DataCr;
         }
     }
 
     /// Processes new bytes, and shortens them in place to what is passed on. It stops after the end of the body, and in front of
     /// an incomplete trailer line, and of a zero that the next byte must explain.
-    pub fn decode(&mut self, bytes: &mut [u8], keep: Keep, limits: &HeadLimits) -> Result<Step, Refusal> {
-        let mut step = Step { consumed: 0, kept: 0 };
-        while step.consumed < bytes.len() && self.state != State::End {
+    pub fn decode(&mut self, bytes: &mut [u8], keep: ChunkOutput, limits: &HeadLimits) -> Result<ChunkProgress, Refusal> {
+        let mut step = ChunkProgress { consumed: 0, kept: 0 };
+        while step.consumed < bytes.len() && self.state != ChunkState::End {
             steps::count(1);
             match self.state {
-                State::Data => {
+                ChunkState::Data => {
                     let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - step.consumed);
                     shift(bytes, &mut step, n);
                     self.moved(n as u64);
                 }
-                State::Trailer => {
+                ChunkState::Trailer => {
                     let Some(len) = self.trailer_line(&bytes[step.consumed..], limits)? else { break };
                     let line = &bytes[step.consumed..step.consumed + len];
-                    if keep == Keep::Framing && may_pass(line) {
+                    if keep == ChunkOutput::Framing && may_pass(line) {
                         shift(bytes, &mut step, len);
                     } else {
                         step.consumed += len;
@@ -129,14 +129,14 @@ impl Decoder {
                 _ => {
                     let b = bytes[step.consumed];
                     // A zero may be a leading one or the whole size; the next byte tells.
-                    let leads = self.state == State::Size && b == b'0' && (self.digits == 0 || self.left == 0);
+                    let leads = self.state == ChunkState::Size && b == b'0' && (self.digits == 0 || self.left == 0);
                     let after = bytes.get(step.consumed + 1).copied();
                     if leads && after.is_none() {
                         break;
                     }
                     step.consumed += 1;
                     let passes = self.byte(b)? && !(leads && after.is_some_and(|b| b.is_ascii_hexdigit()));
-                    if passes && keep == Keep::Framing {
+                    if passes && keep == ChunkOutput::Framing {
                         bytes[step.kept] = b;
                         step.kept += 1;
                     }
@@ -148,7 +148,7 @@ impl Decoder {
 
     /// Processes one byte of framing, and returns whether it is part of the canonical form.
     fn byte(&mut self, b: u8) -> Result<bool, Refusal> {
-        use State::*;
+        use ChunkState::*;
         if !matches!(self.state, Size | SizeLf | DataCr | DataLf) {
             self.count_extension()?;
         }
@@ -201,10 +201,10 @@ impl Decoder {
         Ok(true)
     }
 
-    fn start_data(&mut self) -> Result<State, Refusal> {
+    fn start_data(&mut self) -> Result<ChunkState, Refusal> {
         let announced = self.announced.checked_add(self.left);
         self.announced = announced.ok_or(Refusal::Malformed("a chunk size is too large"))?;
-        Ok(State::Data)
+        Ok(ChunkState::Data)
     }
 
     fn count_extension(&mut self) -> Result<(), Refusal> {
@@ -228,7 +228,7 @@ impl Decoder {
             return Err(Refusal::Malformed("a trailer line ends in a bare LF"));
         };
         if line.is_empty() {
-            self.state = State::End;
+            self.state = ChunkState::End;
             return Ok(Some(lf + 1));
         }
         self.trailer_lines += 1;
@@ -246,7 +246,7 @@ impl Decoder {
 }
 
 /// Moves `n` bytes forward to where the result ends.
-fn shift(bytes: &mut [u8], step: &mut Step, n: usize) {
+fn shift(bytes: &mut [u8], step: &mut ChunkProgress, n: usize) {
     if step.kept != step.consumed {
         bytes.copy_within(step.consumed..step.consumed + n, step.kept);
     }
@@ -297,7 +297,7 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { first_line: 64, line: 64, lines: 3, total: 100 };
 
-    fn run(decoder: &mut Decoder, body: &[u8], piece: usize, keep: Keep) -> Result<(Vec<u8>, usize), Refusal> {
+    fn run(decoder: &mut Decoder, body: &[u8], piece: usize, keep: ChunkOutput) -> Result<(Vec<u8>, usize), Refusal> {
         let (mut out, mut buffer, mut rest) = (Vec::new(), Vec::new(), body);
         while !decoder.is_ended() && !rest.is_empty() {
             let (now, later) = rest.split_at(piece.min(rest.len()));
@@ -311,7 +311,7 @@ mod tests {
     }
 
     /// Decodes a body whole, byte by byte, and with bytes following: the result is always the same.
-    fn decode(body: &[u8], keep: Keep) -> Result<Vec<u8>, Refusal> {
+    fn decode(body: &[u8], keep: ChunkOutput) -> Result<Vec<u8>, Refusal> {
         let mut decoder = Decoder::default();
         let whole = run(&mut decoder, body, usize::MAX, keep);
         let ended = decoder.is_ended();
@@ -327,7 +327,7 @@ mod tests {
     #[test]
     fn canonical_bodies_pass_untouched() {
         for body in ["0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n", "A\r\n0123456789\r\n1f\r\n", "1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n"] {
-            assert_eq!(decode(body.as_bytes(), Keep::Framing).unwrap(), body.as_bytes());
+            assert_eq!(decode(body.as_bytes(), ChunkOutput::Framing).unwrap(), body.as_bytes());
         }
     }
 
@@ -336,9 +336,9 @@ mod tests {
         let body = b"0005;a=b ; c=\"d\\\"\t\";e\r\nhello\r\n000;x\r\nContent-Length: 3\r\nX: y\r\nhost_: z\r\nHOST: q\r\n\r\n";
         let limits = HeadLimits { lines: 9, ..LIMITS };
         let mut bytes = *body;
-        let step = Decoder::default().decode(&mut bytes, Keep::Framing, &limits).unwrap();
+        let step = Decoder::default().decode(&mut bytes, ChunkOutput::Framing, &limits).unwrap();
         assert_eq!(&bytes[..step.kept], b"5\r\nhello\r\n0\r\nX: y\r\nhost_: z\r\n\r\n");
-        assert_eq!(decode(b"05;a\r\nhello\r\n0\r\nX: y\r\n\r\n", Keep::Data).unwrap(), b"hello");
+        assert_eq!(decode(b"05;a\r\nhello\r\n0\r\nX: y\r\n\r\n", ChunkOutput::Data).unwrap(), b"hello");
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
             "0\r\nx: \0\r\n",
             "0\r\na:\r\nb:\r\nc:\r\nd:\r\n",
         ] {
-            let result = decode(body.as_bytes(), Keep::Framing);
+            let result = decode(body.as_bytes(), ChunkOutput::Framing);
             assert!(result.is_err() || body.starts_with("ffff"), "{body:?} gave {result:?}");
         }
     }
@@ -379,16 +379,16 @@ mod tests {
     #[test]
     fn sizes_that_overflow_together_are_refused() {
         let mut decoder = Decoder::default();
-        decoder.decode(&mut b"ffffffffffffffff\r\n".to_vec(), Keep::Framing, &LIMITS).unwrap();
+        decoder.decode(&mut b"ffffffffffffffff\r\n".to_vec(), ChunkOutput::Framing, &LIMITS).unwrap();
         decoder.moved(u64::MAX);
-        assert!(decoder.decode(&mut b"\r\n1\r\n".to_vec(), Keep::Framing, &LIMITS).is_err());
+        assert!(decoder.decode(&mut b"\r\n1\r\n".to_vec(), ChunkOutput::Framing, &LIMITS).is_err());
     }
 
     #[test]
     fn extensions_may_not_outweigh_the_data() {
         let chunk = [b"1;".as_slice(), &[b'x'; 1000], b"\r\na\r\n"].concat();
         let body = chunk.repeat(70);
-        assert!(decode(&body, Keep::Framing).is_err());
-        assert!(decode(&chunk.repeat(60), Keep::Framing).is_ok());
+        assert!(decode(&body, ChunkOutput::Framing).is_err());
+        assert!(decode(&chunk.repeat(60), ChunkOutput::Framing).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! `Connection` (RFC 9110 7.6.1): whether the connection persists, and which fields are meant for it alone.
 
 use super::Refusal;
-use super::head::Line;
+use super::head::FieldLine;
 use crate::base::{steps, text};
 use std::cmp::Ordering;
 
@@ -25,7 +25,7 @@ pub struct Connection {
 
 impl Connection {
     /// Adds one `Connection` field. The names in it go into `named`.
-    pub(super) fn read(&mut self, line: &Line, named: &mut Named) -> Result<(), Refusal> {
+    pub(super) fn read(&mut self, line: &FieldLine, named: &mut ConnectionOptions) -> Result<(), Refusal> {
         let value = line.value();
         steps::count(value.len());
         for member in value.split(|&b| b == b',') {
@@ -56,12 +56,12 @@ impl Connection {
 
 /// Where an option stands in its head.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct OptionSpan {
     pub(super) start: u32,
     pub(super) end: u32,
 }
 
-impl Place {
+impl OptionSpan {
     fn of(self, head: &[u8]) -> &[u8] {
         &head[self.start as usize..self.end as usize]
     }
@@ -69,25 +69,25 @@ impl Place {
 
 /// The names in the `Connection` fields of a head. Storing them splits the lists only once, however many fields are compared.
 #[derive(Debug)]
-pub(super) struct Named {
-    places: [Place; MAX_OPTIONS],
+pub(super) struct ConnectionOptions {
+    places: [OptionSpan; MAX_OPTIONS],
     count: usize,
 }
 
-impl Default for Named {
+impl Default for ConnectionOptions {
     fn default() -> Self {
-        Self { places: [Place::default(); MAX_OPTIONS], count: 0 }
+        Self { places: [OptionSpan::default(); MAX_OPTIONS], count: 0 }
     }
 }
 
-impl Named {
+impl ConnectionOptions {
     /// Forgets the names of an earlier head.
     pub(super) fn clear(&mut self) {
         self.count = 0;
     }
 
     /// The names in the order that [`is_named`] searches by.
-    pub(super) fn sorted(&mut self, head: &[u8]) -> &[Place] {
+    pub(super) fn sorted(&mut self, head: &[u8]) -> &[OptionSpan] {
         let places = &mut self.places[..self.count];
         places.sort_unstable_by(|one, other| order(one.of(head), other.of(head)));
         places
@@ -95,7 +95,7 @@ impl Named {
 }
 
 /// Whether one of them is that name. A binary search, so that comparing many fields with many options stays cheap.
-pub(super) fn is_named(name: &[u8], places: &[Place], head: &[u8]) -> bool {
+pub(super) fn is_named(name: &[u8], places: &[OptionSpan], head: &[u8]) -> bool {
     places.binary_search_by(|place| order(place.of(head), name)).is_ok()
 }
 

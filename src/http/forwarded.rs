@@ -31,14 +31,14 @@ fn entry(entry: &[u8]) -> Option<Peer> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::Table;
+    use crate::http::head::HeadTable;
     use crate::http::request::Request;
 
     /// Trusts 10.0.0.0/8 and fd00::/8.
     fn client(peer: &str, lines: &[&str]) -> String {
         let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
-        let mut table = Table::default();
+        let mut table = HeadTable::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         let trusted = |peer: Peer| match peer {
             Peer::Ip(IpAddr::V4(address), _) => address.octets()[0] == 10,

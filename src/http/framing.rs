@@ -1,11 +1,11 @@
 //! How a message body is delimited (RFC 9112 6.3), and how it is passed on to a recipient that needs it delimited differently.
 
-use super::chunked::{Decoder, Keep, Step};
+use super::chunked::{ChunkOutput, ChunkProgress, Decoder};
 use super::{HeadLimits, Refusal};
 
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
+pub enum BodyLength {
     /// No body.
     Empty,
     /// `Content-Length`, at least 1.
@@ -29,7 +29,7 @@ pub enum Recode {
 
 /// What is still to come of a body.
 #[derive(Clone, Debug)]
-enum Rest {
+enum RemainingBody {
     Ended,
     Known(u64),
     Chunked(Decoder),
@@ -39,7 +39,7 @@ enum Rest {
 /// A body on its way: how much is left of it, and what is kept of its framing.
 #[derive(Clone, Debug)]
 pub struct Body {
-    rest: Rest,
+    rest: RemainingBody,
     recode: Recode,
     content: u64,
     /// Bytes of framing that were passed on.
@@ -48,25 +48,25 @@ pub struct Body {
 
 impl Default for Body {
     fn default() -> Self {
-        Self { rest: Rest::Ended, recode: Recode::Same, content: 0, framing: 0 }
+        Self { rest: RemainingBody::Ended, recode: Recode::Same, content: 0, framing: 0 }
     }
 }
 
 impl Body {
     /// A body of which nothing has come yet.
-    pub fn new(length: Length, recode: Recode) -> Self {
+    pub fn new(length: BodyLength, recode: Recode) -> Self {
         let rest = match length {
-            Length::Empty | Length::Known(0) => Rest::Ended,
-            Length::Known(n) => Rest::Known(n),
-            Length::Chunked => Rest::Chunked(Decoder::default()),
-            Length::UntilClose => Rest::UntilClose,
+            BodyLength::Empty | BodyLength::Known(0) => RemainingBody::Ended,
+            BodyLength::Known(n) => RemainingBody::Known(n),
+            BodyLength::Chunked => RemainingBody::Chunked(Decoder::default()),
+            BodyLength::UntilClose => RemainingBody::UntilClose,
         };
         Self { rest, recode, content: 0, framing: 0 }
     }
 
     /// Whether all of it has come.
     pub fn is_ended(&self) -> bool {
-        matches!(self.rest, Rest::Ended)
+        matches!(self.rest, RemainingBody::Ended)
     }
 
     /// Whether every run of data must be framed as a chunk by the sender.
@@ -82,7 +82,7 @@ impl Body {
     /// Content bytes that have come.
     pub fn received(&self) -> u64 {
         match &self.rest {
-            Rest::Chunked(decoder) => decoder.announced() - decoder.opaque(),
+            RemainingBody::Chunked(decoder) => decoder.announced() - decoder.opaque(),
             _ => self.content,
         }
     }
@@ -93,17 +93,17 @@ impl Body {
     }
 
     /// Processes new bytes, and shortens them in place to what is passed on.
-    pub fn scan(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<Step, Refusal> {
+    pub fn scan(&mut self, bytes: &mut [u8], limits: &HeadLimits) -> Result<ChunkProgress, Refusal> {
         let step = match &mut self.rest {
-            Rest::Ended => Step { consumed: 0, kept: 0 },
-            Rest::Known(left) => {
+            RemainingBody::Ended => ChunkProgress { consumed: 0, kept: 0 },
+            RemainingBody::Known(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= n as u64;
                 self.content += n as u64;
-                Step { consumed: n, kept: n }
+                ChunkProgress { consumed: n, kept: n }
             }
-            Rest::Chunked(decoder) => {
-                let keep = if self.recode == Recode::Dechunk { Keep::Data } else { Keep::Framing };
+            RemainingBody::Chunked(decoder) => {
+                let keep = if self.recode == Recode::Dechunk { ChunkOutput::Data } else { ChunkOutput::Framing };
                 let before = decoder.announced() - decoder.opaque();
                 let step = decoder.decode(bytes, keep, limits)?;
                 let data = decoder.announced() - decoder.opaque() - before;
@@ -111,7 +111,7 @@ impl Body {
                 self.framing += step.kept as u64 - data;
                 step
             }
-            Rest::UntilClose => Step { consumed: bytes.len(), kept: bytes.len() },
+            RemainingBody::UntilClose => ChunkProgress { consumed: bytes.len(), kept: bytes.len() },
         };
         self.note_end();
         Ok(step)
@@ -120,42 +120,42 @@ impl Body {
     /// How many of the following bytes need no look, framing or change.
     pub fn opaque(&self) -> u64 {
         match &self.rest {
-            Rest::Known(left) => *left,
-            Rest::Chunked(decoder) => decoder.opaque(),
-            Rest::UntilClose if self.recode == Recode::Same => u64::MAX,
-            Rest::Ended | Rest::UntilClose => 0,
+            RemainingBody::Known(left) => *left,
+            RemainingBody::Chunked(decoder) => decoder.opaque(),
+            RemainingBody::UntilClose if self.recode == Recode::Same => u64::MAX,
+            RemainingBody::Ended | RemainingBody::UntilClose => 0,
         }
     }
 
     /// Notes that `n` of the [`Body::opaque`] bytes were moved past it.
     pub fn moved(&mut self, n: usize) {
         match &mut self.rest {
-            Rest::Known(left) => {
+            RemainingBody::Known(left) => {
                 *left -= n as u64;
                 self.content += n as u64;
             }
-            Rest::Chunked(decoder) => decoder.moved(n as u64),
-            Rest::Ended | Rest::UntilClose => {}
+            RemainingBody::Chunked(decoder) => decoder.moved(n as u64),
+            RemainingBody::Ended | RemainingBody::UntilClose => {}
         }
         self.note_end();
     }
 
     /// The sender has closed its side. Returns whether that completes the body, which is so for a body until close.
     pub fn close(&mut self) -> bool {
-        if matches!(self.rest, Rest::UntilClose) {
-            self.rest = Rest::Ended;
+        if matches!(self.rest, RemainingBody::UntilClose) {
+            self.rest = RemainingBody::Ended;
         }
         self.is_ended()
     }
 
     fn note_end(&mut self) {
         let ended = match &self.rest {
-            Rest::Known(left) => *left == 0,
-            Rest::Chunked(decoder) => decoder.is_ended(),
-            Rest::Ended | Rest::UntilClose => false,
+            RemainingBody::Known(left) => *left == 0,
+            RemainingBody::Chunked(decoder) => decoder.is_ended(),
+            RemainingBody::Ended | RemainingBody::UntilClose => false,
         };
         if ended {
-            self.rest = Rest::Ended;
+            self.rest = RemainingBody::Ended;
         }
     }
 }

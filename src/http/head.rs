@@ -1,7 +1,7 @@
 //! The field lines of a parsed head: what each means, and where it stands in the head.
 
 use super::MAX_FIELDS;
-use super::connection::{Named, Place, is_named};
+use super::connection::{ConnectionOptions, OptionSpan, is_named};
 use super::fields::{Field, classify, may_be_dropped};
 use super::{Refusal, first_line};
 use crate::base::{steps, text};
@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// Where a field line stands in its head, and what its name means.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Span {
+pub(super) struct FieldSpan {
     pub(super) start: u32,
     pub(super) name: u32,
     pub(super) value: u32,
@@ -18,27 +18,27 @@ pub(super) struct Span {
 }
 
 /// Storage for what is found in a head; a message borrows it.
-pub struct Table<const FIELDS: usize = MAX_FIELDS> {
-    pub(super) spans: [Span; FIELDS],
-    pub(super) more: Store,
+pub struct HeadTable<const FIELDS: usize = MAX_FIELDS> {
+    pub(super) spans: [FieldSpan; FIELDS],
+    pub(super) more: HeadStore,
 }
 
 /// What is stored of a head besides its field lines.
 #[derive(Debug, Default)]
-pub(super) struct Store {
+pub(super) struct HeadStore {
     /// The names in its `Connection` fields.
-    pub(super) named: Named,
+    pub(super) named: ConnectionOptions,
     /// The normal form of the target, where it differs from the target.
     pub(super) normal: Vec<u8>,
 }
 
 /// Large enough for most heads, and cheaper to initialise.
-pub type SmallTable = Table<32>;
+pub type SmallTable = HeadTable<32>;
 
-impl<const FIELDS: usize> Default for Table<FIELDS> {
+impl<const FIELDS: usize> Default for HeadTable<FIELDS> {
     fn default() -> Self {
-        let spans = [Span { start: 0, name: 0, value: 0, end: 0, class: Field::Other }; FIELDS];
-        Self { spans, more: Store::default() }
+        let spans = [FieldSpan { start: 0, name: 0, value: 0, end: 0, class: Field::Other }; FIELDS];
+        Self { spans, more: HeadStore::default() }
     }
 }
 
@@ -46,29 +46,29 @@ impl<const FIELDS: usize> Default for Table<FIELDS> {
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'t, 'a> {
     head: &'a [u8],
-    spans: &'t [Span],
+    spans: &'t [FieldSpan],
     /// Whether all of them are exactly what would be written for them.
     are_canonical: bool,
     /// The names in the `Connection` fields, once these were read.
-    named: &'t [Place],
+    named: &'t [OptionSpan],
 }
 
 /// One field line.
 #[derive(Clone, Copy, Debug)]
-pub struct Line<'a> {
+pub struct FieldLine<'a> {
     head: &'a [u8],
-    span: Span,
+    span: FieldSpan,
     is_canonical: bool,
 }
 
 impl<'t, 'a> Fields<'t, 'a> {
     /// The fields of a head of the usual shape, which is also the shape that is written.
-    pub(super) fn canonical(head: &'a [u8], spans: &'t [Span]) -> Self {
+    pub(super) fn canonical(head: &'a [u8], spans: &'t [FieldSpan]) -> Self {
         Self { head, spans, are_canonical: true, named: &[] }
     }
 
     /// Parses the fields of any head: `lines` is the head after its first line. httparse's names and values are slices of it.
-    pub(super) fn parse(head: &'a [u8], lines: &'a [u8], spans: &'t mut [Span]) -> Result<Self, Refusal> {
+    pub(super) fn parse(head: &'a [u8], lines: &'a [u8], spans: &'t mut [FieldSpan]) -> Result<Self, Refusal> {
         let mut slots = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let headers = match httparse::parse_headers(lines, &mut slots) {
             Ok(httparse::Status::Complete((length, headers))) if length == lines.len() => headers,
@@ -79,13 +79,13 @@ impl<'t, 'a> Fields<'t, 'a> {
         for (span, header) in spans.iter_mut().zip(headers) {
             let (name, value) = (header.name.as_bytes(), text::trim(header.value));
             let (start, at) = (offset(head, name), offset(head, value));
-            *span = Span { start, name: start + name.len() as u32, value: at, end: at + value.len() as u32, class: classify(name) };
+            *span = FieldSpan { start, name: start + name.len() as u32, value: at, end: at + value.len() as u32, class: classify(name) };
         }
         Ok(Self { head, spans: &spans[..headers.len()], are_canonical: false, named: &[] })
     }
 
     /// Stores the names in the `Connection` fields.
-    pub(super) fn set_named(&mut self, named: &'t mut Named) {
+    pub(super) fn set_named(&mut self, named: &'t mut ConnectionOptions) {
         self.named = named.sorted(self.head);
     }
 
@@ -100,10 +100,10 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// The lines in their order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Line<'a>> + use<'t, 'a> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = FieldLine<'a>> + use<'t, 'a> {
         let Self { head, spans, are_canonical: is_canonical, .. } = *self;
         steps::count(spans.len());
-        spans.iter().map(move |&span| Line { head, span, is_canonical })
+        spans.iter().map(move |&span| FieldLine { head, span, is_canonical })
     }
 
     /// The value of the first field of that class.
@@ -112,7 +112,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 
     /// The fields of that class.
-    pub fn of(&self, class: Field) -> impl DoubleEndedIterator<Item = Line<'a>> {
+    pub fn of(&self, class: Field) -> impl DoubleEndedIterator<Item = FieldLine<'a>> {
         self.iter().filter(move |line| line.class() == class)
     }
 
@@ -122,7 +122,7 @@ impl<'t, 'a> Fields<'t, 'a> {
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> FieldLine<'a> {
     /// The name as it came, a `token`.
     pub fn name(&self) -> &'a [u8] {
         steps::count((self.span.name - self.span.start) as usize);
@@ -137,9 +137,9 @@ impl<'a> Line<'a> {
     }
 
     /// Where a piece of the value stands in the head.
-    pub(super) fn place(&self, piece: &[u8]) -> Place {
+    pub(super) fn place(&self, piece: &[u8]) -> OptionSpan {
         let start = offset(self.head, piece);
-        Place { start, end: start + piece.len() as u32 }
+        OptionSpan { start, end: start + piece.len() as u32 }
     }
 
     /// What the name means to a proxy.
@@ -149,7 +149,7 @@ impl<'a> Line<'a> {
 
     /// Where the line stands in the head, if it is exactly what would be written: `name: value` and CRLF.
     pub(super) fn canonical(&self) -> Option<Range<usize>> {
-        let Span { start, name, value, end, .. } = self.span;
+        let FieldSpan { start, name, value, end, .. } = self.span;
         let is_it = || value == name + 2 && self.head[value as usize - 1] == b' ' && self.head.get(end as usize) == Some(&b'\r');
         (self.is_canonical || is_it()).then_some(start as usize..end as usize + 2)
     }

@@ -6,7 +6,7 @@
 
 use super::HeadLimits;
 use super::fields::{Field, classify, is_target, is_token};
-use super::head::Span;
+use super::head::FieldSpan;
 use crate::base::steps;
 
 /// `method SP target SP HTTP/1.1`: method, target, and where the fields begin.
@@ -34,7 +34,7 @@ pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u
 }
 
 /// The lines from `at` to the empty one: their number, and where the head ends.
-pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &mut [Span]) -> Option<(usize, usize)> {
+pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &mut [FieldSpan]) -> Option<(usize, usize)> {
     for (number, span) in spans.iter_mut().enumerate() {
         let line = bytes.get(at..)?;
         if let [b'\r', end, ..] = line {
@@ -54,7 +54,7 @@ pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &m
             return None;
         }
         let place = |offset: usize| (at + offset) as u32;
-        *span = Span { start: place(0), name: place(name.len()), value: place(name.len() + 2), end: place(end), class };
+        *span = FieldSpan { start: place(0), name: place(name.len()), value: place(name.len() + 2), end: place(end), class };
         at += end + 2;
     }
     None

@@ -1,11 +1,11 @@
 //! A request head: its field lines are parsed by httparse, then checked for what httparse lets pass. The result is the one way to
 //! read it, or a [`Refusal`].
 
-use super::connection::{Connection, Named};
+use super::connection::{Connection, ConnectionOptions};
 use super::fields::{self, Field};
-use super::framing::Length;
-use super::head::{Fields, SmallTable, Store, Table};
-use super::target::Normal;
+use super::framing::BodyLength;
+use super::head::{Fields, HeadStore, HeadTable, SmallTable};
+use super::target::NormalTarget;
 use super::{HeadLimits, Refusal, first_line, quick};
 use crate::base::text;
 
@@ -25,11 +25,11 @@ pub struct Request<'t, 'a> {
     /// Whether there is a `Content-Length`.
     pub declares_length: bool,
     /// The normal form of host and path, for routes and limits.
-    pub normal: Normal<'t>,
+    pub normal: NormalTarget<'t>,
     /// All field lines as they came.
     pub fields: Fields<'t, 'a>,
     /// How the body is delimited.
-    pub length: Length,
+    pub length: BodyLength,
     /// What `Connection` says.
     pub connection: Connection,
     /// `Expect: 100-continue` from a client to which a 100 can be sent.
@@ -52,7 +52,7 @@ pub struct Request<'t, 'a> {
 
 impl<'t, 'a: 't> Request<'t, 'a> {
     /// Reads a whole head, up to and including the empty line.
-    pub fn parse(head: &'a [u8], table: &'t mut Table) -> Result<Self, Refusal> {
+    pub fn parse(head: &'a [u8], table: &'t mut HeadTable) -> Result<Self, Refusal> {
         let (line, lines) = first_line::split(head)?;
         let (method, target, minor) = first_line::request(line)?;
         let fields = Fields::parse(head, lines, &mut table.spans)?;
@@ -68,7 +68,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         Some(Self::read(method, target, 1, fields, &mut table.more))
     }
 
-    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>, store: &'t mut Store) -> Result<Self, Refusal> {
+    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>, store: &'t mut HeadStore) -> Result<Self, Refusal> {
         if matches!(method, "CONNECT" | "TRACE") {
             return Err(Refusal::Method);
         }
@@ -79,10 +79,10 @@ impl<'t, 'a: 't> Request<'t, 'a> {
             path,
             minor,
             authority: b"",
-            normal: Normal::default(),
+            normal: NormalTarget::default(),
             declares_length: false,
             fields,
-            length: Length::Empty,
+            length: BodyLength::Empty,
             connection: Connection::default(),
             expects_continue: false,
             upgrade: None,
@@ -99,7 +99,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
             // The request is answered here, so no upstream will send a 100 (Continue).
             request.expects_continue = false;
         }
-        request.normal = Normal::read(path, request.authority, &mut store.normal)?;
+        request.normal = NormalTarget::read(path, request.authority, &mut store.normal)?;
         Ok(request)
     }
 
@@ -108,7 +108,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
     }
 
-    fn read_fields(&mut self, absolute: Option<&'a [u8]>, named: &mut Named) -> Result<(), Refusal> {
+    fn read_fields(&mut self, absolute: Option<&'a [u8]>, named: &mut ConnectionOptions) -> Result<(), Refusal> {
         named.clear();
         let (mut host, mut content_length, mut chunked, mut accept) = (None, None, false, Accept::default());
         let (mut upgrade, mut upgrades) = (None, 0);
@@ -167,9 +167,9 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         self.upgrade = upgrade.filter(|name| is_asked_for && is_protocol(name));
         self.authority = absolute.or(host).unwrap_or_default();
         self.length = match content_length {
-            _ if chunked => Length::Chunked,
-            None | Some(0) => Length::Empty,
-            Some(n) => Length::Known(n),
+            _ if chunked => BodyLength::Chunked,
+            None | Some(0) => BodyLength::Empty,
+            Some(n) => BodyLength::Known(n),
         };
         Ok(())
     }
@@ -318,10 +318,10 @@ fn names_us(hop: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::Table;
+    use crate::http::head::HeadTable;
 
     fn refusal(head: &str) -> Option<Refusal> {
-        Request::parse(head.as_bytes(), &mut Table::default()).err()
+        Request::parse(head.as_bytes(), &mut HeadTable::default()).err()
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
             [("http://b:8/x?y", "/x?y", &b"b:8"[..]), ("HTTPS://b", "/", b"b"), ("http://b?q", "?q", b"b"), ("/x", "/x", b"a")]
         {
             let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-            let mut table = Table::default();
+            let mut table = HeadTable::default();
             let request = Request::parse(head.as_bytes(), &mut table).unwrap();
             assert_eq!((request.path, request.authority), (path, authority));
         }
@@ -391,10 +391,10 @@ mod tests {
     fn facts_of_a_head() {
         let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: TE, close, x-y\r\nTE: trailers;q=1, trailers\r\nAccept: application/json;q=1\r\n\
             Expect: 100-Continue\r\nVia: 1.1 x, 1.1 tidegate (c)\r\nVia: 1.0 TideGate\r\nContent-Length: 007\r\nUser-Agent: u\r\n\r\n";
-        let mut table = Table::default();
+        let mut table = HeadTable::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         assert_eq!(request.connection, Connection { close: true, keep_alive: false, upgrade: false, names_fields: true, members: 3 });
         assert!(request.takes_trailers && request.wants_json && request.expects_continue && !request.is_idempotent());
-        assert_eq!((request.times_here, request.length, request.user_agent), (2, Length::Known(7), Some(&b"u"[..])));
+        assert_eq!((request.times_here, request.length, request.user_agent), (2, BodyLength::Known(7), Some(&b"u"[..])));
     }
 }

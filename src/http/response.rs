@@ -1,9 +1,9 @@
 //! A response head from an upstream, read as strictly as a request's wherever two readings could do harm.
 
-use super::connection::{Connection, Named};
+use super::connection::{Connection, ConnectionOptions};
 use super::fields::Field;
-use super::framing::Length;
-use super::head::{Fields, SmallTable, Table};
+use super::framing::BodyLength;
+use super::head::{Fields, HeadTable, SmallTable};
 use super::request::read_content_length;
 use super::{HeadLimits, Refusal, first_line, quick};
 
@@ -19,7 +19,7 @@ pub struct Response<'t, 'a> {
     /// All field lines as they came.
     pub fields: Fields<'t, 'a>,
     /// How the body that follows on the connection is delimited.
-    pub length: Length,
+    pub length: BodyLength,
     /// `Content-Length`, also where no body follows (`HEAD`, 304).
     pub content_length: Option<u64>,
     /// What `Connection` says.
@@ -37,7 +37,7 @@ pub fn is_no_status_line(bytes: &[u8]) -> bool {
 
 impl<'t, 'a: 't> Response<'t, 'a> {
     /// Reads a whole head, up to and including the empty line; `to_head` says whether it answers `HEAD`.
-    pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut Table) -> Result<Self, Refusal> {
+    pub fn parse(head: &'a [u8], to_head: bool, table: &'t mut HeadTable) -> Result<Self, Refusal> {
         let (line, lines) = first_line::split(head)?;
         let (status, reason, minor) = first_line::status(line)?;
         let fields = Fields::parse(head, lines, &mut table.spans)?;
@@ -59,7 +59,7 @@ impl<'t, 'a: 't> Response<'t, 'a> {
         minor: u8,
         fields: Fields<'t, 'a>,
         to_head: bool,
-        named: &'t mut Named,
+        named: &'t mut ConnectionOptions,
     ) -> Result<Self, Refusal> {
         if !(100..=599).contains(&status) {
             return Err(Refusal::Malformed("its status code is not one of 100 to 599"));
@@ -69,7 +69,7 @@ impl<'t, 'a: 't> Response<'t, 'a> {
             reason,
             minor,
             fields,
-            length: Length::Empty,
+            length: BodyLength::Empty,
             content_length: None,
             connection: Connection::default(),
             has_date: false,
@@ -86,7 +86,7 @@ impl<'t, 'a: 't> Response<'t, 'a> {
     }
 
     /// The steps of RFC 9112 6.3 that concern responses, by their numbers.
-    fn read_fields(&mut self, to_head: bool, named: &mut Named) -> Result<(), Refusal> {
+    fn read_fields(&mut self, to_head: bool, named: &mut ConnectionOptions) -> Result<(), Refusal> {
         named.clear();
         let mut chunked = false;
         for field in self.fields.iter() {
@@ -119,11 +119,11 @@ impl<'t, 'a: 't> Response<'t, 'a> {
         self.belies_itself = has_none && (chunked || (is_bare && self.content_length.is_some_and(|n| n > 0)));
         self.length = match self.content_length {
             // Step 1: no body, whatever the fields say.
-            _ if has_none => Length::Empty,
-            _ if chunked => Length::Chunked, // step 4
-            Some(0) => Length::Empty,        // step 6
-            Some(n) => Length::Known(n),     // step 6
-            None => Length::UntilClose,      // step 8
+            _ if has_none => BodyLength::Empty,
+            _ if chunked => BodyLength::Chunked, // step 4
+            Some(0) => BodyLength::Empty,        // step 6
+            Some(n) => BodyLength::Known(n),     // step 6
+            None => BodyLength::UntilClose,      // step 8
         };
         Ok(())
     }
@@ -133,24 +133,24 @@ impl<'t, 'a: 't> Response<'t, 'a> {
 mod tests {
     use super::*;
 
-    fn length(head: &str, to_head: bool) -> Option<Length> {
-        Response::parse(head.as_bytes(), to_head, &mut Table::default()).ok().map(|response| response.length)
+    fn length(head: &str, to_head: bool) -> Option<BodyLength> {
+        Response::parse(head.as_bytes(), to_head, &mut HeadTable::default()).ok().map(|response| response.length)
     }
 
     #[test]
     fn how_a_body_ends() {
-        assert_eq!(length("HTTP/1.1 200 OK\r\n\r\n", false), Some(Length::UntilClose));
-        assert_eq!(length("HTTP/1.1 200\r\nContent-Length: 5\r\n\r\n", false), Some(Length::Known(5)));
-        assert_eq!(length("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Some(Length::Empty));
-        assert_eq!(length("HTTP/1.1 304 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false), Some(Length::Empty));
-        assert_eq!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", false), Some(Length::Chunked));
+        assert_eq!(length("HTTP/1.1 200 OK\r\n\r\n", false), Some(BodyLength::UntilClose));
+        assert_eq!(length("HTTP/1.1 200\r\nContent-Length: 5\r\n\r\n", false), Some(BodyLength::Known(5)));
+        assert_eq!(length("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true), Some(BodyLength::Empty));
+        assert_eq!(length("HTTP/1.1 304 OK\r\nTransfer-Encoding: chunked\r\n\r\n", false), Some(BodyLength::Empty));
+        assert_eq!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", false), Some(BodyLength::Chunked));
     }
 
     #[test]
     fn what_must_not_follow_is_noticed() {
         let belies = |head: &str, to_head| {
             let head = format!("HTTP/1.1 {head}\r\n\r\n");
-            Response::parse(head.as_bytes(), to_head, &mut Table::default()).unwrap().belies_itself
+            Response::parse(head.as_bytes(), to_head, &mut HeadTable::default()).unwrap().belies_itself
         };
         for head in ["204 OK\r\nContent-Length: 5", "204 OK\r\nTransfer-Encoding: chunked", "304 OK\r\nTransfer-Encoding: chunked"] {
             assert!(belies(head, false) && belies(head, true), "{head:?}");

@@ -6,14 +6,14 @@ use crate::base::uri;
 
 /// The host and path that a request asks for, in normal form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Normal<'t> {
+pub struct NormalTarget<'t> {
     /// The host in lower case, without port, brackets and trailing dot. Empty where an HTTP/1.0 request names none.
     pub host: &'t [u8],
     /// The path without the query; `/` for `OPTIONS *`.
     pub path: &'t [u8],
 }
 
-impl<'t> Normal<'t> {
+impl<'t> NormalTarget<'t> {
     /// The normal form of a target (origin-form, absolute-form without its authority, or `*`) and of a valid authority. The usual
     /// ones are their own normal form; that of others is written into `buffer`.
     pub(super) fn read(target: &'t str, authority: &'t [u8], buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
@@ -54,7 +54,7 @@ mod tests {
     fn read(target: &str, authority: &str) -> Option<(String, String)> {
         let mut buffer = b"left over".to_vec();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Normal::read(target, authority.as_bytes(), &mut buffer).ok().map(|normal| (text(normal.host), text(normal.path)))
+        NormalTarget::read(target, authority.as_bytes(), &mut buffer).ok().map(|normal| (text(normal.host), text(normal.path)))
     }
 
     #[test]

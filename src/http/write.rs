@@ -1,8 +1,8 @@
 //! Heads as they are forwarded: always with line ends and framing fields of our own, whatever came in (RFC 9110 7.6).
 
 use super::fields::Field;
-use super::framing::{Length, Recode};
-use super::head::{Fields, Line};
+use super::framing::{BodyLength, Recode};
+use super::head::{FieldLine, Fields};
 use super::request::Request;
 use super::response::Response;
 use crate::base::address::Peer;
@@ -15,7 +15,7 @@ pub const NAME: &str = "tidegate";
 
 /// What the proxy adds to a request that it forwards.
 #[derive(Clone, Copy, Debug)]
-pub struct Forward<'a> {
+pub struct RequestAdditions<'a> {
     /// The other end of the client's connection.
     pub client: Peer,
     /// `http` or `https`: how the client connected.
@@ -29,7 +29,7 @@ pub struct Forward<'a> {
 }
 
 /// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left to [`put_host`].
-pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
+pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditions) {
     let fields = request.fields;
     let line = fields.first_line();
     // Whether the first line can be copied: the target is in origin-form, and the version is the one that is sent.
@@ -69,10 +69,10 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
         passes && !(request.connection.names_fields && fields.names(line.name(), line.class()))
     });
     match request.length {
-        Length::Known(n) if !length_stays => push_content_length(out, n),
-        Length::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
+        BodyLength::Known(n) if !length_stays => push_content_length(out, n),
+        BodyLength::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
         // RFC 9110 8.6: a method that usually has content states that this request has none.
-        Length::Empty if !length_stays && (declared.is_some() || matches!(request.method, "POST" | "PUT" | "PATCH")) => {
+        BodyLength::Empty if !length_stays && (declared.is_some() || matches!(request.method, "POST" | "PUT" | "PATCH")) => {
             push_content_length(out, 0)
         }
         _ => {}
@@ -103,7 +103,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: Forward) {
 
 /// Tells where the request comes from. What a trusted proxy says about that is kept: `X-Forwarded-For`, and `Forwarded` (RFC
 /// 7239) where it is used, get that proxy's address added. A peer at a Unix socket has none.
-fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
+fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: RequestAdditions) {
     let said = |name: &[u8]| forward.is_trusted && request.fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
     push_forwarded_for(out, request, forward);
     if said(b"forwarded") {
@@ -127,7 +127,7 @@ fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Forward) {
     }
 }
 
-fn push_forwarded_for(out: &mut Vec<u8>, request: &Request, forward: Forward) {
+fn push_forwarded_for(out: &mut Vec<u8>, request: &Request, forward: RequestAdditions) {
     const NAME: &[u8] = b"X-Forwarded-For: ";
     let start = out.len();
     put(out, [NAME]);
@@ -156,7 +156,7 @@ pub fn put_host(head: &mut Vec<u8>, authority: &str) {
 
 /// What the proxy adds to a response that it forwards.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
+pub struct ResponseAdditions<'a> {
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
     /// Whether the client's connection stays open after it.
@@ -170,7 +170,7 @@ pub struct Reply<'a> {
 }
 
 /// Appends the head of a forwarded response, interim ones included.
-pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
+pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: ResponseAdditions) {
     let fields = response.fields;
     let line = fields.first_line();
     let stays = line.starts_with(b"HTTP/1.1 ") && line.len() == response.reason.len() + b"HTTP/1.1 200 \r\n".len();
@@ -197,7 +197,7 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: Reply) {
         put(out, [b"Connection: Upgrade\r\n"]);
     } else if !response.is_interim() {
         match (response.length, reply.recode) {
-            (Length::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, [b"Transfer-Encoding: chunked\r\n"]),
+            (BodyLength::Chunked, Recode::Same) | (_, Recode::Enchunk) => put(out, [b"Transfer-Encoding: chunked\r\n"]),
             _ if length_stays => {}
             _ => length.into_iter().for_each(|n| push_content_length(out, n)),
         }
@@ -259,7 +259,7 @@ pub fn push_content_length(out: &mut Vec<u8>, n: u64) {
 }
 
 /// Appends the first line if `first_stays`, and the fields that pass; adjacent canonical lines are copied together.
-fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: impl FnMut(&Line) -> bool) {
+fn push_lines(out: &mut Vec<u8>, fields: Fields, first_stays: bool, mut passes: impl FnMut(&FieldLine) -> bool) {
     let head = fields.head();
     let mut run = 0..if first_stays { fields.first_line().len() } else { 0 };
     for line in fields.iter().filter(|line| passes(line)) {
@@ -328,20 +328,20 @@ pub fn asked_for(head: &[u8], response: &Response) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::head::Table;
+    use crate::http::head::HeadTable;
 
     fn forwarded(head: &str) -> String {
         forwarded_by(head, false)
     }
 
     fn forwarded_by(head: &str, is_trusted: bool) -> String {
-        let mut table = Table::default();
+        let mut table = HeadTable::default();
         let request = Request::parse(head.as_bytes(), &mut table).unwrap();
         let mut out = Vec::new();
         request_head(
             &mut out,
             &request,
-            Forward { client: Peer::of([127, 0, 0, 1].into(), None), scheme: "http", trace_id: b"t", is_trusted, via: true },
+            RequestAdditions { client: Peer::of([127, 0, 0, 1].into(), None), scheme: "http", trace_id: b"t", is_trusted, via: true },
         );
         String::from_utf8(out).unwrap()
     }
@@ -398,14 +398,14 @@ mod tests {
     #[test]
     fn a_response_goes_on_canonical() {
         let head = "HTTP/1.1 200 Fine\r\nServer: s\r\nConnection: x-y\r\nX-Y: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let mut table = Table::default();
+        let mut table = HeadTable::default();
         let response = Response::parse(head.as_bytes(), false, &mut table).unwrap();
-        let reply = Reply { minor: 0, persists: false, recode: Recode::Dechunk, date: b"now", trace_id: b"t" };
+        let reply = ResponseAdditions { minor: 0, persists: false, recode: Recode::Dechunk, date: b"now", trace_id: b"t" };
         let mut out = Vec::new();
         response_head(&mut out, &response, reply);
         assert_eq!(out, b"HTTP/1.1 200 Fine\r\nServer: s\r\nDate: now\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n");
         out.clear();
-        response_head(&mut out, &response, Reply { minor: 1, recode: Recode::Same, ..reply });
+        response_head(&mut out, &response, ResponseAdditions { minor: 1, recode: Recode::Same, ..reply });
         assert!(out.ends_with(
             b"Server: s\r\nTransfer-Encoding: chunked\r\nConnection: close\r\nDate: now\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n"
         ));

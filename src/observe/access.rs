@@ -8,7 +8,7 @@
 //! | `json` | one object, every field always there, `null` where it is not known |
 
 use super::escape;
-use super::stamp::Stamp;
+use super::stamp::DateStamp;
 use crate::base::address::Peer;
 use std::io::Write;
 use std::net::IpAddr;
@@ -86,7 +86,7 @@ pub enum Format {
 /// Writes lines; keeps only the date of the last one.
 #[derive(Clone, Debug, Default)]
 pub struct Formatter {
-    stamp: Stamp,
+    stamp: DateStamp,
 }
 
 impl Formatter {

@@ -20,7 +20,7 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The data of a scrape.
 #[derive(Clone, Copy, Debug)]
-pub struct Sources<'a> {
+pub struct Scrape<'a> {
     /// The counters of every worker.
     pub workers: &'a [Arc<WorkerStats>],
     /// Every listening address.
@@ -64,7 +64,7 @@ pub struct UpstreamView<'a> {
 }
 
 /// The page.
-pub fn render(sources: &Sources<'_>) -> Vec<u8> {
+pub fn render(sources: &Scrape<'_>) -> Vec<u8> {
     let mut families = Vec::new();
     traffic(sources, &mut families);
     upstreams(sources, &mut families);
@@ -96,7 +96,7 @@ fn with_parts_of_seconds(family: MetricFamily) -> MetricFamily {
 /// Made once, because it reads the boot time when it is made.
 static PROCESS: LazyLock<ProcessCollector> = LazyLock::new(ProcessCollector::for_self);
 
-fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
+fn traffic(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
     let all = sources.workers;
     families.push(counter(
         "proxy_requests_total",
@@ -164,7 +164,7 @@ fn traffic(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     ));
 }
 
-fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
+fn upstreams(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
     let all = || sources.upstreams.iter();
     families.push(histogram(
         "proxy_upstream_duration_seconds",
@@ -220,7 +220,7 @@ fn upstreams(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
     ));
 }
 
-fn operation(sources: &Sources<'_>, families: &mut Vec<MetricFamily>) {
+fn operation(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
     families.push(counter(
         "proxy_config_reloads_total",
         "Reloads of the configuration.",

@@ -84,7 +84,7 @@ fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
 
 fn page(workers: &[Arc<WorkerStats>], upstreams: &[UpstreamView<'_>]) -> Page {
     let listeners = &[ListenerView { name: "127.0.0.1:80", evicted: 4, full: 2 }];
-    let sources = Sources { workers, listeners, upstreams, reloads_ok: 3, reloads_error: 1, access_lost: 10, version: "1.2.3" };
+    let sources = Scrape { workers, listeners, upstreams, reloads_ok: 3, reloads_error: 1, access_lost: 10, version: "1.2.3" };
     Page::parse(std::str::from_utf8(&render(&sources)).unwrap())
 }
 

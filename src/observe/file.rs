@@ -17,7 +17,7 @@ const ROTATE_AGAIN: Duration = Duration::from_secs(10);
 
 /// `logging.rotate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rotate {
+pub struct Rotation {
     /// A file does not grow beyond this, unless a single line is longer.
     pub max_bytes: u64,
     /// How many old files are kept: `access.log.1`, the newest, to `access.log.<keep>`.
@@ -28,7 +28,7 @@ pub struct Rotate {
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    pub(super) rotate: Option<Rotate>,
+    pub(super) rotate: Option<Rotation>,
     /// The size as far as it is known: other programs may have truncated the file since.
     size: u64,
     /// The file ends in the middle of a line of another process, which died writing it.
@@ -38,7 +38,7 @@ pub(super) struct LogFile {
 
 impl LogFile {
     /// `file` is the result of [`stream::open`] for `path`, and a regular file.
-    pub(super) fn new(path: &Path, file: File, rotate: Option<Rotate>) -> Self {
+    pub(super) fn new(path: &Path, file: File, rotate: Option<Rotation>) -> Self {
         let size = file.metadata().map_or(0, |meta| meta.len());
         let ends_torn = size > 0 && !ends_in_newline(path, size);
         Self { path: path.to_owned(), file, rotate, size, ends_torn, not_before: None }
@@ -56,7 +56,7 @@ impl LogFile {
             return self.append(&lines[..first]);
         }
         let Some(rotate) = self.rotate else { return self.append(lines) };
-        if self.is_full(first, rotate)?
+        if self.check_full(first, rotate)?
             && self.may_rotate()
             && let Err(e) = self.rotate(rotate.keep)
         {
@@ -91,7 +91,7 @@ impl LogFile {
     }
 
     /// Whether a line of that length does not fit. The file's size is asked for before that is believed: `copytruncate` resets it.
-    fn is_full(&mut self, line: usize, rotate: Rotate) -> io::Result<bool> {
+    fn check_full(&mut self, line: usize, rotate: Rotation) -> io::Result<bool> {
         let is_too_much = |size| size > 0 && size + line as u64 > rotate.max_bytes;
         if is_too_much(self.size) {
             self.size = self.file.metadata()?.len();
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path, max_bytes: u64, keep: u32) -> LogFile {
-        LogFile::new(path, stream::open(path).unwrap(), Some(Rotate { max_bytes, keep }))
+        LogFile::new(path, stream::open(path).unwrap(), Some(Rotation { max_bytes, keep }))
     }
 
     fn write(log: &mut LogFile, mut lines: &[u8]) {

@@ -4,17 +4,17 @@
 //! The format is simple_logger's (`time LEVEL target: message`), but that crate is not used while serving: it blocks the thread
 //! that logs, panics when the reader of standard error is gone, and leaves newlines unescaped.
 
-use super::quiet::Held;
-use super::shared::Shared;
+use super::quiet::HeldWarning;
+use super::shared::SharedLogs;
 use super::writer::Writer;
 use log::{LevelFilter, Log, Metadata, Record, SetLoggerError};
 use std::sync::{Arc, OnceLock};
 
-static FRONT: OnceLock<Front> = OnceLock::new();
+static FRONT: OnceLock<LogFacade> = OnceLock::new();
 
 /// Makes this writer the process's logger. May be called once in a process.
 pub fn init(level: LevelFilter, writer: &Writer) -> Result<(), SetLoggerError> {
-    log::set_logger(FRONT.get_or_init(|| Front { shared: writer.shared() }))?;
+    log::set_logger(FRONT.get_or_init(|| LogFacade { shared: writer.shared() }))?;
     set_level(level);
     Ok(())
 }
@@ -32,7 +32,7 @@ pub fn announce(line: &str) {
 }
 
 /// Holds a warning back until its pause is over, if warnings are logged.
-pub fn hold(held: impl FnOnce() -> Held) {
+pub fn hold(held: impl FnOnce() -> HeldWarning) {
     if let Some(front) = FRONT.get().filter(|_| log::log_enabled!(log::Level::Warn)) {
         front.shared.hold(held());
     }
@@ -45,11 +45,11 @@ pub fn tell_held() {
     }
 }
 
-struct Front {
-    shared: Arc<Shared>,
+struct LogFacade {
+    shared: Arc<SharedLogs>,
 }
 
-impl Log for Front {
+impl Log for LogFacade {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.level() <= log::max_level()
     }

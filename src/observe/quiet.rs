@@ -19,7 +19,7 @@ pub struct Warnings(Arc<Kinds>);
 
 /// A kind of warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum WarningKind {
     /// A failure.
     Failed(Reason),
     /// An answer was dropped for another attempt.
@@ -28,7 +28,7 @@ pub enum Kind {
 
 /// What to do with a warning.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum WarningAction {
     /// Log it now; so many were held back before.
     Tell(u64),
     /// It is held back, as the first in this pause: log it with those that follow when the pause is over.
@@ -47,7 +47,7 @@ pub struct Pause {
 
 /// A warning that waits for the end of its pause.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldWarning {
     pause: Pause,
     due: Instant,
     target: &'static str,
@@ -56,7 +56,7 @@ pub struct Held {
 }
 
 /// Formats as a warning with the number of those that were held back.
-pub struct Told<'a> {
+pub struct CountedWarning<'a> {
     /// What happened.
     pub what: fmt::Arguments<'a>,
     /// How many more were held back.
@@ -77,20 +77,20 @@ impl Default for Warnings {
 
 impl Warnings {
     /// What to do with a warning at this time (milliseconds).
-    pub fn ask(&self, kind: Kind, now: u64) -> Verdict {
+    pub fn ask(&self, kind: WarningKind, now: u64) -> WarningAction {
         let index = match kind {
-            Kind::Failed(reason) => reason as usize,
-            Kind::Dropped => Reason::COUNT,
+            WarningKind::Failed(reason) => reason as usize,
+            WarningKind::Dropped => Reason::COUNT,
         };
         match self.0[index].ask(now) {
-            Asked::Tell(held) => Verdict::Tell(held),
-            Asked::HoldFirst(until) => Verdict::HoldFirst(Pause { kinds: self.0.clone(), index, until }),
-            Asked::Hold => Verdict::Hold,
+            QuietAction::Tell(held) => WarningAction::Tell(held),
+            QuietAction::HoldFirst(until) => WarningAction::HoldFirst(Pause { kinds: self.0.clone(), index, until }),
+            QuietAction::Hold => WarningAction::Hold,
         }
     }
 }
 
-impl Held {
+impl HeldWarning {
     /// Holds a warning back until the pause, which has just begun to hold back, is over.
     pub fn new(pause: Pause, target: &'static str, what: fmt::Arguments<'_>, trace_id: &str) -> Self {
         Self { pause, due: Instant::now() + PAUSE, target, what: what.to_string(), trace_id: trace_id.to_owned() }
@@ -105,13 +105,13 @@ impl Held {
     pub(super) fn tell(&self, tell: impl FnOnce(&'static str, fmt::Arguments<'_>)) {
         let held = self.pause.kinds[self.pause.index].take(self.pause.until);
         if let Some(more) = held.checked_sub(1) {
-            let told = Told { what: format_args!("{}", self.what), more, trace_id: &self.trace_id };
+            let told = CountedWarning { what: format_args!("{}", self.what), more, trace_id: &self.trace_id };
             tell(self.target, format_args!("{told}"));
         }
     }
 }
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for CountedWarning<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, more, trace_id } = self;
         match more {
@@ -121,9 +121,9 @@ impl fmt::Display for Told<'_> {
     }
 }
 
-/// As [`Verdict`], with the end of the pause.
+/// As [`WarningAction`], with the end of the pause.
 #[derive(Debug, PartialEq, Eq)]
-enum Asked {
+enum QuietAction {
     Tell(u64),
     HoldFirst(u64),
     Hold,
@@ -135,23 +135,23 @@ impl Quiet {
     /// Leaves room so that threads that count at the same moment do not overflow into the time.
     const MOST: u64 = (1 << Self::BITS) - (1 << 12);
 
-    fn ask(&self, now: u64) -> Asked {
+    fn ask(&self, now: u64) -> QuietAction {
         loop {
             let word = self.0.load(Relaxed);
             let (until, held) = (word >> Self::BITS, word & Self::HELD);
             if now >= until {
                 let next = (now + PAUSE_MS) << Self::BITS;
                 match self.0.compare_exchange(word, next, Relaxed, Relaxed) {
-                    Ok(_) => return Asked::Tell(held),
+                    Ok(_) => return QuietAction::Tell(held),
                     // Another thread was quicker.
                     Err(_) => continue,
                 }
             }
             if held >= Self::MOST {
-                return Asked::Hold;
+                return QuietAction::Hold;
             }
             let before = self.0.fetch_add(1, Relaxed);
-            return if before & Self::HELD == 0 { Asked::HoldFirst(before >> Self::BITS) } else { Asked::Hold };
+            return if before & Self::HELD == 0 { QuietAction::HoldFirst(before >> Self::BITS) } else { QuietAction::Hold };
         }
     }
 
@@ -166,16 +166,16 @@ impl Quiet {
 mod tests {
     use super::*;
 
-    fn told(verdict: Verdict) -> Option<u64> {
-        if let Verdict::Tell(held) = verdict { Some(held) } else { None }
+    fn told(verdict: WarningAction) -> Option<u64> {
+        if let WarningAction::Tell(held) = verdict { Some(held) } else { None }
     }
 
     #[test]
     fn the_first_of_a_kind_and_then_one_a_second_with_the_number_held_back() {
         let warnings = Warnings::default();
-        let refused = |now| told(warnings.ask(Kind::Failed(Reason::ConnectionRefused), now));
+        let refused = |now| told(warnings.ask(WarningKind::Failed(Reason::ConnectionRefused), now));
         assert_eq!(refused(5_000), Some(0));
-        assert_eq!(told(warnings.ask(Kind::Dropped, 5_000)), Some(0), "another kind");
+        assert_eq!(told(warnings.ask(WarningKind::Dropped, 5_000)), Some(0), "another kind");
         assert!((0..500).all(|i| refused(5_000 + i).is_none()));
         assert_eq!((refused(5_999), refused(6_000), refused(6_001)), (None, Some(501), None));
         assert_eq!((refused(60_000), refused(62_000)), (Some(1), Some(0)));
@@ -184,19 +184,19 @@ mod tests {
     #[test]
     fn what_is_left_of_a_burst_is_told_once() {
         let warnings = Warnings::default();
-        let ask = |now| warnings.ask(Kind::Dropped, now);
+        let ask = |now| warnings.ask(WarningKind::Dropped, now);
         let hold = |now| match ask(now) {
-            Verdict::HoldFirst(pause) => Held::new(pause, "target", format_args!("it at {now}"), "7"),
+            WarningAction::HoldFirst(pause) => HeldWarning::new(pause, "target", format_args!("it at {now}"), "7"),
             other => panic!("{other:?}"),
         };
-        let told_of = |held: &Held| {
+        let told_of = |held: &HeldWarning| {
             let mut told = None;
             held.tell(|target, line| told = Some(format!("{target}: {line}")));
             told
         };
         assert_eq!(told(ask(5_000)), Some(0));
         let first = hold(5_001);
-        assert!((0..3).all(|_| matches!(ask(5_002), Verdict::Hold)));
+        assert!((0..3).all(|_| matches!(ask(5_002), WarningAction::Hold)));
         assert_eq!(told_of(&first).unwrap(), "target: it at 5001 (and 3 more since the last such line) trace_id=7");
         assert_eq!(told_of(&first), None);
 
@@ -213,9 +213,9 @@ mod tests {
     #[test]
     fn no_number_is_too_large() {
         let quiet = Quiet::default();
-        assert_eq!(quiet.ask(0), Asked::Tell(0));
-        assert_eq!(quiet.ask(1), Asked::HoldFirst(1000));
-        (0..(1u64 << Quiet::BITS) + 10).for_each(|_| assert_eq!(quiet.ask(1), Asked::Hold));
-        assert_eq!(quiet.ask(1000), Asked::Tell(Quiet::MOST));
+        assert_eq!(quiet.ask(0), QuietAction::Tell(0));
+        assert_eq!(quiet.ask(1), QuietAction::HoldFirst(1000));
+        (0..(1u64 << Quiet::BITS) + 10).for_each(|_| assert_eq!(quiet.ask(1), QuietAction::Hold));
+        assert_eq!(quiet.ask(1000), QuietAction::Tell(Quiet::MOST));
     }
 }

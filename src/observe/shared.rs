@@ -2,13 +2,13 @@
 
 use super::access::Format;
 use super::escape::Message;
-use super::file::Rotate;
+use super::file::Rotation;
 use super::queue::{Dropped, Queue};
-use super::quiet::Held;
-use super::sink::{Sink, Target};
-use super::stamp::Stamp;
+use super::quiet::HeldWarning;
+use super::sink::{Sink, SinkTarget};
+use super::stamp::DateStamp;
 use super::stream::standard_error_now;
-use super::writer::Settings;
+use super::writer::LogSettings;
 use rustix::event::{EventfdFlags, eventfd};
 use std::fmt::{self, Write};
 use std::io;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Bits of [`Shared::asleep`]: which lines wake the writer.
+/// Bits of [`SharedLogs::asleep`]: which lines wake the writer.
 pub(super) const ACCESS: u8 = 1;
 pub(super) const DIAGNOSTICS: u8 = 2;
 
@@ -25,7 +25,7 @@ pub(super) const DIAGNOSTICS: u8 = 2;
 const PATIENCE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedLogs {
     pub(super) diagnostics: Arc<Queue>,
     /// Not 0 while the writer sleeps: which lines wake it. It is stored before the writer looks at the queues for the last time; whoever
     /// pushes reads it afterwards. The queue's lock orders the two, so no line is overlooked.
@@ -34,9 +34,9 @@ pub(super) struct Shared {
     pub(super) alarm: OwnedFd,
     /// How many lines of the access log its target refused.
     pub(super) access_lost: AtomicU64,
-    letters: Mutex<Vec<Letter>>,
+    letters: Mutex<Vec<WriterMessage>>,
     /// Warnings that are held back: a pause of a kind adds one at most.
-    held: Mutex<Vec<Held>>,
+    held: Mutex<Vec<HeldWarning>>,
     /// The format of the access log: 0 is off, otherwise 1 + `Format as u8`.
     format: AtomicU8,
     errors_on_standard_error: AtomicBool,
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 
 /// Messages to the writer. They are rare, and always wake it.
 #[derive(Debug)]
-pub(super) enum Letter {
+pub(super) enum WriterMessage {
     /// There is one more worker.
     Worker(Arc<Queue>),
     /// Check whether files have been moved.
@@ -62,12 +62,12 @@ pub(super) enum Letter {
 pub(super) struct Targets {
     pub(super) access: Option<Sink>,
     pub(super) errors: Option<Sink>,
-    pub(super) rotate: Option<Rotate>,
+    pub(super) rotate: Option<Rotation>,
     /// Dropped once they are in use, which tells whoever waits for it.
     pub(super) in_use: mpsc::Sender<()>,
 }
 
-impl Shared {
+impl SharedLogs {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             diagnostics: Arc::new(Queue::new()),
@@ -84,9 +84,9 @@ impl Shared {
     }
 
     /// Stores the settings that everyone reads and the writer does not need.
-    pub(super) fn note(&self, settings: &Settings) {
+    pub(super) fn note(&self, settings: &LogSettings) {
         self.format.store(if settings.access.is_some() { 1 + settings.format as u8 } else { 0 }, Relaxed);
-        self.errors_on_standard_error.store(settings.errors == Target::StandardError, Relaxed);
+        self.errors_on_standard_error.store(settings.errors == SinkTarget::StandardError, Relaxed);
     }
 
     /// The format; `None` if the access log is turned off.
@@ -103,17 +103,17 @@ impl Shared {
         }
     }
 
-    pub(super) fn send(&self, letter: Letter) {
+    pub(super) fn send(&self, letter: WriterMessage) {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
         self.ring();
     }
 
-    pub(super) fn take_letters(&self) -> Vec<Letter> {
+    pub(super) fn take_letters(&self) -> Vec<WriterMessage> {
         std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Holds a warning back, and wakes the writer, so that it knows when to tell it.
-    pub(super) fn hold(&self, held: Held) {
+    pub(super) fn hold(&self, held: HeldWarning) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
         self.ring();
     }
@@ -121,8 +121,8 @@ impl Shared {
     /// Logs the warnings that are due by then, or all. Returns when the next is due.
     pub(super) fn tell_held(&self, by: Option<Instant>) -> Option<Instant> {
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let due: Vec<Held> = all.extract_if(.., |held| by.is_none_or(|by| held.due() <= by)).collect();
-        let next = all.iter().map(Held::due).min();
+        let due: Vec<HeldWarning> = all.extract_if(.., |held| by.is_none_or(|by| held.due() <= by)).collect();
+        let next = all.iter().map(HeldWarning::due).min();
         drop(all);
         for held in due.iter().filter(|_| log::Level::Warn <= log::max_level()) {
             held.tell(|target, line| self.diagnose(log::Level::Warn, target, line));
@@ -174,7 +174,7 @@ impl Shared {
 pub(super) fn line(level: log::Level, target: &str, message: fmt::Arguments<'_>) -> Vec<u8> {
     let mut line = Vec::with_capacity(128);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Stamp::default().iso(now.as_millis() as u64, &mut line);
+    DateStamp::default().iso(now.as_millis() as u64, &mut line);
     // Fails only if a `Display` in the message does: then the text up to there is kept.
     let _ = write!(Message(&mut line), " {level} {target}: {message}");
     line.push(b'\n');

@@ -7,9 +7,9 @@
 //!            0               at
 //! ```
 
-use super::file::{LogFile, Rotate};
+use super::file::{LogFile, Rotation};
 use super::queue::{QUEUE_BYTES, count_lines};
-use super::stream::{self, Stream};
+use super::stream::{self, LogStream};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum SinkTarget {
     /// `-` for the access log.
     StandardOutput,
     /// `-` for diagnostics.
@@ -27,7 +27,7 @@ pub enum Target {
     File(PathBuf),
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for SinkTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StandardOutput => f.write_str("standard output"),
@@ -39,7 +39,7 @@ impl fmt::Display for Target {
 
 #[derive(Debug)]
 pub(super) struct Sink {
-    target: Option<Target>,
+    target: Option<SinkTarget>,
     out: Out,
     /// Device and inode: two sinks may write to the same pipe.
     identity: (u64, u64),
@@ -58,19 +58,19 @@ enum Out {
     /// Turned off: everything is discarded.
     Off,
     File(LogFile),
-    Stream(Stream),
+    Stream(LogStream),
     #[cfg(test)]
     Scripted(tests::Script),
 }
 
 impl Sink {
     /// Opens a target; `None` is a log that is turned off. The directory of a file is created if it is missing.
-    pub(super) fn open(target: Option<&Target>, rotate: Option<Rotate>) -> io::Result<Self> {
+    pub(super) fn open(target: Option<&SinkTarget>, rotate: Option<Rotation>) -> io::Result<Self> {
         let (out, identity) = match target {
             None => (Out::Off, (0, 0)),
-            Some(Target::StandardOutput) => inherited(io::stdout().as_fd())?,
-            Some(Target::StandardError) => inherited(io::stderr().as_fd())?,
-            Some(Target::File(path)) => {
+            Some(SinkTarget::StandardOutput) => inherited(io::stdout().as_fd())?,
+            Some(SinkTarget::StandardError) => inherited(io::stderr().as_fd())?,
+            Some(SinkTarget::File(path)) => {
                 if let Some(dir) = path.parent() {
                     fs::create_dir_all(dir)?;
                 }
@@ -79,14 +79,14 @@ impl Sink {
                 // Files under /dev are not renamed, wherever they lead: /dev/stdout may be a file.
                 match file.metadata()?.is_file() && !path.starts_with("/dev") {
                     true => (Out::File(LogFile::new(path, file, rotate)), identity),
-                    false => (Out::Stream(Stream::own(file)), identity),
+                    false => (Out::Stream(LogStream::own(file)), identity),
                 }
             }
         };
         Ok(Self::new(target.cloned(), out, identity))
     }
 
-    fn new(target: Option<Target>, out: Out, identity: (u64, u64)) -> Self {
+    fn new(target: Option<SinkTarget>, out: Out, identity: (u64, u64)) -> Self {
         Self {
             target,
             out,
@@ -174,7 +174,7 @@ impl Sink {
         }
     }
 
-    pub(super) fn set_rotate(&mut self, rotate: Option<Rotate>) {
+    pub(super) fn set_rotate(&mut self, rotate: Option<Rotation>) {
         if let Out::File(file) = &mut self.out {
             file.rotate = rotate;
         }
@@ -228,13 +228,13 @@ impl Sink {
         self.trouble.is_some()
     }
 
-    pub(super) fn target(&self) -> Option<&Target> {
+    pub(super) fn target(&self) -> Option<&SinkTarget> {
         self.target.as_ref()
     }
 }
 
 fn inherited(fd: BorrowedFd<'_>) -> io::Result<(Out, (u64, u64))> {
-    Ok((Out::Stream(Stream::inherited(fd)?), identity(fd)?))
+    Ok((Out::Stream(LogStream::inherited(fd)?), identity(fd)?))
 }
 
 fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
@@ -345,7 +345,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("access.log"), dir.path().join("moved"));
         fs::write(&path, "").unwrap();
-        let mut sink = Sink::open(Some(&Target::File(path.clone())), Some(Rotate { max_bytes: 100, keep: 1 })).unwrap();
+        let mut sink = Sink::open(Some(&SinkTarget::File(path.clone())), Some(Rotation { max_bytes: 100, keep: 1 })).unwrap();
         // As after a disk was full: half a line is written, and the rest is waiting.
         fs::write(&path, "half").unwrap();
         sink.torn = true;

@@ -2,7 +2,7 @@
 
 /// The second that was formatted last: lines come in order, so most find their date ready.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub struct DateStamp {
     second: u64,
     iso: [u8; 19],
     apache: [u8; 26],
@@ -13,13 +13,13 @@ const LAST_SECOND: u64 = 253_402_300_799;
 
 const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
 
-impl Default for Stamp {
+impl Default for DateStamp {
     fn default() -> Self {
         Self { second: 0, iso: *b"1970-01-01T00:00:00", apache: *b"01/Jan/1970:00:00:00 +0000" }
     }
 }
 
-impl Stamp {
+impl DateStamp {
     /// `2026-01-02T03:04:05.678Z`
     pub fn iso(&mut self, unix_ms: u64, out: &mut Vec<u8>) {
         self.turn_to(unix_ms / 1000);
@@ -83,7 +83,7 @@ mod tests {
 
     fn iso(ms: u64) -> String {
         let mut out = Vec::new();
-        Stamp::default().iso(ms, &mut out);
+        DateStamp::default().iso(ms, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_stamp_follows_a_clock_that_jumps_back() {
-        let (mut stamp, mut out) = (Stamp::default(), Vec::new());
+        let (mut stamp, mut out) = (DateStamp::default(), Vec::new());
         for ms in [1_767_323_045_678, 1_767_323_045_001, 1_767_319_445_000] {
             stamp.apache(ms, &mut out);
             out.push(b'\n');

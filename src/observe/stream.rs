@@ -15,12 +15,12 @@ use std::time::Duration;
 const FILE_CHUNK: usize = 1 << 16;
 
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct LogStream {
     file: File,
     chunk: usize,
 }
 
-impl Stream {
+impl LogStream {
     /// Standard output or error. `O_NONBLOCK` belongs to the open file, which is shared with the shell and every other process on that
     /// pipe or terminal, so it is never set here. A pipe or terminal is opened a second time through /proc instead; where that is not
     /// possible (other user, no /proc, a socket) only poll(2) protects from blocking.
@@ -98,7 +98,7 @@ mod tests {
     fn an_inherited_pipe_keeps_its_mode() {
         let (_reader, writer) = io::pipe().unwrap();
         let before = rustix::fs::fcntl_getfl(&writer).unwrap();
-        let mut stream = Stream::inherited(writer.as_fd()).unwrap();
+        let mut stream = LogStream::inherited(writer.as_fd()).unwrap();
         while stream.write_some(b"line\n").is_ok() {}
         assert_eq!(rustix::fs::fcntl_getfl(&writer).unwrap(), before);
         assert!(!before.contains(OFlags::NONBLOCK));
@@ -108,8 +108,8 @@ mod tests {
     fn a_pipe_nobody_reads_keeps_nobody_waiting() {
         let (mut reader, writer) = io::pipe().unwrap();
         // As without /proc: the descriptor blocks, and only poll(2) protects.
-        let plain = Stream { file: std::os::fd::OwnedFd::from(writer.try_clone().unwrap()).into(), chunk: PIPE_BUF };
-        for mut stream in [plain, Stream::inherited(writer.as_fd()).unwrap()] {
+        let plain = LogStream { file: std::os::fd::OwnedFd::from(writer.try_clone().unwrap()).into(), chunk: PIPE_BUF };
+        for mut stream in [plain, LogStream::inherited(writer.as_fd()).unwrap()] {
             let lines = b"some line\n".repeat(10_000);
             let mut written = 0;
             let error = loop {
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn a_line_longer_than_a_pipe_takes_at_once_goes_in_parts() {
         let (_reader, writer) = io::pipe().unwrap();
-        let mut stream = Stream::inherited(writer.as_fd()).unwrap();
+        let mut stream = LogStream::inherited(writer.as_fd()).unwrap();
         let long = [b'x'; 2 * PIPE_BUF];
         assert_eq!(stream.write_some(&long).unwrap(), PIPE_BUF);
     }

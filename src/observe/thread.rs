@@ -5,8 +5,8 @@
 //! while nothing happens.
 
 use super::queue::{Queue, count_lines};
-use super::shared::{ACCESS, DIAGNOSTICS, Letter, Shared, line};
-use super::sink::{Sink, Target};
+use super::shared::{ACCESS, DIAGNOSTICS, SharedLogs, WriterMessage, line};
+use super::sink::{Sink, SinkTarget};
 use super::stream::{standard_error_now, timespec};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::os::fd::AsFd;
@@ -23,7 +23,7 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct WriterThread {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLogs>,
     access: Lane,
     errors: Lane,
     end: Option<Instant>,
@@ -42,7 +42,7 @@ struct Lane {
 }
 
 impl WriterThread {
-    pub(super) fn new(shared: Arc<Shared>, access: Sink, errors: Sink) -> Self {
+    pub(super) fn new(shared: Arc<SharedLogs>, access: Sink, errors: Sink) -> Self {
         let diagnostics = vec![Arc::clone(&shared.diagnostics)];
         Self { access: Lane::new("access log", vec![], access), errors: Lane::new("error log", diagnostics, errors), shared, end: None }
     }
@@ -65,14 +65,14 @@ impl WriterThread {
         }
     }
 
-    fn open(&mut self, letter: Letter) {
+    fn open(&mut self, letter: WriterMessage) {
         match letter {
-            Letter::Worker(queue) => self.access.queues.push(queue),
-            Letter::Reopen => {
+            WriterMessage::Worker(queue) => self.access.queues.push(queue),
+            WriterMessage::Reopen => {
                 self.access.sink.reopen();
                 self.errors.sink.reopen();
             }
-            Letter::Targets(targets) => {
+            WriterMessage::Targets(targets) => {
                 self.round();
                 for (lane, sink) in [(&mut self.access, targets.access), (&mut self.errors, targets.errors)] {
                     lane.sink.set_rotate(targets.rotate);
@@ -82,7 +82,7 @@ impl WriterThread {
                 }
                 drop(targets.in_use);
             }
-            Letter::End(at) => self.end = Some(at),
+            WriterMessage::End(at) => self.end = Some(at),
         }
     }
 
@@ -109,7 +109,7 @@ impl WriterThread {
         }
         // Standard error can report its own failure only when it works again; a file's failure can be reported there at once.
         let mute = self.errors.sink.is_failing() || self.errors.sink.is_blocked();
-        if mute && self.errors.sink.target() == Some(&Target::StandardError) {
+        if mute && self.errors.sink.target() == Some(&SinkTarget::StandardError) {
             return due;
         }
         match self.errors.complaint(now, &mut due) {
@@ -138,7 +138,7 @@ impl WriterThread {
             }
         }
         self.shared.asleep.store(wanted, Relaxed);
-        // The last look, as described at `Shared::asleep`.
+        // The last look, as described at `SharedLogs::asleep`.
         let missed = (wanted & ACCESS != 0 && self.access.has_lines()) || (wanted & DIAGNOSTICS != 0 && self.errors.has_lines());
         if !missed {
             self.sleep(until);
@@ -243,7 +243,7 @@ impl Lane {
         self.complained = Some(now);
         let dropped: u64 = self.queues.iter().map(|queue| queue.take_dropped()).sum();
         let lost = std::mem::take(&mut self.lost) + dropped;
-        let target = self.sink.target().map(Target::to_string).unwrap_or_default();
+        let target = self.sink.target().map(SinkTarget::to_string).unwrap_or_default();
         let cause = self.sink.take_trouble();
         let cause = cause.as_deref().unwrap_or("does not keep up");
         Some(format!("{}, {target}: {cause}; lines lost: {lost}", self.name))

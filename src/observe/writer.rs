@@ -14,11 +14,11 @@
 //! call. After each round it pauses for a moment before it looks again, so that under load it is never woken at all.
 
 use super::access::{Format, Formatter, Record};
-pub use super::file::Rotate;
+pub use super::file::Rotation;
 use super::queue::Queue;
-use super::shared::{ACCESS, Letter, Shared, Targets};
+use super::shared::{ACCESS, SharedLogs, Targets, WriterMessage};
 use super::sink::Sink;
-pub use super::sink::Target;
+pub use super::sink::SinkTarget;
 use super::stats::WorkerStats;
 use super::thread::WriterThread;
 use std::io;
@@ -31,28 +31,28 @@ const BATCH_BYTES: usize = 1 << 16;
 
 /// The settings of the logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct LogSettings {
     /// `None` turns the access log off.
-    pub access: Option<Target>,
+    pub access: Option<SinkTarget>,
     /// The format of the access log.
     pub format: Format,
     /// The target of diagnostics.
-    pub errors: Target,
+    pub errors: SinkTarget,
     /// Rotation of both, where they are files; `None` leaves it to another program.
-    pub rotate: Option<Rotate>,
+    pub rotate: Option<Rotation>,
 }
 
 /// The handle of the writer thread.
 #[derive(Debug)]
 pub struct Writer {
-    shared: Arc<Shared>,
-    settings: Mutex<Settings>,
+    shared: Arc<SharedLogs>,
+    settings: Mutex<LogSettings>,
 }
 
 /// A worker's access log. Belongs to its thread.
 #[derive(Debug)]
 pub struct AccessLog {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLogs>,
     queue: Arc<Queue>,
     stats: Arc<WorkerStats>,
     formatter: Formatter,
@@ -61,10 +61,10 @@ pub struct AccessLog {
 
 impl Writer {
     /// Opens the targets and starts the thread. The error says which target, why, and what to do.
-    pub fn start(settings: Settings) -> io::Result<Self> {
+    pub fn start(settings: LogSettings) -> io::Result<Self> {
         let access = open_access(&settings)?;
         let errors = open_errors(&settings)?;
-        let shared = Arc::new(Shared::new()?);
+        let shared = Arc::new(SharedLogs::new()?);
         shared.note(&settings);
         let thread = WriterThread::new(Arc::clone(&shared), access, errors);
         std::thread::Builder::new().name("log-writer".into()).spawn(move || thread.run())?;
@@ -74,7 +74,7 @@ impl Writer {
     /// The access log of one worker, which counts what it drops in `stats`.
     pub fn access_log(&self, stats: Arc<WorkerStats>) -> AccessLog {
         let queue = Arc::new(Queue::new());
-        self.shared.send(Letter::Worker(Arc::clone(&queue)));
+        self.shared.send(WriterMessage::Worker(Arc::clone(&queue)));
         AccessLog {
             shared: Arc::clone(&self.shared),
             queue,
@@ -86,20 +86,20 @@ impl Writer {
 
     /// Opens files again whose path leads elsewhere now, because another program has moved them (SIGUSR1).
     pub fn reopen(&self) {
-        self.shared.send(Letter::Reopen);
+        self.shared.send(WriterMessage::Reopen);
     }
 
     /// Changes to other settings. If a target cannot be opened, that is returned as an error, and nothing has changed. Lines handed over
     /// before this call go to the old targets, later ones to the new ones. It waits for the writer (a moment, unless a disk hangs), so
     /// a worker must not call it.
-    pub fn reconfigure(&self, settings: Settings) -> io::Result<()> {
+    pub fn reconfigure(&self, settings: LogSettings) -> io::Result<()> {
         const PATIENCE: Duration = Duration::from_secs(1);
         let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let access = if settings.access != current.access { Some(open_access(&settings)?) } else { None };
         let errors = if settings.errors != current.errors { Some(open_errors(&settings)?) } else { None };
         let (in_use, wait) = mpsc::channel();
         let targets = Targets { access, errors, rotate: settings.rotate, in_use };
-        self.shared.send(Letter::Targets(Box::new(targets)));
+        self.shared.send(WriterMessage::Targets(Box::new(targets)));
         let _ = wait.recv_timeout(PATIENCE);
         self.shared.note(&settings);
         *current = settings;
@@ -115,12 +115,12 @@ impl Writer {
     /// Writes what was handed over, and ends the thread. A target that hangs is waited for up to `limit`; returns false if that was not
     /// enough. Later diagnostics go to standard error.
     pub fn shutdown(&self, limit: Duration) -> bool {
-        self.shared.send(Letter::End(Instant::now() + limit));
+        self.shared.send(WriterMessage::End(Instant::now() + limit));
         // The thread is not joined, because a write to a disk that hangs cannot be interrupted.
         self.shared.wait_for_end(limit)
     }
 
-    pub(super) fn shared(&self) -> Arc<Shared> {
+    pub(super) fn shared(&self) -> Arc<SharedLogs> {
         Arc::clone(&self.shared)
     }
 }
@@ -160,17 +160,17 @@ impl Drop for AccessLog {
     }
 }
 
-fn open_access(settings: &Settings) -> io::Result<Sink> {
+fn open_access(settings: &LogSettings) -> io::Result<Sink> {
     open("logging.access_log", "\"-\" (standard output) or null", settings.access.as_ref(), settings.rotate)
 }
 
-fn open_errors(settings: &Settings) -> io::Result<Sink> {
+fn open_errors(settings: &LogSettings) -> io::Result<Sink> {
     open("logging.error_log", "\"-\" (standard error)", Some(&settings.errors), settings.rotate)
 }
 
-fn open(key: &str, instead: &str, target: Option<&Target>, rotate: Option<Rotate>) -> io::Result<Sink> {
+fn open(key: &str, instead: &str, target: Option<&SinkTarget>, rotate: Option<Rotation>) -> io::Result<Sink> {
     Sink::open(target, rotate).map_err(|e| {
-        let target = target.map(Target::to_string).unwrap_or_default();
+        let target = target.map(SinkTarget::to_string).unwrap_or_default();
         let remedy = match e.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "let this user write there",
             io::ErrorKind::IsADirectory => "name a file in it",

@@ -61,18 +61,18 @@ struct Bench {
 
 impl Bench {
     /// The access log has this name in a directory of its own, with `error.log` beside it.
-    fn new(access: &str, rotate: Option<Rotate>) -> Self {
+    fn new(access: &str, rotate: Option<Rotation>) -> Self {
         Self::to(Path::new(access), rotate)
     }
 
     /// The access log is at this path (a relative one is in the bench's directory).
-    fn to(access: &Path, rotate: Option<Rotate>) -> Self {
+    fn to(access: &Path, rotate: Option<Rotation>) -> Self {
         log::set_max_level(log::LevelFilter::Trace);
         let dir = tempfile::tempdir().unwrap();
-        let writer = Writer::start(Settings {
-            access: Some(Target::File(dir.path().join(access))),
+        let writer = Writer::start(LogSettings {
+            access: Some(SinkTarget::File(dir.path().join(access))),
             format: Format::Text,
-            errors: Target::File(dir.path().join("error.log")),
+            errors: SinkTarget::File(dir.path().join("error.log")),
             rotate,
         })
         .unwrap();
@@ -81,7 +81,7 @@ impl Bench {
         Self { dir, writer, stats, log }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self) -> LogSettings {
         self.writer.settings.lock().unwrap().clone()
     }
 
@@ -119,7 +119,7 @@ fn numbers(text: &str) -> Vec<u64> {
     text.lines().map(number).collect()
 }
 
-const LARGE: Option<Rotate> = Some(Rotate { max_bytes: u64::MAX, keep: 5 });
+const LARGE: Option<Rotation> = Some(Rotation { max_bytes: u64::MAX, keep: 5 });
 
 #[test]
 fn lines_come_in_order_from_every_worker() {
@@ -251,7 +251,7 @@ fn a_pipe_whose_reader_went_works_again_with_the_next() {
 
 #[test]
 fn rotation_loses_no_line() {
-    let mut bench = Bench::new("access.log", Some(Rotate { max_bytes: 10_000, keep: 50 }));
+    let mut bench = Bench::new("access.log", Some(Rotation { max_bytes: 10_000, keep: 50 }));
     for turn in 0..100 {
         bench.log(turn * 10..turn * 10 + 10);
     }
@@ -289,20 +289,20 @@ fn settings_change_while_it_runs() {
     let mut bench = Bench::new("access.log", LARGE);
     let first = bench.settings();
     bench.log(0..10);
-    let second = Settings { access: Some(Target::File(bench.path("other/access.log"))), format: Format::Json, ..first.clone() };
+    let second = LogSettings { access: Some(SinkTarget::File(bench.path("other/access.log"))), format: Format::Json, ..first.clone() };
     bench.writer.reconfigure(second.clone()).unwrap();
     bench.log(10..20);
     until("json", || bench.read("other/access.log").lines().count() == 10);
     assert!(bench.read("other/access.log").starts_with('{'));
     assert!(numbers(&bench.read("access.log")).into_iter().eq(0..10), "what came before went to the old one");
 
-    let broken = Settings { access: Some(Target::File(bench.path("access.log/not a directory"))), ..first.clone() };
+    let broken = LogSettings { access: Some(SinkTarget::File(bench.path("access.log/not a directory"))), ..first.clone() };
     let error = bench.writer.reconfigure(broken).unwrap_err().to_string();
     assert!(error.starts_with("logging.access_log: cannot open ") && error.contains("access.log/not a directory"), "{error}");
     bench.log(20..30);
     until("as before", || bench.read("other/access.log").lines().count() == 20);
 
-    bench.writer.reconfigure(Settings { access: None, ..first.clone() }).unwrap();
+    bench.writer.reconfigure(LogSettings { access: None, ..first.clone() }).unwrap();
     assert!(!bench.log.is_on());
     bench.log(30..40);
     bench.writer.reconfigure(first).unwrap();
@@ -318,8 +318,8 @@ fn a_line_goes_to_the_target_of_its_time() {
     let mut bench = Bench::new("0.log", LARGE);
     for turn in 0..100 {
         bench.log(turn * 10..turn * 10 + 10);
-        let access = Some(Target::File(bench.path(&format!("{}.log", turn + 1))));
-        bench.writer.reconfigure(Settings { access, ..bench.settings() }).unwrap();
+        let access = Some(SinkTarget::File(bench.path(&format!("{}.log", turn + 1))));
+        bench.writer.reconfigure(LogSettings { access, ..bench.settings() }).unwrap();
     }
     for turn in 0..100 {
         assert!(numbers(&bench.read(&format!("{turn}.log"))).into_iter().eq(turn * 10..turn * 10 + 10));
@@ -332,7 +332,7 @@ fn an_error_log_that_nobody_reads_comes_back() {
     let path = dir.path().join("pipe");
     let mut pipe = fifo(&path);
     let bench = Bench::new("access.log", LARGE);
-    bench.writer.reconfigure(Settings { errors: Target::File(path), ..bench.settings() }).unwrap();
+    bench.writer.reconfigure(LogSettings { errors: SinkTarget::File(path), ..bench.settings() }).unwrap();
     for number in 0..40_000 {
         bench.diagnose(&format!("some line, which has to go somewhere {number:05}"));
     }
@@ -384,8 +384,10 @@ fn no_message_can_forge_a_line() {
 fn a_target_that_cannot_be_opened_is_an_error_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();
     let start = |path: &Path| {
-        let access = Some(Target::File(path.to_owned()));
-        Writer::start(Settings { access, format: Format::Text, errors: Target::StandardError, rotate: LARGE }).unwrap_err().to_string()
+        let access = Some(SinkTarget::File(path.to_owned()));
+        Writer::start(LogSettings { access, format: Format::Text, errors: SinkTarget::StandardError, rotate: LARGE })
+            .unwrap_err()
+            .to_string()
     };
     let error = start(dir.path());
     assert!(error.contains("Is a directory") && error.contains("name a file in it"), "{error}");

@@ -1,26 +1,26 @@
 //! Which route takes a request. Pure functions: no socket, no state.
 
 use crate::config::model::{Matcher, Route};
-use crate::http::target::Normal;
+use crate::http::target::NormalTarget;
 
 /// What a route's conditions are compared with.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'a> {
+pub struct RouteQuery<'a> {
     /// The port that the client connected to; a Unix socket has none.
     pub port: Option<u16>,
     /// The method, case-sensitive (RFC 9110 9.1).
     pub method: &'a str,
     /// The normal form of the target.
-    pub target: Normal<'a>,
+    pub target: NormalTarget<'a>,
 }
 
 /// The index of the first route that takes the request.
-pub fn find(routes: &[Route], query: Query) -> Option<usize> {
+pub fn find(routes: &[Route], query: RouteQuery) -> Option<usize> {
     routes.iter().position(|route| takes(&route.matcher, query))
 }
 
-fn takes(matcher: &Matcher, query: Query) -> bool {
-    let Normal { host, path } = query.target;
+fn takes(matcher: &Matcher, query: RouteQuery) -> bool {
+    let NormalTarget { host, path } = query.target;
     matcher.port.is_none_or(|port| query.port == Some(port))
         && matcher.host.as_ref().is_none_or(|pattern| is_host(pattern.as_bytes(), host))
         && matcher.path.as_ref().is_none_or(|exact| exact.as_bytes() == path)
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn everything_given_must_hold() {
         let matcher = Matcher { path_prefix: Some("/a".into()), methods: vec!["GET".into()], port: Some(80), ..Matcher::default() };
-        let query = Query { port: Some(80), method: "GET", target: Normal { host: b"h", path: b"/a" } };
+        let query = RouteQuery { port: Some(80), method: "GET", target: NormalTarget { host: b"h", path: b"/a" } };
         assert!(takes(&matcher, query));
-        assert!(!takes(&matcher, Query { method: "get", ..query }));
-        assert!(!takes(&matcher, Query { port: Some(81), ..query }));
-        assert!(!takes(&matcher, Query { port: None, ..query }));
-        assert!(!takes(&matcher, Query { target: Normal { host: b"h", path: b"/b" }, ..query }));
+        assert!(!takes(&matcher, RouteQuery { method: "get", ..query }));
+        assert!(!takes(&matcher, RouteQuery { port: Some(81), ..query }));
+        assert!(!takes(&matcher, RouteQuery { port: None, ..query }));
+        assert!(!takes(&matcher, RouteQuery { target: NormalTarget { host: b"h", path: b"/b" }, ..query }));
     }
 }

@@ -2,7 +2,7 @@
 //! those that are gone, and leaves the others alone, except for the permissions of a Unix socket's file.
 
 use crate::base::address::Address;
-use crate::config::model::{Config, Listener};
+use crate::config::model::{Config, ListenerConfig};
 use crate::guard::door::Door;
 use crate::net::listen::{ListenSocket, Listening, is_listened_on, listen, listen_alone};
 use crate::net::unix::SocketFile;
@@ -28,7 +28,7 @@ pub(super) struct Listeners {
 #[derive(Clone, Debug)]
 struct Open {
     /// As configured, perhaps with port 0, so that a reload recognises it.
-    configured: Listener,
+    configured: ListenerConfig,
     bound: Address,
     /// Of a Unix socket.
     file: Option<Arc<SocketFile>>,
@@ -36,7 +36,7 @@ struct Open {
 }
 
 /// The step from one set of addresses to the next, prepared but not done, so that it can be abandoned as a whole.
-pub(super) struct Change {
+pub(super) struct ListenersChange {
     open: Vec<Open>,
     /// Sockets of new addresses.
     pub(super) sockets: Sockets,
@@ -51,7 +51,7 @@ impl Listeners {
     }
 
     /// Binds the new addresses of a configuration. The first worker's socket gets the port, and the others share it.
-    pub(super) fn prepare(&self, config: &Config) -> io::Result<Change> {
+    pub(super) fn prepare(&self, config: &Config) -> io::Result<ListenersChange> {
         let mut sockets: Sockets = (0..self.workers).map(|_| Vec::new()).collect();
         let mut open = Vec::new();
         // Each old one is used at most once: two addresses with port 0 are two listeners.
@@ -72,11 +72,11 @@ impl Listeners {
         }
         let stays = |door: &Arc<Door>| open.iter().any(|open| Arc::ptr_eq(&open.door, door));
         let closed = self.open.iter().map(|open| open.door.clone()).filter(|door| !stays(door)).collect();
-        Ok(Change { open, sockets, closed })
+        Ok(ListenersChange { open, sockets, closed })
     }
 
     /// Makes the change; returns what to give to the workers.
-    pub(super) fn commit(&mut self, change: Change, max_client_conns: usize) -> (Sockets, Vec<Arc<Door>>) {
+    pub(super) fn commit(&mut self, change: ListenersChange, max_client_conns: usize) -> (Sockets, Vec<Arc<Door>>) {
         self.open = change.open;
         for Open { configured, file, .. } in &self.open {
             if let Some(Err(error)) = file.as_ref().map(|file| file.set_mode(configured.mode)) {

@@ -9,7 +9,7 @@ mod renderer;
 mod signals;
 mod watch;
 
-use crate::admin::Panel;
+use crate::admin::AdminState;
 use crate::base::clock::Clock;
 use crate::base::mailbox::Mailbox;
 use crate::config::Loaded;
@@ -75,7 +75,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
         first.push(admin);
     }
     let in_use = sys::open_descriptors() - sockets.iter().map(Vec::len).sum::<usize>();
-    let panel = Arc::new(Panel {
+    let panel = Arc::new(AdminState {
         stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
         doors: Mutex::new(listeners.doors().cloned().collect()),
         writer: writer.clone(),

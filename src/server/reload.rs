@@ -6,7 +6,7 @@ use super::listeners::Listeners;
 use super::watch::{self, Watch};
 use super::{LOOK_UP_PATIENCE, logs};
 use crate::config::model::Config;
-use crate::config::{self, Effective, Loaded, Sources};
+use crate::config::{self, ConfigSources, Effective, Loaded};
 use crate::observe;
 use crate::observe::writer::Writer;
 use crate::site::Site;
@@ -22,7 +22,7 @@ const MAX_NAMED: usize = 50;
 /// What a reload starts from.
 pub(super) struct Reloader {
     /// Where to read the configuration from again.
-    pub(super) sources: Sources,
+    pub(super) sources: ConfigSources,
     /// The effective configuration that runs now.
     pub(super) effective: Effective,
     /// The watched files.
@@ -50,7 +50,7 @@ impl Reloader {
         while self.wait(calls) {
             while calls.try_recv().is_ok() {}
             // Noted before reading, so that a change while it is read is found later.
-            self.watch.are_read();
+            self.watch.note_read();
             let panel = self.shared.panel.clone();
             match self.reload() {
                 Ok(()) => panel.reloads_ok.fetch_add(1, Relaxed),
@@ -69,7 +69,7 @@ impl Reloader {
                 return calls.recv().is_ok();
             }
             match calls.recv_timeout(watch::INTERVAL) {
-                Err(RecvTimeoutError::Timeout) if !self.watch.has_changed() => {}
+                Err(RecvTimeoutError::Timeout) if !self.watch.look() => {}
                 Err(RecvTimeoutError::Disconnected) => return false,
                 Ok(()) | Err(RecvTimeoutError::Timeout) => return true,
             }

@@ -1,7 +1,7 @@
 //! The helper thread that renders the admin port's pages, which may take long. A page is rendered once for all who wait for it, and
 //! not at all once they have left.
 
-use crate::admin::Page;
+use crate::admin::AdminPage;
 use crate::worker::shared::{Mail, RenderJob, Shared};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -27,7 +27,7 @@ pub(super) fn run(jobs: &Receiver<RenderJob>, shared: &Shared) {
 
 /// Takes out all jobs for one page, and drops those whose client has left. Pages are taken in their order, but not the same page
 /// twice in a row while others wait.
-fn take_next(waiting: &mut Vec<RenderJob>, last: Option<Page>) -> Vec<RenderJob> {
+fn take_next(waiting: &mut Vec<RenderJob>, last: Option<AdminPage>) -> Vec<RenderJob> {
     waiting.retain(|job| job.asker.strong_count() > 0);
     let Some(first) = waiting.iter().min_by_key(|job| (Some(job.page) == last, job.page)) else { return Vec::new() };
     let (page, site) = (first.page, first.site.clone());

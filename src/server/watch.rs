@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tells one state of a file from another: device, inode, size, time of the last change in nanoseconds.
-type Stamp = (u64, u64, u64, i128);
+type FileStamp = (u64, u64, u64, i128);
 
 /// The watched files.
 #[derive(Debug, Default)]
@@ -19,9 +19,9 @@ pub(super) struct Watch(Vec<Watched>);
 struct Watched {
     path: PathBuf,
     /// Its state when it was last read.
-    read: Option<Stamp>,
+    read: Option<FileStamp>,
     /// Its state when it was last looked at.
-    seen: Option<Stamp>,
+    seen: Option<FileStamp>,
 }
 
 impl Watch {
@@ -45,15 +45,15 @@ impl Watch {
     }
 
     /// Notes their states because they are about to be read, for whatever reason.
-    pub(super) fn are_read(&mut self) {
-        self.0.iter_mut().for_each(Watched::is_read);
+    pub(super) fn note_read(&mut self) {
+        self.0.iter_mut().for_each(Watched::note_read);
     }
 
     /// Looks, and returns whether one has changed since they were read, and all seem complete, which they do when two looks find the
     /// same. A missing file does not count as a change.
-    pub(super) fn has_changed(&mut self) -> bool {
+    pub(super) fn look(&mut self) -> bool {
         // Each is looked at, also after one that does not rest.
-        let at_rest = self.0.iter_mut().map(Watched::rests).fold(true, |all, one| all & one);
+        let at_rest = self.0.iter_mut().map(Watched::look_again).fold(true, |all, one| all & one);
         at_rest && self.0.iter().any(Watched::is_other)
     }
 
@@ -66,18 +66,18 @@ impl Watch {
 impl Watched {
     fn new(path: PathBuf) -> Self {
         let mut watched = Self { path, read: None, seen: None };
-        watched.is_read();
+        watched.note_read();
         watched
     }
 
-    fn is_read(&mut self) {
-        self.read = self.look();
+    fn note_read(&mut self) {
+        self.read = self.stamp();
         self.seen = self.read;
     }
 
     /// Looks, and returns whether it is as at the last look.
-    fn rests(&mut self) -> bool {
-        let now = self.look();
+    fn look_again(&mut self) -> bool {
+        let now = self.stamp();
         now == std::mem::replace(&mut self.seen, now)
     }
 
@@ -86,7 +86,7 @@ impl Watched {
         self.seen.is_some() && self.seen != self.read
     }
 
-    fn look(&self) -> Option<Stamp> {
+    fn stamp(&self) -> Option<FileStamp> {
         let meta = std::fs::metadata(&self.path).ok()?;
         Some((meta.dev(), meta.ino(), meta.size(), i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())))
     }
@@ -102,18 +102,18 @@ mod tests {
         let file = dir.path().join("config.yaml");
         std::fs::write(&file, "a").unwrap();
         let mut watch = Watch::new(vec![dir.path().join("config.yaml")]);
-        assert!(watch.has_files() && !watch.has_changed());
+        assert!(watch.has_files() && !watch.look());
         std::fs::write(&file, "ab").unwrap();
-        assert!(!watch.has_changed(), "it may grow on");
+        assert!(!watch.look(), "it may grow on");
         std::fs::write(&file, "abc").unwrap();
-        assert!(!watch.has_changed());
-        assert!(watch.has_changed());
-        watch.are_read();
-        assert!(!watch.has_changed());
+        assert!(!watch.look());
+        assert!(watch.look());
+        watch.note_read();
+        assert!(!watch.look());
         std::fs::remove_file(&file).unwrap();
-        assert!((0..3).all(|_| !watch.has_changed()));
+        assert!((0..3).all(|_| !watch.look()));
         std::fs::write(&file, "d").unwrap();
-        assert!(!watch.has_changed() && watch.has_changed());
+        assert!(!watch.look() && watch.look());
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         link("1");
         let mut watch = Watch::new(vec![dir.path().join("config.yaml")]);
         link("2");
-        assert!(!watch.has_changed() && watch.has_changed());
+        assert!(!watch.look() && watch.look());
     }
 
     #[test]
@@ -139,20 +139,20 @@ mod tests {
         files[..2].iter().for_each(|file| std::fs::write(file, "").unwrap());
         let mut watch = Watch::new(files[..2].to_vec());
         std::fs::write(&files[0], "1").unwrap();
-        assert!(!watch.has_changed());
+        assert!(!watch.look());
         std::fs::write(&files[1], "1").unwrap();
-        assert!(!watch.has_changed(), "the first rests, the second does not");
-        assert!(watch.has_changed());
+        assert!(!watch.look(), "the first rests, the second does not");
+        assert!(watch.look());
 
         // A change that was seen before the files are others is not forgotten.
         std::fs::write(&files[2], "").unwrap();
         watch.follow(files[1..].to_vec());
-        assert!(watch.has_changed());
-        watch.are_read();
+        assert!(watch.look());
+        watch.note_read();
         std::fs::write(&files[0], "12").unwrap();
-        assert!((0..3).all(|_| !watch.has_changed()), "it is not watched any more");
+        assert!((0..3).all(|_| !watch.look()), "it is not watched any more");
         std::fs::write(&files[2], "1").unwrap();
-        assert!(!watch.has_changed() && watch.has_changed());
+        assert!(!watch.look() && watch.look());
         assert!(!Watch::new(vec!["/dev/null".into(), dir.path().join("none")]).has_files());
     }
 }

@@ -4,12 +4,12 @@ use super::deadlines::after;
 use super::exchange::{Attempt, Exchange};
 use super::failure::{Failure, Time};
 use super::{Effect, Session, State, Turn};
-use crate::guard::breaker::Verdict;
+use crate::guard::breaker::AttemptVerdict;
 use crate::guard::places::Needs;
 use crate::http::scan::HeadScan;
 use crate::http::write;
 use crate::observe::reason::Reason;
-use crate::upstream::pool::{Again, Grant, Pick, Seeker, Want};
+use crate::upstream::pool::{Grant, Pick, PickRequest, Requirements, RetryChoice};
 
 /// How long a trial request may wait for its content, or for the answer of the last upstream, before another trial may begin.
 const TRIAL_MS: u64 = 1000;
@@ -21,8 +21,8 @@ impl Session {
         let needs = self.needs(&exchange);
         let (most, now) = (exchange.site.most(), turn.now.millis());
         let Exchange { key, again, tried, .. } = &*exchange;
-        let want = Want { worker: turn.worker, most, needs, now, tried, again: *again };
-        match exchange.pool().pick(Seeker { rng: &mut turn.rng, key: *key, want }) {
+        let want = Requirements { worker: turn.worker, most, needs, now, tried, again: *again };
+        match exchange.pool().pick(PickRequest { rng: &mut turn.rng, key: *key, want }) {
             Pick::Granted(grant) => self.attempt(exchange, grant, turn),
             Pick::Full => self.queue(exchange, turn),
             Pick::NoTunnel => self.fail_without_tunnel(exchange, turn),
@@ -106,7 +106,7 @@ impl Session {
         let starved = exchange.attempt.has_upstream;
         if starved {
             exchange.withdraw(turn);
-            if exchange.again == Again::Elsewhere {
+            if exchange.again == RetryChoice::Elsewhere {
                 // The queue might lead it back to the upstream that was silent.
                 exchange.attempt = Attempt::default();
                 return self.fail_unavailable(exchange, turn);
@@ -163,7 +163,7 @@ impl Session {
     /// Nobody in the queue can be served, or nobody with such needs. A request that failed at a server may still go back to it.
     pub(super) fn on_dismissed(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn) -> State {
         exchange.leave_line(turn);
-        if exchange.again == Again::Regardless { self.connect(exchange, turn) } else { self.fail_unavailable(exchange, turn) }
+        if exchange.again == RetryChoice::Regardless { self.connect(exchange, turn) } else { self.fail_unavailable(exchange, turn) }
     }
 
     /// No server of the pool takes requests, or none that this request may go to.
@@ -231,7 +231,7 @@ impl Exchange {
         self.give_back(self.attempt.holds, turn);
         turn.line_may_move = may_move;
         if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
-            self.pool().settle(server, permit, Verdict::Unknown, turn.now.millis());
+            self.pool().settle(server, permit, AttemptVerdict::Unknown, turn.now.millis());
         }
         if let Some(cell) = self.server().map(|server| &server.cells[turn.worker]) {
             cell.requests.sub(1);

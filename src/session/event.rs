@@ -1,6 +1,6 @@
 //! What can happen to a session, and what it asks the worker to do.
 
-use crate::admin::{Page, Rendered};
+use crate::admin::{AdminPage, RenderedPage};
 use crate::observe::reason::Reason;
 use crate::upstream::pool::Grant;
 
@@ -68,7 +68,7 @@ pub enum Event {
     /// That many of these were sent; what is left was spilled before.
     Passed(Direction, usize),
     /// An admin page is ready.
-    Rendered(Box<Rendered>),
+    Rendered(Box<RenderedPage>),
     /// Other requests wait for the place that is held by an answer which the client does not take.
     MakeRoom,
     /// The client has all that was sent to it.
@@ -112,7 +112,7 @@ pub enum Effect {
     /// The answer had no content: if its connection is kept, it waits a moment before it serves again.
     LetRest,
     /// Render a page of the admin port.
-    Render(Page),
+    Render(AdminPage),
     /// Close the sending side to the client.
     HalfClose,
     /// Tell whether the client has everything and sends nothing more; if not, close the sending side.

@@ -6,18 +6,18 @@ use super::failure::Silence;
 use super::half::Half;
 use super::note::{Note, TraceId};
 use super::turn::Turn;
-use crate::admin::Page;
+use crate::admin::AdminPage;
 use crate::base::address::Peer;
 use crate::config::model::{Retry, Timeouts};
-use crate::guard::breaker::Permit;
+use crate::guard::breaker::CircuitPermit;
 use crate::guard::places::Needs;
 use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
 use crate::observe::access::Record;
 use crate::observe::reason::Reason;
 use crate::site::Site;
-use crate::upstream::pool::{Again, Pool};
-use crate::upstream::server::{Fault, Server};
+use crate::upstream::pool::{Pool, RetryChoice};
+use crate::upstream::server::{Server, UpstreamFault};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -77,7 +77,7 @@ pub struct Exchange {
     /// The status of an answer made here.
     pub content_status: u16,
     /// A page of the admin port that has yet to be rendered.
-    pub page: Option<Page>,
+    pub page: Option<AdminPage>,
     /// The renderer holds a weak reference to this, and skips the page once it is gone.
     pub asker: Option<Arc<()>>,
     pub(super) trace_id: TraceId,
@@ -104,7 +104,7 @@ pub struct Exchange {
     /// The faults of these servers, one for each, as far as they may be counted against the server.
     pub faults: Vec<Charge>,
     /// Where it may be tried again.
-    pub again: Again,
+    pub again: RetryChoice,
     /// The server whose silence was the first failure: a total timeout that follows is blamed on it.
     pub silent: Option<(usize, Silence)>,
     /// The key for `balance: consistent_hash`.
@@ -131,9 +131,9 @@ pub struct Charge {
     /// The server's index in the pool.
     pub server: usize,
     /// The fault.
-    pub fault: Fault,
+    pub fault: UpstreamFault,
     /// The permit by which it is reported to the circuit; `None` once that was done.
-    pub permit: Option<Permit>,
+    pub permit: Option<CircuitPermit>,
 }
 
 /// What a request asks for, apart from its target.
@@ -169,7 +169,7 @@ pub struct Attempt {
     /// The index of the server in its pool, once picked.
     pub server: Option<usize>,
     /// The permit of the server's circuit, until the attempt is settled.
-    pub permit: Option<Permit>,
+    pub permit: Option<CircuitPermit>,
     /// What it holds at the server besides its connection's place.
     pub holds: Needs,
     /// Whether it has a connection, or one is being made.
@@ -310,7 +310,7 @@ impl Exchange {
             is_backing_off: false,
             tried: Vec::new(),
             faults: Vec::new(),
-            again: Again::default(),
+            again: RetryChoice::default(),
             silent: None,
             key: 0,
             is_queued: false,
@@ -342,7 +342,7 @@ impl Exchange {
         self.queue_micros = None;
         self.tried.clear();
         self.faults.clear();
-        (self.again, self.silent) = (Again::default(), None);
+        (self.again, self.silent) = (RetryChoice::default(), None);
         self.key = 0;
         (self.up_is_closed, self.down_is_closed) = (false, false);
     }

@@ -7,19 +7,19 @@ use super::{Ending, Session, State, Turn, Why};
 use crate::balance;
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
-use crate::config::model::{Action, Balance, ErrorDetail, Limits, NewRequests, Timeouts};
+use crate::config::model::{Action, BalanceConfig, ErrorDetail, Limits, NewRequests, Timeouts};
 use crate::guard::rate::Limiter;
 use crate::http::fields::Field;
 use crate::http::forwarded::forwarded_for;
-use crate::http::framing::{Body, Length, Recode};
-use crate::http::head::{Line, SmallTable, Table};
+use crate::http::framing::{Body, BodyLength, Recode};
+use crate::http::head::{FieldLine, HeadTable, SmallTable};
 use crate::http::preface::{self, Preface};
 use crate::http::request::{self, Request};
 use crate::http::scan::HeadScan;
-use crate::http::write::{self, Forward};
+use crate::http::write::{self, RequestAdditions};
 use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::{RateScope, Reason};
-use crate::route::Query;
+use crate::route::RouteQuery;
 use crate::{admin, answer::echo};
 use std::net::IpAddr;
 
@@ -247,7 +247,7 @@ impl Session {
         exchange.describe_raw(self.up.raw_mut());
         let is_forwarded = request::is_forwarded(self.up.raw_mut());
         exchange.asked.wants_detail = wants_detail(exchange.site.config.error_detail, self.client, || is_forwarded);
-        exchange.up.body = Body::new(Length::UntilClose, Recode::Same);
+        exchange.up.body = Body::new(BodyLength::UntilClose, Recode::Same);
         self.up.clear();
         exchange
     }
@@ -277,7 +277,7 @@ impl Session {
         let bytes = &*self.up.raw_mut();
         let mut large;
         let parsed = if let Some(length) = length {
-            large = Table::default();
+            large = HeadTable::default();
             Request::parse(&bytes[..length], &mut large)
         } else {
             Request::find(bytes, limits, table)?
@@ -335,8 +335,8 @@ fn open(exchange: &mut Exchange, request: &Request, client: Peer, is_late: bool,
     }
     exchange.asked.wants_detail = wants_detail(turn.site.config.error_detail, client, || request.is_forwarded());
     exchange.up.body = Body::new(request.length, Recode::Same);
-    exchange.asked.awaits_continue = request.expects_continue && request.length != Length::Empty;
-    exchange.asked.upgrades_after_content = request.upgrade.is_some() && request.length != Length::Empty;
+    exchange.asked.awaits_continue = request.expects_continue && request.length != BodyLength::Empty;
+    exchange.asked.upgrades_after_content = request.upgrade.is_some() && request.length != BodyLength::Empty;
     if exchange.asked.upgrades_after_content || turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0 {
         exchange.outcome.fate = Fate::Closed;
     }
@@ -354,7 +354,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: Peer, is_late: bool,
         return refuse(Reason::Draining, "this proxy is about to end; try another, or again in a moment");
     }
     let site = exchange.site.clone();
-    let query = Query { port: turn.port, method: request.method, target: request.normal };
+    let query = RouteQuery { port: turn.port, method: request.method, target: request.normal };
     let decision = site.decide(query);
     exchange.route = decision.route;
     exchange.timeouts = decision.timeouts.clone();
@@ -364,7 +364,7 @@ fn open(exchange: &mut Exchange, request: &Request, client: Peer, is_late: bool,
     if let Some(limiter) = decision.limiter {
         limit_rate(limiter, exchange, turn, sender)?;
     }
-    if matches!(request.length, Length::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
+    if matches!(request.length, BodyLength::Known(n) if n > exchange.max_body_size && exchange.max_body_size > 0) {
         return Err(Failure::of_request(Refusal::BodyTooLarge));
     }
     match decision.action {
@@ -377,13 +377,13 @@ fn open(exchange: &mut Exchange, request: &Request, client: Peer, is_late: bool,
             exchange.maker = Maker::Upstream;
             exchange.pool = *pool;
             exchange.key = match &site.config.pools[*pool].balance {
-                Balance::ConsistentHash { header } => key(header.as_deref(), request, sender),
+                BalanceConfig::ConsistentHash { header } => key(header.as_deref(), request, sender),
                 _ => 0,
             };
             exchange.asked.needs_host = request.authority.is_empty();
             exchange.asked.wants_upgrade = request.upgrade.is_some();
             let trace_id = exchange.trace_id.as_bytes();
-            let forward = Forward { client, scheme: "http", trace_id, is_trusted, via: site.config.via };
+            let forward = RequestAdditions { client, scheme: "http", trace_id, is_trusted, via: site.config.via };
             exchange.up.open_head();
             write::request_head(&mut exchange.up.block, request, forward);
             exchange.up.close_head(0);
@@ -415,7 +415,7 @@ fn wants_detail(setting: ErrorDetail, client: Peer, is_forwarded: impl FnOnce() 
 
 /// The key for `balance: consistent_hash`: the configured field, or the client's address if there is none.
 fn key(header: Option<&str>, request: &Request, client: Peer) -> u64 {
-    let is_it = |line: &Line| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
+    let is_it = |line: &FieldLine| header.is_some_and(|name| line.name().eq_ignore_ascii_case(name.as_bytes()));
     match request.fields.iter().find(is_it) {
         Some(line) => balance::hash(line.value()),
         None => match client.ip() {

@@ -4,12 +4,12 @@ use super::deadlines::{Due, Waits, after};
 use super::exchange::{Asked, Exchange, Fate, Maker};
 use super::failure::{Failure, Time};
 use super::{Effect, Ending, Session, State, Turn, Why};
-use crate::admin::Rendered;
-use crate::answer::page::Page;
+use crate::admin::RenderedPage;
+use crate::answer::page::ErrorPage;
 use crate::answer::{Answer, echo};
-use crate::http::framing::{Body, Length, Recode};
+use crate::http::framing::{Body, BodyLength, Recode};
 use crate::observe;
-use crate::observe::quiet::{Held, Kind, Told, Verdict};
+use crate::observe::quiet::{CountedWarning, HeldWarning, WarningAction, WarningKind};
 use crate::observe::reason::{Blame, Reason, TimeoutKind};
 use std::fmt;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl Session {
         }
     }
 
-    pub(super) fn on_rendered(&mut self, mut x: Box<Exchange>, page: Rendered, turn: &mut Turn) -> State {
+    pub(super) fn on_rendered(&mut self, mut x: Box<Exchange>, page: RenderedPage, turn: &mut Turn) -> State {
         if x.outcome.is_whole {
             return State::Replying(x);
         }
@@ -132,7 +132,7 @@ impl Session {
         let detail = (reason.status() < 500 || x.asked.wants_detail).then_some(&*detail);
         x.write_answer(turn, |out, frame| {
             let before = out.len();
-            Page { reason, detail, json, retry_after }.write(out, frame);
+            ErrorPage { reason, detail, json, retry_after }.write(out, frame);
             if frame.to_head { 0 } else { content_length(&out[before..]) }
         });
         x.outcome.status = reason.status();
@@ -182,7 +182,7 @@ impl Session {
             Err(_) => {
                 // The answer stays, but where the next request begins is unknown.
                 self.up.clear();
-                x.up.body = Body::new(Length::UntilClose, Recode::Same);
+                x.up.body = Body::new(BodyLength::UntilClose, Recode::Same);
                 x.outcome.fate = Fate::Closed;
                 self.after_reply(x, turn)
             }
@@ -423,13 +423,13 @@ impl Exchange {
         if reason.blame() == Blame::Client {
             log::debug!(target: "request", "{}: {detail} trace_id={}", reason.name(), self.trace_id());
         } else {
-            self.warn(Kind::Failed(reason), format_args!("{}: {}{detail}", reason.name(), self.of_pool()), turn);
+            self.warn(WarningKind::Failed(reason), format_args!("{}: {}{detail}", reason.name(), self.of_pool()), turn);
         }
     }
 
     /// Logs a warning about the attempt's upstream, its pool, or this worker. All but the first of a kind in a second are logged at
     /// level `debug`, and counted in the next.
-    pub(super) fn warn(&self, kind: Kind, what: fmt::Arguments, turn: &Turn) {
+    pub(super) fn warn(&self, kind: WarningKind, what: fmt::Arguments, turn: &Turn) {
         let (target, warnings) = match (self.maker, self.server()) {
             (Maker::Upstream, Some(server)) => ("upstream", &server.warnings),
             (Maker::Upstream, None) => ("upstream", &self.pool().warnings),
@@ -437,9 +437,9 @@ impl Exchange {
         };
         let trace_id = self.trace_id();
         match warnings.ask(kind, turn.now.millis()) {
-            Verdict::Tell(more) => return log::warn!(target: target, "{}", Told { what, more, trace_id }),
-            Verdict::HoldFirst(pause) => observe::log::hold(|| Held::new(pause, target, what, trace_id)),
-            Verdict::Hold => {}
+            WarningAction::Tell(more) => return log::warn!(target: target, "{}", CountedWarning { what, more, trace_id }),
+            WarningAction::HoldFirst(pause) => observe::log::hold(|| HeldWarning::new(pause, target, what, trace_id)),
+            WarningAction::Hold => {}
         }
         log::debug!(target: target, "{what} trace_id={trace_id}");
     }

@@ -9,13 +9,13 @@ use super::deadlines::Waits;
 use super::exchange::{Attempt, Charge, Exchange};
 use super::failure::{Failure, Silence, Time};
 use super::{Session, State, Turn};
-use crate::guard::breaker::{Permit, Verdict};
+use crate::guard::breaker::{AttemptVerdict, CircuitPermit};
 use crate::guard::retry::backoff;
 use crate::http::response::Response;
-use crate::observe::quiet::Kind;
+use crate::observe::quiet::WarningKind;
 use crate::observe::reason::{Blame, Reason, UpstreamErrorKind};
-use crate::upstream::pool::Again;
-use crate::upstream::server::Fault;
+use crate::upstream::pool::RetryChoice;
+use crate::upstream::server::UpstreamFault;
 
 impl Session {
     pub(super) fn fail_upstream(&mut self, x: Box<Exchange>, reason: Reason, turn: &mut Turn) -> State {
@@ -42,10 +42,10 @@ impl Session {
         x.count_timeout(reason, turn);
         x.count_upstream_error(reason, turn);
         if x.is_its_fault(reason, turn) {
-            x.accuse(Fault::Reason(reason), turn);
+            x.accuse(UpstreamFault::Reason(reason), turn);
         }
         match x.may_repeat(reason).then(|| x.where_again(reason)) {
-            Some(again) if x.may_try_again(again, turn) => self.try_again(x, again, Kind::Failed(reason), &failure.detail, turn),
+            Some(again) if x.may_try_again(again, turn) => self.try_again(x, again, WarningKind::Failed(reason), &failure.detail, turn),
             _ => self.refuse(x, failure, turn),
         }
     }
@@ -55,17 +55,17 @@ impl Session {
         let name = x.server().map_or("the upstream", |server| &server.config.name);
         let detail = format!("{name} answered {status}");
         let again = x.again;
-        self.try_again(x, again, Kind::Dropped, &detail, turn)
+        self.try_again(x, again, WarningKind::Dropped, &detail, turn)
     }
 
-    fn try_again(&mut self, mut x: Box<Exchange>, again: Again, kind: Kind, why: &str, turn: &mut Turn) -> State {
+    fn try_again(&mut self, mut x: Box<Exchange>, again: RetryChoice, kind: WarningKind, why: &str, turn: &mut Turn) -> State {
         let (attempts, most) = (x.attempts, x.retry().max_retries + 1);
-        let name = if let Kind::Failed(reason) = kind { reason.name() } else { "retry.statuses" };
+        let name = if let WarningKind::Failed(reason) = kind { reason.name() } else { "retry.statuses" };
         x.warn(kind, format_args!("{name}: {}{why}; trying again, attempt {} of at most {most}", x.of_pool(), attempts + 1), turn);
         self.let_go(&mut x, turn);
         x.tried.extend(x.attempt.server);
         x.again = again;
-        if again == Again::Elsewhere {
+        if again == RetryChoice::Elsewhere {
             x.silent = x.silent.or(x.attempt.server.map(|server| (server, x.attempt.silence)));
         }
         x.attempt = Attempt::default();
@@ -124,9 +124,9 @@ impl Exchange {
             return false;
         }
         if self.pool().is_fault(status) {
-            self.accuse(Fault::Status(status), turn);
+            self.accuse(UpstreamFault::Status(status), turn);
         } else {
-            self.conclude(Verdict::Success, turn);
+            self.conclude(AttemptVerdict::Success, turn);
         }
         true
     }
@@ -159,32 +159,32 @@ impl Exchange {
 
     /// Where the next attempt may go after this failure. A silent server may still be working on the request, so from then on only
     /// servers that were not tried are asked.
-    fn where_again(&self, reason: Reason) -> Again {
+    fn where_again(&self, reason: Reason) -> RetryChoice {
         match reason {
-            _ if self.again == Again::Elsewhere => Again::Elsewhere,
-            Reason::ReadTimeout => Again::Elsewhere,
-            Reason::ConnectionRefused => Again::Regardless,
-            Reason::ConnectionTerminated if self.attempt.taken == 0 => Again::Regardless,
-            _ => Again::Anywhere,
+            _ if self.again == RetryChoice::Elsewhere => RetryChoice::Elsewhere,
+            Reason::ReadTimeout => RetryChoice::Elsewhere,
+            Reason::ConnectionRefused => RetryChoice::Regardless,
+            Reason::ConnectionTerminated if self.attempt.taken == 0 => RetryChoice::Regardless,
+            _ => RetryChoice::Anywhere,
         }
     }
 
     /// Whether attempts, time and the pool's budget are left, and some server is.
-    fn may_try_again(&self, again: Again, turn: &Turn) -> bool {
+    fn may_try_again(&self, again: RetryChoice, turn: &Turn) -> bool {
         let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
         let has_time = self.waits.total == 0 || self.waits.total > now;
         let is_tried = |server| self.attempt.server == Some(server) || self.tried.contains(&server);
         let has_aim = || match again {
-            Again::Anywhere => pool.is_up(now),
-            Again::Regardless => pool.is_up(now) || pool.may_insist(is_tried),
-            Again::Elsewhere => pool.has_untried(is_tried, now),
+            RetryChoice::Anywhere => pool.is_up(now),
+            RetryChoice::Regardless => pool.is_up(now) || pool.may_insist(is_tried),
+            RetryChoice::Elsewhere => pool.has_untried(is_tried, now),
         };
         self.attempts <= retry.max_retries && has_time && has_aim() && pool.budget.take(retry.budget_percent, now)
     }
 
     /// The attempt failed by its server's fault. Before anything of the request was written that counts at once, since no client can
     /// cause it. Later it may be the request's fault, which its end tells; while the client owes content, it is nobody's.
-    pub(super) fn accuse(&mut self, fault: Fault, turn: &mut Turn) {
+    pub(super) fn accuse(&mut self, fault: UpstreamFault, turn: &mut Turn) {
         let Some((server, mut permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
         let (pool, now) = (self.pool(), turn.now.millis());
         turn.circuits_moved |= pool.end_trial(server, &mut permit);
@@ -227,7 +227,7 @@ impl Exchange {
         }
     }
 
-    fn blame(&self, server: usize, permit: Permit, fault: Fault, is_unconnected: bool, turn: &mut Turn) {
+    fn blame(&self, server: usize, permit: CircuitPermit, fault: UpstreamFault, is_unconnected: bool, turn: &mut Turn) {
         let opened = self.pool().blame(server, permit, fault, is_unconnected, turn.now.millis());
         turn.circuits_moved |= opened.is_some();
         turn.open_circuits.extend(opened);
@@ -236,11 +236,11 @@ impl Exchange {
     /// The attempt is over, whoever ended it. A server whose answer had begun has served the request.
     pub(super) fn conclude_early(&mut self, turn: &mut Turn) {
         let has_served = self.attempt.upstream_micros.is_some();
-        self.conclude(if has_served { Verdict::Success } else { Verdict::Unknown }, turn);
+        self.conclude(if has_served { AttemptVerdict::Success } else { AttemptVerdict::Unknown }, turn);
     }
 
     /// The attempt is over without its server's fault.
-    pub(super) fn conclude(&mut self, verdict: Verdict, turn: &mut Turn) {
+    pub(super) fn conclude(&mut self, verdict: AttemptVerdict, turn: &mut Turn) {
         if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
             turn.circuits_moved |= self.pool().settle(server, permit, verdict, turn.now.millis());
         }

@@ -5,15 +5,15 @@ use super::exchange::{Exchange, Fate};
 use super::failure::Failure;
 use super::read_head::request_limits;
 use super::{Effect, Session, State, Turn};
-use crate::guard::breaker::Verdict;
-use crate::http::framing::{Body, Length, Recode};
-use crate::http::head::{SmallTable, Table};
+use crate::guard::breaker::AttemptVerdict;
+use crate::http::framing::{Body, BodyLength, Recode};
+use crate::http::head::{HeadTable, SmallTable};
 use crate::http::response::{Response, is_no_status_line};
 use crate::http::scan::HeadScan;
-use crate::http::write::{self, Reply};
+use crate::http::write::{self, ResponseAdditions};
 use crate::http::{HeadLimits, Refusal};
 use crate::observe::reason::Reason;
-use crate::upstream::server::Fault;
+use crate::upstream::server::UpstreamFault;
 
 /// What happens to a response whose head has come.
 enum Passed {
@@ -201,7 +201,7 @@ impl Session {
         let bytes = &*self.down.raw_mut();
         let mut large;
         let parsed = if let Some(length) = length {
-            large = Table::default();
+            large = HeadTable::default();
             Response::parse(&bytes[..length], x.asked.to_head, &mut large)
         } else {
             Response::find(bytes, x.asked.to_head, &response_limits(x), table)?
@@ -248,7 +248,7 @@ impl Session {
     /// The last byte of the answer is here. Everything is settled before the client can see that byte.
     fn on_answer_whole(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
-        x.conclude(Verdict::Success, turn);
+        x.conclude(AttemptVerdict::Success, turn);
         let request_is_out = self.is_request_out(&x);
         let is_exact = self.down.raw() == 0;
         x.down.drop_extra(&mut self.down);
@@ -374,11 +374,11 @@ fn is_farewell(x: &Exchange, response: &Response) -> bool {
 
 fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     let recode = match (x.asked.minor, response.length) {
-        (0, Length::Chunked) => Recode::Dechunk,
-        (1, Length::UntilClose) => Recode::Enchunk,
+        (0, BodyLength::Chunked) => Recode::Dechunk,
+        (1, BodyLength::UntilClose) => Recode::Enchunk,
         _ => Recode::Same,
     };
-    x.outcome.ends_with_close = x.asked.minor == 0 && matches!(response.length, Length::Chunked | Length::UntilClose);
+    x.outcome.ends_with_close = x.asked.minor == 0 && matches!(response.length, BodyLength::Chunked | BodyLength::UntilClose);
     // RFC 9110 10.1.1: a client without a 100 may send its next request where the content would be read.
     let may_skip_content = x.asked.awaits_continue && !x.up.is_complete();
     if x.outcome.ends_with_close || turn.is_leaving || may_skip_content {
@@ -388,10 +388,10 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     x.outcome.status = response.status;
     x.waits.attempt = 0;
     x.attempt.belies_itself |= response.belies_itself;
-    let is_framed = response.length != Length::UntilClose && !x.attempt.belies_itself;
+    let is_framed = response.length != BodyLength::UntilClose && !x.attempt.belies_itself;
     let persists = is_framed && response.connection.persists(response.minor);
     x.attempt.keep_upstream = persists && !x.asked.upgrades_after_content;
-    x.attempt.is_bare = response.length == Length::Empty;
+    x.attempt.is_bare = response.length == BodyLength::Empty;
     x.down.body = Body::new(response.length, recode);
     let micros = turn.now.micros.saturating_sub(x.attempt.sent_at);
     x.attempt.upstream_micros = Some(micros);
@@ -405,7 +405,7 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
     }
     let is_fault = x.pool().is_fault(response.status);
     if is_fault {
-        x.accuse(Fault::Status(response.status), turn);
+        x.accuse(UpstreamFault::Status(response.status), turn);
     } else {
         x.end_trial(turn);
     }
@@ -416,7 +416,8 @@ fn take_final(x: &mut Exchange, response: &Response, turn: &mut Turn) {
 
 /// Writes a head for the client; returns how many bytes are sent before it.
 fn pass_head(x: &mut Exchange, response: &Response, recode: Recode, persists: bool, turn: &mut Turn) -> u64 {
-    let reply = Reply { minor: x.asked.minor, persists, recode, date: turn.date.at(turn.now.wall_ms), trace_id: x.trace_id.as_bytes() };
+    let reply =
+        ResponseAdditions { minor: x.asked.minor, persists, recode, date: turn.date.at(turn.now.wall_ms), trace_id: x.trace_id.as_bytes() };
     let at = x.down.open_head();
     write::response_head(&mut x.down.block, response, reply);
     x.down.close_head(0);

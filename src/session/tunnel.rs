@@ -5,9 +5,9 @@ use super::deadlines::{Waits, after};
 use super::event::Direction;
 use super::exchange::Exchange;
 use super::{Effect, Ending, Session, State, Turn, Why};
-use crate::guard::breaker::Verdict;
+use crate::guard::breaker::AttemptVerdict;
 use crate::http::HeadLimits;
-use crate::http::framing::{Body, Length, Recode};
+use crate::http::framing::{Body, BodyLength, Recode};
 use crate::observe::reason::Reason;
 
 /// The limits of heads do not apply to a tunnel's bytes.
@@ -17,7 +17,7 @@ impl Session {
     /// The upstream has switched: bytes that came with either head are sent first.
     pub(super) fn open_tunnel(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
         x.settle(turn);
-        x.conclude(Verdict::Success, turn);
+        x.conclude(AttemptVerdict::Success, turn);
         x.judge(true, turn);
         x.outcome.is_whole = true;
         x.give_back(x.held_as_partial(), turn);
@@ -25,8 +25,8 @@ impl Session {
         x.attempt.holds.tunnel = false;
         turn.effects.push(Effect::Tunnel);
         (self.phase, x.waits) = (0, Waits::default());
-        x.up.body = Body::new(Length::UntilClose, Recode::Same);
-        x.down.body = Body::new(Length::UntilClose, Recode::Same);
+        x.up.body = Body::new(BodyLength::UntilClose, Recode::Same);
+        x.down.body = Body::new(BodyLength::UntilClose, Recode::Same);
         self.on_tunnel_bytes(x, turn)
     }
 

@@ -2,12 +2,12 @@
 
 use super::pool::Pool;
 use super::server::Server;
-use crate::guard::breaker::State;
+use crate::guard::breaker::CircuitState;
 use std::fmt;
 
 /// How many servers are out of use, by reason; each counts once.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Absence {
+pub struct UnusableServers {
     circuits: usize,
     checks: usize,
     names: usize,
@@ -17,26 +17,26 @@ pub struct Absence {
 
 impl Pool {
     /// Why its servers take no requests.
-    pub fn absence(&self) -> Absence {
-        let mut absence = Absence::default();
+    pub fn absence(&self) -> UnusableServers {
+        let mut absence = UnusableServers::default();
         self.servers.iter().for_each(|server| *absence.place(server) += 1);
         absence
     }
 }
 
-impl Absence {
+impl UnusableServers {
     fn place(&mut self, server: &Server) -> &mut usize {
         match server {
             _ if !server.has_weight() => &mut self.weights,
             _ if !server.is_resolved() => &mut self.names,
             _ if server.health.is_failing() => &mut self.checks,
-            _ if server.circuit.state() == State::Open => &mut self.circuits,
+            _ if server.circuit.state() == CircuitState::Open => &mut self.circuits,
             _ => &mut self.present,
         }
     }
 }
 
-impl fmt::Display for Absence {
+impl fmt::Display for UnusableServers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.circuits, "circuit open", "circuits open"),
@@ -64,10 +64,10 @@ mod tests {
 
     #[test]
     fn each_cause_with_its_number() {
-        let some = Absence { circuits: 2, checks: 1, ..Absence::default() };
+        let some = UnusableServers { circuits: 2, checks: 1, ..UnusableServers::default() };
         assert_eq!(some.to_string(), "2 circuits open, 1 check failing");
-        let others = Absence { circuits: 1, names: 2, weights: 3, present: 1, checks: 0 };
+        let others = UnusableServers { circuits: 1, names: 2, weights: 3, present: 1, checks: 0 };
         assert_eq!(others.to_string(), "1 circuit open, 2 names unresolved, 3 weights 0, 1 failed this request before");
-        assert_eq!(Absence::default().to_string(), "the pool has no upstreams");
+        assert_eq!(UnusableServers::default().to_string(), "the pool has no upstreams");
     }
 }

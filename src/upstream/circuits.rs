@@ -1,9 +1,9 @@
 //! The circuits of a pool: what opens one and what makes one half-open also depends on the other servers.
 
 use super::pool::Pool;
-use super::server::{Fault, Server};
+use super::server::{Server, UpstreamFault};
 use crate::config::model::Breaker;
-use crate::guard::breaker::{Change, Opening, Permit, State, Verdict};
+use crate::guard::breaker::{AttemptVerdict, CircuitChange, CircuitOpening, CircuitPermit, CircuitState};
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct OpenCircuit {
 
 impl Pool {
     /// A permit for an attempt, if the server's circuit allows it.
-    pub fn admit(&self, index: usize, now: u64) -> Option<Permit> {
+    pub fn admit(&self, index: usize, now: u64) -> Option<CircuitPermit> {
         self.wake(index, &[], now);
         self.servers[index].circuit.admit(&self.policy.breaker)
     }
@@ -42,11 +42,11 @@ impl Pool {
     /// too while the circuit was open; `failed_at` is when one last failed (milliseconds). Returns whether it did.
     pub fn on_check_passed(&self, server: &Server, failed_at: Option<u64>) -> bool {
         let opening = server.circuit.opening();
-        let speaks = |opening: &Opening| opening.is_unconnected || failed_at.is_some_and(|at| at >= opening.at);
+        let speaks = |opening: &CircuitOpening| opening.is_unconnected || failed_at.is_some_and(|at| at >= opening.at);
         opening.filter(speaks).is_some_and(|opening| self.half_open(server, opening, "a health check has passed"))
     }
 
-    fn half_open(&self, server: &Server, opening: Opening, why: &str) -> bool {
+    fn half_open(&self, server: &Server, opening: CircuitOpening, why: &str) -> bool {
         let change = server.circuit.half_open(opening);
         change.into_iter().for_each(|change| self.tell(log::Level::Info, server, change, format_args!("{why}")));
         change.is_some()
@@ -62,7 +62,7 @@ impl Pool {
 
     /// Whether no other server is usable, apart from those in `without`.
     pub fn is_last(&self, index: usize, without: &[usize]) -> bool {
-        let is_usable = |server: &Server| server.is_usable() && server.circuit.state() != State::Open;
+        let is_usable = |server: &Server| server.is_usable() && server.circuit.state() != CircuitState::Open;
         !self.servers.iter().enumerate().any(|(other, server)| other != index && !without.contains(&other) && is_usable(server))
     }
 
@@ -77,9 +77,9 @@ impl Pool {
     }
 
     /// An attempt has ended without its server's fault. Returns whether the circuit may now let more requests through.
-    pub fn settle(&self, index: usize, permit: Permit, verdict: Verdict, now: u64) -> bool {
+    pub fn settle(&self, index: usize, permit: CircuitPermit, verdict: AttemptVerdict, now: u64) -> bool {
         let server = &self.servers[index];
-        if verdict == Verdict::Success {
+        if verdict == AttemptVerdict::Success {
             server.note_success();
         }
         let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now);
@@ -92,7 +92,7 @@ impl Pool {
     }
 
     /// The attempt has shown enough to let another trial begin. Returns whether one may.
-    pub fn end_trial(&self, index: usize, permit: &mut Permit) -> bool {
+    pub fn end_trial(&self, index: usize, permit: &mut CircuitPermit) -> bool {
         let is_trial = permit.is_trial();
         self.servers[index].circuit.end_trial(permit);
         is_trial
@@ -100,24 +100,31 @@ impl Pool {
 
     /// An attempt has failed by its server's fault. If that was after something of the request was written, it does not open the
     /// pool's last circuit. Returns the circuit if it has opened, because the caller must arrange for it to become half-open in time.
-    pub fn blame(self: &Arc<Self>, index: usize, permit: Permit, fault: Fault, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
+    pub fn blame(
+        self: &Arc<Self>,
+        index: usize,
+        permit: CircuitPermit,
+        fault: UpstreamFault,
+        is_unconnected: bool,
+        now: u64,
+    ) -> Option<OpenCircuit> {
         let server = &self.servers[index];
         server.note_failure(fault);
         let verdict = match is_unconnected {
-            true => Verdict::Unconnected,
-            false if self.is_last(index, &[]) => Verdict::Tolerated,
-            false => Verdict::Failure,
+            true => AttemptVerdict::Unconnected,
+            false if self.is_last(index, &[]) => AttemptVerdict::Tolerated,
+            false => AttemptVerdict::Failure,
         };
         let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now)?;
         self.tell(log::Level::Warn, server, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
-        if verdict == Verdict::Failure && self.is_last(index, &[]) {
+        if verdict == AttemptVerdict::Failure && self.is_last(index, &[]) {
             // The last two may have opened at the same moment, each taking the other for usable.
             let _ = server.circuit.opening().map(|opening| self.half_open(server, opening, "no other upstream is usable"));
         }
         Some(OpenCircuit { pool: self.clone(), server: index })
     }
 
-    fn tell(&self, level: log::Level, server: &Server, Change { from, to }: Change, why: fmt::Arguments) {
+    fn tell(&self, level: log::Level, server: &Server, CircuitChange { from, to }: CircuitChange, why: fmt::Arguments) {
         let (name, pool, from, to) = (&server.config.name, &self.name, from.name(), to.name());
         log::log!(target: "upstream", level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
     }

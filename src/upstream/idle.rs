@@ -2,9 +2,9 @@
 
 /// Connections, by the slot of their server.
 #[derive(Debug, Default)]
-pub struct Idle(Vec<Vec<usize>>);
+pub struct IdleConnections(Vec<Vec<usize>>);
 
-impl Idle {
+impl IdleConnections {
     /// Puts a connection on top.
     pub fn park(&mut self, slot: usize, key: usize) {
         if slot >= self.0.len() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// What a connection is used for; each use has a gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum ConnectionUse {
     /// An exchange has it, or it is being made.
     Exchange,
     /// Nobody has it.
@@ -16,7 +16,7 @@ pub enum Use {
     Tunnel,
 }
 
-impl Use {
+impl ConnectionUse {
     fn gauge(self, cell: &UpstreamStats) -> &Counter {
         match self {
             Self::Exchange => &cell.active,
@@ -32,7 +32,7 @@ impl Use {
 pub struct Lease {
     server: Arc<Server>,
     worker: usize,
-    used: Use,
+    used: ConnectionUse,
     /// The connection is about to be closed: no gauge includes it any more.
     is_closing: bool,
 }
@@ -40,8 +40,8 @@ pub struct Lease {
 impl Lease {
     /// For an exchange, with a place at the server that was taken.
     pub fn of_place(server: Arc<Server>, worker: usize) -> Self {
-        Use::Exchange.gauge(&server.cells[worker]).add(1);
-        Self { server, worker, used: Use::Exchange, is_closing: false }
+        ConnectionUse::Exchange.gauge(&server.cells[worker]).add(1);
+        Self { server, worker, used: ConnectionUse::Exchange, is_closing: false }
     }
 
     /// The server.
@@ -51,11 +51,11 @@ impl Lease {
 
     /// Changes what the connection is used for. A tunnel gives its place to others: room for it was reserved before.
     #[inline]
-    pub fn pass_to(&mut self, used: Use) {
+    pub fn pass_to(&mut self, used: ConnectionUse) {
         let cell = &self.server.cells[self.worker];
         self.used.gauge(cell).sub(1);
         used.gauge(cell).add(1);
-        if used == Use::Tunnel && self.used != Use::Tunnel {
+        if used == ConnectionUse::Tunnel && self.used != ConnectionUse::Tunnel {
             self.server.places.leave();
         }
         self.used = used;
@@ -73,8 +73,8 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.begin_close();
         match self.used {
-            Use::Exchange | Use::Idle => self.server.places.leave(),
-            Use::Tunnel => self.server.places.give_back(Needs { tunnel: true, ..Needs::default() }),
+            ConnectionUse::Exchange | ConnectionUse::Idle => self.server.places.leave(),
+            ConnectionUse::Tunnel => self.server.places.give_back(Needs { tunnel: true, ..Needs::default() }),
         }
     }
 }
@@ -82,31 +82,35 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Origin, Upstream};
-    use crate::guard::places::Most;
+    use crate::config::model::{Origin, UpstreamConfig};
+    use crate::guard::places::UpstreamLimits;
 
     #[test]
     fn whatever_it_is_used_for_is_given_back() {
-        let config = Upstream { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true };
+        let config = UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true };
         let server = Arc::new(Server::new(config, 0, 1));
-        let most = Most { connections: 1, tunnels: 1 };
+        let most = UpstreamLimits { connections: 1, tunnels: 1 };
         let held = || {
             let cell = &server.cells[0];
             let gauges = [cell.active.value(), cell.idle.value(), cell.tunnels.value()];
             (gauges, server.places.taken(), server.places.tunnels())
         };
         let tunnel = Needs { tunnel: true, ..Needs::default() };
-        for (used, expected) in [(Use::Exchange, ([1, 0, 0], 1, 1)), (Use::Idle, ([0, 1, 0], 1, 1)), (Use::Tunnel, ([0, 0, 1], 0, 1))] {
+        for (used, expected) in [
+            (ConnectionUse::Exchange, ([1, 0, 0], 1, 1)),
+            (ConnectionUse::Idle, ([0, 1, 0], 1, 1)),
+            (ConnectionUse::Tunnel, ([0, 0, 1], 0, 1)),
+        ] {
             assert!(server.places.try_enter(tunnel, most));
             let mut lease = Lease::of_place(server.clone(), 0);
-            lease.pass_to(Use::Idle);
-            lease.pass_to(Use::Exchange);
+            lease.pass_to(ConnectionUse::Idle);
+            lease.pass_to(ConnectionUse::Exchange);
             lease.pass_to(used);
             assert_eq!(held(), expected, "{used:?}");
             lease.begin_close();
             assert_eq!(held(), ([0, 0, 0], expected.1, 1), "{used:?}");
             drop(lease);
-            if used != Use::Tunnel {
+            if used != ConnectionUse::Tunnel {
                 // Its exchange gives that back.
                 server.places.give_back(tunnel);
             }

@@ -3,9 +3,9 @@
 use super::server::Server;
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
-use crate::guard::breaker::{Permit, State, Verdict};
-use crate::guard::gate::Line;
-use crate::guard::places::{Most, Needs};
+use crate::guard::breaker::{AttemptVerdict, CircuitPermit, CircuitState};
+use crate::guard::gate::WaitQueue;
+use crate::guard::places::{Needs, UpstreamLimits};
 use crate::guard::retry::Budget;
 use crate::observe::quiet::Warnings;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Pool {
     /// The servers in the order of the configuration.
     pub servers: Vec<Arc<Server>>,
     /// The queue of waiting requests.
-    pub line: Line,
+    pub line: WaitQueue,
     /// How many retries its requests may make; kept across reloads.
     pub budget: Arc<Budget>,
     /// Which warnings about it were logged, to limit their number.
@@ -30,7 +30,7 @@ pub struct Pool {
 /// The settings of a pool.
 #[derive(Debug, PartialEq)]
 pub(super) struct Policy {
-    balance: model::Balance,
+    balance: model::BalanceConfig,
     weights: Vec<u32>,
     slow_start_ms: u32,
     pub(super) breaker: model::Breaker,
@@ -39,7 +39,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    fn of(config: &model::Pool) -> Self {
+    fn of(config: &model::PoolConfig) -> Self {
         Self {
             balance: config.balance.clone(),
             weights: config.upstreams.iter().map(|upstream| upstream.weight).collect(),
@@ -54,22 +54,22 @@ impl Policy {
 }
 
 /// A request that looks for an upstream.
-pub struct Seeker<'a> {
+pub struct PickRequest<'a> {
     /// The source of chance.
     pub rng: &'a mut fastrand::Rng,
     /// The key for `balance: consistent_hash`.
     pub key: u64,
     /// Which upstreams are acceptable.
-    pub want: Want<'a>,
+    pub want: Requirements<'a>,
 }
 
 /// What is needed of an upstream.
 #[derive(Clone, Copy)]
-pub struct Want<'a> {
+pub struct Requirements<'a> {
     /// The index of the asking worker.
     pub worker: usize,
     /// The limits of each server.
-    pub most: Most,
+    pub most: UpstreamLimits,
     /// What the request needs; queued requests have needs of their own.
     pub needs: Needs,
     /// The present time in milliseconds.
@@ -77,12 +77,12 @@ pub struct Want<'a> {
     /// Servers that have failed this request already, and are used only if there is no other.
     pub tried: &'a [usize],
     /// Where a failed request may go.
-    pub again: Again,
+    pub again: RetryChoice,
 }
 
 /// Where a failed request may go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Again {
+pub enum RetryChoice {
     /// To any server that takes requests.
     #[default]
     Anywhere,
@@ -100,14 +100,14 @@ pub struct Grant {
     /// Whether this worker has an idle connection to it; otherwise a place was taken, and a connection must be opened.
     pub reuse: bool,
     /// The permit of its circuit.
-    pub permit: Permit,
+    pub permit: CircuitPermit,
     /// What was taken besides a place. It is given back before the place, or as soon as it is not needed any more.
     pub holds: Needs,
 }
 
 /// What kind of connection a request would use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum ConnectionKind {
     /// A new one, for which a place is taken.
     New,
     /// A kept one, which has its place.
@@ -131,24 +131,24 @@ pub enum Pick {
 
 impl Pool {
     /// A pool of these servers.
-    pub fn new(config: &model::Pool, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
+    pub fn new(config: &model::PoolConfig, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
         let balance = Balance::new(&config.balance, &config.upstreams, fastrand::u32(..));
         let (name, warnings) = (config.name.clone(), Warnings::default());
-        Self { name, servers, line: Line::default(), budget, warnings, policy: Policy::of(config), balance }
+        Self { name, servers, line: WaitQueue::default(), budget, warnings, policy: Policy::of(config), balance }
     }
 
     /// Whether it is what the configuration describes.
-    pub fn is(&self, config: &model::Pool) -> bool {
+    pub fn is(&self, config: &model::PoolConfig) -> bool {
         self.name == config.name && self.policy == Policy::of(config)
     }
 
     /// Picks a server. Called once for each attempt.
-    pub fn pick(&self, seeker: Seeker) -> Pick {
-        let Want { now, most, needs, again, .. } = seeker.want;
+    pub fn pick(&self, seeker: PickRequest) -> Pick {
+        let Requirements { now, most, needs, again, .. } = seeker.want;
         let must_wait = self.line.has_any(|other| other.goes_before(needs));
         match if must_wait { None } else { self.grant(seeker, true) } {
             Some(grant) => Pick::Granted(grant),
-            None if again == Again::Elsewhere => Pick::Unavailable,
+            None if again == RetryChoice::Elsewhere => Pick::Unavailable,
             None if needs.tunnel && self.is_up(now) && !self.has_tunnel(most) => Pick::NoTunnel,
             None if must_wait || self.is_up(now) => Pick::Full,
             None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Pick::Unresolved,
@@ -157,13 +157,13 @@ impl Pool {
     }
 
     /// Servers that failed the request, or that are in slow start, are passed over while there are others.
-    pub(super) fn grant(&self, Seeker { rng, key, want }: Seeker, may_reuse: bool) -> Option<Grant> {
-        let Want { now, tried, again, .. } = want;
+    pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, may_reuse: bool) -> Option<Grant> {
+        let Requirements { now, tried, again, .. } = want;
         let slow_start_ms = self.policy.slow_start_ms;
         let chance = if slow_start_ms > 0 { rng.u64(..1 << 32) } else { 0 };
         let enter = |index: usize| {
             let is_idle = may_reuse && self.servers[index].cells[want.worker].idle.value() > 0;
-            self.enter(index, if is_idle { Entry::Kept } else { Entry::New }, want)
+            self.enter(index, if is_idle { ConnectionKind::Kept } else { ConnectionKind::New }, want)
         };
         let (mut granted, mut passed_over) = (None, false);
         let mut ask = Ask { view: &Moment { pool: self, now }, rng, key };
@@ -179,11 +179,11 @@ impl Pool {
             return granted;
         }
         self.balance.pick(&mut ask, |index| {
-            let is_out = again == Again::Elsewhere && tried.contains(&index);
+            let is_out = again == RetryChoice::Elsewhere && tried.contains(&index);
             granted = if is_out { None } else { enter(index) };
             granted.is_some()
         });
-        if granted.is_none() && again == Again::Regardless && !self.is_up(now) {
+        if granted.is_none() && again == RetryChoice::Regardless && !self.is_up(now) {
             self.balance.pick(&mut ask, |index| {
                 granted = self.insist(index, want);
                 granted.is_some()
@@ -193,30 +193,30 @@ impl Pool {
     }
 
     /// Grants a server, if it has room. Only a complete request may be a trial.
-    pub fn enter(&self, index: usize, entry: Entry, want: Want) -> Option<Grant> {
-        let Want { needs, most, now, .. } = want;
+    pub fn enter(&self, index: usize, entry: ConnectionKind, want: Requirements) -> Option<Grant> {
+        let Requirements { needs, most, now, .. } = want;
         let server = &self.servers[index];
         if !server.is_usable() {
             return None;
         }
-        let refused: &[usize] = if want.again == Again::Regardless { want.tried } else { &[] };
+        let refused: &[usize] = if want.again == RetryChoice::Regardless { want.tried } else { &[] };
         self.wake(index, refused, now);
         let permit = server.circuit.admit(&self.policy.breaker)?;
         let has_room = match entry {
             _ if needs.is_partial && permit.is_trial() => false,
-            Entry::New => server.places.try_enter(needs, most),
-            Entry::Kept => server.places.try_reserve(needs, most),
+            ConnectionKind::New => server.places.try_enter(needs, most),
+            ConnectionKind::Kept => server.places.try_reserve(needs, most),
         };
         if has_room {
-            return Some(Grant { server: index, reuse: entry == Entry::Kept, permit, holds: Needs { has_left: false, ..needs } });
+            return Some(Grant { server: index, reuse: entry == ConnectionKind::Kept, permit, holds: Needs { has_left: false, ..needs } });
         }
-        server.circuit.settle(permit, Verdict::Unknown, &self.policy.breaker, now);
+        server.circuit.settle(permit, AttemptVerdict::Unknown, &self.policy.breaker, now);
         None
     }
 
     /// Grants a server that failed the request before, although its circuit is open.
-    fn insist(&self, index: usize, want: Want) -> Option<Grant> {
-        let Want { needs, most, tried, .. } = want;
+    fn insist(&self, index: usize, want: Requirements) -> Option<Grant> {
+        let Requirements { needs, most, tried, .. } = want;
         let server = &self.servers[index];
         if !tried.contains(&index) || !server.is_usable() {
             return None;
@@ -228,7 +228,7 @@ impl Pool {
 
     /// Gives up a grant. The caller gives back the place itself, because a connection may hold it.
     pub fn decline(&self, grant: Grant, now: u64) {
-        self.settle(grant.server, grant.permit, Verdict::Unknown, now);
+        self.settle(grant.server, grant.permit, AttemptVerdict::Unknown, now);
         self.servers[grant.server].places.give_back(grant.holds);
     }
 
@@ -258,12 +258,12 @@ impl Pool {
     /// Whether all servers that take requests are on trial.
     pub fn is_on_trial(&self, now: u64) -> bool {
         let mut usable = (0..self.servers.len()).filter(|index| self.takes_requests_from(*index, now)).peekable();
-        usable.peek().is_some() && usable.all(|index| self.servers[index].circuit.state() == State::HalfOpen)
+        usable.peek().is_some() && usable.all(|index| self.servers[index].circuit.state() == CircuitState::HalfOpen)
     }
 
     /// Whether a server is given requests, even if it is full now or on trial.
     pub(super) fn takes_requests(&self, server: &Server) -> bool {
-        server.is_usable() && server.circuit.state() != State::Open
+        server.is_usable() && server.circuit.state() != CircuitState::Open
     }
 
     /// Whether its circuit would let a request through at this moment.

@@ -2,24 +2,24 @@
 
 use super::*;
 use crate::config::model::Origin;
-use crate::config::{self, model::Upstream};
+use crate::config::{self, model::UpstreamConfig};
 use crate::guard::gate::Ticket;
 use crate::upstream::circuits::OpenCircuit;
-use crate::upstream::server::Fault;
+use crate::upstream::server::UpstreamFault;
 
 const THRESHOLD: u32 = 3;
 
-fn pool_of(upstreams: Vec<Upstream>) -> Arc<Pool> {
-    let sources = config::Sources { alone: true, ..config::Sources::default() };
-    let config = model::Pool { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) };
-    let server = |(slot, config): (usize, &Upstream)| Arc::new(Server::new(config.clone(), slot, 2));
+fn pool_of(upstreams: Vec<UpstreamConfig>) -> Arc<Pool> {
+    let sources = config::ConfigSources { alone: true, ..config::ConfigSources::default() };
+    let config = model::PoolConfig { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) };
+    let server = |(slot, config): (usize, &UpstreamConfig)| Arc::new(Server::new(config.clone(), slot, 2));
     let servers = config.upstreams.iter().enumerate().map(server).collect();
     crate::balance::tests::begin_with_the_first();
     Arc::new(Pool::new(&config, servers, Arc::new(Budget::new(2))))
 }
 
-fn upstream(name: String, host: &str, weight: u32) -> Upstream {
-    Upstream { name, origin: Origin::tcp(host, 1), weight, is_checked: true }
+fn upstream(name: String, host: &str, weight: u32) -> UpstreamConfig {
+    UpstreamConfig { name, origin: Origin::tcp(host, 1), weight, is_checked: true }
 }
 
 fn pool(weights: &[u32]) -> Arc<Pool> {
@@ -33,21 +33,21 @@ struct Picker {
     needs: Needs,
     now: u64,
     tried: Vec<usize>,
-    again: Again,
+    again: RetryChoice,
     rng: fastrand::Rng,
 }
 
 impl Picker {
     fn of(worker: usize, limit: usize) -> Self {
-        let (needs, tried, again, rng) = (Needs::default(), Vec::new(), Again::Anywhere, fastrand::Rng::with_seed(1));
+        let (needs, tried, again, rng) = (Needs::default(), Vec::new(), RetryChoice::Anywhere, fastrand::Rng::with_seed(1));
         Self { worker, limit, needs, now: 0, tried, again, rng }
     }
 
-    fn seeker(&mut self) -> Seeker<'_> {
+    fn seeker(&mut self) -> PickRequest<'_> {
         let Self { worker, limit, needs, now, tried, again, rng } = self;
-        let most = Most { connections: *limit, tunnels: 1 };
-        let want = Want { worker: *worker, most, needs: *needs, now: *now, tried, again: *again };
-        Seeker { rng, key: 0, want }
+        let most = UpstreamLimits { connections: *limit, tunnels: 1 };
+        let want = Requirements { worker: *worker, most, needs: *needs, now: *now, tried, again: *again };
+        PickRequest { rng, key: 0, want }
     }
 
     /// The server and whether an idle connection comes with it, or why there is none.
@@ -61,7 +61,7 @@ impl Picker {
 
 /// Fails as many requests in a row as it takes; `is_unconnected` says whether no connection was made.
 fn fail_so(pool: &Arc<Pool>, server: usize, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
-    let fault = Fault::Status(503);
+    let fault = UpstreamFault::Status(503);
     (0..THRESHOLD).filter_map(|_| pool.blame(server, pool.admit(server, now)?, fault, is_unconnected, now)).next()
 }
 
@@ -174,7 +174,7 @@ fn who_was_refused_goes_on_although_the_circuit_is_open() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 100));
     assert!(fail(&pool, 0, 0).is_some() && fail(&pool, 1, 0).is_some());
     assert_eq!(picker.pick(&pool), Err(Pick::Unavailable));
-    (picker.again, picker.tried) = (Again::Regardless, vec![1]);
+    (picker.again, picker.tried) = (RetryChoice::Regardless, vec![1]);
     assert_eq!(picker.pick(&pool), Ok((1, false)));
     // A server that refused the request does not count as another usable one.
     let pool = self::pool(&[1, 1]);
@@ -186,7 +186,7 @@ fn who_was_refused_goes_on_although_the_circuit_is_open() {
 #[test]
 fn who_waited_too_long_for_one_goes_to_another_or_nowhere() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 1));
-    (picker.again, picker.tried) = (Again::Elsewhere, vec![0]);
+    (picker.again, picker.tried) = (RetryChoice::Elsewhere, vec![0]);
     assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Err(Pick::Unavailable)));
     assert!(pool.has_untried(|server| server == 0, 0) && !pool.has_untried(|_| true, 0));
 }
@@ -200,7 +200,7 @@ fn a_check_that_passes_speaks_for_who_could_not_be_connected_to() {
         assert!(fail_so(&pool, 0, is_unconnected, 100).is_some());
         pool.on_check_passed(&pool.servers[0], failed_at);
         let state = pool.servers[0].circuit.state();
-        assert_eq!(state == State::HalfOpen, is_half_open, "{is_unconnected} {failed_at:?}");
+        assert_eq!(state == CircuitState::HalfOpen, is_half_open, "{is_unconnected} {failed_at:?}");
     }
 }
 
@@ -220,7 +220,7 @@ fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
     let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds));
     assert_eq!((next(), next()), (Some((1, Needs::default())), None));
     pool.servers[0].places.give_back(partial);
-    assert!(pool.is_wanted(&pool.servers[0], Most { connections: 4, tunnels: 0 }));
+    assert!(pool.is_wanted(&pool.servers[0], UpstreamLimits { connections: 4, tunnels: 0 }));
     pool.servers[0].places.leave();
     assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds)), Some((0, partial)));
 }
@@ -258,7 +258,7 @@ fn a_pool_that_is_down_says_when_it_may_be_up() {
     let pool = Arc::new(pool);
     let fail_checks = |server: usize| {
         pool.servers[server].health.set_checked(true);
-        pool.servers[server].health.set_verdict(crate::health::check::Verdict::Failing);
+        pool.servers[server].health.set_verdict(crate::health::check::HealthVerdict::Failing);
     };
     fail_checks(0);
     fail_checks(1);

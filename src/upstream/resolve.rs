@@ -4,7 +4,7 @@
 //! Afterwards it takes the next name, waits, or ends if another thread waits already. So there is one thread for each look-up in
 //! progress and one that waits; none if no look-up will ever be due.
 
-use super::schedule::{Next, Schedule, Turn};
+use super::schedule::{LookUpChange, Next, Schedule};
 use super::server::Server;
 use crate::base::address::Address;
 use crate::config::model::Origin;
@@ -33,30 +33,30 @@ pub fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// The resolver of all names. Clones share their state.
 #[derive(Clone)]
-pub struct Resolver(Arc<Shared>);
+pub struct Resolver(Arc<SharedResolver>);
 
-struct Shared {
+struct SharedResolver {
     look_up: LookUp,
     changed: Changed,
     /// The zero of the schedule's time.
     start: Instant,
-    state: Mutex<State>,
+    state: Mutex<ResolverState>,
     /// Signals the thread that waits.
     due: Condvar,
     /// Signals that a look-up has ended.
     ended: Condvar,
 }
 
-struct State {
+struct ResolverState {
     schedule: Schedule,
-    names: BTreeMap<Arc<str>, Name>,
+    names: BTreeMap<Arc<str>, ResolvedName>,
     threads: usize,
     /// Whether a thread waits for the next name that is due.
     is_watched: bool,
 }
 
 #[derive(Default)]
-struct Name {
+struct ResolvedName {
     servers: Vec<Arc<Server>>,
     /// The last answer that had addresses.
     addresses: Vec<SocketAddr>,
@@ -66,14 +66,14 @@ impl Resolver {
     /// A resolver without names, and so without threads.
     pub fn new(look_up: LookUp, changed: Changed) -> Self {
         let schedule = Schedule::new(MAX_SUSPECTS, fastrand::Rng::new());
-        let state = Mutex::new(State { schedule, names: BTreeMap::new(), threads: 0, is_watched: false });
-        Self(Arc::new(Shared { look_up, changed, start: Instant::now(), state, due: Condvar::new(), ended: Condvar::new() }))
+        let state = Mutex::new(ResolverState { schedule, names: BTreeMap::new(), threads: 0, is_watched: false });
+        Self(Arc::new(SharedResolver { look_up, changed, start: Instant::now(), state, due: Condvar::new(), ended: Condvar::new() }))
     }
 
     /// Changes to the names of these servers, each looked up again every `interval_ms` (0 = not once it was found). Waits until
     /// new names have been looked up or `patience` is over; later answers are used all the same.
     pub fn set<'a>(&self, servers: impl Iterator<Item = &'a Arc<Server>>, interval_ms: u32, patience: Duration) {
-        let mut names = BTreeMap::<Arc<str>, Name>::new();
+        let mut names = BTreeMap::<Arc<str>, ResolvedName>::new();
         for server in servers {
             if let Some(name) = server.host_name() {
                 names.entry(name.into()).or_default().servers.push(server.clone());
@@ -85,7 +85,7 @@ impl Resolver {
         for (name, known) in &mut names {
             known.addresses = state.names.remove(name).unwrap_or_default().addresses;
             // A new server of a known name gets the known addresses.
-            known.servers.iter().for_each(|server| self.0.tell(server, &known.addresses, Turn::Same));
+            known.servers.iter().for_each(|server| self.0.tell(server, &known.addresses, LookUpChange::Same));
         }
         state.names = names;
         self.0.call(&mut state);
@@ -120,8 +120,8 @@ impl Resolver {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedResolver {
+    fn lock(&self) -> MutexGuard<'_, ResolverState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -131,7 +131,7 @@ impl Shared {
     }
 
     /// Ensures that a thread waits for what is due next.
-    fn call(self: &Arc<Self>, state: &mut State) {
+    fn call(self: &Arc<Self>, state: &mut ResolverState) {
         if state.is_watched {
             return self.due.notify_one();
         }
@@ -175,7 +175,7 @@ impl Shared {
         }
     }
 
-    fn settle(&self, state: &mut State, name: &Arc<str>, answer: io::Result<Vec<SocketAddr>>) {
+    fn settle(&self, state: &mut ResolverState, name: &Arc<str>, answer: io::Result<Vec<SocketAddr>>) {
         let answer = match answer {
             Ok(addresses) if addresses.is_empty() => Err(io::Error::other("it has no address")),
             other => other,
@@ -188,7 +188,7 @@ impl Shared {
                 known.servers.iter().for_each(|server| self.tell(server, &addresses, turn));
                 known.addresses = addresses;
             }
-            Err(error) if turn == Turn::Fails => {
+            Err(error) if turn == LookUpChange::Fails => {
                 let rest = if known.addresses.is_empty() { "it is not used until it can be" } else { "its last addresses stay in use" };
                 for server in &known.servers {
                     log::warn!(target: "upstream", "upstream {}: {name} cannot be looked up: {error}; {rest}", server.config.name);
@@ -199,7 +199,7 @@ impl Shared {
     }
 
     /// Gives a server its addresses, and logs a change.
-    fn tell(&self, server: &Arc<Server>, addresses: &[SocketAddr], turn: Turn) {
+    fn tell(&self, server: &Arc<Server>, addresses: &[SocketAddr], turn: LookUpChange) {
         let mut unique = BTreeSet::new();
         let Origin::Tcp { host, port, .. } = &server.config.origin else { return };
         let with_port = addresses.iter().map(|address| {
@@ -211,7 +211,7 @@ impl Shared {
         let (name, shown) = (&server.config.name, listed(&new));
         let former = server.set_addresses(&new);
         match &former {
-            Some(former) if former.is_empty() && turn == Turn::Same => {
+            Some(former) if former.is_empty() && turn == LookUpChange::Same => {
                 log::debug!(target: "upstream", "upstream {name}: {host} is [{shown}]")
             }
             Some(former) if former.is_empty() => log::info!(target: "upstream", "upstream {name}: {host} can be looked up now: [{shown}]"),
@@ -220,7 +220,7 @@ impl Shared {
             }
             None => {}
         }
-        if turn == Turn::Recovers && former.as_ref().is_none_or(|former| !former.is_empty()) {
+        if turn == LookUpChange::Recovers && former.as_ref().is_none_or(|former| !former.is_empty()) {
             log::info!(target: "upstream", "upstream {name}: {host} can be looked up again");
         }
         if former.is_some() {

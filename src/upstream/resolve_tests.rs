@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::model::Upstream;
+use crate::config::model::UpstreamConfig;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Does not wait at all: later answers count too.
@@ -62,7 +62,7 @@ impl Stage {
 
 fn server(host: &str, port: u16) -> Arc<Server> {
     let name = format!("{host}:{port}");
-    Arc::new(Server::new(Upstream { name, origin: Origin::tcp(host, port), weight: 1, is_checked: true }, 0, 1))
+    Arc::new(Server::new(UpstreamConfig { name, origin: Origin::tcp(host, port), weight: 1, is_checked: true }, 0, 1))
 }
 
 fn shown(server: &Server) -> String {

@@ -25,7 +25,7 @@ pub enum Next {
 
 /// What a look-up changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum LookUpChange {
     /// Nothing.
     Same,
     /// It fails, and was found before or is new.
@@ -37,7 +37,7 @@ pub enum Turn {
 /// The schedule of all names. Times are milliseconds of one monotonic clock.
 #[derive(Debug)]
 pub struct Schedule {
-    names: BTreeMap<Arc<str>, Name>,
+    names: BTreeMap<Arc<str>, ScheduledName>,
     /// Waiting names, the earliest first: those that were found last time, and the suspects.
     queues: [BTreeSet<(u64, Arc<str>)>; 2],
     /// How many look-ups of suspects are in progress.
@@ -48,8 +48,8 @@ pub struct Schedule {
 }
 
 #[derive(Debug, Default)]
-struct Name {
-    state: State,
+struct ScheduledName {
+    state: LookUpState,
     /// When its last look-up ended.
     ended: Option<u64>,
     is_resolved: bool,
@@ -57,7 +57,7 @@ struct Name {
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum LookUpState {
     /// It is not looked up again.
     #[default]
     Resting,
@@ -68,7 +68,7 @@ enum State {
     },
 }
 
-impl Name {
+impl ScheduledName {
     /// Whether its look-up may hang, because it has not been found yet or has failed.
     fn is_suspect(&self) -> bool {
         self.is_failing || !self.is_resolved
@@ -89,14 +89,14 @@ impl Schedule {
         for name in known {
             match (self.names.get_mut(&name), wanted.contains(&name)) {
                 (Some(known), false) => match &mut known.state {
-                    State::Running { is_suspect, .. } => {
+                    LookUpState::Running { is_suspect, .. } => {
                         // Its look-up is in progress, so it is not looked up by another thread before that ends.
-                        let state = State::Running { is_suspect: *is_suspect, is_wanted: false };
-                        *known = Name { state, ..Name::default() };
+                        let state = LookUpState::Running { is_suspect: *is_suspect, is_wanted: false };
+                        *known = ScheduledName { state, ..ScheduledName::default() };
                     }
                     _ => self.forget(&name),
                 },
-                (Some(Name { state: State::Resting | State::Due(_), ended: Some(ended), .. }), true) if is_changed => {
+                (Some(ScheduledName { state: LookUpState::Resting | LookUpState::Due(_), ended: Some(ended), .. }), true) if is_changed => {
                     let ended = *ended;
                     self.rest(&name, ended);
                 }
@@ -106,14 +106,14 @@ impl Schedule {
         let mut new = Vec::new();
         for name in wanted {
             match self.names.get_mut(name).map(|known| &mut known.state) {
-                Some(State::Running { is_wanted, .. }) => {
+                Some(LookUpState::Running { is_wanted, .. }) => {
                     if !std::mem::replace(is_wanted, true) {
                         new.push(name.clone());
                     }
                 }
                 Some(_) => {}
                 None => {
-                    self.names.insert(name.clone(), Name::default());
+                    self.names.insert(name.clone(), ScheduledName::default());
                     self.enqueue(name, now);
                     new.push(name.clone());
                 }
@@ -131,7 +131,7 @@ impl Schedule {
         self.dequeue(&name);
         if let Some(known) = self.names.get_mut(&name) {
             let is_suspect = known.is_suspect();
-            known.state = State::Running { is_suspect, is_wanted: true };
+            known.state = LookUpState::Running { is_suspect, is_wanted: true };
             self.suspects += usize::from(is_suspect);
         }
         Next::LookUp(name)
@@ -142,7 +142,7 @@ impl Schedule {
     pub fn hurry(&mut self, name: &str, now: u64) {
         let Some((name, known)) = self.names.get_key_value(name) else { return };
         let due = known.ended.map_or(now, |ended| now.max(ended + HURRY_MS));
-        if self.interval_ms > 0 && matches!(known.state, State::Due(later) if due < later) {
+        if self.interval_ms > 0 && matches!(known.state, LookUpState::Due(later) if due < later) {
             let name = name.clone();
             self.dequeue(&name);
             self.enqueue(&name, due);
@@ -155,22 +155,22 @@ impl Schedule {
     }
 
     /// A look-up has ended. `None` if the name is not wanted any more.
-    pub fn done(&mut self, name: &Arc<str>, is_found: bool, now: u64) -> Option<Turn> {
+    pub fn done(&mut self, name: &Arc<str>, is_found: bool, now: u64) -> Option<LookUpChange> {
         let known = self.names.get_mut(name)?;
-        let State::Running { is_suspect, is_wanted } = known.state else { return None };
+        let LookUpState::Running { is_suspect, is_wanted } = known.state else { return None };
         self.suspects -= usize::from(is_suspect);
         if !is_wanted {
             self.names.remove(name);
             return None;
         }
         let turn = match (known.is_failing, is_found) {
-            (false, false) => Turn::Fails,
-            (true, true) => Turn::Recovers,
-            _ => Turn::Same,
+            (false, false) => LookUpChange::Fails,
+            (true, true) => LookUpChange::Recovers,
+            _ => LookUpChange::Same,
         };
         known.is_failing = !is_found;
         known.is_resolved |= is_found;
-        known.state = State::Resting;
+        known.state = LookUpState::Resting;
         self.rest(name, now);
         Some(turn)
     }
@@ -202,13 +202,13 @@ impl Schedule {
 
     fn enqueue(&mut self, name: &Arc<str>, due: u64) {
         let Some(known) = self.names.get_mut(name) else { return };
-        known.state = State::Due(due);
+        known.state = LookUpState::Due(due);
         self.queues[usize::from(known.is_suspect())].insert((due, name.clone()));
     }
 
     fn dequeue(&mut self, name: &Arc<str>) {
         let Some(known) = self.names.get_mut(name) else { return };
-        if let State::Due(due) = std::mem::take(&mut known.state) {
+        if let LookUpState::Due(due) = std::mem::take(&mut known.state) {
             self.queues[usize::from(known.is_suspect())].remove(&(due, name.clone()));
         }
     }

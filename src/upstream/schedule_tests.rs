@@ -33,7 +33,7 @@ fn a_name_is_looked_up_at_once_and_again_after_the_interval_or_a_little_less() {
     for _ in 0..100 {
         assert_eq!(schedule.next(now), Next::LookUp("a".into()));
         assert_eq!(schedule.next(now + 1_000_000), Next::Nothing, "it goes on: nobody else begins it");
-        assert_eq!(schedule.done(&"a".into(), true, now + 7), Some(Turn::Same));
+        assert_eq!(schedule.done(&"a".into(), true, now + 7), Some(LookUpChange::Same));
         assert!(schedule.has_ended("a"));
         let due = at(&mut schedule, now + 7);
         assert!((now + 757..=now + 1007).contains(&due), "{due} after {now}");
@@ -85,7 +85,7 @@ fn zero_is_never_again_but_for_names_without_an_address() {
     let due = at(&mut schedule, 0);
     assert!((3750..=5000).contains(&due));
     assert_eq!(begun(&mut schedule, due), [Arc::from("lost")]);
-    assert_eq!(schedule.done(&"lost".into(), true, due), Some(Turn::Recovers));
+    assert_eq!(schedule.done(&"lost".into(), true, due), Some(LookUpChange::Recovers));
     assert_eq!((schedule.next(u64::MAX / 2), schedule.has_more()), (Next::Nothing, false));
 }
 
@@ -110,7 +110,18 @@ fn a_turn_for_the_worse_or_the_better_is_told_once() {
             schedule.done(&"a".into(), found, second * 1000).unwrap()
         })
         .collect();
-    assert_eq!(turns, [Turn::Same, Turn::Fails, Turn::Same, Turn::Recovers, Turn::Same, Turn::Fails, Turn::Recovers]);
+    assert_eq!(
+        turns,
+        [
+            LookUpChange::Same,
+            LookUpChange::Fails,
+            LookUpChange::Same,
+            LookUpChange::Recovers,
+            LookUpChange::Same,
+            LookUpChange::Fails,
+            LookUpChange::Recovers
+        ]
+    );
 }
 
 #[test]
@@ -162,7 +173,7 @@ fn a_name_that_goes_and_comes_back_during_its_look_up_is_looked_up_once() {
     schedule.set(&names(&[]), 1000, 1);
     assert_eq!(schedule.set(&names(&["a"]), 1000, 2), [Arc::from("a")]);
     assert_eq!(schedule.next(2), Next::Nothing);
-    assert_eq!(schedule.done(&"a".into(), true, 3), Some(Turn::Same));
+    assert_eq!(schedule.done(&"a".into(), true, 3), Some(LookUpChange::Same));
     assert!(at(&mut schedule, 3) <= 1003);
     schedule.set(&names(&["a", "b"]), 1000, 4);
     assert_eq!(schedule.next(4), Next::LookUp("b".into()), "the place of the first look-up was given back");

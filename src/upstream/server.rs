@@ -2,8 +2,8 @@
 
 use crate::balance::PeakEwma;
 use crate::base::address::Address;
-use crate::config::model::{Origin, Upstream};
-use crate::guard::breaker::{Circuit, State};
+use crate::config::model::{Origin, UpstreamConfig};
+use crate::guard::breaker::{Circuit, CircuitState};
 use crate::guard::places::Places;
 use crate::health::state::Health;
 use crate::observe::quiet::Warnings;
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub struct Server {
     /// The configuration with which it was made; its weight may have changed since.
-    pub config: Upstream,
+    pub config: UpstreamConfig,
     /// What stands in a `Host` field: `host:port`, and `localhost` for a Unix socket.
     pub authority: String,
     /// Its connections, including idle ones and those being opened, and its tunnels.
@@ -44,7 +44,7 @@ pub struct Server {
     /// Until then (milliseconds) failed connections do not cause another look-up of its name.
     quiet_until: AtomicU64,
     failures_in_a_row: AtomicU32,
-    /// The last [`Fault`], as a number.
+    /// The last [`UpstreamFault`], as a number.
     last_fault: AtomicU32,
     /// When it came back into use (milliseconds); 0 = it was never out of use.
     back_at: AtomicU64,
@@ -52,14 +52,14 @@ pub struct Server {
 
 /// What an upstream did wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum UpstreamFault {
     /// There was no answer, or no valid one.
     Reason(Reason),
     /// It answered with a status of `circuit_breaker.failure_statuses`.
     Status(u16),
 }
 
-impl Fault {
+impl UpstreamFault {
     const STATUS: u32 = 1 << 16;
 
     /// Whether both are of one kind: all statuses are.
@@ -83,7 +83,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for UpstreamFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Reason(reason) => f.write_str(reason.name()),
@@ -96,7 +96,7 @@ impl Server {
     const LOOK_UP_MS: u64 = 1000;
 
     /// A server without addresses yet.
-    pub fn new(config: Upstream, slot: usize, workers: usize) -> Self {
+    pub fn new(config: UpstreamConfig, slot: usize, workers: usize) -> Self {
         let authority = match &config.origin {
             tcp @ Origin::Tcp { .. } => tcp.to_string(),
             Origin::Unix(_) => "localhost".to_owned(),
@@ -150,7 +150,7 @@ impl Server {
 
     /// Whether it gets requests, even if only trial requests: what the pages and `backend_health` show.
     pub fn is_healthy(&self) -> bool {
-        self.is_usable() && self.circuit.state() != State::Open
+        self.is_usable() && self.circuit.state() != CircuitState::Open
     }
 
     /// Connections in use or being opened, and tunnels, of all workers.
@@ -167,7 +167,7 @@ impl Server {
     }
 
     /// Notes that it failed a request.
-    pub fn note_failure(&self, fault: Fault) {
+    pub fn note_failure(&self, fault: UpstreamFault) {
         self.failures_in_a_row.fetch_add(1, Relaxed);
         self.last_fault.store(fault.number(), Relaxed);
     }
@@ -178,8 +178,8 @@ impl Server {
     }
 
     /// The last fault.
-    pub fn last_fault(&self) -> Option<Fault> {
-        Fault::of(self.last_fault.load(Relaxed))
+    pub fn last_fault(&self) -> Option<UpstreamFault> {
+        UpstreamFault::of(self.last_fault.load(Relaxed))
     }
 
     /// It takes requests again (milliseconds), so `slow_start_ms` begins.
@@ -196,13 +196,13 @@ impl Server {
     }
 
     /// Whether a configuration describes this server: then a reload keeps it, with all its state.
-    pub fn is(&self, config: &Upstream) -> bool {
-        let Upstream { name, origin, weight: _, is_checked: _ } = &self.config;
+    pub fn is(&self, config: &UpstreamConfig) -> bool {
+        let UpstreamConfig { name, origin, weight: _, is_checked: _ } = &self.config;
         (name, origin) == (&config.name, &config.origin)
     }
 
     /// Takes over what may change in a reload.
-    pub fn update(&self, config: &Upstream) {
+    pub fn update(&self, config: &UpstreamConfig) {
         self.weight.store(config.weight, Relaxed);
     }
 
@@ -251,7 +251,7 @@ impl Server {
     }
 
     /// None of its addresses accepts a connection. Returns whether its name is to be looked up, at most once a second.
-    pub fn wants_look_up(&self, now: u64) -> bool {
+    pub fn claim_look_up(&self, now: u64) -> bool {
         let quiet_until = self.quiet_until.load(Relaxed);
         now >= quiet_until && self.quiet_until.compare_exchange(quiet_until, now + Self::LOOK_UP_MS, Relaxed, Relaxed).is_ok()
     }
@@ -288,27 +288,27 @@ fn sorted(addresses: &[Address]) -> Vec<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::check::Verdict;
+    use crate::health::check::HealthVerdict;
     use std::net::SocketAddr;
 
     #[test]
     fn who_fails_its_checks_or_has_no_weight_is_not_used() {
-        let config = |weight| Upstream { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight, is_checked: true };
+        let config = |weight| UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight, is_checked: true };
         let server = Server::new(config(1), 0, 1);
         let is = || (server.is_usable(), server.is_healthy());
         assert_eq!(is(), (true, true));
         server.health.set_checked(true);
         assert_eq!(is(), (true, true));
-        server.health.set_verdict(Verdict::Failing);
+        server.health.set_verdict(HealthVerdict::Failing);
         assert_eq!(is(), (false, false));
-        server.health.set_verdict(Verdict::Passing);
+        server.health.set_verdict(HealthVerdict::Passing);
         server.update(&config(0));
         assert_eq!((is(), server.weight()), ((false, false), 0));
     }
 
     #[test]
     fn addresses_by_their_number() {
-        let config = Upstream { name: "a".into(), origin: Origin::tcp("name.invalid", 1), weight: 1, is_checked: true };
+        let config = UpstreamConfig { name: "a".into(), origin: Origin::tcp("name.invalid", 1), weight: 1, is_checked: true };
         let server = Server::new(config, 0, 1);
         assert_eq!(server.address(5), None);
         let addresses = [1, 2].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 1))));

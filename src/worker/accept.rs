@@ -219,7 +219,7 @@ impl Worker {
         let Entrance { door, is_admin, .. } = &listener.entrance;
         let is_first = !std::mem::replace(&mut listener.is_full, true);
         if starves {
-            if self.core.shared.starved.is_news(now) {
+            if self.core.shared.starved.note_shortage(now) {
                 log::warn!(
                     target: "listener",
                     "file descriptors are used up (ulimit -n): connections that idle are closed for new ones, and where none idles \
@@ -231,7 +231,7 @@ impl Worker {
         if is_first {
             door.count_full();
         }
-        if door.paused.is_news(now) {
+        if door.paused.note_shortage(now) {
             let limit = if *is_admin { "the admin port's limit" } else { "limits.max_client_conns" };
             log::warn!(
                 target: "listener",

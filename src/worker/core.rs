@@ -9,7 +9,7 @@ use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
 use crate::base::wheel::{Wheel, earlier};
-use crate::guard::connections::Counted;
+use crate::guard::connections::CountedConnection;
 use crate::guard::door::{Door, Rest, Stay};
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
@@ -18,7 +18,7 @@ use crate::net::token::Source;
 use crate::session::{Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuit;
-use crate::upstream::idle::Idle;
+use crate::upstream::idle::IdleConnections;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
@@ -72,7 +72,7 @@ pub(super) struct Standing {
     /// At its listening address.
     pub(super) stay: Stay,
     /// While it counts as a connection of its client.
-    pub(super) counted: Option<Counted>,
+    pub(super) counted: Option<CountedConnection>,
 }
 
 /// A client's slot.
@@ -176,7 +176,7 @@ pub struct Core<N: Net> {
     pub clients: Slots<Client<N::Socket>>,
     /// Open upstream connections.
     pub upstreams: Slots<Upstream<N::Socket>>,
-    pub(super) idle: Idle,
+    pub(super) idle: IdleConnections,
     /// Idle connections whose rest begins at the end of this turn.
     pub(super) resting: Vec<usize>,
     /// The number of this turn.
@@ -220,7 +220,7 @@ impl<N: Net> Core<N> {
             shared,
             clients: Slots::default(),
             upstreams: Slots::default(),
-            idle: Idle::default(),
+            idle: IdleConnections::default(),
             resting: Vec::new(),
             turn_number: 0,
             sides: Slab::new(),

@@ -10,7 +10,7 @@ use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::observe::reason::{Blame, Reason};
 use crate::session::{Effect, Event};
-use crate::upstream::lease::{Lease, Use};
+use crate::upstream::lease::{ConnectionUse, Lease};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind};
@@ -360,7 +360,7 @@ impl<N: Net> Core<N> {
     /// The connection is a tunnel now, for which room was reserved: its place is free for others.
     fn become_tunnel(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
-        upstream.lease.pass_to(Use::Tunnel);
+        upstream.lease.pass_to(ConnectionUse::Tunnel);
         let pool = upstream.pool.clone();
         self.hand_on_place(&pool);
     }

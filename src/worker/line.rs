@@ -7,7 +7,7 @@ use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::session::Event;
 use crate::upstream::circuits::OpenCircuit;
-use crate::upstream::pool::{Again, Entry, Grant, Pool, Seeker, Want};
+use crate::upstream::pool::{ConnectionKind, Grant, PickRequest, Pool, Requirements, RetryChoice};
 use crate::upstream::server::Server;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -102,9 +102,9 @@ impl<N: Net> Core<N> {
             if !server.places.has_room(needs, most) {
                 return ControlFlow::Continue(());
             }
-            let want = Want { worker, most, needs, now, tried: &[], again: Again::Anywhere };
+            let want = Requirements { worker, most, needs, now, tried: &[], again: RetryChoice::Anywhere };
             let index = index.filter(|_| ticket.worker == worker);
-            ControlFlow::Break(index.and_then(|index| pool.enter(index, Entry::Kept, want)))
+            ControlFlow::Break(index.and_then(|index| pool.enter(index, ConnectionKind::Kept, want)))
         });
         match called {
             Some((ticket, grant)) => {
@@ -149,8 +149,8 @@ impl<N: Net> Core<N> {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         while self.shared.descriptors.has_free() || self.idle.any().is_some() {
             let key = self.turn.rng.u64(..);
-            let want = Want { worker, most, needs: Needs::default(), now, tried: &[], again: Again::Anywhere };
-            let Some((ticket, grant)) = pool.admit_first(Seeker { rng: &mut self.turn.rng, key, want }) else { break };
+            let want = Requirements { worker, most, needs: Needs::default(), now, tried: &[], again: RetryChoice::Anywhere };
+            let Some((ticket, grant)) = pool.admit_first(PickRequest { rng: &mut self.turn.rng, key, want }) else { break };
             self.call(pool, ticket, Some(grant));
         }
         while let Some(ticket) = pool.dismiss_first(most, now) {

@@ -3,7 +3,7 @@
 use super::core::{Core, Net, Owner, Upstream};
 use crate::base::clock::Now;
 use crate::net::link::{Link, Socket, Transfer};
-use crate::upstream::lease::{Lease, Use};
+use crate::upstream::lease::{ConnectionUse, Lease};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl<N: Net> Core<N> {
             return if idle.count(slot) > 0 { Idled::Resting } else { Idled::Nothing };
         };
         let upstream = &mut upstreams[key];
-        upstream.lease.pass_to(Use::Exchange);
+        upstream.lease.pass_to(ConnectionUse::Exchange);
         // Bytes may have come since the poll.
         let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
         if is_unsure && !upstream.link.as_mut().is_some_and(Link::is_empty) {
@@ -68,7 +68,7 @@ impl<N: Net> Core<N> {
         self.upstream_wheel.cancel(key as u32);
         let Upstream { link, pool, mut lease, keepalive_ms, .. } = self.upstreams.remove(key);
         self.idle.remove(lease.server().slot, key);
-        lease.pass_to(Use::Exchange);
+        lease.pass_to(ConnectionUse::Exchange);
         if let Some(mut link) = link {
             link.socket.reset_on_close();
         }
@@ -98,7 +98,7 @@ impl<N: Net> Core<N> {
         if self.idle.count(slot) >= self.turn.site.config.limits.upstream_idle_conns {
             return self.close_upstream(key);
         }
-        upstream.lease.pass_to(Use::Idle);
+        upstream.lease.pass_to(ConnectionUse::Idle);
         self.idle.park(slot, key);
         // A request that joined a queue meanwhile may have seen no idle connection.
         fence(SeqCst);

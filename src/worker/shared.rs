@@ -1,7 +1,7 @@
 //! What the workers of a process share: mailboxes, limits, counters. All of it is atomic, or locked for a moment.
 
 use super::core::Entrance;
-use crate::admin::{Page, Panel, Rendered};
+use crate::admin::{AdminPage, AdminState, RenderedPage};
 use crate::base::mailbox::Mailbox;
 use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
@@ -60,7 +60,7 @@ pub enum Mail {
         /// The session's ticket.
         ticket: Ticket,
         /// The page.
-        page: Box<Rendered>,
+        page: Box<RenderedPage>,
     },
     /// The process ends: finish the exchanges in progress.
     Drain,
@@ -81,7 +81,7 @@ pub struct NewSite {
 /// A page that a session asked for, to be rendered by the helper thread.
 pub struct RenderJob {
     /// The page.
-    pub page: Page,
+    pub page: AdminPage,
     /// The ticket of the asking session.
     pub ticket: Ticket,
     /// The configuration and state that the page shows.
@@ -103,7 +103,7 @@ pub struct Shared {
     /// How many requests are queued because there was no descriptor: any idle connection, of whatever pool, has one.
     pub starving: AtomicUsize,
     /// Counters of all workers.
-    pub panel: Arc<Panel>,
+    pub panel: Arc<AdminState>,
     /// How many workers have not ended. The first ends last, because it has the admin port.
     pub running: AtomicUsize,
     /// Sends jobs to the helper thread.
@@ -116,7 +116,7 @@ impl Shared {
     /// None of the addresses of this server takes a connection: has its name looked up again.
     pub fn look_up(&self, server: &Server, now: u64) {
         if let Some((name, resolver)) = server.host_name().zip(self.resolver.get())
-            && server.wants_look_up(now)
+            && server.claim_look_up(now)
         {
             resolver.hurry(name);
         }

@@ -4,7 +4,7 @@ mod rests;
 mod stage;
 
 use super::shared::Mail;
-use crate::config::model::{Balance, Config};
+use crate::config::model::{BalanceConfig, Config};
 use stage::{Dialled, GET, GONE, Guest, OK, Stage, WRITABLE};
 
 fn one_place(config: &mut Config) {
@@ -88,7 +88,7 @@ fn who_waits_in_a_former_line_at_one_worker_is_served_by_the_place_of_another() 
     let mut stage = Stage::new(2, 1, one_place);
     let first = stage.accept(0);
     let dialled = stage.ask(&first);
-    let site = stage.reload(|config| config.pools[0].balance = Balance::Random);
+    let site = stage.reload(|config| config.pools[0].balance = BalanceConfig::Random);
     stage.tell(0, &site);
     stage.settle();
     let next = stage.accept(1);
@@ -118,7 +118,7 @@ fn who_comes_into_a_former_line_late_is_served_as_well() {
     stage.send(&late, GET);
     stage.settle();
     let refused = stage.newest(1);
-    let site = stage.reload(|config| config.pools[0].balance = Balance::Random);
+    let site = stage.reload(|config| config.pools[0].balance = BalanceConfig::Random);
     [0, 1].iter().for_each(|&worker| stage.tell(worker, &site));
     stage.settle();
     refused.wire.fail(libc::ECONNREFUSED);

@@ -12,11 +12,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Instant;
-use tidegate::admin::Panel;
+use tidegate::admin::AdminState;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
-use tidegate::config::model::{Action, Config, Matcher, Retry, Route, Upstream};
-use tidegate::config::{Sources, load};
+use tidegate::config::model::{Action, Config, Matcher, Retry, Route, UpstreamConfig};
+use tidegate::config::{ConfigSources, load};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::net::link::Link;
@@ -62,7 +62,8 @@ impl Wake for Deaf {
 
 fn config(setting: Setting) -> Config {
     static DEFAULTS: OnceLock<Config> = OnceLock::new();
-    let defaults = || load(Sources { alone: true, ..Sources::default() }).map_err(|_| "the defaults do not load").unwrap().config;
+    let defaults =
+        || load(ConfigSources { alone: true, ..ConfigSources::default() }).map_err(|_| "the defaults do not load").unwrap().config;
     let mut config = DEFAULTS.get_or_init(defaults).clone();
     let limits = &mut config.limits;
     (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
@@ -78,7 +79,7 @@ fn config(setting: Setting) -> Config {
     (timeouts.client_request_line_ms, timeouts.client_header_ms, timeouts.client_body_ms) = (1000, 1500, 1500);
     (timeouts.client_write_ms, timeouts.client_keepalive_ms, timeouts.upstream_keepalive_ms) = (2000, 5000, 2000);
     let name = |index: usize| format!("origin-{index}");
-    let upstream = |index| Upstream {
+    let upstream = |index| UpstreamConfig {
         name: name(index),
         origin: tidegate::config::model::Origin::tcp(&format!("{}.test", name(index)), 80),
         weight: 1,
@@ -114,7 +115,7 @@ impl Scene {
             server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80)).into()]);
         }
         let (renderer, jobs) = mpsc::channel();
-        let panel = Panel {
+        let panel = AdminState {
             stats: vec![Arc::new(WorkerStats::default())],
             doors: Mutex::default(),
             writer: writer(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use tidegate::guard::breaker::State;
+use tidegate::guard::breaker::CircuitState;
 use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
 use tidegate::session::Exchange;
@@ -66,16 +66,22 @@ impl World {
             // Not even once: the last upstream of a pool stays usable, whatever it is blamed for.
             for (_, server) in self.servers() {
                 let blamed = (server.failures_in_a_row(), server.circuit.state());
-                assert_eq!(blamed, (0, State::Closed), "{} is blamed for what clients did: {:?}", server.config.name, server.last_fault());
+                assert_eq!(
+                    blamed,
+                    (0, CircuitState::Closed),
+                    "{} is blamed for what clients did: {:?}",
+                    server.config.name,
+                    server.last_fault()
+                );
             }
             let errors = core.turn.stats.errors[Reason::RequestTimeout].value();
             (0..errors.min(1)).for_each(|_| note(Seen::HostileBesideWellOrigins));
         }
         for (_, server) in self.site.servers() {
             match server.circuit.state() {
-                State::Open => note(Seen::CircuitOpen),
-                State::HalfOpen => note(Seen::CircuitHalfOpen),
-                State::Closed => {}
+                CircuitState::Open => note(Seen::CircuitOpen),
+                CircuitState::HalfOpen => note(Seen::CircuitHalfOpen),
+                CircuitState::Closed => {}
             }
         }
     }

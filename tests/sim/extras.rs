@@ -5,7 +5,9 @@
 use super::client::Client;
 use super::ledger::{Books, Entry, Fault, Frame, Framing, GiveUp, Route, Spec, When, pattern};
 use super::weather::Weather;
-use tidegate::config::model::{Action, Balance, Config, HealthCheck, Matcher, Pool, Rate, RateAlgorithm, RateLimit, Upstream};
+use tidegate::config::model::{
+    Action, BalanceConfig, Config, HealthCheck, Matcher, PoolConfig, Rate, RateAlgorithm, RateLimit, UpstreamConfig,
+};
 
 /// The servers of the second pool have numbers from here on.
 pub const OTHER_SERVERS: usize = 5;
@@ -90,7 +92,7 @@ impl Extras {
 
     /// Routes to a second pool by host, and to answers made here by host and by method.
     fn route(&self, config: &mut Config, dice: &mut fastrand::Rng) {
-        let mut other: Pool = config.pools[0].clone();
+        let mut other: PoolConfig = config.pools[0].clone();
         other.name = "other".into();
         other.upstreams = (0..dice.usize(1..=2)).map(|index| upstream(OTHER_SERVERS + index)).collect();
         config.pools.push(other);
@@ -128,7 +130,10 @@ impl Extras {
                 upstreams.insert(dice.usize(0..=upstreams.len()), self::upstream(number));
             }
             1 | 2 if upstreams.len() > 1 => drop(upstreams.remove(dice.usize(0..upstreams.len()))),
-            3 => config.pools[0].balance = if config.pools[0].balance == Balance::Random { Balance::RoundRobin } else { Balance::Random },
+            3 => {
+                config.pools[0].balance =
+                    if config.pools[0].balance == BalanceConfig::Random { BalanceConfig::RoundRobin } else { BalanceConfig::Random }
+            }
             4 if weather.places < 100 => config.limits.max_conns_per_upstream = dice.usize(1..=3),
             5 => config.pools[0].breaker.timeout_ms = dice.u32(1..3000),
             _ => {}
@@ -192,8 +197,8 @@ pub fn greedy(weather: &Weather, seed: u64, books: &mut Books) -> Option<Client>
     Some(client)
 }
 
-pub fn upstream(number: usize) -> Upstream {
-    Upstream {
+pub fn upstream(number: usize) -> UpstreamConfig {
+    UpstreamConfig {
         name: format!("origin-{number}"),
         origin: tidegate::config::model::Origin::tcp(&format!("origin-{number}.test"), 80),
         weight: 1,

@@ -4,7 +4,7 @@
 use super::seen::{Seen, note};
 use super::world::World;
 use std::sync::Arc;
-use tidegate::guard::breaker::State;
+use tidegate::guard::breaker::CircuitState;
 use tidegate::upstream::pool::Pool;
 use tidegate::upstream::server::Server;
 
@@ -25,7 +25,7 @@ impl World {
     fn check_waiting(&self, pool: &Pool, server: &Server) {
         let most = self.site.most();
         // Only a limited number of requests may be trials.
-        if server.circuit.state() != State::Closed || !pool.is_wanted(server, most) {
+        if server.circuit.state() != CircuitState::Closed || !pool.is_wanted(server, most) {
             return;
         }
         let idle = |server: &Server| server.cells.iter().map(|cell| cell.idle.value()).sum::<u64>();

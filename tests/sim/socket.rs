@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use tidegate::net::link::Socket;
-use tidegate::observe::writer::{Rotate, Settings, Target, Writer};
+use tidegate::observe::writer::{LogSettings, Rotation, SinkTarget, Writer};
 
 /// A socket that the proxy holds.
 pub struct SimSocket {
@@ -94,11 +94,11 @@ impl SimPipe {
 /// The panel needs a log writer, which is a thread: all worlds share one.
 pub fn writer() -> Arc<Writer> {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
-    let settings = Settings {
+    let settings = LogSettings {
         access: None,
         format: tidegate::observe::access::Format::Text,
-        errors: Target::StandardError,
-        rotate: Some(Rotate { max_bytes: 1 << 20, keep: 1 }),
+        errors: SinkTarget::StandardError,
+        rotate: Some(Rotation { max_bytes: 1 << 20, keep: 1 }),
     };
     WRITER.get_or_init(|| Arc::new(Writer::start(settings).unwrap())).clone()
 }

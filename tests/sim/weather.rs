@@ -5,8 +5,8 @@ use super::extras::{Extras, upstream};
 use super::ledger::{Books, Entry, Fault, Flaw, Frame, Framing, Plan, Route, Spec, When, pattern};
 use super::net::Roads;
 use super::origin::Leave;
-use tidegate::config::model::{Action, Balance, Config, Matcher, NewRequests, Retry};
-use tidegate::config::{Sources, load};
+use tidegate::config::model::{Action, BalanceConfig, Config, Matcher, NewRequests, Retry};
+use tidegate::config::{ConfigSources, load};
 
 /// A limit of connections that is never nearly reached.
 pub const AMPLE_DOORS: usize = 1000;
@@ -91,7 +91,8 @@ impl Weather {
     }
 
     pub fn config(&self, rng: &mut fastrand::Rng) -> Config {
-        let mut config = load(Sources { alone: true, ..Sources::default() }).map_err(|_| "the defaults do not load").unwrap().config;
+        let mut config =
+            load(ConfigSources { alone: true, ..ConfigSources::default() }).map_err(|_| "the defaults do not load").unwrap().config;
         config.workers = self.workers;
         config.limits.buffer_size = [4096, 4096, 16_384, 65_536][rng.usize(0..4)];
         config.limits.max_body_size = MAX_BODY as u64;
@@ -138,12 +139,12 @@ impl Weather {
         config.pools[0].breaker.failure_threshold = self.failure_threshold;
         config.pools[0].breaker.timeout_ms = rng.u32(1..3000);
         config.pools[0].balance = [
-            Balance::RoundRobin,
-            Balance::Random,
-            Balance::Weighted,
-            Balance::LeastConnections,
-            Balance::ConsistentHash { header: None },
-            Balance::Adaptive,
+            BalanceConfig::RoundRobin,
+            BalanceConfig::Random,
+            BalanceConfig::Weighted,
+            BalanceConfig::LeastConnections,
+            BalanceConfig::ConsistentHash { header: None },
+            BalanceConfig::Adaptive,
         ][rng.usize(0..6)]
         .clone();
         let actions = [

@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Instant;
-use tidegate::admin::Panel;
+use tidegate::admin::AdminState;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::guard::descriptors::Descriptors;
@@ -154,7 +154,7 @@ impl World {
             connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
-            panel: Arc::new(Panel {
+            panel: Arc::new(AdminState {
                 stats,
                 doors: Mutex::default(),
                 writer: writer(),

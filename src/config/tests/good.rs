@@ -2,8 +2,8 @@
 
 use super::{Setup, good, good_and_stable};
 use crate::config::keys::ROOT;
-use crate::config::model::{Action, Balance, Matcher, NewRequests, Origin, Target};
-use crate::config::schema::{Key, Kind, State};
+use crate::config::model::{Action, BalanceConfig, LogTarget, Matcher, NewRequests, Origin};
+use crate::config::schema::{Key, KeySupport, Kind};
 use crate::config::{reference, rows};
 
 const ONE: &str = "upstreams: [{url: 'http://a'}]\n";
@@ -21,7 +21,7 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.metrics_listen.unwrap().to_string(), "127.0.0.1:8081");
     assert_eq!((config.timeouts.connect_ms, config.timeouts.queue_ms, config.limits.max_body_size), (5000, 5000, 0));
     assert_eq!((config.pools.len(), config.pools[0].name.as_str(), config.routes.len()), (1, "default", 0));
-    assert_eq!((config.logging.access_log, config.shutdown.new_requests), (Some(Target::Standard), NewRequests::Refuse));
+    assert_eq!((config.logging.access_log, config.shutdown.new_requests), (Some(LogTarget::Standard), NewRequests::Refuse));
     assert_eq!(nothing.warnings, ["neither upstreams nor routes: every request is answered 404"]);
 }
 
@@ -80,8 +80,8 @@ fn the_examples_of_the_original_documents_run() {
     let environment = "LOG_DIR=logs\nLOG_LEVEL=INFO\n\nPROXY_PORT=8080\n\nBACKEND_1=http://127.0.0.1:9001\nBACKEND_2=http://127.0.0.1:9002\n\nMAX_RETRIES=2\nFAILURE_THRESHOLD=3\nHEALTH_COOLDOWN=20\n\nREQUEST_TIMEOUT_TOTAL=1.5\nREQUEST_TIMEOUT_CONNECT=0.5\n";
     let config = Setup::new().write(".env", environment).good().config;
     assert_eq!((config.timeouts.attempt_ms, config.timeouts.connect_ms, config.pools[0].upstreams.len()), (1500, 500, 2));
-    assert_eq!(config.logging.access_log, Some(Target::File("logs/access.log".into())));
-    assert_eq!(config.logging.error_log, Target::File("logs/error.log".into()));
+    assert_eq!(config.logging.access_log, Some(LogTarget::File("logs/access.log".into())));
+    assert_eq!(config.logging.error_log, LogTarget::File("logs/error.log".into()));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
     }
     let twice = "pools: {a: {upstream_tls: {server_name: a}, upstreams: [{url: 'http://a'}]}, b: {upstream_tls: {server_name: b}, upstreams: [{url: 'http://a'}]}}\n";
     assert_eq!(good(&format!("{twice}{ONE}")).warnings, ["c.yaml:1:13: pools.a.upstream_tls: has no effect yet"]);
-    assert!(ROOT.iter().any(|key| key.state == State::NoEffectYet));
+    assert!(ROOT.iter().any(|key| key.state == KeySupport::NoEffectYet));
 }
 
 #[test]
@@ -183,8 +183,8 @@ fn what_cannot_be_meant_is_warned_about() {
 fn pools_inherit_the_way_of_choosing() {
     let text = "balance: weighted\npools: {a: {upstreams: [{url: 'http://a'}]}, b: {balance: consistent_hash, upstreams: [{host: '[::1]', port: 1, weight: 0}]}}\n";
     let config = good_and_stable(text).config;
-    let balance: Vec<&Balance> = config.pools.iter().map(|pool| &pool.balance).collect();
-    assert_eq!(balance, [&Balance::Weighted, &Balance::Weighted, &Balance::ConsistentHash { header: None }]);
+    let balance: Vec<&BalanceConfig> = config.pools.iter().map(|pool| &pool.balance).collect();
+    assert_eq!(balance, [&BalanceConfig::Weighted, &BalanceConfig::Weighted, &BalanceConfig::ConsistentHash { header: None }]);
     let upstream = &config.pools[2].upstreams[0];
     assert_eq!((&upstream.origin, upstream.name.as_str(), upstream.weight), (&Origin::tcp("::1", 1), "[::1]:1", 0));
 }

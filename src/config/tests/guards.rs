@@ -1,7 +1,7 @@
 //! Retries, circuits, health checks and rate limits: layers, and what is refused.
 
 use super::{Setup, good_and_stable};
-use crate::config::model::{Balance, Rate, RateAlgorithm, Statuses};
+use crate::config::model::{BalanceConfig, Rate, RateAlgorithm, Statuses};
 
 #[test]
 fn the_documented_defaults() {
@@ -13,7 +13,7 @@ fn the_documented_defaults() {
     assert_eq!((breaker.failure_threshold, breaker.success_threshold, breaker.timeout_ms, breaker.half_open_requests), (3, 2, 20_000, 1));
     assert_eq!(breaker.last_resort_ms, 1000);
     assert_eq!(breaker.failure_statuses, [502, 503, 504].into_iter().collect());
-    assert_eq!((&pool.health_check, &config.rate_limit, &pool.balance, pool.slow_start_ms), (&None, &None, &Balance::RoundRobin, 0));
+    assert_eq!((&pool.health_check, &config.rate_limit, &pool.balance, pool.slow_start_ms), (&None, &None, &BalanceConfig::RoundRobin, 0));
     assert_eq!((config.resolve_ms, config.limits.max_conns_per_client), (30_000, 0));
 }
 
@@ -36,7 +36,7 @@ fn each_layer_lies_over_those_before_it() {
         (9, false, true)
     );
     assert_eq!((default.slow_start_ms, a.slow_start_ms, b.slow_start_ms), (3, 3, 0));
-    assert_eq!((&a.balance, &b.balance), (&Balance::ConsistentHash { header: Some("X-User".into()) }, &Balance::Random));
+    assert_eq!((&a.balance, &b.balance), (&BalanceConfig::ConsistentHash { header: Some("X-User".into()) }, &BalanceConfig::Random));
     assert_eq!((a.upstreams[0].is_checked, b.upstreams[0].is_checked), (false, true));
 }
 

@@ -5,18 +5,18 @@ mod good;
 mod guards;
 mod precedence;
 
-use super::{Loaded, Problems, Sources, load};
+use super::{ConfigSources, Loaded, Problems, load};
 
 /// A directory with `c.yaml` and the other files of a test.
 struct Setup {
     dir: tempfile::TempDir,
-    sources: Sources,
+    sources: ConfigSources,
 }
 
 impl Setup {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { cwd: dir.path().to_owned(), ..Sources::default() };
+        let sources = ConfigSources { cwd: dir.path().to_owned(), ..ConfigSources::default() };
         Self { dir, sources }
     }
 

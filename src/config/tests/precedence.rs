@@ -1,7 +1,7 @@
 //! default < file < .env < environment < command line, and which of several names counts.
 
 use super::Setup;
-use crate::config::Sources;
+use crate::config::ConfigSources;
 use crate::config::model::{Action, Config, Origin};
 
 /// A key as each source sets it, and the value that results.
@@ -220,11 +220,11 @@ fn dotenv_files() {
 
 #[test]
 fn options_without_any_file() {
-    let sources = Sources {
+    let sources = ConfigSources {
         alone: true,
         listen: Some(("HOST:PORT", vec![":81".into(), "[::1]:82".into()])),
         workers: Some("3".into()),
-        ..Sources::default()
+        ..ConfigSources::default()
     };
     let config = super::load(sources).unwrap().config;
     let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();

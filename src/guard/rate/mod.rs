@@ -22,14 +22,14 @@ const CLIENT_RUNS: usize = 32;
 
 /// A request over a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Excess {
+pub struct RateExceeded {
     /// Which limit; where both are exceeded, the client's.
     pub scope: RateScope,
     /// Microseconds until a request is allowed, if no other comes first.
     pub wait: u64,
 }
 
-impl Excess {
+impl RateExceeded {
     /// The wait in whole seconds, at least one, for `Retry-After`.
     pub fn retry_after(self) -> u32 {
         u32::try_from(self.wait.div_ceil(1_000_000).max(1)).unwrap_or(u32::MAX)
@@ -63,9 +63,9 @@ impl Limiter {
 
     /// Counts a request, if both limits allow it; a refused request uses up nothing of either. `client` is called only where it
     /// matters.
-    pub fn take(&self, now: u64, client: impl FnOnce() -> Peer) -> Result<(), Excess> {
+    pub fn take(&self, now: u64, client: impl FnOnce() -> Peer) -> Result<(), RateExceeded> {
         let global = || self.global.as_ref().map_or(Ok(()), |global| global.take(now));
-        let excess = |scope| move |wait| Excess { scope, wait };
+        let excess = |scope| move |wait| RateExceeded { scope, wait };
         let Some(clients) = &self.clients else { return global().map_err(excess(RateScope::Global)) };
         let client = ClientId::of(client());
         let outcome = match &**clients {

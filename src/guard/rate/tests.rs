@@ -18,7 +18,7 @@ fn limiter(limit: &RateLimit) -> Limiter {
     Limiter::new(limit, None, None)
 }
 
-fn ask(limiter: &Limiter, client: u8, now: u64) -> Result<(), Excess> {
+fn ask(limiter: &Limiter, client: u8, now: u64) -> Result<(), RateExceeded> {
     limiter.take(now, || Peer::of(Ipv4Addr::new(10, 0, 0, client).into(), None))
 }
 
@@ -59,12 +59,12 @@ fn who_waits_for_both_waits_long_enough() {
 fn the_client_is_only_asked_for_where_it_matters() {
     let limiter = limiter(&limit(rate(1, 1), None));
     assert_eq!(limiter.take(0, || unreachable!()), Ok(()));
-    assert_eq!(limiter.take(0, || unreachable!()), Err(Excess { scope: RateScope::Global, wait: SECOND }));
+    assert_eq!(limiter.take(0, || unreachable!()), Err(RateExceeded { scope: RateScope::Global, wait: SECOND }));
 }
 
 #[test]
 fn seconds_are_rounded_up() {
-    let seconds = |wait| Excess { scope: RateScope::Global, wait }.retry_after();
+    let seconds = |wait| RateExceeded { scope: RateScope::Global, wait }.retry_after();
     assert_eq!([0, 1, SECOND, SECOND + 1, u64::MAX].map(seconds), [1, 1, 1, 2, u32::MAX]);
 }
 

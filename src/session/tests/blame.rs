@@ -3,8 +3,8 @@
 use super::OK;
 use super::scene::{GET, Scene};
 use crate::base::address::Peer;
-use crate::config::model::{Config, Retry, Upstream};
-use crate::guard::breaker::State;
+use crate::config::model::{Config, Retry, UpstreamConfig};
+use crate::guard::breaker::CircuitState;
 use crate::observe::reason::Reason;
 use crate::session::{Effect, Event};
 
@@ -17,7 +17,7 @@ fn several(upstreams: u16, change: impl FnOnce(&mut Config)) -> Scene {
         let pool = &mut config.pools[0];
         let first = pool.upstreams[0].clone();
         pool.upstreams = (0..upstreams)
-            .map(|number| Upstream {
+            .map(|number| UpstreamConfig {
                 name: format!("u{number}"),
                 origin: crate::config::model::Origin::tcp("127.0.0.1", 1 + number),
                 ..first.clone()
@@ -155,16 +155,16 @@ fn a_request_that_goes_on_elsewhere_keeps_no_trial() {
     scene.sent_to_client();
     let site = scene.site.clone();
     let circuit = &site.pools[0].servers[0].circuit;
-    assert_eq!(circuit.state(), State::Open);
+    assert_eq!(circuit.state(), CircuitState::Open);
     scene.wait(20_000);
     while circuit.trials() == 0 {
         scene.session = crate::session::Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
         sent(scene.client(GET));
     }
     scene.event(Event::UpstreamGone);
-    assert_eq!((circuit.trials(), circuit.state()), (0, State::HalfOpen));
+    assert_eq!((circuit.trials(), circuit.state()), (0, CircuitState::HalfOpen));
     sent(&mut scene).upstream(OK);
-    assert_eq!(circuit.state(), State::Open);
+    assert_eq!(circuit.state(), CircuitState::Open);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn one_circuit_stays_closed_whatever_clients_ask_for() {
         sent(scene.client(GET)).event(Event::UpstreamGone);
         scene.session = crate::session::Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
     }
-    let open = scene.site.pools[0].servers.iter().filter(|server| server.circuit.state() == State::Open).count();
+    let open = scene.site.pools[0].servers.iter().filter(|server| server.circuit.state() == CircuitState::Open).count();
     assert_eq!(open, 2);
 }
 
@@ -222,12 +222,12 @@ fn who_was_refused_tries_again_although_that_has_opened_the_circuit() {
     let circuit = |scene: &Scene| scene.site.pools[0].servers[0].circuit.state();
     scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n").effects();
     scene.event(Event::ConnectFailed(Reason::ConnectionRefused));
-    assert_eq!((dialled(&mut scene), circuit(&scene)), (Some(0), State::Open));
+    assert_eq!((dialled(&mut scene), circuit(&scene)), (Some(0), CircuitState::Open));
     scene.event(Event::ConnectFailed(Reason::ConnectionRefused));
-    assert_eq!((dialled(&mut scene), circuit(&scene)), (Some(0), State::Open));
+    assert_eq!((dialled(&mut scene), circuit(&scene)), (Some(0), CircuitState::Open));
     sent(&mut scene).upstream(OK);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 200 "));
-    assert_eq!(circuit(&scene), State::HalfOpen, "it has served: as good as a trial");
+    assert_eq!(circuit(&scene), CircuitState::HalfOpen, "it has served: as good as a trial");
     // Queued requests are told at once while it is open.
     let mut scene = several(1, |config| config.pools[0].breaker.failure_threshold = 1);
     scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused)).sent_to_client();

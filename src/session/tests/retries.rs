@@ -13,7 +13,7 @@ use std::io::IoSlice;
 fn retrying(change: impl FnOnce(&mut Config)) -> Scene {
     Scene::with(|config| {
         let pool = &mut config.pools[0];
-        let second = crate::config::model::Upstream {
+        let second = crate::config::model::UpstreamConfig {
             name: "second".into(),
             origin: crate::config::model::Origin::tcp("127.0.0.1", 2),
             ..pool.upstreams[0].clone()

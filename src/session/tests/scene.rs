@@ -2,8 +2,8 @@
 
 use crate::base::address::Peer;
 use crate::base::clock::Now;
-use crate::config::model::{Action, Config, ErrorDetail, Matcher, Retry, Route, Upstream};
-use crate::config::{Sources, load};
+use crate::config::model::{Action, Config, ErrorDetail, Matcher, Retry, Route, UpstreamConfig};
+use crate::config::{ConfigSources, load};
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
@@ -47,8 +47,8 @@ impl Scene {
 
     /// A scene whose configuration `change` has changed.
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
-        config.pools[0].upstreams = vec![Upstream {
+        let mut config = load(ConfigSources { alone: true, ..ConfigSources::default() }).unwrap_or_else(|_| unreachable!()).config;
+        config.pools[0].upstreams = vec![UpstreamConfig {
             name: "origin".into(),
             origin: crate::config::model::Origin::tcp("127.0.0.1", 1),
             weight: 1,

@@ -3,7 +3,7 @@
 use super::OK;
 use super::scene::{GET, Scene};
 use crate::base::address::Peer;
-use crate::guard::breaker::State;
+use crate::guard::breaker::CircuitState;
 use crate::observe::reason::Reason;
 use crate::session::{Event, Session};
 
@@ -48,7 +48,7 @@ fn half_open() -> Scene {
 fn half_open_with(queue_ms: u32) -> Scene {
     let mut scene = Scene::with(|config| (config.pools[0].timeouts.total_ms, config.pools[0].timeouts.queue_ms) = (0, queue_ms));
     (0..3).for_each(|_| refuse(&mut scene));
-    assert_eq!(scene.site.pools[0].servers[0].circuit.state(), State::Open);
+    assert_eq!(scene.site.pools[0].servers[0].circuit.state(), CircuitState::Open);
     scene.wait(20_000);
     scene
 }
@@ -134,7 +134,7 @@ fn answers_that_clients_leave_close_a_circuit() {
         scene.upstream("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun").event(Event::ClientGone);
     }
     let server = &scene.site.pools[0].servers[0];
-    assert_eq!((server.circuit.state(), server.failures_in_a_row()), (State::Closed, 0));
+    assert_eq!((server.circuit.state(), server.failures_in_a_row()), (CircuitState::Closed, 0));
 }
 
 /// An incomplete request waits, and becomes a trial once it is complete.
@@ -194,12 +194,14 @@ fn a_slow_answer_holds_its_trial_unless_it_is_the_last() {
     for others in [0, 1] {
         let mut scene = Scene::with(|config| {
             let first = config.pools[0].upstreams[0].clone();
-            config.pools[0].upstreams.extend((0..others).map(|_| crate::config::model::Upstream { name: "other".into(), ..first.clone() }));
+            config.pools[0]
+                .upstreams
+                .extend((0..others).map(|_| crate::config::model::UpstreamConfig { name: "other".into(), ..first.clone() }));
         });
         let mut opened = None;
         while opened.is_none() {
             refuse(&mut scene);
-            opened = scene.site.pools[0].servers.iter().position(|server| server.circuit.state() == State::Open);
+            opened = scene.site.pools[0].servers.iter().position(|server| server.circuit.state() == CircuitState::Open);
         }
         scene.wait(20_000);
         let trials = |scene: &Scene| scene.site.pools[0].servers[opened.unwrap()].circuit.trials();
@@ -239,5 +241,5 @@ fn what_this_machine_is_short_of_is_nobodys_fault() {
         assert!(scene.sent_to_client().starts_with("HTTP/1.1 500 "));
     }
     let server = &scene.site.pools[0].servers[0];
-    assert_eq!((server.circuit.state(), server.cells[0].errors.each_ref().map(|kind| kind.value())), (State::Closed, [0; 3]));
+    assert_eq!((server.circuit.state(), server.cells[0].errors.each_ref().map(|kind| kind.value())), (CircuitState::Closed, [0; 3]));
 }

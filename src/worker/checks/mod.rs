@@ -10,9 +10,9 @@ use super::core::Net;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
 use crate::guard::descriptors::{Descriptor, Descriptors};
-use crate::health::check::{Check, Verdict};
-use crate::health::probe::Fault;
-use crate::health::state::State;
+use crate::health::check::{CheckHistory, HealthVerdict};
+use crate::health::probe::ProbeFailure;
+use crate::health::state::HealthState;
 use crate::http::HeadLimits;
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::sys::{Lack, lack};
@@ -53,7 +53,7 @@ struct Target<S> {
     pool: Arc<Pool>,
     server: Arc<Server>,
     config: HealthCheck,
-    check: Check,
+    check: CheckHistory,
     /// When a check last failed (milliseconds).
     failed_at: Option<u64>,
     /// [`Server::life`] at the last check: it changes with the server's addresses.
@@ -176,8 +176,8 @@ impl<S: Socket> Checks<S> {
             let timeout_ms = target.config.timeout_ms;
             match target.round.as_ref().map(|round| round.phase) {
                 None => self.begin_round(slot, net, now),
-                Some(Phase::Connecting) => self.go_on(slot, Fault::ConnectTimeout(timeout_ms), net, now),
-                Some(Phase::Talking) => self.conclude(slot, Err(Fault::AnswerTimeout(timeout_ms)), now),
+                Some(Phase::Connecting) => self.go_on(slot, ProbeFailure::ConnectTimeout(timeout_ms), net, now),
+                Some(Phase::Talking) => self.conclude(slot, Err(ProbeFailure::AnswerTimeout(timeout_ms)), now),
                 Some(Phase::Resting) => {}
             }
             if self.wheel.deadline(slot as u32).is_none() {
@@ -202,7 +202,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// An address did not take the connection: tries the next one, if there is one.
-    fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: Fault, net: &mut N, now: u64) {
+    fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: ProbeFailure, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
         let (way, descriptor) = round.give_up();
         self.dial(slot, way, descriptor, Some(fault), net, now);
@@ -218,7 +218,7 @@ impl<S: Socket> Checks<S> {
         slot: usize,
         mut way: Way,
         descriptor: Descriptor,
-        mut former: Option<Fault>,
+        mut former: Option<ProbeFailure>,
         net: &mut N,
         now: u64,
     ) {
@@ -266,7 +266,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Takes an outcome.
-    fn conclude(&mut self, slot: usize, outcome: Result<u16, Fault>, now: u64) {
+    fn conclude(&mut self, slot: usize, outcome: Result<u16, ProbeFailure>, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         if target.life != target.server.life() {
             // The check went to an address that the name no longer leads to.
@@ -287,13 +287,13 @@ impl<S: Socket> Checks<S> {
         }
         let (pool, name) = (&pool.name, &server.config.name);
         let Some(old) = check.on_outcome(outcome.is_ok(), config) else { return };
-        if old == Verdict::Failing {
+        if old == HealthVerdict::Failing {
             server.came_back(now);
         }
         let verdict = check.verdict();
         server.health.set_verdict(verdict);
         self.has_news = true;
-        let (old, new) = (State::Checked(old).name(), State::Checked(verdict).name());
+        let (old, new) = (HealthState::Checked(old).name(), HealthState::Checked(verdict).name());
         match outcome {
             Ok(status) => {
                 log::info!(target: "upstream", "health check of upstream {name} of pool {pool}: {old} -> {new}: answered {status}")
@@ -306,7 +306,7 @@ impl<S: Socket> Checks<S> {
 impl<S> Target<S> {
     fn new(pool: Arc<Pool>, server: Arc<Server>, config: HealthCheck, due: u64) -> Self {
         let life = server.life();
-        Self { pool, server, config, check: Check::default(), failed_at: None, life, turn: 0, due, round: None }
+        Self { pool, server, config, check: CheckHistory::default(), failed_at: None, life, turn: 0, due, round: None }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::base::address::Address;
 use crate::config::model::HealthCheck;
 use crate::guard::descriptors::Descriptor;
-use crate::health::probe::{Fault, Probe, request};
+use crate::health::probe::{Probe, ProbeFailure, request};
 use crate::http::HeadLimits;
 use crate::net::link::{Edge, Link, Socket, Transfer};
 use crate::upstream::server::Server;
@@ -73,7 +73,7 @@ impl<S: Socket> Round<S> {
     }
 
     /// Sends and reads as far as possible; returns the outcome, once it is known.
-    pub(super) fn talk(&mut self, edge: Edge) -> Option<Result<u16, Fault>> {
+    pub(super) fn talk(&mut self, edge: Edge) -> Option<Result<u16, ProbeFailure>> {
         if self.phase == Phase::Connecting {
             let failed = edge.gone || edge.read_closed;
             if let Some(error) = failed.then(|| self.link.socket.take_error()).flatten() {
@@ -98,7 +98,7 @@ impl<S: Socket> Round<S> {
                 Transfer::Bytes(n) => self.probe.take(&piece[..n]),
                 Transfer::Blocked => None,
                 Transfer::Fin => Some(Err(self.probe.on_end())),
-                Transfer::Failed => Some(Err(Fault::Reset)),
+                Transfer::Failed => Some(Err(ProbeFailure::Reset)),
             };
             if outcome.is_some() {
                 return outcome;
@@ -123,9 +123,9 @@ impl<S: Socket> Round<S> {
 }
 
 /// The fault for the error of a connect.
-pub(super) fn fault(error: &io::Error) -> Fault {
+pub(super) fn fault(error: &io::Error) -> ProbeFailure {
     match error.kind() {
-        ErrorKind::ConnectionRefused => Fault::Refused,
-        _ => Fault::Unreachable(error.to_string()),
+        ErrorKind::ConnectionRefused => ProbeFailure::Refused,
+        _ => ProbeFailure::Unreachable(error.to_string()),
     }
 }

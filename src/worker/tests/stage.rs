@@ -1,19 +1,19 @@
 //! Workers without a poll. Their sockets are one end of simulated connections; the test holds the other ends.
 
-use crate::admin::Panel;
+use crate::admin::AdminState;
 use crate::base::address::{Address, Peer};
 use crate::base::clock::Now;
 use crate::base::mailbox::{Mailbox, Wake};
 use crate::config::model::Origin;
-use crate::config::model::{Config, Upstream};
-use crate::config::{Sources, load};
+use crate::config::model::{Config, UpstreamConfig};
+use crate::config::{ConfigSources, load};
 use crate::guard::descriptors::{Descriptor, Descriptors};
 use crate::guard::door::{Door, Paused};
 use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
 use crate::observe::access::{Format, Record};
 use crate::observe::stats::WorkerStats;
-use crate::observe::writer::{Settings, Target, Writer};
+use crate::observe::writer::{LogSettings, SinkTarget, Writer};
 use crate::session::Journal;
 use crate::site::Site;
 use crate::worker::core::{Core, Net};
@@ -196,8 +196,9 @@ pub(super) struct Stage {
 impl Stage {
     /// Makes `workers` workers, and upstreams at the ports 1, 2 and so on.
     pub(super) fn new(workers: usize, upstreams: u16, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = load(Sources { alone: true, ..Sources::default() }).unwrap_or_else(|_| unreachable!()).config;
-        let upstream = |port| Upstream { name: format!("{port}"), origin: Origin::tcp("127.0.0.1", port), weight: 1, is_checked: true };
+        let mut config = load(ConfigSources { alone: true, ..ConfigSources::default() }).unwrap_or_else(|_| unreachable!()).config;
+        let upstream =
+            |port| UpstreamConfig { name: format!("{port}"), origin: Origin::tcp("127.0.0.1", port), weight: 1, is_checked: true };
         config.pools[0].upstreams = (1..=upstreams).map(upstream).collect();
         change(&mut config);
         let door = Arc::new(Door::new(config.limits.max_client_conns, workers));
@@ -346,10 +347,10 @@ impl Stage {
     }
 }
 
-fn panel(stats: Vec<Arc<WorkerStats>>) -> Panel {
+fn panel(stats: Vec<Arc<WorkerStats>>) -> AdminState {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
-    let settings = || Settings { access: None, format: Format::Text, errors: Target::StandardError, rotate: None };
-    Panel {
+    let settings = || LogSettings { access: None, format: Format::Text, errors: SinkTarget::StandardError, rotate: None };
+    AdminState {
         stats,
         doors: Mutex::default(),
         writer: WRITER.get_or_init(|| Arc::new(Writer::start(settings()).unwrap())).clone(),

@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::base::address::Address;
 use crate::config::model::Origin;
-use crate::config::{self, model::Upstream};
+use crate::config::{self, model::UpstreamConfig};
 use crate::net::pipe::Pipe;
 use std::collections::VecDeque;
 use std::io;
@@ -128,11 +128,11 @@ pub fn check() -> HealthCheck {
 }
 
 fn site(names: &[&str], check: Option<HealthCheck>, previous: Option<&Site>) -> Site {
-    let sources = config::Sources { alone: true, ..config::Sources::default() };
+    let sources = config::ConfigSources { alone: true, ..config::ConfigSources::default() };
     let mut config = config::load(sources).unwrap().config;
     let upstream = |name: &&str| {
         let (name, host) = (name.to_string(), if name.contains('.') { name } else { "127.0.0.1" });
-        Upstream { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true }
+        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true }
     };
     config.pools[0].upstreams = names.iter().map(upstream).collect();
     config.pools[0].health_check = check;
