@@ -8,8 +8,9 @@
 //!
 //! The heart is a session that touches no socket: [`session::Session::handle`] takes an event, moves its state, and leaves
 //! effects behind; bytes lie in bounded rings, one for each direction. Around it a thin shell, [`worker`], fills rings from
-//! sockets, flushes them to sockets and performs effects. The shell's core is generic over its sockets, so that the simulation
-//! in `tests/sim.rs` drives the very code that runs in production, without a network and without a clock.
+//! transports, flushes them to transports and performs effects. A transport ([`net::transport`]) moves bytes and alone knows when it
+//! can. The shell's core is generic over it, so that the simulation in `tests/sim.rs` drives the very code that runs in production,
+//! without a network and without a clock.
 //!
 //! # Floors
 //!
@@ -18,8 +19,8 @@
 //! ```text
 //!     main   cli
 //!     server                        threads, signals, listening addresses, the end
-//!     worker                        the only place where sockets and sessions meet
-//!     session        |  net         pure state machine  |  sockets, poll         (neither sees the other)
+//!     worker                        the only place where transports and sessions meet
+//!     session        |  net         pure state machine  |  transports, poll      (neither sees the other)
 //!     answer  admin                 replies made here  |  the admin port's pages
 //!     site                          a configuration with what runs by it
 //!     upstream                      pools and servers
@@ -32,7 +33,7 @@
 //!
 //! 1. The poll yields a token; [`worker`] matches it: listener, waker, client, upstream.
 //! 2. `worker::accept` claims a place among the listening address's connections and a descriptor, and fills a slot with a `Session`.
-//! 3. `worker::pump` fills the session's `up` ring from the client's socket and tells the session.
+//! 3. `worker::pump` fills the session's `up` ring from the client's transport and tells the session.
 //! 4. `session::read_head` parses the head (`http::quick` heads of the usual shape, httparse the fields of others), finds out how its
 //!    body is framed, and routes by the normal form of the target (`http::target`): to an upstream's pool, or to an answer made here.
 //! 5. `session::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or wait in the pool's queue. Where

@@ -1,9 +1,9 @@
-//! Sockets, and nothing about what is sent over them.
+//! Transports and the sockets below them, and nothing about what is sent over them.
 
-pub mod link;
 pub mod listen;
 pub mod pipe;
 pub mod stream;
 pub mod sys;
 pub mod token;
+pub mod transport;
 pub mod unix;

@@ -1,8 +1,8 @@
 //! The stream sockets of production: TCP, and Unix.
 
-use super::link::Socket;
 use super::pipe::Pipe;
 use super::sys;
+use super::transport::plain::Socket;
 use crate::base::address::Address;
 use mio::net::{TcpStream, UnixStream};
 use rustix::net::{RecvFlags, SendFlags, Shutdown};

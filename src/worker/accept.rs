@@ -1,16 +1,17 @@
 //! Accepting connections while there are places at the listening address and descriptors. Without either, the connection that has
 //! been idle longest is closed, or the new one waits until one is free, with those behind it in the kernel's queue.
 
+use super::Worker;
 use super::core::{ACCEPT_TIMER, Entrance};
 use super::rests::Room;
-use super::{Kernel, Worker};
 use crate::base::address::Peer;
 use crate::guard::descriptors::Descriptor;
 use crate::guard::door::Stay;
-use crate::net::link::Link;
 use crate::net::listen::ListenSocket;
 use crate::net::stream::Stream;
 use crate::net::token::Source;
+use crate::net::transport::Link;
+use crate::net::transport::plain::PlainTransport;
 use mio::Interest;
 use std::io::{self, ErrorKind};
 
@@ -113,12 +114,11 @@ impl Worker {
         }
         let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         let entrance = self.listeners[number].entrance.clone();
-        let register = |kernel: &mut Kernel, stream: &mut Stream, source| kernel.register(stream, source);
         if self.core.is_over_limit(peer, &entrance) {
-            let link = Link::new(stream, true, self.core.shared.descriptors.enter_anyway());
-            self.core.refuse(link, peer, entrance, register);
+            let link = Link::new(PlainTransport::accepted(stream), self.core.shared.descriptors.enter_anyway());
+            self.core.refuse(link, peer, entrance);
         } else if let Some((stay, descriptor)) = self.enter(number, &entrance, anyway) {
-            self.core.admit(Link::new(stream, true, descriptor), peer, entrance, stay, register);
+            self.core.admit(Link::new(PlainTransport::accepted(stream), descriptor), peer, entrance, stay);
         } else {
             let listener = &mut self.listeners[number];
             (listener.newcomer, listener.is_paused) = (Some((stream, peer)), true);

@@ -3,8 +3,8 @@
 use super::core::{Client, Core, Net, Upstream};
 use crate::base::slots::Slots;
 use crate::guard::descriptors::Descriptor;
-use crate::net::link::{Link, Socket, Transfer};
 use crate::net::pipe::PIPE_BYTES;
+use crate::net::transport::{Link, Transfer, Transport};
 use crate::session::{Direction, Event, Session};
 use std::io::IoSlice;
 
@@ -16,17 +16,17 @@ pub(super) const LONG_RUN: u64 = 1024 * 1024;
 const MAX_PIPES: usize = 16;
 
 /// A pipe that carries a long part of one direction of an exchange.
-pub(super) struct Laid<S: Socket> {
+pub(super) struct Laid<T: Transport> {
     key: usize,
     direction: Direction,
-    pipe: S::Pipe,
+    pipe: T::Pipe,
     /// After the pipe, so that it is free only once that is closed.
     _descriptor: Descriptor,
     /// How many bytes are in it.
     held: usize,
 }
 
-impl<S: Socket> Laid<S> {
+impl<T: Transport> Laid<T> {
     fn is_for(&self, key: usize, direction: Direction) -> bool {
         self.key == key && self.direction == direction
     }
@@ -38,12 +38,12 @@ pub(super) fn is_long(run: u64, long: u64) -> bool {
 }
 
 /// The connection that bytes of this direction go to.
-fn target<'a, S: Socket>(
-    client: &'a mut Link<S>,
+fn target<'a, T>(
+    client: &'a mut Link<T>,
     upstream: Option<usize>,
-    upstreams: &'a mut Slots<Upstream<S>>,
+    upstreams: &'a mut Slots<Upstream<T>>,
     direction: Direction,
-) -> Option<&'a mut Link<S>> {
+) -> Option<&'a mut Link<T>> {
     match direction {
         Direction::Up => upstreams[upstream?].link.as_mut(),
         Direction::Down => Some(client),
@@ -51,13 +51,13 @@ fn target<'a, S: Socket>(
 }
 
 impl<N: Net> Core<N> {
-    /// Whether the socket that takes bytes of this direction is writable.
+    /// Whether the connection that takes bytes of this direction is writable.
     pub(super) fn is_writable(&self, key: usize, direction: Direction) -> bool {
-        self.link_of(key, direction.turned()).is_some_and(|link| link.ready.writable)
+        self.link_of(key, direction.turned()).is_some_and(|link| link.may_write())
     }
 
     /// The connection that bytes of this direction come from.
-    fn link_of(&self, key: usize, direction: Direction) -> Option<&Link<N::Socket>> {
+    fn link_of(&self, key: usize, direction: Direction) -> Option<&Link<N::Transport>> {
         let client = &self.clients[key];
         match direction {
             Direction::Up => Some(&client.link),
@@ -68,9 +68,9 @@ impl<N: Net> Core<N> {
     /// Moves part of a body past its ring, straight to the other socket: through a pipe if it is long, otherwise the scratch buffer.
     pub(super) fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
         let run = self.clients[key].session.opaque(direction);
-        // splice(2) stops at an urgent byte.
-        let is_urgent = self.link_of(key, direction).is_some_and(|link| link.ready.urgent);
-        let mut pipe = if is_long(run, self.long_run) && !is_urgent { self.lay_pipe(key, direction) } else { None };
+        let may_pour = |direction| self.link_of(key, direction).is_some_and(|link| link.may_pour());
+        let pours = is_long(run, self.long_run) && may_pour(direction) && may_pour(direction.turned());
+        let mut pipe = if pours { self.lay_pipe(key, direction) } else { None };
         let Self { clients, upstreams, scratch, pipes, .. } = self;
         let Client { link: client, upstream, .. } = &mut clients[key];
         let Some(upstream_link) = upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
@@ -132,7 +132,7 @@ impl<N: Net> Core<N> {
     pub(super) fn pour_out(&mut self, key: usize, direction: Direction) -> usize {
         let Self { clients, upstreams, pipes, .. } = self;
         let Some(client) = clients.get_mut(key) else { return 0 };
-        let target = target(&mut client.link, client.upstream, upstreams, direction).filter(|target| target.ready.writable);
+        let target = target(&mut client.link, client.upstream, upstreams, direction).filter(|target| target.may_write());
         let laid = pipes.iter_mut().find(|laid| laid.is_for(key, direction));
         let (Some(laid), Some(target)) = (laid, target) else { return 0 };
         let transfer = target.pour_out(&mut laid.pipe, client.session.past(direction));
@@ -148,12 +148,8 @@ impl<N: Net> Core<N> {
             (Transfer::Bytes(n), _) => (Event::Passed(direction, n), n),
             (Transfer::Blocked, _) => return 0,
             (Transfer::Fin | Transfer::Failed, Direction::Down) => (Event::ClientGone, 1),
-            (Transfer::Fin | Transfer::Failed, Direction::Up) => {
-                // What the upstream still sends, or its end, decides.
-                let upstream = self.clients[key].upstream;
-                upstream.and_then(|key| self.upstreams[key].link.as_mut()).into_iter().for_each(|link| link.ready.readable = true);
-                (Event::UpstreamBroken, 1)
-            }
+            // What the upstream still sends, or its end, decides.
+            (Transfer::Fin | Transfer::Failed, Direction::Up) => (Event::UpstreamBroken, 1),
         };
         if let Event::Passed(Direction::Down, n) = event {
             self.turn.stats.bytes_sent.add(n as u64);

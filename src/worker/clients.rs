@@ -4,33 +4,25 @@ use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
 use crate::base::address::Peer;
 use crate::guard::client::ClientId;
 use crate::guard::door::{Rest, Stay};
-use crate::net::link::{Link, Socket, Transfer};
 use crate::net::token::Source;
+use crate::net::transport::{Close, Link, Transfer, Transport};
 use crate::session::{Ending, Event, Session};
-use std::io;
 
 impl<N: Net> Core<N> {
-    /// Gives an accepted connection a slot, whose token `register` ties to the socket.
-    pub fn admit(
-        &mut self,
-        link: Link<N::Socket>,
-        peer: Peer,
-        entrance: Entrance,
-        stay: Stay,
-        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
-    ) {
+    /// Gives an accepted connection a slot, whose token the poll will report.
+    pub fn admit(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance, stay: Stay) {
         let counted = match self.most_of_a_client(&entrance) {
             None => None,
             Some(most) => match self.shared.connections.try_enter(ClientId::of(peer), most) {
                 None => {
                     drop(stay);
                     self.shared.resume(&entrance.door.paused);
-                    return self.refuse(link, peer, entrance, register);
+                    return self.refuse(link, peer, entrance);
                 }
                 counted => counted,
             },
         };
-        self.seat(link, peer, entrance, Standing { stay, counted }, register);
+        self.seat(link, peer, entrance, Standing { stay, counted });
     }
 
     /// Whether the client has as many connections as it may.
@@ -39,15 +31,9 @@ impl<N: Net> Core<N> {
     }
 
     /// Tells a client that it has too many connections. It gets no place, and lingers from the beginning.
-    pub fn refuse(
-        &mut self,
-        link: Link<N::Socket>,
-        peer: Peer,
-        entrance: Entrance,
-        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
-    ) {
+    pub fn refuse(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance) {
         let standing = Standing { stay: entrance.door.linger(), counted: None };
-        if let Some(key) = self.seat(link, peer, entrance, standing, register) {
+        if let Some(key) = self.seat(link, peer, entrance, standing) {
             self.deliver(key, Event::OverLimit);
             // Handled at once, because it may be the next to be closed for others.
             self.pump(key);
@@ -59,16 +45,9 @@ impl<N: Net> Core<N> {
         (most > 0 && !entrance.is_admin).then_some(most)
     }
 
-    fn seat(
-        &mut self,
-        mut link: Link<N::Socket>,
-        peer: Peer,
-        entrance: Entrance,
-        standing: Standing,
-        register: impl FnOnce(&mut N, &mut N::Socket, Source) -> io::Result<()>,
-    ) -> Option<usize> {
+    fn seat(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance, standing: Standing) -> Option<usize> {
         let key = self.clients.vacant_key();
-        if let Err(error) = register(&mut self.net, &mut link.socket, Source::Client(key)) {
+        if let Err(error) = self.net.register(&link, Source::Client(key)) {
             log::error!(target: "listener", "a connection from {peer} cannot be polled: {error}");
             drop((link, standing));
             self.on_client_left(&entrance);
@@ -106,12 +85,11 @@ impl<N: Net> Core<N> {
         let Client { link, entrance, .. } = &mut self.clients[key];
         match link.read(&mut [0]) {
             Transfer::Fin | Transfer::Failed => return Some(Event::ClientFin),
-            Transfer::Blocked if link.socket.is_delivered() => return Some(Event::Delivered),
+            Transfer::Blocked if link.is_delivered() => return Some(Event::Delivered),
             Transfer::Bytes(n) if !entrance.is_admin => self.turn.stats.bytes_received.add(n as u64),
             Transfer::Blocked | Transfer::Bytes(_) => {}
         }
-        // If it fails, the client is gone, which the next read shows.
-        let _ = link.socket.shutdown_write();
+        link.close(Close::Sending);
         None
     }
 
@@ -132,7 +110,7 @@ impl<N: Net> Core<N> {
             self.turn.buffers.give_back(ring.detach());
         }
         if client.session.ending() == Some(Ending::Reset) {
-            client.link.socket.reset_on_close();
+            client.link.close(Close::Reset);
         }
         let Client { entrance, link, standing, side, .. } = client;
         drop((link, standing));

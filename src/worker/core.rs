@@ -13,8 +13,8 @@ use crate::guard::connections::CountedConnection;
 use crate::guard::door::{Door, Rest, Stay};
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
-use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
+use crate::net::transport::{Edge, Link, Transport};
 use crate::session::{Effect, Event, Journal, Session, Turn};
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuit;
@@ -46,14 +46,16 @@ pub(super) const DELAY_TIMER: u32 = 6;
 /// Fires at the end of `shutdown.grace_ms`.
 pub const GRACE_TIMER: u32 = 1;
 
-/// The source of sockets.
+/// The source of connections.
 pub trait Net {
-    /// A connected, or connecting, socket.
-    type Socket: Socket;
+    /// What carries the bytes of one.
+    type Transport: Transport;
     /// A pipe for long parts of a body.
-    fn pipe(&mut self) -> io::Result<<Self::Socket as Socket>::Pipe>;
+    fn pipe(&mut self) -> io::Result<<Self::Transport as Transport>::Pipe>;
     /// Begins to connect; the outcome comes as an event for `source`.
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Self::Socket>;
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Self::Transport>;
+    /// From now on events of an accepted connection come for `source`.
+    fn register(&mut self, transport: &Self::Transport, source: Source) -> io::Result<()>;
 }
 
 /// The listening address that a client came through.
@@ -76,8 +78,8 @@ pub(super) struct Standing {
 }
 
 /// A client's slot.
-pub struct Client<S> {
-    pub(super) link: Link<S>,
+pub struct Client<T> {
+    pub(super) link: Link<T>,
     /// The state of its connection.
     pub session: Session,
     /// The upstream connection that its exchange has, or is making.
@@ -96,7 +98,7 @@ pub struct Client<S> {
     pub(super) is_resting: bool,
 }
 
-impl<S> Client<S> {
+impl<T> Client<T> {
     /// Whether it came to the admin port.
     pub fn is_admin(&self) -> bool {
         self.entrance.is_admin
@@ -130,9 +132,9 @@ impl Owner {
 }
 
 /// An upstream connection's slot.
-pub struct Upstream<S> {
+pub struct Upstream<T> {
     /// `None` between two addresses.
-    pub(super) link: Option<Link<S>>,
+    pub(super) link: Option<Link<T>>,
     /// The server's pool in the newest site that has the server, whose queue its place helps.
     pub(super) pool: Arc<Pool>,
     /// After the link, so that its place is free only once the socket is closed.
@@ -153,7 +155,7 @@ pub struct Upstream<S> {
     pub(super) is_closing: bool,
 }
 
-impl<S> Upstream<S> {
+impl<T> Upstream<T> {
     pub(super) fn server(&self) -> &Arc<Server> {
         self.lease.server()
     }
@@ -173,9 +175,9 @@ pub struct Core<N: Net> {
     /// What is lent to sessions.
     pub turn: Turn,
     /// Open client connections.
-    pub clients: Slots<Client<N::Socket>>,
+    pub clients: Slots<Client<N::Transport>>,
     /// Open upstream connections.
-    pub upstreams: Slots<Upstream<N::Socket>>,
+    pub upstreams: Slots<Upstream<N::Transport>>,
     pub(super) idle: IdleConnections,
     /// Idle connections whose rest begins at the end of this turn.
     pub(super) resting: Vec<usize>,
@@ -190,7 +192,7 @@ pub struct Core<N: Net> {
     /// The timers of upstream connections, by key.
     pub(super) upstream_wheel: Wheel,
     pub(super) scratch: Box<[u8]>,
-    pub(super) pipes: Vec<Laid<N::Socket>>,
+    pub(super) pipes: Vec<Laid<N::Transport>>,
     /// From this length on parts of a body go through a pipe (bytes).
     pub long_run: u64,
     /// A stack: the next effect is the last.
@@ -252,7 +254,7 @@ impl<N: Net> Core<N> {
     pub fn on_client_edge(&mut self, key: usize, edge: Edge) {
         if let Some(client) = self.clients.get_mut(key) {
             client.link.on_edge(edge);
-            if edge.read_closed {
+            if client.link.is_ending() {
                 self.deliver(key, Event::ClientHalfClosed);
             }
             self.enqueue(key);
@@ -352,7 +354,7 @@ impl<N: Net> Core<N> {
 
     /// Whether every client has what it is due: its answer, and for a moment after the drain began, time to send a request.
     pub fn is_finished(&self) -> bool {
-        let is_owed = |client: &Client<N::Socket>| {
+        let is_owed = |client: &Client<N::Transport>| {
             client.session.is_finishing()
                 || client.session.is_within_head()
                 || (self.turn.now.millis() < self.asks_until && client.session.is_asking())

@@ -5,9 +5,9 @@ use super::reuse::{Discarded, Idled};
 use super::shared::RenderJob;
 use crate::base::address::Address;
 use crate::guard::places::Needs;
-use crate::net::link::{Edge, Link, Socket};
 use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
+use crate::net::transport::{Close, Edge, Link, Opening, Transport};
 use crate::observe::reason::{Blame, Reason};
 use crate::session::{Effect, Event};
 use crate::upstream::lease::{ConnectionUse, Lease};
@@ -120,21 +120,19 @@ impl<N: Net> Core<N> {
                 None
             }
             Effect::HalfClose => {
-                // If it fails, the client is gone, which the next read shows.
-                let _ = self.clients[key].link.socket.shutdown_write();
+                self.clients[key].link.close(Close::Sending);
                 None
             }
             Effect::Part => self.part(key),
-            Effect::AskDelivered => self.clients[key].link.socket.is_delivered().then_some(Event::Delivered),
+            Effect::AskDelivered => self.clients[key].link.is_delivered().then_some(Event::Delivered),
             Effect::ResetUpstream => {
                 let upstream = self.clients[key].upstream?;
-                self.upstreams[upstream].link.as_mut()?.socket.reset_on_close();
+                self.upstreams[upstream].link.as_mut()?.close(Close::Reset);
                 None
             }
             Effect::HalfCloseUpstream => {
                 let upstream = self.clients[key].upstream?;
-                // If it fails, the next read shows it.
-                let _ = self.upstreams[upstream].link.as_mut()?.socket.shutdown_write();
+                self.upstreams[upstream].link.as_mut()?.close(Close::Sending);
                 None
             }
         }
@@ -264,10 +262,10 @@ impl<N: Net> Core<N> {
     }
 
     /// Opens a socket, if there is a descriptor for it; if not, closes an idle connection first.
-    fn open(&mut self, address: &Address, key: usize) -> io::Result<Link<N::Socket>> {
+    fn open(&mut self, address: &Address, key: usize) -> io::Result<Link<N::Transport>> {
         loop {
             let dialled = match self.shared.descriptors.admit_upstream() {
-                Some(descriptor) => self.net.dial(address, Source::Upstream(key)).map(|socket| Link::new(socket, false, descriptor)),
+                Some(descriptor) => self.net.dial(address, Source::Upstream(key)).map(|transport| Link::new(transport, descriptor)),
                 None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
             };
             match dialled {
@@ -288,29 +286,29 @@ impl<N: Net> Core<N> {
         let Some(link) = &mut upstream.link else { return };
         link.on_edge(edge);
         if upstream.dialing.is_some() {
-            return self.on_dialled(key, edge);
+            return self.on_dialled(key);
         }
         match upstream.owner {
             Owner::Client(client) => self.enqueue(client),
             // No answer is expected on an idle connection: whatever came, it is not used again.
-            Owner::Idle if edge.readable || edge.read_closed || edge.gone => self.close_upstream(key),
+            Owner::Idle if !link.is_quiet() => self.close_upstream(key),
             // Whoever gets it looks at it.
             Owner::Idle | Owner::Promised => {}
         }
     }
 
-    fn on_dialled(&mut self, key: usize, edge: Edge) {
+    fn on_dialled(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
         let (Some(link), Some(client)) = (&mut upstream.link, upstream.owner.client()) else { return };
-        let failed = edge.gone || edge.read_closed;
-        if let Some(error) = failed.then(|| link.socket.take_error()).flatten() {
-            return self.on_address_failed(key, why(&error));
-        }
-        if edge.writable || failed {
-            upstream.dialing = None;
-            self.upstream_wheel.cancel(key as u32);
-            self.deliver(client, Event::UpstreamConnected { reused: false });
-            self.enqueue(client);
+        match link.open() {
+            Opening::Pending => {}
+            Opening::Failed(error) => self.on_address_failed(key, why(&error)),
+            Opening::Open => {
+                upstream.dialing = None;
+                self.upstream_wheel.cancel(key as u32);
+                self.deliver(client, Event::UpstreamConnected { reused: false });
+                self.enqueue(client);
+            }
         }
     }
 

@@ -72,8 +72,8 @@ impl<N: Net> Core<N> {
     }
 
     /// Closes the idle connections that `goes` selects.
-    pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Socket>) -> bool) {
-        let is_idle = |upstream: &Upstream<N::Socket>| upstream.owner == Owner::Idle && !upstream.is_closing && goes(upstream);
+    pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Transport>) -> bool) {
+        let is_idle = |upstream: &Upstream<N::Transport>| upstream.owner == Owner::Idle && !upstream.is_closing && goes(upstream);
         let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
         keys.into_iter().for_each(|key| self.close_upstream(key));
     }

@@ -22,11 +22,12 @@ use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
 use crate::base::wheel::earlier;
 use crate::config::model::{NewRequests, Shutdown};
-use crate::net::link::Edge;
 use crate::net::listen::ListenSocket;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::net::token::Source;
+use crate::net::transport::Edge;
+use crate::net::transport::plain::PlainTransport;
 use crate::observe::access::Record;
 use crate::observe::writer::AccessLog;
 use crate::session::Journal;
@@ -57,23 +58,21 @@ const HAND_ON: Duration = Duration::from_millis(10);
 /// The network in production: kernel sockets, registered with the worker's poll.
 struct Kernel(Registry);
 
-impl Kernel {
-    fn register(&mut self, stream: &Stream, source: Source) -> io::Result<()> {
-        source.register(&self.0, stream, Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
-    }
-}
-
 impl Net for Kernel {
-    type Socket = Stream;
+    type Transport = PlainTransport<Stream>;
 
     fn pipe(&mut self) -> io::Result<Pipe> {
         Pipe::new()
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Stream> {
-        let stream = Stream::connect(address)?;
-        self.register(&stream, source)?;
-        Ok(stream)
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<Stream>> {
+        let transport = PlainTransport::dialled(Stream::connect(address)?);
+        self.register(&transport, source)?;
+        Ok(transport)
+    }
+
+    fn register(&mut self, transport: &PlainTransport<Stream>, source: Source) -> io::Result<()> {
+        source.register(&self.0, transport, Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
     }
 }
 
@@ -124,7 +123,7 @@ pub struct Worker {
     core: Core<Kernel>,
     listeners: Slab<Listener>,
     /// The health checks of the process, in the first worker; empty in the others.
-    checks: Checks<Stream>,
+    checks: Checks<PlainTransport<Stream>>,
     letters: Vec<Mail>,
     /// Whether the grace period is over.
     is_over: bool,

@@ -2,7 +2,7 @@
 
 use super::bulk::is_long;
 use super::core::{Client, Core, Net};
-use crate::net::link::Transfer;
+use crate::net::transport::{Transfer, Transport};
 use crate::session::{Direction, Event};
 
 /// How many bytes one session may move before others get their turn.
@@ -49,7 +49,7 @@ impl<N: Net> Core<N> {
     fn is_blocked(&self, key: usize) -> bool {
         let Some(Client { link, session, upstream, .. }) = self.clients.get(key) else { return true };
         let upstream = upstream.and_then(|key| self.upstreams[key].link.as_ref());
-        let is_silent = !link.ready.readable && !link.ready.gone && upstream.is_none_or(|upstream| !upstream.ready.readable);
+        let is_silent = !link.may_read() && !link.is_gone() && upstream.is_none_or(|upstream| !upstream.may_read());
         is_silent && !session.is_behind() && !session.has_output()
     }
 
@@ -84,7 +84,7 @@ impl<N: Net> Core<N> {
     fn read_client(&mut self, key: usize) -> usize {
         let Client { link, session, .. } = &mut self.clients[key];
         // A poll also calls it gone once both sides are closed: what was sent before is still read and dropped.
-        if link.ready.gone && !session.is_lingering() {
+        if link.is_gone() && !session.is_lingering() {
             self.deliver(key, Event::ClientGone);
             return 0;
         }
@@ -92,7 +92,7 @@ impl<N: Net> Core<N> {
             self.deliver(key, Event::ClientBytes);
             return 1;
         }
-        if !link.ready.readable || !session.wants_client() {
+        if !link.may_read() || !session.wants_client() {
             return 0;
         }
         if session.opaque(Direction::Up) >= MIN_OPAQUE && self.is_writable(key, Direction::Up) {
@@ -122,15 +122,12 @@ impl<N: Net> Core<N> {
             return self.pour_out(key, Direction::Up);
         }
         let (Some(upstream), Some(output)) = (client.upstream, client.session.upstream_output()) else { return 0 };
-        let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.ready.writable) else { return 0 };
+        let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.may_write()) else { return 0 };
         let (event, n) = match link.send(&output) {
             Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
             Transfer::Blocked => return 0,
-            Transfer::Fin | Transfer::Failed => {
-                // What the upstream still sends, or its end, decides.
-                link.ready.readable = true;
-                (Event::UpstreamBroken, 1)
-            }
+            // What the upstream still sends, or its end, decides.
+            Transfer::Fin | Transfer::Failed => (Event::UpstreamBroken, 1),
         };
         self.deliver(key, event);
         n
@@ -139,7 +136,7 @@ impl<N: Net> Core<N> {
     fn read_upstream(&mut self, key: usize) -> usize {
         let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
         let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
-        if !link.ready.readable || !session.wants_upstream() {
+        if !link.may_read() || !session.wants_upstream() {
             return 0;
         }
         // While the client takes nothing, the ring is filled all the same: that shows which side is slow.
@@ -166,7 +163,7 @@ impl<N: Net> Core<N> {
         if session.past(Direction::Down) > 0 {
             return self.pour_out(key, Direction::Down);
         }
-        let Some(output) = session.client_output().filter(|_| link.ready.writable) else { return 0 };
+        let Some(output) = session.client_output().filter(|_| link.may_write()) else { return 0 };
         let (transfer, is_public) = (link.send(&output), !entrance.is_admin);
         let (event, n) = match transfer {
             Transfer::Bytes(n) => (Event::ClientTook(n), n),

@@ -5,7 +5,7 @@ use super::core::{Core, Net};
 use super::shared::Mail;
 use crate::base::ranks::Rank;
 use crate::guard::door::{Door, Rest};
-use crate::net::link::Transfer;
+use crate::net::transport::{Transfer, Transport};
 use crate::session::Event;
 use std::sync::Arc;
 
@@ -196,7 +196,7 @@ impl<N: Net> Core<N> {
             if since > latest {
                 break;
             }
-            self.clients[key].link.ready.readable = true;
+            self.clients[key].link.look_again();
             self.pump(key);
             if self.clients[key].is_closing {
                 self.free_closing();

@@ -2,7 +2,7 @@
 
 use super::core::{Core, Net, Owner, Upstream};
 use crate::base::clock::Now;
-use crate::net::link::{Link, Socket, Transfer};
+use crate::net::transport::{Close, Transport};
 use crate::upstream::lease::{ConnectionUse, Lease};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
@@ -51,7 +51,7 @@ impl<N: Net> Core<N> {
         upstream.lease.pass_to(ConnectionUse::Exchange);
         // Bytes may have come since the poll.
         let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
-        if is_unsure && !upstream.link.as_mut().is_some_and(Link::is_empty) {
+        if is_unsure && !upstream.link.as_mut().is_some_and(|link| link.is_quiet_now()) {
             return Idled::Place(self.discard(key).lease);
         }
         Idled::Ready(key)
@@ -70,7 +70,7 @@ impl<N: Net> Core<N> {
         self.idle.remove(lease.server().slot, key);
         lease.pass_to(ConnectionUse::Exchange);
         if let Some(mut link) = link {
-            link.socket.reset_on_close();
+            link.close(Close::Reset);
         }
         Discarded { pool, lease, keepalive_ms }
     }
@@ -139,17 +139,13 @@ impl<N: Net> Core<N> {
 
     /// Whether nothing came on a connection on which nothing is expected.
     fn is_quiet(&mut self, key: usize) -> bool {
-        let Some(link) = &mut self.upstreams[key].link else { return false };
-        if link.ready.gone || link.ready.read_closed {
-            return false;
-        }
-        !link.ready.readable || link.read(&mut [0]) == Transfer::Blocked
+        self.upstreams[key].link.as_mut().is_some_and(|link| link.is_quiet())
     }
 
     /// Whether a connection may serve its next exchange at once.
     fn is_reliable(&mut self, key: usize) -> bool {
         let upstream = &mut self.upstreams[key];
-        upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(Link::is_empty)
+        upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(|link| link.is_quiet_now())
     }
 
     /// At the end of the turn, connections that became idle after an answer without content begin to rest.
@@ -167,7 +163,7 @@ impl<N: Net> Core<N> {
 
     /// Resets a connection in the middle of an exchange: its end must not look regular, and a reset leaves no port in TIME_WAIT.
     fn reset_upstream(&mut self, key: usize) {
-        self.upstreams[key].link.iter_mut().for_each(|link| link.socket.reset_on_close());
+        self.upstreams[key].link.iter_mut().for_each(|link| link.close(Close::Reset));
         self.close_upstream(key);
     }
 

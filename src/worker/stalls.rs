@@ -69,7 +69,7 @@ impl<N: Net> Core<N> {
     /// The stalled exchanges of this worker, by server, and for each the longest first.
     fn stalls(&self) -> Vec<Stall> {
         let latest = self.turn.now.millis().saturating_sub(STALLED_MS);
-        let of = |upstream: &Upstream<N::Socket>| {
+        let of = |upstream: &Upstream<N::Transport>| {
             let client = upstream.owner.client().filter(|_| !upstream.is_closing)?;
             let since = self.clients.get(client)?.session.stalled_since().filter(|&since| since <= latest)?;
             Some(Stall { slot: upstream.server().slot, since, client })

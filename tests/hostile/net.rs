@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use tidegate::base::address::Address;
 use tidegate::net::token::Source;
+use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::access::Record;
 use tidegate::session;
 use tidegate::worker::core;
@@ -22,13 +23,13 @@ pub struct Net {
 }
 
 impl core::Net for Net {
-    type Socket = SimSocket;
+    type Transport = PlainTransport<SimSocket>;
 
     fn pipe(&mut self) -> io::Result<SimPipe> {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<SimSocket> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<SimSocket>> {
         let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
         let fate = match self.road.get() {
             Road::Open => Fate::Accepted,
@@ -40,7 +41,12 @@ impl core::Net for Net {
         wires.register(id, source);
         let taken = Taken::default();
         self.dialled.borrow_mut().push((id, taken.clone()));
-        Ok(SimSocket { wires: self.wires.clone(), id, taken: Some(taken) })
+        Ok(PlainTransport::dialled(SimSocket { wires: self.wires.clone(), id, taken: Some(taken) }))
+    }
+
+    fn register(&mut self, transport: &PlainTransport<SimSocket>, source: Source) -> io::Result<()> {
+        self.wires.borrow_mut().register(transport.socket().id, source);
+        Ok(())
     }
 }
 

@@ -19,8 +19,9 @@ use tidegate::config::model::{Action, Config, Matcher, Retry, Route, UpstreamCon
 use tidegate::config::{ConfigSources, load};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
-use tidegate::net::link::Link;
 use tidegate::net::token::Source;
+use tidegate::net::transport::Link;
+use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
 use tidegate::worker::Entrance;
@@ -204,12 +205,9 @@ impl Scene {
         let (peer, entrance) =
             (SocketAddr::from(([10, 9, 8, 7], 1000)).into(), Entrance { door: self.door.clone(), port: Some(8080), is_admin: false });
         let stay = self.door.try_enter().expect("a place");
-        let link = Link::new(socket, true, self.core.shared.descriptors.admit_client(0).expect("a descriptor"));
+        let link = Link::new(PlainTransport::accepted(socket), self.core.shared.descriptors.admit_client(0).expect("a descriptor"));
         self.core.begin_turn(Now::new(self.micros, 1_700_000_000_000));
-        self.core.admit(link, peer, entrance, stay, |net, socket, source| {
-            net.wires.borrow_mut().register(socket.id, source);
-            Ok(())
-        });
+        self.core.admit(link, peer, entrance, stay);
         self.clients.len() - 1
     }
 

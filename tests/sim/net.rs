@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use tidegate::base::address::Address;
 use tidegate::net::token::Source;
+use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
 use tidegate::worker::core::Net;
@@ -34,13 +35,13 @@ pub struct SimNet {
 }
 
 impl Net for SimNet {
-    type Socket = SimSocket;
+    type Transport = PlainTransport<SimSocket>;
 
     fn pipe(&mut self) -> io::Result<SimPipe> {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<SimSocket> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<SimSocket>> {
         let mut wires = self.wires.borrow_mut();
         // Servers are told apart by the third byte of their addresses.
         let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
@@ -68,7 +69,12 @@ impl Net for SimNet {
             println!("    wire {id} {source:?}: dialled {address}, will be {fate:?}");
         }
         self.books.borrow_mut().dialled.push(id);
-        Ok(SimSocket { wires: self.wires.clone(), id, taken: None })
+        Ok(PlainTransport::dialled(SimSocket { wires: self.wires.clone(), id, taken: None }))
+    }
+
+    fn register(&mut self, transport: &PlainTransport<SimSocket>, source: Source) -> io::Result<()> {
+        self.wires.borrow_mut().register(transport.socket().id, source);
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use tidegate::net::link::Socket;
+use tidegate::net::transport::plain::Socket;
 use tidegate::observe::writer::{LogSettings, Rotation, SinkTarget, Writer};
 
 /// A socket that the proxy holds.

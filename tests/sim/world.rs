@@ -26,6 +26,7 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
+use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
 use tidegate::worker::checks::Checks;
@@ -54,7 +55,7 @@ pub struct Seat {
     /// The same, at the admin port.
     admin_backlog: VecDeque<Id>,
     /// Only those of the first worker have something to do.
-    checks: Checks<SimSocket>,
+    checks: Checks<PlainTransport<SimSocket>>,
     /// Sites that it was not told of yet.
     news: VecDeque<Arc<Site>>,
     phase: turn::Phase,

@@ -14,9 +14,9 @@ use crate::health::check::{CheckHistory, HealthVerdict};
 use crate::health::probe::ProbeFailure;
 use crate::health::state::HealthState;
 use crate::http::HeadLimits;
-use crate::net::link::{Edge, Link, Socket};
 use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
+use crate::net::transport::{Edge, Link, Transport};
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
@@ -33,9 +33,9 @@ const REST_MS: u64 = 250;
 const QUIET_MS: u64 = 60_000;
 
 /// The checks of all upstreams.
-pub struct Checks<S> {
+pub struct Checks<T> {
     /// By the slots of their servers, which are also the keys of tokens and timers.
-    targets: BTreeMap<usize, Target<S>>,
+    targets: BTreeMap<usize, Target<T>>,
     wheel: Wheel,
     limits: HeadLimits,
     rng: fastrand::Rng,
@@ -49,7 +49,7 @@ pub struct Checks<S> {
 }
 
 /// An upstream that is checked.
-struct Target<S> {
+struct Target<T> {
     pool: Arc<Pool>,
     server: Arc<Server>,
     config: HealthCheck,
@@ -62,10 +62,10 @@ struct Target<S> {
     turn: usize,
     /// When the next check may begin (milliseconds).
     due: u64,
-    round: Option<Round<S>>,
+    round: Option<Round<T>>,
 }
 
-impl<S: Socket> Checks<S> {
+impl<T: Transport> Checks<T> {
     /// Without upstreams.
     pub fn new(seed: u64, descriptors: Arc<Descriptors>) -> Self {
         Self {
@@ -144,11 +144,11 @@ impl<S: Socket> Checks<S> {
     }
 
     /// An event for the connection of a check.
-    pub fn on_edge<N: Net<Socket = S>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
+    pub fn on_edge<N: Net<Transport = T>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
         round.link.on_edge(edge);
         if round.phase != Phase::Resting {
-            let outcome = round.talk(edge);
+            let outcome = round.talk();
             if round.phase == Phase::Talking {
                 self.wheel.set(slot as u32, round.way.end);
             }
@@ -169,7 +169,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Handles timers that are due: checks begin, or end.
-    pub fn expire<N: Net<Socket = S>>(&mut self, net: &mut N, now: u64) {
+    pub fn expire<N: Net<Transport = T>>(&mut self, net: &mut N, now: u64) {
         self.wheel.advance(now);
         while let Some(slot) = self.wheel.pop_due().map(|key| key as usize) {
             let Some(target) = self.targets.get(&slot) else { continue };
@@ -187,7 +187,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// Begins a check at the next address. Without an address or a socket the check ends without an outcome.
-    fn begin_round<N: Net<Socket = S>>(&mut self, slot: usize, net: &mut N, now: u64) {
+    fn begin_round<N: Net<Transport = T>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         target.due = now + interval(&mut self.rng, &target.config);
         let way = Way { next: target.turn, left: target.server.addresses().len(), end: now + u64::from(target.config.timeout_ms) };
@@ -202,7 +202,7 @@ impl<S: Socket> Checks<S> {
     }
 
     /// An address did not take the connection: tries the next one, if there is one.
-    fn go_on<N: Net<Socket = S>>(&mut self, slot: usize, fault: ProbeFailure, net: &mut N, now: u64) {
+    fn go_on<N: Net<Transport = T>>(&mut self, slot: usize, fault: ProbeFailure, net: &mut N, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
         let (way, descriptor) = round.give_up();
         self.dial(slot, way, descriptor, Some(fault), net, now);
@@ -213,7 +213,7 @@ impl<S: Socket> Checks<S> {
 
     /// Connects to the remaining addresses, until one may take the connection; `former` is the fault of the one before. A lack of
     /// local addresses says nothing about the upstream.
-    fn dial<N: Net<Socket = S>>(
+    fn dial<N: Net<Transport = T>>(
         &mut self,
         slot: usize,
         mut way: Way,
@@ -226,9 +226,9 @@ impl<S: Socket> Checks<S> {
         let mut nowhere = None;
         while let Some(address) = way.step(&target.server) {
             match net.dial(&address, Source::Check(slot)) {
-                Ok(socket) => {
+                Ok(transport) => {
                     self.wheel.set(slot as u32, way.until(now));
-                    let link = Link::new(socket, false, descriptor);
+                    let link = Link::new(transport, descriptor);
                     target.round = Some(Round::new(link, way, &target.server, &target.config, self.limits));
                     return;
                 }
@@ -303,7 +303,7 @@ impl<S: Socket> Checks<S> {
     }
 }
 
-impl<S> Target<S> {
+impl<T> Target<T> {
     fn new(pool: Arc<Pool>, server: Arc<Server>, config: HealthCheck, due: u64) -> Self {
         let life = server.life();
         Self { pool, server, config, check: CheckHistory::default(), failed_at: None, life, turn: 0, due, round: None }

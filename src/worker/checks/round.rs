@@ -5,7 +5,7 @@ use crate::config::model::HealthCheck;
 use crate::guard::descriptors::Descriptor;
 use crate::health::probe::{Probe, ProbeFailure, request};
 use crate::http::HeadLimits;
-use crate::net::link::{Edge, Link, Socket, Transfer};
+use crate::net::transport::{Link, Opening, Transfer, Transport};
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -13,8 +13,8 @@ use std::io::{self, ErrorKind, IoSlice};
 const PIECE: usize = 4096;
 
 /// A check in progress.
-pub(super) struct Round<S> {
-    pub(super) link: Link<S>,
+pub(super) struct Round<T> {
+    pub(super) link: Link<T>,
     pub(super) phase: Phase,
     pub(super) way: Way,
     request: Vec<u8>,
@@ -54,9 +54,9 @@ pub(super) enum Phase {
     Resting,
 }
 
-impl<S: Socket> Round<S> {
+impl<T: Transport> Round<T> {
     /// A check whose connect has just begun.
-    pub(super) fn new(link: Link<S>, way: Way, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+    pub(super) fn new(link: Link<T>, way: Way, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
             link,
             phase: Phase::Connecting,
@@ -69,22 +69,19 @@ impl<S: Socket> Round<S> {
 
     /// Closes the connection.
     pub(super) fn give_up(self) -> (Way, Descriptor) {
-        (self.way, self.link.close())
+        (self.way, self.link.replace())
     }
 
     /// Sends and reads as far as possible; returns the outcome, once it is known.
-    pub(super) fn talk(&mut self, edge: Edge) -> Option<Result<u16, ProbeFailure>> {
+    pub(super) fn talk(&mut self) -> Option<Result<u16, ProbeFailure>> {
         if self.phase == Phase::Connecting {
-            let failed = edge.gone || edge.read_closed;
-            if let Some(error) = failed.then(|| self.link.socket.take_error()).flatten() {
-                return Some(Err(fault(&error)));
+            match self.link.open() {
+                Opening::Pending => return None,
+                Opening::Failed(error) => return Some(Err(fault(&error))),
+                Opening::Open => self.phase = Phase::Talking,
             }
-            if !edge.writable && !failed {
-                return None;
-            }
-            self.phase = Phase::Talking;
         }
-        while self.sent < self.request.len() && self.link.ready.writable {
+        while self.sent < self.request.len() && self.link.may_write() {
             match self.link.send(&[IoSlice::new(&self.request[self.sent..])]) {
                 Transfer::Bytes(n) => self.sent += n,
                 Transfer::Blocked => {}
@@ -93,7 +90,7 @@ impl<S: Socket> Round<S> {
             }
         }
         let mut piece = [0; PIECE];
-        while self.link.ready.readable {
+        while self.link.may_read() {
             let outcome = match self.link.read(&mut piece) {
                 Transfer::Bytes(n) => self.probe.take(&piece[..n]),
                 Transfer::Blocked => None,
@@ -111,7 +108,7 @@ impl<S: Socket> Round<S> {
     pub(super) fn rest(&mut self) -> bool {
         let mut piece = [0; PIECE];
         let mut waits = self.probe.skip(0);
-        while waits && self.link.ready.readable {
+        while waits && self.link.may_read() {
             waits = match self.link.read(&mut piece) {
                 Transfer::Bytes(n) => self.probe.skip(n),
                 Transfer::Blocked => true,

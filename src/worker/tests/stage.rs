@@ -9,8 +9,9 @@ use crate::config::model::{Config, UpstreamConfig};
 use crate::config::{ConfigSources, load};
 use crate::guard::descriptors::{Descriptor, Descriptors};
 use crate::guard::door::{Door, Paused};
-use crate::net::link::{Edge, Link, Socket};
 use crate::net::token::Source;
+use crate::net::transport::plain::{PlainTransport, Socket};
+use crate::net::transport::{Edge, Link};
 use crate::observe::access::{Format, Record};
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::{LogSettings, SinkTarget, Writer};
@@ -147,17 +148,21 @@ pub(super) struct Wires {
 }
 
 impl Net for Wires {
-    type Socket = End;
+    type Transport = PlainTransport<End>;
 
     fn pipe(&mut self) -> io::Result<()> {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<End> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<End>> {
         let Source::Upstream(key) = source else { return Err(ErrorKind::Unsupported.into()) };
         let wire = Wire::default();
         self.dialled.push(Dialled { key, port: address.port().expect("TCP"), wire: wire.clone() });
-        Ok(End(wire))
+        Ok(PlainTransport::dialled(End(wire)))
+    }
+
+    fn register(&mut self, _: &PlainTransport<End>, _: Source) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -232,14 +237,14 @@ impl Stage {
     /// Connects a client.
     pub(super) fn accept(&mut self, worker: usize) -> Guest {
         let (stay, descriptor) = (self.door.try_enter().unwrap(), self.shared.descriptors.admit_client(0).unwrap());
-        let seat = |core: &mut Core<Wires>, link, peer, entrance| core.admit(link, peer, entrance, stay, |_, _, _| Ok(()));
+        let seat = |core: &mut Core<Wires>, link, peer, entrance| core.admit(link, peer, entrance, stay);
         self.seat(worker, self.door.clone(), descriptor, seat)
     }
 
     /// Connects a client that has too many connections.
     pub(super) fn refuse(&mut self, worker: usize, door: &Arc<Door>) -> Guest {
         let descriptor = self.shared.descriptors.enter_anyway();
-        let seat = |core: &mut Core<Wires>, link, peer, entrance| core.refuse(link, peer, entrance, |_, _, _| Ok(()));
+        let seat = |core: &mut Core<Wires>, link, peer, entrance| core.refuse(link, peer, entrance);
         self.seat(worker, door.clone(), descriptor, seat)
     }
 
@@ -248,11 +253,11 @@ impl Stage {
         worker: usize,
         door: Arc<Door>,
         descriptor: Descriptor,
-        seat: impl FnOnce(&mut Core<Wires>, Link<End>, Peer, Entrance),
+        seat: impl FnOnce(&mut Core<Wires>, Link<PlainTransport<End>>, Peer, Entrance),
     ) -> Guest {
         let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
         let entrance = Entrance { door, port: Some(80), is_admin: false };
-        let link = Link::new(End(wire.clone()), true, descriptor);
+        let link = Link::new(PlainTransport::accepted(End(wire.clone())), descriptor);
         seat(&mut self.cores[worker], link, Peer::of([10, 0, 0, 1].into(), Some(1)), entrance);
         Guest { worker, key, wire }
     }

@@ -2,8 +2,8 @@
 
 use super::{Conn, Id, Wires};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use tidegate::net::link::Edge;
 use tidegate::net::token::Source;
+use tidegate::net::transport::Edge;
 
 impl Wires {
     pub fn read(&mut self, id: Id, into: &mut [IoSliceMut]) -> io::Result<usize> {

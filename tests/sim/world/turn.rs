@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use tidegate::base::clock::Now;
 use tidegate::guard::descriptors::Descriptor;
 use tidegate::guard::door::{Door, Paused, Stay};
-use tidegate::net::link::Link;
 use tidegate::net::token::Source;
+use tidegate::net::transport::Link;
+use tidegate::net::transport::plain::PlainTransport;
 use tidegate::worker::Entrance;
 use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
 use tidegate::worker::shared::Mail;
@@ -224,8 +225,5 @@ type Held = (Stay, Descriptor);
 fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance, (stay, descriptor): Held) {
     let socket = SimSocket { wires: wires.clone(), id, taken: None };
     let peer = tidegate::base::address::Peer::from(SocketAddr::from((address, 1000 + id as u16)));
-    seat.core.admit(Link::new(socket, true, descriptor), peer, entrance, stay, |net, socket, source| {
-        net.wires.borrow_mut().register(socket.id, source);
-        Ok(())
-    });
+    seat.core.admit(Link::new(PlainTransport::accepted(socket), descriptor), peer, entrance, stay);
 }

@@ -5,6 +5,7 @@ use crate::base::address::Address;
 use crate::config::model::Origin;
 use crate::config::{self, model::UpstreamConfig};
 use crate::net::pipe::Pipe;
+use crate::net::transport::plain::{PlainTransport, Socket};
 use std::collections::VecDeque;
 use std::io;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
@@ -88,13 +89,13 @@ pub struct Road {
 }
 
 impl Net for Road {
-    type Socket = Fake;
+    type Transport = PlainTransport<Fake>;
 
     fn pipe(&mut self) -> io::Result<Pipe> {
         unreachable!("checks have no pipes")
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Fake> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<Fake>> {
         if let Some(code) = self.error {
             return Err(io::Error::from_raw_os_error(code));
         }
@@ -102,13 +103,17 @@ impl Net for Road {
         let plug = Plug::default();
         (plug.wire().slot, plug.wire().address) = (slot, Some(address.clone()));
         self.plugs.push(plug.clone());
-        Ok(Fake(plug))
+        Ok(PlainTransport::dialled(Fake(plug)))
+    }
+
+    fn register(&mut self, _: &PlainTransport<Fake>, _: Source) -> io::Result<()> {
+        unreachable!("checks accept nothing")
     }
 }
 
 /// Checks, their network, and a clock that jumps to the next timer.
 pub struct Stage {
-    pub checks: Checks<Fake>,
+    pub checks: Checks<PlainTransport<Fake>>,
     pub road: Road,
     pub site: Site,
     pub now: u64,

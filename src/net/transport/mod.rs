@@ -1,0 +1,154 @@
+//! What moves bytes between two ends, and alone knows when that is possible.
+//!
+//! ```text
+//!     preface (who the peer is) -> handshake -> open -> closing (what must be said before the end)
+//! ```
+//!
+//! A plain socket is open from the beginning, and its close needs no words. Whatever its stage, a transport is used in the same
+//! way: it takes the poll's events, and goes on by itself with what it has to say or to hear; until it is open nothing can be read
+//! or written. Readiness is a hint and its own affair: it may hold bytes back that no event will announce, a read may have to wait
+//! for a write, and the other way round.
+
+pub mod plain;
+
+use crate::base::ring::Ring;
+use crate::guard::descriptors::Descriptor;
+use std::io::{self, IoSlice};
+use std::ops::{Deref, DerefMut};
+
+/// One end of a connection that carries bytes.
+///
+/// Dropping it closes both directions.
+pub trait Transport {
+    /// A pipe through which bytes can be moved without being copied.
+    type Pipe;
+
+    /// Takes what an event of the poll says.
+    fn on_edge(&mut self, edge: Edge);
+    /// Goes on with a connection that was dialled, after an event.
+    fn open(&mut self) -> Opening;
+
+    /// Whether a read may bring something: bytes, an end, or a loss.
+    fn may_read(&self) -> bool;
+    /// Whether a send may take something.
+    fn may_write(&self) -> bool;
+    /// Whether the connection is over in both directions, as far as events have told. What came before may still be read.
+    fn is_gone(&self) -> bool;
+    /// Whether the other end sends no more, as far as events have told. What came before that may still be unread.
+    fn is_ending(&self) -> bool;
+
+    /// Tries the next read, whatever events have told.
+    fn look_again(&mut self);
+    /// Reads once into the ring's free part.
+    fn fill(&mut self, ring: &mut Ring) -> Transfer;
+    /// Reads once into a plain buffer.
+    fn read(&mut self, buffer: &mut [u8]) -> Transfer;
+    /// Writes once. Empty slices are skipped. A failure says nothing about what came before: a read tells.
+    fn send(&mut self, slices: &[IoSlice]) -> Transfer;
+
+    /// Whether bytes may go past it through a pipe at this moment.
+    fn may_pour(&self) -> bool;
+    /// Reads once into an empty pipe, where that is allowed. It may move fewer bytes although more could be read.
+    fn pour_in(&mut self, pipe: &mut Self::Pipe, most: usize) -> Transfer;
+    /// Writes once out of a pipe that holds at least `most`.
+    fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> Transfer;
+
+    /// Whether nothing has come, of bytes or an end, as far as events have told. Consumes what has come.
+    fn is_quiet(&mut self) -> bool;
+    /// The same, of this very moment: events may be older.
+    fn is_quiet_now(&mut self) -> bool;
+    /// Whether the other end has acknowledged all that was written, and all that had to be said.
+    fn is_delivered(&self) -> bool;
+    /// Ends it in one of these ways.
+    fn close(&mut self, how: Close);
+}
+
+/// How far a connection is that was dialled.
+#[derive(Debug)]
+pub enum Opening {
+    /// An event will tell.
+    Pending,
+    /// Bytes can be exchanged.
+    Open,
+    /// There is no connection.
+    Failed(io::Error),
+}
+
+/// How one end of a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Close {
+    /// Nothing follows what was written. The other end is told so, and may go on sending.
+    Sending,
+    /// Both directions, by the drop that follows: the other end sees that this is no regular end.
+    Reset,
+}
+
+/// What one event of the poll says about a socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edge {
+    /// Bytes, a FIN or an error can be read.
+    pub readable: bool,
+    /// Bytes can be written.
+    pub writable: bool,
+    /// A FIN lies behind the bytes: no further edge will announce it.
+    pub read_closed: bool,
+    /// An urgent byte lies among the others: reads stop in front of it although more follows.
+    pub urgent: bool,
+    /// The connection is reset, or both directions are closed.
+    pub gone: bool,
+}
+
+impl From<&mio::event::Event> for Edge {
+    fn from(event: &mio::event::Event) -> Self {
+        let (read_closed, gone) = (event.is_read_closed(), event.is_error() || event.is_write_closed());
+        let readable = event.is_readable() || read_closed || gone;
+        Self { readable, writable: event.is_writable(), read_closed, urgent: event.is_priority(), gone }
+    }
+}
+
+/// How a transfer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// That many bytes were moved, at least one.
+    Bytes(usize),
+    /// Not possible now; an edge will tell when it is.
+    Blocked,
+    /// The other end closed its sending side.
+    Fin,
+    /// The connection is lost.
+    Failed,
+}
+
+/// A transport, and the descriptor that is counted for it.
+#[derive(Debug)]
+pub struct Link<T> {
+    transport: T,
+    /// After the transport, so that it is free only once that is closed.
+    descriptor: Descriptor,
+}
+
+impl<T> Link<T> {
+    /// The descriptor was admitted for this transport.
+    pub fn new(transport: T, descriptor: Descriptor) -> Self {
+        Self { transport, descriptor }
+    }
+
+    /// Closes the transport, and leaves its descriptor to another.
+    pub fn replace(self) -> Descriptor {
+        self.descriptor
+    }
+}
+
+impl<T> Deref for Link<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.transport
+    }
+}
+
+impl<T> DerefMut for Link<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+}
