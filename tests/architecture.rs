@@ -1,13 +1,16 @@
 //! Checks the structure that the map in `src/lib.rs` describes: which module may use which, and what must not occur where.
 //!
-//! It reads the text of `src/`: every path that begins with `crate::` (or, in `main.rs`, `tidegate::`), without comments.
+//! It reads the text of `src/`: every path that leads to somewhere in the crate, without comments.
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/names.rs"]
 mod names;
+#[path = "architecture/source.rs"]
+mod source;
 
+use source::{Source, sources};
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 
 /// From the top down. A module uses only modules of the floors below its own, not those beside it: so `session`, which touches no
 /// socket, and `net`, which knows no request, meet only in `worker`.
@@ -50,89 +53,14 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 /// A file with more lines than this usually does two things.
 const MAX_LINES: usize = 500;
 
-/// One file of `src/`.
-struct Source {
-    /// The path within `src/`, with `/`.
-    path: String,
-    /// The text with its comments.
-    text: String,
-    /// The text without its comments.
-    code: String,
-}
-
-impl Source {
-    /// The module at the top level: `session`, `site`, `main`.
-    fn room(&self) -> &str {
-        self.path.split('/').next().unwrap_or_default().trim_end_matches(".rs")
-    }
-
-    /// Whether `super` is the crate itself.
-    fn is_top(&self) -> bool {
-        !self.path.contains('/') || self.path.ends_with("/mod.rs") && self.path.matches('/').count() == 1
-    }
-
-    /// The modules that its paths lead to.
-    fn used_rooms(&self) -> BTreeSet<String> {
-        let mut starts = vec!["crate::", if self.is_top() { "super::" } else { "super::super::" }];
-        if self.room() == "main" {
-            starts.push("tidegate::");
-        }
-        let paths = starts.into_iter().flat_map(|start| self.code.match_indices(start).map(move |(at, _)| (at, start.len())));
-        let whole = paths.filter(|(at, _)| !self.code[..*at].ends_with(|c: char| c.is_alphanumeric() || "_$:".contains(c)));
-        whole.flat_map(|(at, length)| heads(&self.code[at + length..])).filter(|room| floor(room).is_some()).collect()
-    }
-}
-
-/// The first names of what follows `crate::`: `a` of `a::b`, `a` and `c` of `{a::b, c}`.
-fn heads(rest: &str) -> Vec<String> {
-    let name = |text: &str| text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-    let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
-    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
-    for (at, c) in group.char_indices() {
-        match c {
-            '{' => depth += 1,
-            ',' if depth == 0 => {
-                names.push(name(&group[start..at]));
-                start = at + 1;
-            }
-            '}' if depth == 0 => {
-                names.push(name(&group[start..at]));
-                break;
-            }
-            '}' => depth -= 1,
-            _ => {}
-        }
-    }
-    names
+/// The modules at the top level that a file's paths lead to.
+fn used_rooms(source: &Source) -> BTreeSet<String> {
+    let firsts = source.paths(&source.code).into_iter().filter_map(|path| path.into_iter().next());
+    firsts.filter(|room| room != source.room() && floor(room).is_some()).collect()
 }
 
 fn floor(room: &str) -> Option<usize> {
     FLOORS.iter().position(|rooms| rooms.contains(&room))
-}
-
-/// Line comments only: the code has no others.
-fn without_comments(text: &str) -> String {
-    let code = |line: &str| line.find("//").map_or(line, |at| &line[..at]).to_owned() + "\n";
-    text.lines().map(code).collect()
-}
-
-fn sources() -> Vec<Source> {
-    fn walk(directory: &Path, prefix: &str, found: &mut Vec<Source>) {
-        for entry in fs::read_dir(directory).expect("src").map(Result::unwrap) {
-            let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
-            if entry.file_type().unwrap().is_dir() {
-                walk(&entry.path(), &format!("{path}/"), found);
-            } else if path.ends_with(".rs") {
-                let text = fs::read_to_string(entry.path()).unwrap();
-                found.push(Source { code: without_comments(&text), path, text });
-            }
-        }
-    }
-    let mut found = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 50, "only {} files", found.len());
-    found
 }
 
 #[track_caller]
@@ -149,7 +77,7 @@ fn rooms_use_only_what_lies_below() {
             wrong.push(format!("{}: the room {room} stands on no floor: give it one in tests/architecture.rs", source.path));
             continue;
         };
-        for used in source.used_rooms().iter().filter(|used| *used != room) {
+        for used in &used_rooms(source) {
             let below = floor(used).is_some_and(|used| used > own);
             match EXCEPTIONS.iter().position(|(file, to, _)| *file == source.path && to == used) {
                 _ if below => {}
@@ -222,10 +150,7 @@ fn files_open_by_saying_what_they_are_and_end_in_time() {
 fn the_reader_of_paths_reads_them_all() {
     let code = "use crate::http::{a, b};\nuse crate::{admin, answer::{echo, page}, site};\nfn f(x: $crate::worker::X, y: &crate::net::Y) {}\n\
                 // crate::server\nuse super::base;\nuse super::super::guard::gate;\nmycrate::cache::x;";
-    let used = |path: &str| {
-        let source = Source { path: path.into(), text: String::new(), code: without_comments(code) };
-        source.used_rooms().into_iter().collect::<Vec<_>>().join(" ")
-    };
+    let used = |path: &str| used_rooms(&Source::new(path, code)).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(used("session/mod.rs"), "admin answer base http net site");
     assert_eq!(used("session/half.rs"), "admin answer guard http net site");
 }

@@ -1,6 +1,6 @@
 //! `/health`, `/backends/health`, `/live` and `/ready`: JSON.
 
-use super::{AdminState, RenderedPage};
+use super::state::{AdminState, RenderedPage};
 use crate::observe::stats::UpstreamStats;
 use crate::site::Site;
 use crate::upstream::server::Server;

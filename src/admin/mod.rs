@@ -1,16 +1,15 @@
 //! The admin port: its paths and pages. Pages are rendered on a helper thread, because a large configuration takes long.
 
 mod health;
+mod state;
 
-use crate::guard::door::Door;
+pub use state::{AdminState, RenderedPage};
+
 use crate::observe::exposition;
 use crate::observe::reason::Reason;
-use crate::observe::stats::WorkerStats;
-use crate::observe::writer::Writer;
 use crate::site::Site;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A page. The cheap ones that probes depend on come first in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,38 +26,6 @@ pub enum AdminPage {
     Backends,
     /// `/metrics`
     Metrics,
-}
-
-/// A rendered page, shared by all who wait for it.
-#[derive(Clone, Debug)]
-pub struct RenderedPage {
-    /// The status: 200 or 503.
-    pub status: u16,
-    /// The value of `Content-Type`.
-    pub content_type: &'static str,
-    /// The content.
-    pub content: Arc<[u8]>,
-}
-
-/// What the pages show. The process has one.
-#[derive(Debug)]
-pub struct AdminState {
-    /// The counters of every worker.
-    pub stats: Vec<Arc<WorkerStats>>,
-    /// The listening addresses at present.
-    pub doors: Mutex<Vec<Arc<Door>>>,
-    /// The writer of all logs.
-    pub writer: Arc<Writer>,
-    /// Whether the start is over.
-    pub started_up: AtomicBool,
-    /// Whether the process is about to end.
-    pub draining: AtomicBool,
-    /// Number of reloads that were applied.
-    pub reloads_ok: AtomicU64,
-    /// Number of reloads that were refused.
-    pub reloads_error: AtomicU64,
-    /// When the process began.
-    pub started: Instant,
 }
 
 /// Which page a request asks for, by the normal form of its path. `/` is an index for browsers, and the metrics for all others.
@@ -87,21 +54,6 @@ impl AdminState {
             AdminPage::Ready => health::ready(self),
             AdminPage::Index => index(),
         }
-    }
-
-    /// Replaces the listening addresses.
-    pub fn set_doors(&self, doors: Vec<Arc<Door>>) {
-        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;
-    }
-
-    /// Whether the process is about to end.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Relaxed)
-    }
-
-    /// Whether the start is over.
-    pub fn has_started(&self) -> bool {
-        self.started_up.load(Relaxed)
     }
 
     fn metrics(&self, site: &Site) -> RenderedPage {

@@ -1,7 +1,7 @@
 //! Error answers: why a request was refused or failed, in the vocabulary of [`Reason`].
 
 use super::Answer;
-use crate::http::write::NAME;
+use crate::http::NAME;
 use crate::observe::reason::Reason;
 
 /// The content of an error answer.

@@ -12,6 +12,7 @@
 //! A pick allocates nothing, and takes no lock, except for weighted turns, whose order is shared.
 
 mod adaptive;
+mod ask;
 mod consistent_hash;
 mod ewma;
 mod least_connections;
@@ -23,6 +24,7 @@ pub(crate) mod tests;
 mod weighted;
 
 pub use adaptive::Adaptive;
+pub use ask::{Ask, Balancer, View};
 pub use consistent_hash::{ConsistentHash, hash};
 pub use ewma::PeakEwma;
 pub use least_connections::LeastConnections;
@@ -31,30 +33,6 @@ pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
 use crate::config::model::{self, UpstreamConfig};
-
-/// What a balancer may know about the upstreams of its pool; an index is a position in the pool.
-pub trait View {
-    /// Requests in flight there, of the whole process.
-    fn load(&self, index: usize) -> u64;
-    /// How long it takes to answer, in microseconds, for [`Balance::Adaptive`] (from a [`PeakEwma`]); 0 = not known.
-    fn latency(&self, index: usize) -> u64;
-}
-
-/// One request for an upstream.
-pub struct Ask<'a, V> {
-    /// The state of the pool.
-    pub view: &'a V,
-    /// The source of chance.
-    pub rng: &'a mut fastrand::Rng,
-    /// The key for [`Balance::ConsistentHash`]: a [`hash()`], all of whose bits count.
-    pub key: u64,
-}
-
-/// An order in which to try upstreams.
-pub trait Balancer {
-    /// Offers indices of upstreams with a weight to `take`, best first, until it takes one; each is offered before it gives up.
-    fn pick<V: View>(&self, ask: &mut Ask<V>, take: impl FnMut(usize) -> bool) -> Option<usize>;
-}
 
 /// The configured algorithm.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The text of a `.env` file, as `dotenvy` reads it: `NAME=value`, quotes, comments, and `$NAME` or `${NAME}` in values that are not in
 //! single quotes. A name that is not set counts as nothing there, without a word: who wrote a password with a `$` in it is told.
 
-use super::env::Variables;
+use super::variables::Variables;
 use std::collections::BTreeSet;
 
 /// What a file says.

@@ -10,10 +10,8 @@ use super::keys::ROOT;
 use super::report::Report;
 use super::schema::Kind;
 use super::tree::{Location, MapEntry, Node, Path, Value};
+use super::variables::Variables;
 use super::{address, file, suggest};
-
-/// Names and values. Empty values count as not set, as in Compose files (`LOG_LEVEL=`).
-pub type Variables = BTreeMap<String, String>;
 
 const PREFIX: &str = "TIDEGATE_";
 

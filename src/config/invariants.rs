@@ -2,11 +2,11 @@
 //! through which its corpus is replayed. Nothing here runs in the proxy.
 
 use super::address;
-use super::env;
 use super::load::{Effective, complete, decode, document};
 use super::model::Config;
 use super::report::{Problems, Report};
 use super::tree::{Node, Value};
+use super::variables::Variables;
 use std::net::IpAddr;
 
 const NAME: &str = "c.yaml";
@@ -48,7 +48,7 @@ pub fn file(bytes: &[u8]) -> ConfigVerdict {
 /// As [`super::load()`] reads a file alone. `None` if the address of a listener would have to be looked up.
 fn read(text: &str) -> Option<Result<(Config, Effective), Problems>> {
     let mut report = Report::default();
-    let root = match document(NAME, text, &env::Variables::new(), &mut report) {
+    let root = match document(NAME, text, &Variables::new(), &mut report) {
         Ok(root) => root,
         Err(problems) => return Some(Err(problems)),
     };

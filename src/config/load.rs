@@ -13,7 +13,8 @@ use super::model::Config;
 use super::report::{Problems, Report};
 use super::schema::Kind;
 use super::tree::{self, Location, Node, Value};
-use super::{check, dotenv, env, file, variables};
+use super::variables::{self, Variables};
+use super::{check, dotenv, env, file};
 
 /// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
@@ -91,7 +92,7 @@ impl fmt::Display for Effective {
 pub fn load(mut sources: ConfigSources) -> Result<Loaded, Problems> {
     let mut notes = Vec::new();
     let mut report = Report::default();
-    let (mut environment, mut variables, mut path) = (env::Variables::new(), env::Variables::new(), None);
+    let (mut environment, mut variables, mut path) = (Variables::new(), Variables::new(), None);
     let mut files = Vec::new();
     if !sources.alone {
         environment = sources.environment.iter().cloned().collect();
@@ -125,7 +126,7 @@ pub fn load(mut sources: ConfigSources) -> Result<Loaded, Problems> {
 }
 
 /// Every source that set something, in the order of precedence.
-fn source_names(path: Option<&Path>, root: &Node, dotenv: &env::Variables, sources: &ConfigSources) -> String {
+fn source_names(path: Option<&Path>, root: &Node, dotenv: &Variables, sources: &ConfigSources) -> String {
     let mut named = BTreeSet::new();
     collect_names(root, &mut named);
     let (options, variables): (Vec<_>, Vec<_>) =
@@ -167,15 +168,15 @@ pub(super) fn complete(
 
 fn read_dotenv(
     sources: &ConfigSources,
-    environment: &env::Variables,
+    environment: &Variables,
     notes: &mut Vec<String>,
     files: &mut Vec<PathBuf>,
     report: &mut Report,
-) -> Result<env::Variables, Problems> {
+) -> Result<Variables, Problems> {
     let shown = dotenv_name(sources);
     let path = sources.cwd.join(&*shown);
     if sources.env_file.is_none() && !path.is_file() {
-        return Ok(env::Variables::new());
+        return Ok(Variables::new());
     }
     let text = read(&path, Path::new(&*shown))?;
     let read = dotenv::parse(&text, environment).map_err(|why| Problems::one(format!("{shown}:{why}")))?;
@@ -192,7 +193,7 @@ fn dotenv_name(sources: &ConfigSources) -> Cow<'_, str> {
     sources.env_file.as_ref().map_or("./.env".into(), |given| given.to_string_lossy())
 }
 
-fn config_path(sources: &ConfigSources, environment: &env::Variables, dotenv: &env::Variables) -> Option<PathBuf> {
+fn config_path(sources: &ConfigSources, environment: &Variables, dotenv: &Variables) -> Option<PathBuf> {
     if let Some(path) = &sources.config {
         return Some(path.clone());
     }
@@ -242,7 +243,7 @@ pub(super) fn decode(bytes: Vec<u8>, name: &impl fmt::Display) -> Result<String,
 }
 
 /// The file as a tree that conforms to the schema. Only a text that is not YAML ends the reading.
-pub(super) fn document(name: &str, text: &str, variables: &env::Variables, report: &mut Report) -> Result<Node, Problems> {
+pub(super) fn document(name: &str, text: &str, variables: &Variables, report: &mut Report) -> Result<Node, Problems> {
     static DOCUMENT: Kind = Kind::Section(ROOT);
     let root = file::parse(text).map_err(|e| Problems::one(format!("{name}:{}:{}: {}", e.line, e.column, e.message)))?;
     let root = variables::put_in(root, variables, report);

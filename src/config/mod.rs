@@ -34,6 +34,7 @@ pub mod suggest;
 mod tests;
 mod tree;
 mod units;
+mod values;
 mod variables;
 
 pub use diff::changes;

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::address;
-use super::check::{int, text, timeouts};
 use super::guards;
 use super::model::{Action, ListenerConfig, Matcher, PoolConfig, RateLimit, Route};
 use super::report::Report;
 use super::suggest;
 use super::tree::{Node, ShownText, Value};
+use super::values::{int, text, timeouts};
 
 /// The actions, of which a route has exactly one.
 const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirect", "admin"];

@@ -1,11 +1,15 @@
 //! `${NAME}` and `${NAME:-default}` in scalars of the file. They are replaced before values are interpreted, and cannot add
 //! structure. `$${` is a literal `${`.
 
-use super::env::Variables;
+use std::collections::BTreeMap;
+
 use super::file;
 use super::report::Report;
 use super::schema::Kind;
 use super::tree::{MapEntry, Node, ShownText, Value};
+
+/// Names and values. Empty values count as not set, as in Compose files (`LOG_LEVEL=`).
+pub type Variables = BTreeMap<String, String>;
 
 /// The tree with every variable replaced. Whether the result is a number or a word depends on its key's kind: see [`settle`].
 pub fn put_in(node: Node, variables: &Variables, report: &mut Report) -> Node {

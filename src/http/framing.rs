@@ -2,6 +2,7 @@
 
 use super::chunked::{ChunkOutput, ChunkProgress, Decoder};
 use super::{HeadLimits, Refusal};
+use crate::base::text;
 
 /// How the end of a body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,18 @@ pub enum BodyLength {
     Chunked,
     /// A response body that ends when its connection is closed.
     UntilClose,
+}
+
+/// One plain decimal number that fits (RFC 9112 6.2): no sign, no list, no blanks inside.
+pub(super) fn read_content_length(value: &[u8]) -> Option<u64> {
+    let value = text::trim(value);
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0u64, |n, &b| {
+        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
+        n.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 /// How the body is delimited for the recipient, compared with how it came.

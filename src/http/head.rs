@@ -1,8 +1,8 @@
 //! The field lines of a parsed head: what each means, and where it stands in the head.
 
 use super::MAX_FIELDS;
-use super::connection::{ConnectionOptions, OptionSpan, is_named};
 use super::fields::{Field, classify, may_be_dropped};
+use super::options::{ConnectionOptions, OptionSpan, is_named};
 use super::{Refusal, first_line};
 use crate::base::{steps, text};
 use std::ops::Range;

@@ -13,6 +13,7 @@ mod first_line;
 pub mod forwarded;
 pub mod framing;
 pub mod head;
+mod options;
 pub mod preface;
 mod quick;
 pub mod request;
@@ -23,6 +24,9 @@ pub mod write;
 
 /// How many fields a head may have, whatever is configured: the parser's table lies on the stack.
 pub const MAX_FIELDS: usize = 1024;
+
+/// The pseudonym in `Via` and `Proxy-Status`.
+pub const NAME: &str = "tidegate";
 
 /// Why a message is refused. The texts are for the person who sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! A request head: its field lines are parsed by httparse, then checked for what httparse lets pass. The result is the one way to
 //! read it, or a [`Refusal`].
 
-use super::connection::{Connection, ConnectionOptions};
+use super::connection::Connection;
 use super::fields::{self, Field};
-use super::framing::BodyLength;
+use super::framing::{BodyLength, read_content_length};
 use super::head::{Fields, HeadStore, HeadTable, SmallTable};
+use super::options::ConnectionOptions;
 use super::target::NormalTarget;
 use super::{HeadLimits, Refusal, first_line, quick};
 use crate::base::text;
@@ -272,18 +273,6 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'
     }
 }
 
-/// One plain decimal number that fits (RFC 9112 6.2): no sign, no list, no blanks inside.
-pub(super) fn read_content_length(value: &[u8]) -> Option<u64> {
-    let value = text::trim(value);
-    if value.is_empty() {
-        return None;
-    }
-    value.iter().try_fold(0u64, |n, &b| {
-        let digit = b.is_ascii_digit().then(|| u64::from(b - b'0'))?;
-        n.checked_mul(10)?.checked_add(digit)
-    })
-}
-
 /// A list (RFC 9110 10.1.1) of which only one member is known; returns whether that member is there.
 fn read_expect(value: &[u8]) -> Result<bool, Refusal> {
     let mut expectations = text::list(value).peekable();
@@ -312,7 +301,7 @@ fn read_transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
 /// One member of a `Via` list (RFC 9110 7.6.3): received-protocol, received-by, perhaps a comment.
 fn names_us(hop: &[u8]) -> bool {
     let mut words = hop.split(|&b| b == b' ' || b == b'\t').filter(|word| !word.is_empty());
-    words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(super::write::NAME.as_bytes()))
+    words.nth(1).is_some_and(|by| by.eq_ignore_ascii_case(super::NAME.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A response head from an upstream, read as strictly as a request's wherever two readings could do harm.
 
-use super::connection::{Connection, ConnectionOptions};
+use super::connection::Connection;
 use super::fields::Field;
-use super::framing::BodyLength;
+use super::framing::{BodyLength, read_content_length};
 use super::head::{Fields, HeadTable, SmallTable};
-use super::request::read_content_length;
+use super::options::ConnectionOptions;
 use super::{HeadLimits, Refusal, first_line, quick};
 
 /// A response head that can be read in one way only.

@@ -1,5 +1,6 @@
 //! Heads as they are forwarded: always with line ends and framing fields of our own, whatever came in (RFC 9110 7.6).
 
+use super::NAME;
 use super::fields::Field;
 use super::framing::{BodyLength, Recode};
 use super::head::{FieldLine, Fields};
@@ -9,9 +10,6 @@ use crate::base::address::Peer;
 use crate::base::text::{self, push_decimal};
 use std::io::Write;
 use std::net::IpAddr;
-
-/// The pseudonym in `Via` and `Proxy-Status`.
-pub const NAME: &str = "tidegate";
 
 /// What the proxy adds to a request that it forwards.
 #[derive(Clone, Copy, Debug)]

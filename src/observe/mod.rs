@@ -19,6 +19,7 @@ pub mod plain;
 mod queue;
 pub mod quiet;
 pub mod reason;
+mod settings;
 mod shared;
 mod sink;
 mod stamp;

@@ -13,9 +13,10 @@
 //! The writer sleeps when there is nothing to do, and says so in `asleep`; only then must it be woken by a system
 //! call. After each round it pauses for a moment before it looks again, so that under load it is never woken at all.
 
-use super::access::{Format, Formatter, Record};
+use super::access::{Formatter, Record};
 pub use super::file::Rotation;
 use super::queue::Queue;
+pub use super::settings::LogSettings;
 use super::shared::{ACCESS, SharedLogs, Targets, WriterMessage};
 use super::sink::Sink;
 pub use super::sink::SinkTarget;
@@ -28,19 +29,6 @@ use std::time::{Duration, Instant};
 
 /// A batch is handed over at this size even if the turn goes on.
 const BATCH_BYTES: usize = 1 << 16;
-
-/// The settings of the logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// `None` turns the access log off.
-    pub access: Option<SinkTarget>,
-    /// The format of the access log.
-    pub format: Format,
-    /// The target of diagnostics.
-    pub errors: SinkTarget,
-    /// Rotation of both, where they are files; `None` leaves it to another program.
-    pub rotate: Option<Rotation>,
-}
 
 /// The handle of the writer thread.
 #[derive(Debug)]

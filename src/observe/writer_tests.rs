@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::address::Peer;
-use crate::observe::access::RequestLine;
+use crate::observe::access::{Format, RequestLine};
 use crate::observe::shared::DIAGNOSTICS;
 use std::fs::{self, File};
 use std::io::Read;

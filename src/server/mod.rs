@@ -28,7 +28,7 @@ use crate::worker::{Seat, Worker};
 use leftovers::Leftovers;
 use listeners::Listeners;
 use pid_file::PidFile;
-use reload::Reloader;
+use reload::{LOOK_UP_PATIENCE, Reloader};
 pub use signals::Signals;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -37,8 +37,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use watch::Watch;
 
-/// How long a start or a reload waits for new names to be looked up.
-const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
 /// For its poll, the copy that registers sockets there, and its waker.
 const DESCRIPTORS_OF_A_WORKER: usize = 3;
 /// How long the end waits for a log target that hangs.

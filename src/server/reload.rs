@@ -3,8 +3,8 @@
 
 use super::leftovers::Leftovers;
 use super::listeners::Listeners;
+use super::logs;
 use super::watch::{self, Watch};
-use super::{LOOK_UP_PATIENCE, logs};
 use crate::config::model::Config;
 use crate::config::{self, ConfigSources, Effective, Loaded};
 use crate::observe;
@@ -15,7 +15,10 @@ use crate::worker::shared::{Mail, NewSite, Shared};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
+/// How long a start or a reload waits for new names to be looked up.
+pub(super) const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
 /// How many changes are listed one by one; beyond that only their number is logged.
 const MAX_NAMED: usize = 50;
 

@@ -25,14 +25,10 @@ fn declared(code: &str) -> Vec<(usize, String)> {
     found
 }
 
-fn is_for_tests(path: &str) -> bool {
-    path.contains("/tests/") || path.ends_with("tests.rs")
-}
-
 #[test]
 fn every_type_has_a_name_of_its_own() {
     let mut places = BTreeMap::<String, Vec<(String, String)>>::new();
-    for source in sources().iter().filter(|source| !is_for_tests(&source.path)) {
+    for source in sources().iter().filter(|source| !source.is_test()) {
         for (line, name) in declared(&source.code) {
             places.entry(name).or_default().push((source.room().to_owned(), format!("src/{}:{line}", source.path)));
         }
