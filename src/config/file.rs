@@ -135,7 +135,7 @@ impl Found {
     }
 }
 
-/// Reads one value into its slot; the module's documentation says what its result means.
+/// Reads one value into its slot. A scalar is stored and then fails on purpose, because only errors have a position.
 struct Seed<'a> {
     walk: &'a Walk,
     slot: &'a mut Option<Found>,

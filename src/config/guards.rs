@@ -58,6 +58,7 @@ impl<'a> Layers<'a> {
     }
 }
 
+/// The retries of the innermost owner; each key is that of the innermost section that has it.
 pub fn retry(owners: &[Option<&Node>]) -> Retry {
     let layers = Layers::of(owners, "retry", keys::RETRIES);
     Retry {
@@ -69,6 +70,7 @@ pub fn retry(owners: &[Option<&Node>]) -> Retry {
     }
 }
 
+/// The circuits, likewise.
 pub fn breaker(owners: &[Option<&Node>]) -> Breaker {
     let layers = Layers::of(owners, "circuit_breaker", keys::BREAKER);
     Breaker {
@@ -81,6 +83,7 @@ pub fn breaker(owners: &[Option<&Node>]) -> Breaker {
     }
 }
 
+/// The health checks, likewise; `None` is off.
 pub fn health_check(owners: &[Option<&Node>]) -> Option<HealthCheck> {
     let layers = Layers::of(owners, "health_check", keys::CHECK).unless_off()?;
     let mut expected = layers.items("expected_status");

@@ -36,9 +36,7 @@ pub struct ConfigSources {
     pub listen: Option<(&'static str, Vec<String>)>,
     /// `--to`, replaces `upstreams`.
     pub to: Option<Vec<String>>,
-    /// `--workers`.
     pub workers: Option<String>,
-    /// `--watch`.
     pub watch: bool,
     /// The text of standard input, if the file is `-`: a reload cannot read it again.
     pub input: Option<String>,

@@ -13,9 +13,7 @@ pub struct Row {
     pub key: String,
     /// The default as YAML; empty if there is none.
     pub default: &'static str,
-    /// Which values are allowed.
     pub allowed: String,
-    /// What it does.
     pub meaning: String,
 }
 

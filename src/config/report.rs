@@ -56,10 +56,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// A value is wrong.
     pub fn error(&mut self, node: &Node, message: impl Into<String>) {
         self.error_at(&node.place, &node.path, message);
     }
 
+    /// Something is wrong at this place, at which there may be no value.
     pub fn error_at(&mut self, place: &Location, path: &Path, message: impl Into<String>) {
         if self.is_full() {
             self.more += 1;
@@ -73,10 +75,12 @@ impl Report {
         self.problems.len() >= MAX_KEPT
     }
 
+    /// A value is right, and perhaps not what was meant.
     pub fn warn(&mut self, node: &Node, message: impl Into<String>) {
         self.warn_at(&node.place, &node.path, message);
     }
 
+    /// The same at a place at which there may be no value.
     pub fn warn_at(&mut self, place: &Location, path: &Path, message: impl Into<String>) {
         if self.warnings.len() < MAX_KEPT {
             self.warnings.push(Finding { place: place.clone(), path: path.clone(), message: message.into() });

@@ -43,7 +43,6 @@ pub fn mean(root: &Node, pools: &[PoolConfig], listeners: &[ListenerConfig], rat
 struct Reader<'a> {
     root: &'a Node,
     pools: &'a [PoolConfig],
-    /// The global limit.
     rate: Option<&'a RateLimit>,
     /// The index of each pool, by name.
     index: HashMap<&'a str, usize>,

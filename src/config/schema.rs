@@ -46,7 +46,6 @@ pub enum Kind {
         min: i64,
         max: i64,
     },
-    /// `auto`, or a number.
     AutoOrInt {
         min: i64,
         max: i64,
@@ -93,6 +92,7 @@ pub const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 }
 
 impl Key {
+    /// Gives it this value, written as YAML, where it is not set.
     pub const fn default(mut self, yaml: &'static str) -> Self {
         self.default = yaml;
         self
@@ -105,21 +105,25 @@ impl Key {
         self
     }
 
+    /// Allows null, besides a value of its kind.
     pub const fn nullable(mut self) -> Self {
         self.nullable = true;
         self
     }
 
+    /// Lets another name stand for it.
     pub const fn also(mut self, name: &'static str) -> Self {
         self.also = name;
         self
     }
 
+    /// Its function is not built yet: it is read, checked, and answered with a warning.
     pub const fn no_effect_yet(mut self) -> Self {
         self.state = KeySupport::NoEffectYet;
         self
     }
 
+    /// Its function is not built yet, and to ignore it would be dangerous: setting it is an error.
     pub const fn refused(mut self, why: &'static str) -> Self {
         self.state = KeySupport::Refused(why);
         self

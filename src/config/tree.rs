@@ -16,7 +16,6 @@ use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 /// One value and where it came from.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it is.
     pub value: Value,
     /// Where it was written.
     pub place: Location,
@@ -26,7 +25,6 @@ pub struct Node {
 
 /// A value, of one of YAML's types.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub enum Value {
     Null,
     Bool(bool),
@@ -48,7 +46,6 @@ pub struct MapEntry {
     pub key: String,
     /// Where the key is (its value may be lines below).
     pub place: Location,
-    /// Its value.
     pub node: Node,
 }
 

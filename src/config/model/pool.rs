@@ -1,0 +1,101 @@
+//! Pools, and the upstreams in them.
+
+use super::guards::{Breaker, HealthCheck, Retry};
+use super::timeouts::Timeouts;
+use crate::base::address::Address;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Upstreams that requests are balanced over. Timeouts and guards are, key by key, the pool's or the global ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PoolConfig {
+    /// The `pool` label of metrics.
+    pub name: String,
+    pub upstreams: Vec<UpstreamConfig>,
+    pub balance: BalanceConfig,
+    /// The time over which a recovered upstream's share rises; 0 = at once.
+    pub slow_start_ms: u32,
+    pub timeouts: Timeouts,
+    pub retry: Retry,
+    pub breaker: Breaker,
+    /// `None` is off.
+    pub health_check: Option<HealthCheck>,
+}
+
+/// One server of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// The `upstream` label of metrics; unique in its pool.
+    pub name: String,
+    pub origin: Origin,
+    /// 0 to 1000; 0 = no new requests.
+    pub weight: u32,
+    /// Whether the pool's `health_check` applies to it.
+    pub is_checked: bool,
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Under a name, or at an address.
+    Tcp {
+        /// IPv6 without brackets.
+        host: String,
+        /// 1 to 65535.
+        port: u16,
+        /// `https://`
+        tls: bool,
+    },
+    /// At a Unix socket of this machine, by the path of its file.
+    Unix(Arc<Path>),
+}
+
+impl Origin {
+    /// In plain HTTP.
+    pub fn tcp(host: &str, port: u16) -> Self {
+        Self::Tcp { host: host.into(), port, tls: false }
+    }
+
+    /// The name that has to be looked up.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Tcp { host, .. } => host.parse::<IpAddr>().is_err().then_some(host),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The only address that there is, where it is given as one.
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Tcp { host, port, .. } => host.parse().ok().map(|ip| SocketAddr::new(ip, *port).into()),
+            Self::Unix(path) => Some(Address::Unix(path.clone())),
+        }
+    }
+}
+
+/// `host:port`, `[::1]:port`, `unix:/path`
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Balancing algorithms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BalanceConfig {
+    RoundRobin,
+    Random,
+    Weighted,
+    LeastConnections,
+    /// By client address, or by the value of the named field.
+    ConsistentHash {
+        header: Option<String>,
+    },
+    Adaptive,
+}
