@@ -14,7 +14,6 @@ use std::sync::Arc;
 /// A configuration with its pools and limits.
 #[derive(Debug)]
 pub struct Site {
-    /// The configuration.
     pub config: Config,
     /// The pools, parallel to `config.pools`.
     pub pools: Vec<Arc<Pool>>,

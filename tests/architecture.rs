@@ -4,6 +4,10 @@
 
 #[path = "architecture/circles.rs"]
 mod circles;
+#[path = "architecture/documented.rs"]
+mod documented;
+#[path = "architecture/functions.rs"]
+mod functions;
 #[path = "architecture/names.rs"]
 mod names;
 #[path = "architecture/source.rs"]

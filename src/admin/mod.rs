@@ -14,17 +14,12 @@ use std::sync::atomic::Ordering::Relaxed;
 /// A page. The cheap ones that probes depend on come first in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AdminPage {
-    /// `/live`
     Live,
-    /// `/ready`
     Ready,
-    /// `/health`
     Health,
     /// `/` for a browser.
     Index,
-    /// `/backends/health`
     Backends,
-    /// `/metrics`
     Metrics,
 }
 

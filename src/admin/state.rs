@@ -12,9 +12,7 @@ use std::time::Instant;
 pub struct RenderedPage {
     /// The status: 200 or 503.
     pub status: u16,
-    /// The value of `Content-Type`.
     pub content_type: &'static str,
-    /// The content.
     pub content: Arc<[u8]>,
 }
 
@@ -40,6 +38,20 @@ pub struct AdminState {
 }
 
 impl AdminState {
+    /// The state of a process that begins now.
+    pub fn new(stats: Vec<Arc<WorkerStats>>, doors: Vec<Arc<Door>>, writer: Arc<Writer>) -> Self {
+        Self {
+            stats,
+            doors: Mutex::new(doors),
+            writer,
+            started_up: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            reloads_ok: AtomicU64::new(0),
+            reloads_error: AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+
     /// Replaces the listening addresses.
     pub fn set_doors(&self, doors: Vec<Arc<Door>>) {
         *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = doors;

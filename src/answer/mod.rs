@@ -11,7 +11,6 @@ use crate::http::write::{push_connection, push_content_length, push_date};
 pub struct Answer<'a> {
     /// 200 to 599.
     pub status: u16,
-    /// The value of `Content-Type`.
     pub content_type: &'a str,
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
@@ -19,7 +18,6 @@ pub struct Answer<'a> {
     pub persists: bool,
     /// Whether it answers `HEAD`: then the content's length is announced and the content left out.
     pub to_head: bool,
-    /// The value of `Date`.
     pub date: &'a [u8],
     /// The value of `X-Trace-ID`.
     pub trace_id: &'a str,

@@ -36,7 +36,6 @@ use crate::config::model::{self, UpstreamConfig};
 
 /// The configured algorithm.
 #[derive(Debug)]
-#[allow(missing_docs)]
 pub enum Balance {
     RoundRobin(RoundRobin),
     Random(Random),

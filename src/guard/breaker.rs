@@ -41,7 +41,6 @@ impl CircuitState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitPermit {
     epoch: u16,
-    /// Whether it counts as a trial.
     trial: bool,
 }
 
@@ -70,9 +69,7 @@ pub enum AttemptVerdict {
 /// A change of a circuit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitChange {
-    /// The state before.
     pub from: CircuitState,
-    /// The state after.
     pub to: CircuitState,
 }
 
@@ -101,7 +98,6 @@ struct CircuitWord {
     epoch: u16,
     /// Failures in a row while closed, successes while half-open.
     count: u32,
-    /// Trials that are running.
     trials: u16,
 }
 

@@ -66,7 +66,7 @@ impl Paused {
 pub enum Rest {
     /// It waits for a request of which nothing has come.
     Idle,
-    /// It lingers, as the module's documentation describes.
+    /// It has had its last answer, and is only still read from, so that no reset overtakes that answer.
     Lingering,
 }
 

@@ -8,11 +8,8 @@ use crate::base::{steps, text};
 /// What the `Connection` fields of a message say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
-    /// `close`
     pub close: bool,
-    /// `keep-alive`
     pub keep_alive: bool,
-    /// `upgrade`
     pub upgrade: bool,
     /// Whether it names fields.
     pub names_fields: bool,

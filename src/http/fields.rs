@@ -4,7 +4,6 @@ use crate::base::uri;
 
 /// What a proxy does with a field, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Field {
     Host,
     ContentLength,

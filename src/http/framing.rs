@@ -29,6 +29,24 @@ pub(super) fn read_content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
+/// Exactly `chunked` (RFC 9112 6.1). Codings that exist but are not supported get another refusal than nonsense.
+pub(super) fn read_transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
+    if text::trim(value).eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let known = |coding: &[u8]| {
+        ["gzip", "x-gzip", "deflate", "compress", "x-compress", "chunked", "identity"]
+            .iter()
+            .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let ends_chunked = text::list(value).last().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let chunked_once = text::list(value).filter(|coding| coding.eq_ignore_ascii_case(b"chunked")).count() == 1;
+    if text::list(value).all(known) && ends_chunked && chunked_once {
+        return Err(Refusal::Coding);
+    }
+    Err(Refusal::Malformed("Transfer-Encoding is not a single chunked"))
+}
+
 /// How the body is delimited for the recipient, compared with how it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recode {

@@ -1,12 +1,14 @@
 //! A request head: its field lines are parsed by httparse, then checked for what httparse lets pass. The result is the one way to
 //! read it, or a [`Refusal`].
 
+use super::accept::Accept;
+pub use super::accept::wants_json;
 use super::connection::Connection;
 use super::fields::{self, Field};
-use super::framing::{BodyLength, read_content_length};
+use super::framing::{BodyLength, read_content_length, read_transfer_encoding};
 use super::head::{Fields, HeadStore, HeadTable, SmallTable};
 use super::options::ConnectionOptions;
-use super::target::NormalTarget;
+use super::target::{self, NormalTarget};
 use super::{HeadLimits, Refusal, first_line, quick};
 use crate::base::text;
 
@@ -31,13 +33,11 @@ pub struct Request<'t, 'a> {
     pub fields: Fields<'t, 'a>,
     /// How the body is delimited.
     pub length: BodyLength,
-    /// What `Connection` says.
     pub connection: Connection,
     /// `Expect: 100-continue` from a client to which a 100 can be sent.
     pub expects_continue: bool,
     /// The protocol of an `Upgrade` that may be forwarded: a single one other than h2c, on HTTP/1.1.
     pub upgrade: Option<&'a str>,
-    /// `TE: trailers`.
     pub takes_trailers: bool,
     /// Whether the client accepts JSON and no text.
     pub wants_json: bool,
@@ -73,7 +73,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         if matches!(method, "CONNECT" | "TRACE") {
             return Err(Refusal::Method);
         }
-        let (path, absolute) = split_target(method, target)?;
+        let (path, absolute) = target::split(method, target)?;
         let mut request = Self {
             method,
             target,
@@ -115,16 +115,9 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         let (mut upgrade, mut upgrades) = (None, 0);
         for field in self.fields.iter() {
             match field.class() {
-                Field::Host => {
-                    let value = field.value();
-                    if host.is_some() {
-                        return Err(Refusal::Malformed("more than one Host"));
-                    }
-                    if !fields::is_host(value) {
-                        return Err(Refusal::Malformed("Host is not a host"));
-                    }
-                    host = Some(value);
-                }
+                Field::Host if host.is_some() => return Err(Refusal::Malformed("more than one Host")),
+                Field::Host if !fields::is_host(field.value()) => return Err(Refusal::Malformed("Host is not a host")),
+                Field::Host => host = Some(field.value()),
                 Field::ContentLength => {
                     let n = read_content_length(field.value()).ok_or(Refusal::Malformed("Content-Length is not one plain number"))?;
                     if content_length.replace(n).is_some() {
@@ -201,46 +194,6 @@ pub fn is_forwarded(head: &[u8]) -> bool {
     head.split(|&b| b == b'\n').any(tells)
 }
 
-/// What the `Accept` fields say, as far as the form of an error answer depends on it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Accept {
-    json: bool,
-    text: bool,
-}
-
-impl Accept {
-    fn read(&mut self, value: &[u8]) {
-        // The value that most clients send.
-        if value == b"*/*" {
-            self.text = true;
-            return;
-        }
-        for range in text::list(value) {
-            if self.text {
-                return;
-            }
-            let range = text::trim(range.split(|&b| b == b';').next().unwrap_or_default());
-            self.json |= range.eq_ignore_ascii_case(b"application/json");
-            self.text |= range == b"*/*" || range.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/"));
-        }
-    }
-
-    fn wants_json(self) -> bool {
-        self.json && !self.text
-    }
-}
-
-/// Whether the sender of a head that could not be parsed prefers its error as JSON.
-pub fn wants_json(head: &[u8]) -> bool {
-    let mut accept = Accept::default();
-    for line in head.split(|&b| b == b'\n') {
-        if line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"accept:")) {
-            accept.read(line[7..].trim_ascii());
-        }
-    }
-    accept.wants_json()
-}
-
 /// `protocol-name ["/" protocol-version]` (RFC 9110 7.8) of a protocol that a tunnel can carry. Not `h2c`, which would carry
 /// requests that nobody checks.
 fn is_protocol(text: &str) -> bool {
@@ -248,54 +201,11 @@ fn is_protocol(text: &str) -> bool {
     fields::is_token(name.as_bytes()) && fields::is_token(version.as_bytes()) && !name.eq_ignore_ascii_case("h2c")
 }
 
-/// The forms of RFC 9112 3.2 that a reverse proxy accepts: the target to pass on, and the authority if the target names one.
-fn split_target<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a [u8]>), Refusal> {
-    let malformed = Refusal::Malformed("the request target is malformed");
-    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
-        return Ok((target, None));
-    }
-    let scheme = target.get(..8).map_or("", |start| if start.eq_ignore_ascii_case("https://") { start } else { &start[..7] });
-    if scheme.is_empty() || !(scheme.eq_ignore_ascii_case("http://") || scheme.len() == 8) {
-        return Err(malformed);
-    }
-    let rest = &target[scheme.len()..];
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = (&rest.as_bytes()[..end], &rest[end..]);
-    if !fields::is_host(authority) {
-        return Err(malformed);
-    }
-    match path {
-        "" if method == "OPTIONS" => Ok(("*", Some(authority))),
-        "" => Ok(("/", Some(authority))),
-        _ if path.starts_with('/') => Ok((path, Some(authority))),
-        // The path of `http://host?query` is empty; the writer puts a `/` in front.
-        _ => Ok((path, Some(authority))),
-    }
-}
-
 /// A list (RFC 9110 10.1.1) of which only one member is known; returns whether that member is there.
 fn read_expect(value: &[u8]) -> Result<bool, Refusal> {
     let mut expectations = text::list(value).peekable();
     let is_there = expectations.peek().is_some();
     if expectations.all(|expectation| expectation.eq_ignore_ascii_case(b"100-continue")) { Ok(is_there) } else { Err(Refusal::Expectation) }
-}
-
-/// Exactly `chunked` (RFC 9112 6.1). Codings that exist but are not supported get another refusal than nonsense.
-fn read_transfer_encoding(value: &[u8]) -> Result<(), Refusal> {
-    if text::trim(value).eq_ignore_ascii_case(b"chunked") {
-        return Ok(());
-    }
-    let known = |coding: &[u8]| {
-        ["gzip", "x-gzip", "deflate", "compress", "x-compress", "chunked", "identity"]
-            .iter()
-            .any(|name| coding.eq_ignore_ascii_case(name.as_bytes()))
-    };
-    let ends_chunked = text::list(value).last().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
-    let chunked_once = text::list(value).filter(|coding| coding.eq_ignore_ascii_case(b"chunked")).count() == 1;
-    if text::list(value).all(known) && ends_chunked && chunked_once {
-        return Err(Refusal::Coding);
-    }
-    Err(Refusal::Malformed("Transfer-Encoding is not a single chunked"))
 }
 
 /// One member of a `Via` list (RFC 9110 7.6.3): received-protocol, received-by, perhaps a comment.

@@ -22,9 +22,7 @@ pub struct Response<'t, 'a> {
     pub length: BodyLength,
     /// `Content-Length`, also where no body follows (`HEAD`, 304).
     pub content_length: Option<u64>,
-    /// What `Connection` says.
     pub connection: Connection,
-    /// Whether it has a `Date`.
     pub has_date: bool,
     /// Whether it announces content that it must not have: an upstream that errs in this may send the content all the same.
     pub belies_itself: bool,

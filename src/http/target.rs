@@ -1,7 +1,7 @@
-//! The normal form of a request's host and path. Routes, limits and access lists use it, so that another spelling of a target
-//! does not evade them. What goes on to an upstream is what the client sent.
+//! The target of a request: its forms, and the normal form of its host and path. Routes, limits and access lists use the latter, so
+//! that another spelling of a target does not evade them. What goes on to an upstream is what the client sent.
 
-use super::Refusal;
+use super::{Refusal, fields};
 use crate::base::uri;
 
 /// The host and path that a request asks for, in normal form.
@@ -44,6 +44,31 @@ fn without_port(authority: &[u8]) -> &[u8] {
     match authority.iter().rposition(|&b| b == b':') {
         Some(colon) if !authority.ends_with(b"]") => &authority[..colon],
         _ => authority,
+    }
+}
+
+/// The forms of RFC 9112 3.2 that a reverse proxy accepts: the target to pass on, and the authority if the target names one.
+pub(super) fn split<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a [u8]>), Refusal> {
+    let malformed = Refusal::Malformed("the request target is malformed");
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok((target, None));
+    }
+    let scheme = target.get(..8).map_or("", |start| if start.eq_ignore_ascii_case("https://") { start } else { &start[..7] });
+    if scheme.is_empty() || !(scheme.eq_ignore_ascii_case("http://") || scheme.len() == 8) {
+        return Err(malformed);
+    }
+    let rest = &target[scheme.len()..];
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = (&rest.as_bytes()[..end], &rest[end..]);
+    if !fields::is_host(authority) {
+        return Err(malformed);
+    }
+    match path {
+        "" if method == "OPTIONS" => Ok(("*", Some(authority))),
+        "" => Ok(("/", Some(authority))),
+        _ if path.starts_with('/') => Ok((path, Some(authority))),
+        // The path of `http://host?query` is empty; the writer puts a `/` in front.
+        _ => Ok((path, Some(authority))),
     }
 }
 

@@ -22,7 +22,6 @@ pub struct Record<'a> {
     pub client: Peer,
     /// The TCP peer.
     pub peer: Peer,
-    /// The request line.
     pub request: RequestLine<'a>,
     /// `Host`, as the client sent it.
     pub host: Option<&'a [u8]>,
@@ -76,7 +75,6 @@ pub enum RequestLine<'a> {
 
 /// `logging.access_format`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum Format {
     Text,
     Combined,

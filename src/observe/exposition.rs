@@ -27,9 +27,7 @@ pub struct Scrape<'a> {
     pub listeners: &'a [ListenerView<'a>],
     /// Every upstream of every pool.
     pub upstreams: &'a [UpstreamView<'a>],
-    /// Reloads that were applied.
     pub reloads_ok: u64,
-    /// Reloads that were refused.
     pub reloads_error: u64,
     /// `Writer::access_lost`: added to the lines that the workers have dropped.
     pub access_lost: u64,
@@ -51,9 +49,7 @@ pub struct ListenerView<'a> {
 /// One upstream at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct UpstreamView<'a> {
-    /// Its pool.
     pub pool: &'a str,
-    /// Its name in that pool.
     pub name: &'a str,
     /// One for each worker.
     pub cells: &'a [UpstreamStats],
@@ -67,6 +63,8 @@ pub struct UpstreamView<'a> {
 pub fn render(sources: &Scrape<'_>) -> Vec<u8> {
     let mut families = Vec::new();
     traffic(sources, &mut families);
+    failures(sources, &mut families);
+    connections(sources, &mut families);
     upstreams(sources, &mut families);
     operation(sources, &mut families);
     families.extend(PROCESS.collect().into_iter().map(with_parts_of_seconds));
@@ -124,6 +122,10 @@ fn traffic(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
         [(vec![], total(all, |worker| &worker.bytes_received))],
     ));
     families.push(counter("proxy_bytes_sent_total", "Bytes sent to clients.", [(vec![], total(all, |worker| &worker.bytes_sent))]));
+}
+
+fn failures(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
+    let all = sources.workers;
     families.push(counter(
         "proxy_timeout_errors_total",
         "Timeouts that have passed, by kind.",
@@ -139,6 +141,10 @@ fn traffic(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
         "Requests over a rate limit, by its scope; in a dry run they are counted, and let through.",
         numbered("scope", RateScope::NAMES).map(|(scope, label)| (vec![label], total(all, |worker| &worker.rate_limited[scope]))),
     ));
+}
+
+fn connections(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
+    let all = sources.workers;
     families.push(gauge(
         "proxy_client_connections",
         "Open client connections.",

@@ -20,7 +20,6 @@ pub struct Warnings(Arc<Kinds>);
 /// A kind of warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WarningKind {
-    /// A failure.
     Failed(Reason),
     /// An answer was dropped for another attempt.
     Dropped,
@@ -57,11 +56,9 @@ pub struct HeldWarning {
 
 /// Formats as a warning with the number of those that were held back.
 pub struct CountedWarning<'a> {
-    /// What happened.
     pub what: fmt::Arguments<'a>,
     /// How many more were held back.
     pub more: u64,
-    /// To which request.
     pub trace_id: &'a str,
 }
 

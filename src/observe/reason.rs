@@ -14,7 +14,6 @@ pub enum Blame {
 
 /// Which timeout has passed: the `type` of `proxy_timeout_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum TimeoutKind {
     Connect,
     Read,
@@ -30,7 +29,6 @@ impl TimeoutKind {
 
 /// What kind of error an upstream caused: the `type` of `proxy_upstream_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum UpstreamErrorKind {
     Timeout,
     ConnectionRefused,
@@ -44,7 +42,6 @@ impl UpstreamErrorKind {
 
 /// Which rate limit was exceeded: the `scope` of `rate_limit_rejected_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
 pub enum RateScope {
     Client,
     Global,
@@ -60,7 +57,6 @@ macro_rules! reasons {
         /// A reason of the table in `docs/errors.md`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        #[allow(missing_docs)]
         pub enum Reason { $($variant,)* }
 
         impl Reason {

@@ -10,7 +10,6 @@ pub struct RouteQuery<'a> {
     pub port: Option<u16>,
     /// The method, case-sensitive (RFC 9110 9.1).
     pub method: &'a str,
-    /// The normal form of the target.
     pub target: NormalTarget<'a>,
 }
 

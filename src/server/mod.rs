@@ -1,5 +1,6 @@
 //! The process: binds, starts the workers, reports that it is ready, and waits for the end.
 
+mod bind;
 mod leftovers;
 mod listeners;
 mod logs;
@@ -11,30 +12,29 @@ mod watch;
 
 use crate::admin::AdminState;
 use crate::base::clock::Clock;
-use crate::base::mailbox::Mailbox;
 use crate::config::Loaded;
 use crate::config::model::Config;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::Paused;
 use crate::net::sys;
 use crate::observe;
-use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
 use crate::site::Site;
 use crate::upstream::resolve::{self, Resolver};
 use crate::upstream::server::Server;
 use crate::worker::shared::{Mail, Shared};
 use crate::worker::{Seat, Worker};
+use bind::Bound;
 use leftovers::Leftovers;
-use listeners::Listeners;
+use listeners::Sockets;
 use pid_file::PidFile;
 use reload::{LOOK_UP_PATIENCE, Reloader};
 pub use signals::Signals;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use watch::Watch;
 
 /// For its poll, the copy that registers sockets there, and its waker.
@@ -45,85 +45,84 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// Runs until a signal ends it. The error says what failed, and where.
 pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     signals.hold_all()?;
-    let watch = Watch::new(loaded.files);
+    let Loaded { config, effective, sources, files, notes, warnings, .. } = loaded;
+    let watch = Watch::new(files);
     let limit = sys::raise_descriptor_limit();
-    let config = loaded.config;
     let writer = Arc::new(Writer::start(logs::settings(&config.logging))?);
     observe::log::init(config.logging.level, &writer).map_err(|error| io::Error::other(error.to_string()))?;
     let leftovers = Arc::new(Leftovers::new(PidFile::new(config.pid_file.clone())));
     end_on_panic(writer.clone(), leftovers.clone());
-    loaded.notes.iter().for_each(|note| log::info!(target: "config", "{note}"));
-    loaded.warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
+    notes.iter().for_each(|note| log::info!(target: "config", "{note}"));
+    warnings.iter().for_each(|warning| log::warn!(target: "config", "{warning}"));
 
-    let workers = config.workers;
     expect_descriptors(&config, limit)?;
-    // The admin port comes first: a process that fails there must not have accepted connections elsewhere.
-    let admin = config.metrics_listen.map(|address| listeners::admin(address, workers)).transpose()?;
-    let shared_port = if listeners::are_shared(&config) { "shared=yes " } else { "" };
-    let polls = (0..workers).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
-    let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), crate::net::token::Source::Waker.token()));
-    let mailboxes = wakers.map(|waker| Ok(Mailbox::new(Box::new(waker?)))).collect::<io::Result<Vec<_>>>()?;
-    let mut listeners = Listeners::new(workers);
-    let change = listeners.prepare(&config)?;
-    let (mut sockets, _) = listeners.commit(change, config.limits.max_client_conns);
-    leftovers.set_sockets(listeners.files());
-    let mut metrics = "off".to_owned();
-    if let (Some((bound, admin)), Some(first)) = (admin, sockets.first_mut()) {
-        metrics = bound.to_string();
-        first.push(admin);
-    }
+    let bound = bind::bind(&config)?;
+    leftovers.set_sockets(bound.listeners.files());
+    let ready = ready_line(&bound);
+    let Bound { polls, mailboxes, listeners, sockets, .. } = bound;
     let in_use = sys::open_descriptors() - sockets.iter().map(Vec::len).sum::<usize>();
-    let panel = Arc::new(AdminState {
-        stats: (0..workers).map(|_| Arc::new(WorkerStats::default())).collect(),
-        doors: Mutex::new(listeners.doors().cloned().collect()),
-        writer: writer.clone(),
-        started_up: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
-        reloads_ok: AtomicU64::new(0),
-        reloads_error: AtomicU64::new(0),
-        started: Instant::now(),
-    });
     let (renderer, jobs) = channel();
+    let stats = mailboxes.iter().map(|_| Arc::default()).collect();
     let shared = Arc::new(Shared {
-        mailboxes,
         descriptors: Arc::new(Descriptors::new(limit, in_use)),
         connections: Arc::default(),
-        starved: Paused::new(workers),
+        starved: Paused::new(mailboxes.len()),
         starving: Default::default(),
-        panel: panel.clone(),
-        running: AtomicUsize::new(workers),
+        panel: Arc::new(AdminState::new(stats, listeners.doors().cloned().collect(), writer.clone())),
+        running: AtomicUsize::new(mailboxes.len()),
+        mailboxes,
         renderer,
         resolver: OnceLock::new(),
     });
-    let site = Arc::new(Site::new(config, workers, None));
+    let site = Arc::new(Site::new(config, polls.len(), None));
     warn_of_limits(&site, limit);
     let resolver = shared.resolver.get_or_init(|| resolver(&shared)).clone();
     resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
-    spawn("renderer", {
-        let shared = Arc::clone(&shared);
-        move || renderer::run(&jobs, &shared)
-    })?;
-    let ready = format!("ready listen={} metrics={metrics} workers={workers} {shared_port}pid={}", listeners.names(), std::process::id());
-    let (call, calls) = channel();
-    let (sources, effective) = (loaded.sources, loaded.effective);
-    let reloader = Reloader {
-        sources,
-        effective,
-        watch,
-        site: site.clone(),
-        listeners,
-        leftovers: leftovers.clone(),
-        resolver,
-        shared: shared.clone(),
-        writer: writer.clone(),
+    let pages = shared.clone();
+    spawn("renderer", move || renderer::run(&jobs, &pages))?;
+    let mut desk = {
+        let (site, shared, writer, leftovers) = (site.clone(), shared.clone(), writer.clone(), leftovers.clone());
+        let (call, calls) = channel();
+        let desk = signals::Desk::new(shared.clone(), writer.clone(), leftovers.clone(), call);
+        let reloader = Reloader { sources, effective, watch, site, listeners, leftovers, resolver, shared, writer };
+        spawn("reloader", move || reloader.run(&calls))?;
+        desk
     };
-    spawn("reloader", move || reloader.run(&calls))?;
-    let mut desk = signals::Desk::new(shared.clone(), writer.clone(), leftovers.clone(), call);
+    let ends = start_workers(polls, sockets, &shared, &site, &writer, &signals)?;
+    leftovers.pid_file.write()?;
+    shared.panel.started_up.store(true, SeqCst);
+    observe::log::announce(&ready);
 
+    desk.serve(&mut signals);
+    // Waits for all workers, or until one has failed.
+    let outcome = ends.iter().collect::<io::Result<()>>();
+    desk.report();
+    leftovers.remove();
+    writer.shutdown(LOG_PATIENCE);
+    outcome
+}
+
+/// The line that says that requests are served now.
+fn ready_line(bound: &Bound) -> String {
+    let Bound { listeners, metrics, polls, .. } = bound;
+    let shared_port = if bound.is_shared { "shared=yes " } else { "" };
+    format!("ready listen={} metrics={metrics} workers={} {shared_port}pid={}", listeners.names(), polls.len(), std::process::id())
+}
+
+/// Starts the workers, each with a thread. The receiver gets how each has ended; the first that fails, or the last, also ends
+/// [`signals::Desk::serve`].
+fn start_workers(
+    polls: Vec<mio::Poll>,
+    sockets: Sockets,
+    shared: &Arc<Shared>,
+    site: &Arc<Site>,
+    writer: &Arc<Writer>,
+    signals: &Signals,
+) -> io::Result<Receiver<io::Result<()>>> {
     let clock = Clock::start();
     let (end, ends) = channel();
     for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
-        let journal = writer.access_log(panel.stats[worker].clone());
+        let journal = writer.access_log(shared.panel.stats[worker].clone());
         let seat = Seat { worker, poll, listeners, shared: shared.clone(), site: site.clone(), journal, clock };
         let (end, signals, shared) = (end.clone(), signals.handle(), shared.clone());
         spawn(&format!("worker-{worker}"), move || {
@@ -137,18 +136,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
             }
         })?;
     }
-    drop(end);
-    leftovers.pid_file.write()?;
-    panel.started_up.store(true, SeqCst);
-    observe::log::announce(&ready);
-
-    desk.serve(&mut signals);
-    // Waits for all workers, or until one has failed.
-    let outcome = ends.iter().collect::<io::Result<()>>();
-    desk.report();
-    leftovers.remove();
-    writer.shutdown(LOG_PATIENCE);
-    outcome
+    Ok(ends)
 }
 
 fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<std::thread::JoinHandle<T>> {

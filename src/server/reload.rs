@@ -40,7 +40,6 @@ pub(super) struct Reloader {
     pub(super) resolver: Resolver,
     /// What the workers share.
     pub(super) shared: Arc<Shared>,
-    /// The writer of the logs.
     pub(super) writer: Arc<Writer>,
 }
 

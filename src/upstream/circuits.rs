@@ -10,7 +10,6 @@ use std::sync::Arc;
 /// A circuit that has just opened.
 #[derive(Debug)]
 pub struct OpenCircuit {
-    /// The pool of its server.
     pub pool: Arc<Pool>,
     /// The server's index in the pool.
     pub server: usize,

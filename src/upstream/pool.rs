@@ -117,7 +117,6 @@ pub enum ConnectionKind {
 /// The result of a pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
-    /// A server.
     Granted(Grant),
     /// Every usable server is full, or other requests wait already: join the queue.
     Full,

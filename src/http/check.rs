@@ -1,19 +1,19 @@
 //! Properties that hold for any input, as functions that panic where one does not: the bodies of the fuzz targets, through which
-//! the corpus is replayed.
+//! the corpus is replayed. Nothing here runs in the proxy.
 //!
 //! The limits are small, so that a fuzzer reaches them.
 
-use tidegate::base::address::Peer;
-use tidegate::base::text;
-use tidegate::http::chunked::{ChunkOutput, Decoder};
-use tidegate::http::fields::Field;
-use tidegate::http::framing::{BodyLength, Recode};
-use tidegate::http::head::{FieldLine, Fields, HeadTable, SmallTable};
-use tidegate::http::request::Request;
-use tidegate::http::response::Response;
-use tidegate::http::scan::HeadScan;
-use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
-use tidegate::http::{HeadLimits, Refusal};
+use super::chunked::{ChunkOutput, Decoder};
+use super::fields::Field;
+use super::framing::{BodyLength, Recode};
+use super::head::{FieldLine, Fields, HeadTable, SmallTable};
+use super::request::Request;
+use super::response::Response;
+use super::scan::HeadScan;
+use super::write::{self, RequestAdditions, ResponseAdditions};
+use super::{HeadLimits, Refusal};
+use crate::base::address::Peer;
+use crate::base::text;
 
 const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };
 /// For what the proxy itself has written, which may be longer than what came in.
@@ -26,7 +26,6 @@ pub enum HeadVerdict {
     Accepted,
     /// Incomplete: more must come.
     Incomplete,
-    /// Refused.
     Refused(Refusal),
 }
 
@@ -70,6 +69,12 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
     let mut table = HeadTable::default();
     let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");
+    check_request(&request, &again, authority);
+    HeadVerdict::Accepted
+}
+
+/// The rewritten head means what the one that came in meant, and its fields are its own; `authority` is what it is sent to.
+fn check_request(request: &Request, again: &Request, authority: &[u8]) {
     let slash = if request.path.starts_with('?') { "/" } else { "" };
     assert_eq!((again.method, again.path, again.minor), (request.method, [slash, request.path].concat().as_str(), 1));
     assert_eq!((again.authority, again.length), (authority, request.length));
@@ -96,7 +101,6 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
     assert!(count(Field::Forwarding) <= 3, "a stranger's forwarding fields went on");
     assert_eq!(count(Field::LookAlike), 0, "a look-alike went on");
     check_end_to_end(request.fields, again.fields);
-    HeadVerdict::Accepted
 }
 
 /// A response's head, to `HEAD` and to other methods, gets one verdict, whether it comes whole, byte by byte or with bytes
