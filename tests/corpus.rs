@@ -1,10 +1,12 @@
 //! Replays the fuzzers' seeds and findings without a fuzzer. A file's name begins with the expected verdict: `ok-`, `more-`
 //! (more must come) or `bad-`; for any other file only the invariants are checked.
 
+mod invariants;
+
+use invariants::messages::{self, HeadVerdict};
+use invariants::{cost, target};
 use std::path::Path;
-use tidegate::config::invariants;
-use tidegate::http::check::{self, HeadVerdict};
-use tidegate::http::{check_cost, check_target};
+use tidegate::config::invariants as config;
 
 /// The word for a verdict that begins a file's name, if there is one.
 trait Named: Copy + std::fmt::Debug {
@@ -21,7 +23,7 @@ impl Named for HeadVerdict {
     }
 }
 
-impl Named for invariants::ConfigVerdict {
+impl Named for config::ConfigVerdict {
     fn name(self) -> Option<&'static str> {
         match self {
             Self::Accepted => Some("ok"),
@@ -54,37 +56,37 @@ fn replay<V: Named>(target: &str, check: fn(&[u8]) -> V) {
 
 #[test]
 fn request_heads() {
-    replay("request_head", check::request_head);
+    replay("request_head", messages::request_head);
 }
 
 #[test]
 fn response_heads() {
-    replay("response_head", check::response_head);
+    replay("response_head", messages::response_head);
 }
 
 #[test]
 fn chunked_bodies() {
-    replay("chunked", check::chunked);
+    replay("chunked", messages::chunked);
 }
 
 #[test]
 fn configurations() {
-    replay("config", invariants::file);
+    replay("config", config::file);
 }
 
 #[test]
 fn targets() {
-    replay("target", check_target::target);
+    replay("target", target::target);
 }
 
 #[test]
 fn costs() {
     for target in ["request_head", "response_head"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-        std::fs::read_dir(directory).unwrap().for_each(|entry| check_cost::head(&std::fs::read(entry.unwrap().path()).unwrap()));
+        std::fs::read_dir(directory).unwrap().for_each(|entry| cost::head(&std::fs::read(entry.unwrap().path()).unwrap()));
     }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/cost");
     let files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
-    files.iter().for_each(|input| check_cost::head(input));
+    files.iter().for_each(|input| cost::head(input));
     assert!(files.len() > 15, "only {} files", files.len());
 }

@@ -1,8 +1,12 @@
 //! Whole, in pieces or past the decoder, the result is the same data, canonical and never longer; and no bytes cause a panic.
 #![no_main]
 
+// `tests/corpus.rs` replays the corpus by the same functions.
+#[path = "../../tests/invariants/mod.rs"]
+mod invariants;
+
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let _ = tidegate::http::check::chunked(input);
+    let _ = invariants::messages::chunked(input);
 });

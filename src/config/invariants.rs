@@ -1,5 +1,8 @@
 //! Properties of any bytes as a configuration file, as a function that panics where one does not hold: the body of a fuzz target,
 //! through which its corpus is replayed. Nothing here runs in the proxy.
+//!
+//! It stands here, and not in `tests/invariants` with the others, because it stops between the steps of a load, which are private: a
+//! listener's name must not be looked up for an input of a fuzzer.
 
 use super::address;
 use super::load::{Effective, complete, decode, document};

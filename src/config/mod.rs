@@ -20,6 +20,8 @@ mod env;
 mod file;
 mod guards;
 mod hints;
+// Public for its fuzz target and `tests/corpus.rs` alone.
+#[doc(hidden)]
 pub mod invariants;
 mod keys;
 mod load;
@@ -39,5 +41,7 @@ mod variables;
 
 pub use diff::changes;
 pub use load::{ConfigSources, Effective, Loaded, load};
+// Public for `tests/docs.rs` alone.
+#[doc(hidden)]
 pub use reference::{Row, reference, rows};
 pub use report::Problems;

@@ -3,9 +3,6 @@
 //! A message that two parsers could read differently is a [`Refusal`], never a guess.
 
 mod accept;
-pub mod check;
-pub mod check_cost;
-pub mod check_target;
 pub mod chunked;
 pub mod connection;
 pub mod date;

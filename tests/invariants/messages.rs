@@ -1,19 +1,19 @@
 //! Properties that hold for any input, as functions that panic where one does not: the bodies of the fuzz targets, through which
-//! the corpus is replayed. Nothing here runs in the proxy.
+//! the corpus is replayed.
 //!
 //! The limits are small, so that a fuzzer reaches them.
 
-use super::chunked::{ChunkOutput, Decoder};
-use super::fields::Field;
-use super::framing::{BodyLength, Recode};
-use super::head::{FieldLine, Fields, HeadTable, SmallTable};
-use super::request::Request;
-use super::response::Response;
-use super::scan::HeadScan;
-use super::write::{self, RequestAdditions, ResponseAdditions};
-use super::{HeadLimits, Refusal};
-use crate::base::address::Peer;
-use crate::base::text;
+use tidegate::base::address::Peer;
+use tidegate::base::text;
+use tidegate::http::chunked::{ChunkOutput, Decoder};
+use tidegate::http::fields::Field;
+use tidegate::http::framing::{BodyLength, Recode};
+use tidegate::http::head::{FieldLine, Fields, HeadTable, SmallTable};
+use tidegate::http::request::Request;
+use tidegate::http::response::Response;
+use tidegate::http::scan::HeadScan;
+use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
+use tidegate::http::{HeadLimits, Refusal};
 
 const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };
 /// For what the proxy itself has written, which may be longer than what came in.

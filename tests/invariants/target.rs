@@ -1,19 +1,20 @@
 //! Properties of any request target, as a function that panics where one does not hold: the body of a fuzz target, through which
-//! its corpus is replayed. Nothing here runs in the proxy.
+//! its corpus is replayed.
 
-use super::check::HeadVerdict;
-use super::head::HeadTable;
-use super::request::Request;
-use super::target::NormalTarget;
-use super::write::{self, RequestAdditions};
-use crate::base::address::Peer;
+use super::messages::HeadVerdict;
+use tidegate::base::address::Peer;
+use tidegate::http::Refusal;
+use tidegate::http::head::HeadTable;
+use tidegate::http::request::Request;
+use tidegate::http::target::NormalTarget;
+use tidegate::http::write::{self, RequestAdditions};
 
 /// The normal form of a target is its own normal form, never leaves the root, and is also that of the target that goes on.
 pub fn target(input: &[u8]) -> HeadVerdict {
     let head = [b"GET ", input, b" HTTP/1.1\r\nHost: a.example\r\n\r\n"].concat();
     // A space or a line end would end the target.
     if input.iter().any(|&b| b <= b' ') {
-        return HeadVerdict::Refused(super::Refusal::Malformed("no target"));
+        return HeadVerdict::Refused(Refusal::Malformed("no target"));
     }
     let mut table = HeadTable::default();
     let request = match Request::parse(&head, &mut table) {

@@ -1,15 +1,14 @@
-//! Reading and rewriting a head costs a bounded number of steps for each of its bytes, whatever it says. Nothing here runs in
-//! the proxy.
+//! Reading and rewriting a head costs a bounded number of steps for each of its bytes, whatever it says.
 
-use super::HeadLimits;
-use super::framing::Recode;
-use super::head::{HeadTable, SmallTable};
-use super::request::Request;
-use super::response::Response;
-use super::scan::HeadScan;
-use super::write::{self, RequestAdditions, ResponseAdditions};
-use crate::base::address::Peer;
-use crate::base::steps;
+use tidegate::base::address::Peer;
+use tidegate::base::steps;
+use tidegate::http::HeadLimits;
+use tidegate::http::framing::Recode;
+use tidegate::http::head::{HeadTable, SmallTable};
+use tidegate::http::request::Request;
+use tidegate::http::response::Response;
+use tidegate::http::scan::HeadScan;
+use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
 
 /// Only memory is limited: 1,024 fields and 16 MiB are the most that a configuration can allow.
 const LIMITS: HeadLimits = HeadLimits { first_line: 1 << 24, line: 1 << 24, lines: 1024, total: 1 << 24 };
