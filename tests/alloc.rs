@@ -6,13 +6,14 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use support::{Client, Origin, free_port, wait_until};
 use tidegate::cli::{self, Call};
+
+mod support;
 
 /// Allocations of each thread, by its number in the system.
 static COUNTS: [AtomicU64; 1 << 16] = [const { AtomicU64::new(0) }; 1 << 16];
@@ -48,28 +49,6 @@ fn count() {
     COUNTS[thread as usize % COUNTS.len()].fetch_add(1, Relaxed);
 }
 
-/// An origin that gives every request the same answer.
-fn origin() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(1..) = stream.read(&mut buffer) {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nhello").unwrap();
-                }
-            });
-        }
-    });
-    port
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn worker_thread() -> Option<usize> {
     std::fs::read_dir("/proc/self/task").unwrap().flatten().find_map(|task| {
         let name = std::fs::read_to_string(task.path().join("comm")).ok()?;
@@ -77,27 +56,17 @@ fn worker_thread() -> Option<usize> {
     })
 }
 
-fn exchange(client: &mut TcpStream, request: &[u8]) {
-    client.write_all(request).unwrap();
-    let mut answer = [0; 4096];
-    let mut filled = 0;
-    while !answer[..filled].ends_with(b"\r\n\r\nhello") {
-        let n = client.read(&mut answer[filled..]).unwrap();
-        assert!(n > 0, "cut: {}", String::from_utf8_lossy(&answer[..filled]));
-        filled += n;
-    }
-}
-
 #[test]
 fn a_request_in_steady_state_allocates_nothing() {
     let port = free_port();
+    let origin = Origin::each(|conn, _| conn.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nServer: x\r\n\r\nhello"));
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("tidegate.yaml");
     let text = format!(
         "{{listen: '127.0.0.1:{port}', metrics_listen: null, workers: 1, upstreams: [{{host: 127.0.0.1, port: {}}}], logging: {{access_log: /dev/null}}, \
          headers: {{trusted_proxies: [127.0.0.1]}}, limits: {{max_conns_per_client: 100}}, \
          rate_limit: {{algorithm: sliding_window, requests_per_second: 1000000, per_client: {{requests_per_second: 1000000}}}}}}",
-        origin()
+        origin.port()
     );
     std::fs::write(&config, text).unwrap();
     let args = ["tidegate".into(), "-c".into(), config.into_os_string()];
@@ -105,17 +74,15 @@ fn a_request_in_steady_state_allocates_nothing() {
     let loaded = serve.load([], Path::new("/").into()).expect("the configuration is accepted");
     thread::spawn(move || tidegate::server::run(loaded, tidegate::server::Signals::hold().unwrap()));
 
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut clients: Vec<TcpStream> = Vec::new();
-    while clients.len() < 8 {
-        assert!(Instant::now() < deadline, "the server does not listen");
-        match TcpStream::connect(("127.0.0.1", port)) {
-            Ok(client) => clients.push(client),
-            Err(_) => thread::yield_now(),
-        }
-    }
+    let addr = SocketAddr::from(([127, 0, 0, 1], port));
+    wait_until("the server listens", || TcpStream::connect(addr).is_ok());
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(addr)).collect();
     let request = b"POST /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.1\r\nContent-Length: 3\r\n\r\nabc";
-    let mut round = |times: usize| (0..times).for_each(|_| clients.iter_mut().for_each(|client| exchange(client, request)));
+    let exchange = |client: &mut Client| {
+        client.send(request);
+        assert_eq!(client.response().expect(200).text(), "hello");
+    };
+    let mut round = |times: usize| (0..times).for_each(|_| clients.iter_mut().for_each(exchange));
     round(200);
     let counter = &COUNTS[worker_thread().expect("a thread named worker-0") % COUNTS.len()];
     let before = counter.load(Relaxed);

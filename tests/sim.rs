@@ -8,6 +8,9 @@
 //!     SIM_TRACE=1           tells every step
 //! ```
 
+#[path = "shared/http.rs"]
+mod http;
+
 mod sim {
     pub mod admin;
     pub mod checked;

@@ -1,8 +1,9 @@
 //! Clients that send requests all the time, and compare every answer with its request.
 
 use super::upstream::filled;
+use crate::support::load::{Caller, NoAnswer};
 use crate::support::*;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -51,7 +52,7 @@ impl Clients {
         let threads = (0..CLIENTS).map(|number| {
             let (stopped, done) = (stopped.clone(), done.clone());
             std::thread::spawn(move || {
-                let mut clerk = Clerk { addr, keeps: number < KEPT, client: None, dice: Dice(seed ^ (number as u64) << 32) };
+                let mut clerk = Clerk { caller: Caller::new(addr, number < KEPT), dice: Dice(seed ^ (number as u64) << 32) };
                 let mut requests = Vec::new();
                 while !stopped.load(SeqCst) {
                     requests.push(clerk.ask(&format!("{number}-{}", requests.len())));
@@ -78,9 +79,7 @@ impl Clients {
 }
 
 struct Clerk {
-    addr: SocketAddr,
-    keeps: bool,
-    client: Option<Client>,
+    caller: Caller,
     dice: Dice,
 }
 
@@ -94,7 +93,7 @@ impl Clerk {
         };
         let length = 64 + self.dice.below(4000);
         let what = format!("{method} /{length}/{nonce}");
-        let close = if self.keeps { "" } else { "Connection: close\r\n" };
+        let close = self.caller.close_field();
         let size = content.map_or(String::new(), |size| format!("Content-Length: {size}\r\n"));
         let mut request = format!("{what} HTTP/1.1\r\nHost: chaos.test\r\n{size}{close}\r\n").into_bytes();
         request.extend(filled(&what, content.unwrap_or(0)));
@@ -105,16 +104,10 @@ impl Clerk {
 
     fn exchange(&mut self, method: &str, request: &[u8], wanted: &[u8]) -> Result<(), Failure> {
         let failed = |why: String, had_begun| Failure { why, had_begun, trace_id: None };
-        let mut client = match self.client.take() {
-            Some(client) => client,
-            None => {
-                let stream = TcpStream::connect_timeout(&self.addr, PATIENCE);
-                Client::over(stream.map_err(|error| failed(format!("cannot connect: {error}"), false))?)
-            }
-        };
-        // It may fail because the answer is there already, which is read in any case.
-        let _ = client.try_send(request);
-        let answer = client.try_response_to(method).map_err(|end| failed(format!("no answer: {end:?}"), false))?;
+        let answer = self.caller.ask(method, request).map_err(|no_answer| match no_answer {
+            NoAnswer::NotConnected(error) => failed(format!("cannot connect: {error}"), false),
+            NoAnswer::Ended(end, _) => failed(format!("no answer: {end:?}"), false),
+        })?;
         let why = match (answer.status, answer.cut) {
             (200, None) if answer.body == wanted => None,
             (200, None) => Some("200 with another body".to_owned()),
@@ -126,9 +119,6 @@ impl Clerk {
         };
         let had_begun = answer.cut.is_some() || why.as_ref().is_some_and(|why| why.ends_with("http_response_incomplete"));
         let trace_id = answer.fields.get("X-Trace-ID").map(str::to_owned);
-        if self.keeps && answer.cut.is_none() && !answer.fields.lists("Connection", "close") {
-            self.client = Some(client);
-        }
         why.map_or(Ok(()), |why| Err(Failure { why, had_begun, trace_id }))
     }
 }

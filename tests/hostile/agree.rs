@@ -1,10 +1,10 @@
 //! One client, and an upstream that answers every complete request: the same bytes have the same result, however they are cut.
 
 use super::cost;
+use super::http::{Field, Style, body};
 use super::scene::Scene;
 use super::script::{Act, Op, Script, Setting, Who};
 use super::streams::{self, Request, Response, Tail, requests, responses};
-use super::strict::{Field, Style, body};
 use tidegate::base::steps;
 
 /// Longer inputs are cut into this many pieces.

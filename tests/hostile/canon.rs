@@ -1,7 +1,7 @@
 //! The canonical form of a forwarded request, and which client's request it is.
 
+use super::http::{Framing, Head};
 use super::streams::Request;
-use super::strict::{Framing, Head};
 
 /// Fields that the proxy writes, reads or drops by itself.
 fn is_ours(name: &str) -> bool {

@@ -1,10 +1,10 @@
 //! What must hold at the end of a scene, judged by what the independent reader finds in everything that was sent and received.
 
 use super::canon;
+use super::http::{Framing, Style};
 use super::peer::Peer;
 use super::scene::Scene;
 use super::streams::{Asked, Request, Response, Tail, requests, responses};
-use super::strict::{Framing, Style};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Errors that are answered before anything of a request is forwarded.

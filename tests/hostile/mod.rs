@@ -6,7 +6,7 @@
 //!                |
 //!              scene --> peer, socket, sim::wire                the worker, moved to rest after each
 //!                |
-//!              judge, agree --> canon, streams --> strict       what must hold
+//!              judge, agree --> canon, streams --> http         what must hold
 //! ```
 //!
 //! Invariants: what an upstream gets is canonical, and is a request of some client, read in the same way; it has nothing of a refused
@@ -19,6 +19,8 @@ mod answers;
 mod canon;
 pub mod cost;
 mod dice;
+#[path = "../shared/http.rs"]
+mod http;
 pub mod judge;
 mod net;
 mod peer;
@@ -27,7 +29,6 @@ mod requests;
 mod scene;
 mod script;
 mod streams;
-mod strict;
 
 use scene::Scene;
 use script::Script;

@@ -1,6 +1,6 @@
 //! What one side of a connection sent, as the independent reader sees it: requests, or the answers to them.
 
-use super::strict::{Body, Field, Framing, Head, Part, Style, body, head, is_token};
+use super::http::{Body, Field, Framing, Head, Part, Style, body, head, is_token};
 
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -1,10 +1,12 @@
-//! A strict reader of what the proxy sends to either side. It shares nothing with the crate, and panics at whatever it does not accept.
+//! Reads what the proxy sends to either side, as it comes, and panics at whatever is not canonical.
+
+use crate::http::{self, Framing, Part, Style};
 
 /// A parsed head.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub first: String,
-    pub fields: Vec<(String, String)>,
+    message: http::Head,
 }
 
 /// How a body ends.
@@ -86,9 +88,11 @@ impl Reader {
             match self.state {
                 State::Between => panic!("a head was not looked at"),
                 State::Head => {
-                    let end = rest.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
-                    let head = parse_head(&rest[..end]);
-                    self.at += end;
+                    // Looked for first, so that a head that comes byte by byte is not parsed for each.
+                    rest.windows(4).position(|w| w == b"\r\n\r\n")?;
+                    let (message, length) = whole(http::head(rest, Style::Canonical))?;
+                    let head = Head { first: text(&message.first).to_owned(), message };
+                    self.at += length;
                     self.state = State::Between;
                     return Some(Piece::Head(head));
                 }
@@ -115,15 +119,13 @@ impl Reader {
                 }
                 State::ChunkSize => {
                     let line = self.line()?;
-                    let is_canonical =
-                        !line.is_empty() && line.bytes().all(|b| b.is_ascii_hexdigit()) && (line == "0" || !line.starts_with('0'));
-                    assert!(is_canonical, "a chunk size that is not canonical: {line:?}");
-                    let size = u64::from_str_radix(&line, 16).unwrap();
+                    let size = http::chunk_size(&line, Style::Canonical);
+                    let size = size.unwrap_or_else(|| panic!("a chunk size that is not canonical: {}", line.escape_ascii()));
                     self.state = if size == 0 { State::Trailer } else { State::ChunkData(size) };
                 }
                 State::ChunkEnd => {
                     let line = self.line()?;
-                    assert_eq!(line, "", "chunk data does not end in CRLF");
+                    assert!(line.is_empty(), "chunk data does not end in CRLF");
                     self.state = State::ChunkSize;
                 }
                 State::Trailer => {
@@ -132,42 +134,38 @@ impl Reader {
                         self.state = State::Head;
                         return Some(Piece::End);
                     }
-                    let (name, _) = parse_field(&line);
-                    assert_eq!(name, "X-Sum", "only what may pass stands in a trailer section");
+                    let field = http::field(&line, Style::Any).unwrap_or_else(|why| panic!("{why}: {}", line.escape_ascii()));
+                    assert_eq!(field.name, "X-Sum", "only what may pass stands in a trailer section");
                 }
             }
         }
     }
 
-    fn line(&mut self) -> Option<String> {
-        let rest = &self.buffer[self.at..];
-        let lf = rest.iter().position(|&b| b == b'\n')?;
-        let line = rest[..lf].strip_suffix(b"\r").unwrap_or_else(|| panic!("a bare LF after {:?}", String::from_utf8_lossy(&rest[..lf])));
-        let line = String::from_utf8(line.to_vec()).expect("text in the framing");
-        self.at += lf + 1;
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let (line, length) = whole(http::line(&self.buffer[self.at..]))?;
+        let line = line.to_vec();
+        self.at += length;
         Some(line)
     }
 }
 
-fn parse_head(bytes: &[u8]) -> Head {
-    let text = std::str::from_utf8(bytes).expect("a head of text");
-    let mut lines = text.strip_suffix("\r\n\r\n").unwrap().split("\r\n");
-    let first = lines.next().unwrap().to_owned();
-    assert!(!first.contains(['\r', '\n', '\0']), "{first:?}");
-    Head { first, fields: lines.map(parse_field).collect() }
+/// A part and its length, once it has come.
+fn whole<T>(part: Part<T>) -> Option<(T, usize)> {
+    match part {
+        Part::Whole(part, length) => Some((part, length)),
+        Part::Cut => None,
+        Part::Bad(why) => panic!("{why}"),
+    }
 }
 
-fn parse_field(line: &str) -> (String, String) {
-    let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no field: {line:?}"));
-    let is_token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&b));
-    assert!(is_token && !value.contains(|c: char| c.is_control() && c != '\t'), "a malformed field: {line:?}");
-    (name.to_owned(), value.trim().to_owned())
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("a head of text")
 }
 
 impl Head {
     /// The one value of a field; panics if it stands there twice.
     pub fn field(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str());
+        let mut values = self.message.values(name).map(text);
         let value = values.next();
         assert!(values.next().is_none(), "{name} stands there twice: {self:?}");
         value
@@ -175,13 +173,12 @@ impl Head {
 
     /// What the framing fields say; panics if they say two things.
     pub fn framing(&self) -> Option<Length> {
-        match (self.field("Content-Length"), self.field("Transfer-Encoding")) {
-            (Some(_), Some(_)) => panic!("two framings: {self:?}"),
-            (Some(n), None) => Some(Length::Known(n.parse().unwrap_or_else(|_| panic!("{self:?}")))),
-            (None, Some("chunked")) => Some(Length::Chunked),
-            (None, Some(other)) => panic!("transfer coding {other}"),
-            (None, None) => None,
-        }
+        let framing = self.message.framing(1).unwrap_or_else(|why| panic!("{why}: {self:?}"));
+        framing.map(|framing| match framing {
+            Framing::Length(n) => Length::Known(n),
+            Framing::Chunked => Length::Chunked,
+            Framing::Empty | Framing::UntilClose => unreachable!("no field says so"),
+        })
     }
 
     /// The status of a response's first line.

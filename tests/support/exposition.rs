@@ -143,3 +143,24 @@ fn number(text: &str) -> f64 {
         _ => text.parse().unwrap_or_else(|_| panic!("not a number: {text:?}")),
     }
 }
+
+/// A sample's name and its labels between braces.
+pub fn split_sample(line: &str) -> Option<(&str, &str, f64)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let value = value.parse().ok()?;
+    match series.split_once('{') {
+        Some((name, labels)) => Some((name, labels.strip_suffix('}')?, value)),
+        None => Some((series, "", value)),
+    }
+}
+
+/// The samples of a page that is not checked as a whole, their labels as they are written.
+pub fn samples(page: &str) -> impl Iterator<Item = (&str, &str, f64)> {
+    page.lines().filter(|line| !line.starts_with('#')).filter_map(split_sample)
+}
+
+/// The sum of the samples of that name with these labels (`status_class="2xx"`, say) among theirs; 0 if there are none.
+pub fn sum(page: &str, name: &str, labels: &[&str]) -> f64 {
+    let wanted = samples(page).filter(|(n, has, _)| *n == name && labels.iter().all(|l| has.contains(l)));
+    wanted.map(|(.., value)| value).sum()
+}

@@ -5,7 +5,7 @@ use super::client::{Client, Response};
 use super::wire::End;
 use super::{PATIENCE, take_time, wait_until};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -66,13 +66,49 @@ pub struct Load {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// One client: its connection, if it has one, and its tally.
-struct Clerk {
+/// One client with one request at a time: it keeps its connection, or makes a new one for each.
+pub struct Caller {
     addr: SocketAddr,
     keeps: bool,
     client: Option<Client>,
     /// Requests that `client` has carried.
     carried: usize,
+}
+
+/// Why there was no answer.
+pub enum NoAnswer {
+    NotConnected(io::Error),
+    /// How the connection ended, and how many requests it had carried before.
+    Ended(End, usize),
+}
+
+impl Caller {
+    pub fn new(addr: SocketAddr, keeps: bool) -> Caller {
+        Caller { addr, keeps, client: None, carried: 0 }
+    }
+
+    /// The field with which it asks for the connection to be closed, unless it keeps it.
+    pub fn close_field(&self) -> &'static str {
+        if self.keeps { "" } else { "Connection: close\r\n" }
+    }
+
+    pub fn ask(&mut self, method: &str, request: impl AsRef<[u8]>) -> Result<Response, NoAnswer> {
+        let mut client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                self.carried = 0;
+                TcpStream::connect_timeout(&self.addr, PATIENCE).map(Client::over).map_err(NoAnswer::NotConnected)?
+            }
+        };
+        // It may fail because the answer is there already, which is read in any case.
+        let _ = client.try_send(request);
+        let answer = client.try_response_to(method).map_err(|end| NoAnswer::Ended(end, self.carried))?;
+        self.carried += 1;
+        if self.keeps && answer.cut.is_none() && !answer.fields.lists("Connection", "close") {
+            self.client = Some(client);
+        }
+        Ok(answer)
+    }
 }
 
 impl Load {
@@ -83,12 +119,16 @@ impl Load {
         let threads = kinds.enumerate().map(|(i, keeps)| {
             let (stopped, tally) = (stopped.clone(), tally.clone());
             std::thread::spawn(move || {
-                let mut clerk = Clerk { addr, keeps, client: None, carried: 0 };
+                let mut caller = Caller::new(addr, keeps);
                 for n in 0.. {
                     if stopped.load(SeqCst) {
                         return;
                     }
-                    clerk.ask(&format!("/{i}-{n}"), &tally);
+                    let target = format!("/{i}-{n}");
+                    let begin = Instant::now();
+                    let request = format!("GET {target} HTTP/1.1\r\nHost: play.test\r\n{}\r\n", caller.close_field());
+                    let answer = caller.ask("GET", request);
+                    tally.lock().unwrap().note(&target, answer, begin.elapsed(), keeps);
                     take_time(pace);
                 }
             })
@@ -124,58 +164,37 @@ impl Load {
     }
 }
 
-impl Clerk {
-    fn ask(&mut self, target: &str, tally: &Mutex<Tally>) {
-        let begin = Instant::now();
-        let mut client = match self.client.take().map_or_else(|| TcpStream::connect_timeout(&self.addr, PATIENCE).map(Client::over), Ok) {
-            Ok(client) => client,
-            Err(error) => {
-                let mut tally = tally.lock().unwrap();
-                match error.kind() {
-                    ErrorKind::ConnectionRefused => tally.refused += 1,
-                    ErrorKind::ConnectionReset => tally.unanswered += 1,
-                    _ => tally.faults.push(format!("{target}: cannot connect: {error}")),
-                }
-                return;
-            }
-        };
-        let close = if self.keeps { "" } else { "Connection: close\r\n" };
-        // It may fail because the answer is there already, which is read in any case.
-        let _ = client.try_send(format!("GET {target} HTTP/1.1\r\nHost: play.test\r\n{close}\r\n"));
-        let answer = client.try_response_to("GET");
-        let is_last = answer.as_ref().map_or(true, |answer| answer.fields.lists("Connection", "close"));
-        let tally = &mut *tally.lock().unwrap();
-        self.note(target, answer, tally);
-        tally.slowest = tally.slowest.max(begin.elapsed());
-        self.carried += 1;
-        if !self.keeps || is_last {
-            self.carried = 0;
-            drop(client);
-        } else {
-            self.client = Some(client);
+impl Tally {
+    fn note(&mut self, target: &str, answer: Result<Response, NoAnswer>, took: Duration, keeps: bool) {
+        if !matches!(answer, Err(NoAnswer::NotConnected(_))) {
+            self.slowest = self.slowest.max(took);
         }
-    }
-
-    fn note(&self, target: &str, answer: Result<Response, End>, tally: &mut Tally) {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(End::Closed | End::Reset) if self.carried == 0 => return tally.unanswered += 1,
-            Err(end) => return tally.faults.push(format!("{target}: no answer, {end:?}, after {} on that connection", self.carried)),
+            Err(NoAnswer::NotConnected(error)) => match error.kind() {
+                ErrorKind::ConnectionRefused => return self.refused += 1,
+                ErrorKind::ConnectionReset => return self.unanswered += 1,
+                _ => return self.faults.push(format!("{target}: cannot connect: {error}")),
+            },
+            Err(NoAnswer::Ended(End::Closed | End::Reset, 0)) => return self.unanswered += 1,
+            Err(NoAnswer::Ended(end, carried)) => {
+                return self.faults.push(format!("{target}: no answer, {end:?}, after {carried} on that connection"));
+            }
         };
-        tally.targets.push(target.to_owned());
+        self.targets.push(target.to_owned());
         let closes = answer.fields.lists("Connection", "close");
         let is_draining = answer.fields.get("Proxy-Status") == Some("tidegate; error=draining");
         if answer.status == 503 && is_draining && closes && answer.cut.is_none() {
-            return tally.draining += 1;
+            return self.draining += 1;
         }
         let text = String::from_utf8_lossy(&answer.body);
         match text.strip_suffix(target) {
             Some(name) if (answer.status, answer.cut) == (200, None) => {
-                tally.answered += 1;
-                *tally.by_name.entry(name.trim_end().to_owned()).or_default() += 1;
-                tally.told_to_close += usize::from(self.keeps && closes);
+                self.answered += 1;
+                *self.by_name.entry(name.trim_end().to_owned()).or_default() += 1;
+                self.told_to_close += usize::from(keeps && closes);
             }
-            _ => tally.faults.push(format!("{target}: {} {text:?} {:?} {:?}", answer.status, answer.fields, answer.cut)),
+            _ => self.faults.push(format!("{target}: {} {text:?} {:?} {:?}", answer.status, answer.fields, answer.cut)),
         }
     }
 }

@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod exposition;
+#[path = "../shared/http.rs"]
+mod http;
 pub mod launch;
 pub mod lines;
 pub mod load;

@@ -2,6 +2,7 @@
 //! test ends; its diagnostics are printed if the test failed.
 
 use super::client::{Client, Response};
+use super::exposition::{samples, sum};
 use super::launch::{Config, Launch, Lines, wait_exit};
 use super::{End, PATIENCE, get, is_uuid, wait_until};
 use serde_json::Value;
@@ -142,10 +143,12 @@ impl Proxy {
         self.diagnostics()[said..].to_vec()
     }
 
-    /// The exit status, once it has ended by itself.
+    /// The exit status, once it has ended by itself and all its diagnostics are read.
     #[track_caller]
     pub fn wait_exit(&mut self) -> i32 {
-        wait_exit(&mut self.child).expect("it to end")
+        let status = wait_exit(&mut self.child).expect("it to end");
+        wait_until("its last words are read", || self.err.ended());
+        status
     }
 
     pub fn has_exited(&mut self) -> bool {
@@ -205,6 +208,15 @@ impl Proxy {
     /// The sum of the samples of that name with these labels (`status_class="2xx"`, say) among theirs; 0 if there are none.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         sum(&self.scrape(), name, labels)
+    }
+
+    /// No counter and no gauge is anything but 0.
+    #[track_caller]
+    pub fn expect_nothing_counted(&self) {
+        let scrape = self.scrape();
+        for (name, labels, value) in samples(&scrape).filter(|(name, ..)| name.starts_with("proxy_") && *name != "proxy_build_info") {
+            assert_eq!(value, 0.0, "{name}{{{labels}}}");
+        }
     }
 
     /// An answer made by the proxy says why, and its body, its fields, the log and the metrics all say the same.
@@ -312,21 +324,4 @@ pub fn refused(proxy: &Proxy, bytes: impl AsRef<[u8]>, statuses: &[u16]) -> Resp
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
     assert!(status.unwrap().success());
-}
-
-/// A sample's name and its labels between braces.
-pub fn split_sample(line: &str) -> Option<(&str, &str, f64)> {
-    let (series, value) = line.rsplit_once(' ')?;
-    let value = value.parse().ok()?;
-    match series.split_once('{') {
-        Some((name, labels)) => Some((name, labels.strip_suffix('}')?, value)),
-        None => Some((series, "", value)),
-    }
-}
-
-/// The same as [`Proxy::metric`], of a scrape that is at hand.
-pub fn sum(scrape: &str, name: &str, labels: &[&str]) -> f64 {
-    let samples = scrape.lines().filter(|l| !l.starts_with('#')).filter_map(split_sample);
-    let wanted = samples.filter(|(n, has, _)| *n == name && labels.iter().all(|l| has.contains(l)));
-    wanted.map(|(.., value)| value).sum()
 }

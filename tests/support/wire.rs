@@ -1,7 +1,8 @@
-//! What both ends of a play share: a socket with a buffer, and a strict reader of HTTP/1.1 that fails the test at the
-//! first byte that the RFC does not allow.
+//! What both ends of a play share: a socket with a buffer, from which HTTP/1.1 is read strictly: the first byte that the RFC does not
+//! allow fails the test.
 
 use super::PATIENCE;
+use super::http::{self, Part, Style};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -42,15 +43,8 @@ impl Fields {
         items.split(',').any(|item| item.trim().eq_ignore_ascii_case(word))
     }
 
-    fn read(lines: std::str::Split<'_, &str>) -> Fields {
-        let fields = lines.map(|line| {
-            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("not a field: {line:?}"));
-            let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            assert!(!name.is_empty() && name.bytes().all(token), "bad field name in {line:?}");
-            assert!(!value.bytes().any(|b| b < b' ' && b != b'\t' || b == 127), "control in {line:?}");
-            (name.to_owned(), value.trim_matches([' ', '\t']).to_owned())
-        });
-        Fields(fields.collect())
+    fn of(fields: impl IntoIterator<Item = http::Field>) -> Fields {
+        Fields(fields.into_iter().map(|field| (field.name, latin(&field.value))).collect())
     }
 }
 
@@ -101,13 +95,13 @@ impl Wire {
     /// A head up to its empty line, or why there is none; `Err` after part of one is a cut as well.
     pub fn head(&mut self) -> Result<Head, End> {
         let raw = self.until(b"\r\n\r\n")?;
-        let text = raw.iter().map(|b| *b as char).collect::<String>();
-        let text = text.strip_suffix("\r\n\r\n").unwrap();
-        let bare = text.replace("\r\n", "");
-        assert!(!bare.contains(['\r', '\n', '\0']), "bare CR, LF or NUL in a head: {text:?}");
-        let mut lines = text.split("\r\n");
-        let start = lines.next().unwrap().to_owned();
-        Ok(Head { start, fields: Fields::read(lines), raw })
+        match http::head(&raw, Style::Any) {
+            Part::Whole(head, length) if length == raw.len() => {
+                Ok(Head { start: latin(&head.first), fields: Fields::of(head.fields), raw })
+            }
+            Part::Bad(why) => panic!("{why}: {}", raw.escape_ascii()),
+            Part::Whole(..) | Part::Cut => panic!("not one head: {}", raw.escape_ascii()),
+        }
     }
 
     /// Exactly `n` bytes, added to `out`; at an end `out` has what came.
@@ -126,9 +120,7 @@ impl Wire {
     pub fn chunked(&mut self, out: &mut Vec<u8>, sizes: &mut Vec<String>) -> Result<Fields, End> {
         loop {
             let line = self.line()?;
-            let digits = line.split(';').next().unwrap();
-            assert!(digits.bytes().all(|b| b.is_ascii_hexdigit()), "bad chunk size {line:?}");
-            let n = usize::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("bad chunk size {line:?}"));
+            let n = http::chunk_size(line.as_bytes(), Style::Canonical).unwrap_or_else(|| panic!("bad chunk size {line:?}")) as usize;
             sizes.push(line);
             if n == 0 {
                 break;
@@ -138,10 +130,11 @@ impl Wire {
         }
         let mut trailers = Vec::new();
         loop {
-            match self.line()? {
-                line if line.is_empty() => return Ok(Fields(trailers)),
-                line => trailers.extend(Fields::read(line.split("\r\n")).0),
+            let line = self.raw_line()?;
+            if line.is_empty() {
+                return Ok(Fields::of(trailers));
             }
+            trailers.push(http::field(&line, Style::Any).unwrap_or_else(|why| panic!("{why}: {}", line.escape_ascii())));
         }
     }
 
@@ -182,10 +175,15 @@ impl Wire {
     }
 
     pub fn line(&mut self) -> Result<String, End> {
-        let line = self.until(b"\n")?;
-        let line = line.strip_suffix(b"\r\n").expect("bare LF");
-        assert!(!line.contains(&b'\r'), "bare CR");
-        Ok(line.iter().map(|b| *b as char).collect())
+        Ok(latin(&self.raw_line()?))
+    }
+
+    fn raw_line(&mut self) -> Result<Vec<u8>, End> {
+        match http::line(&self.until(b"\n")?) {
+            Part::Whole(line, _) => Ok(line.to_vec()),
+            Part::Bad(why) => panic!("{why}"),
+            Part::Cut => unreachable!("its end has come"),
+        }
     }
 
     fn until(&mut self, mark: &[u8]) -> Result<Vec<u8>, End> {
@@ -204,6 +202,11 @@ impl Wire {
             }
         }
     }
+}
+
+/// Each byte as a character, so that no byte is lost.
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| *b as char).collect()
 }
 
 fn end(kind: ErrorKind) -> End {

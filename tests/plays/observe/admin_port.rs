@@ -1,6 +1,6 @@
 //! The admin port: what it shows is true, and showing it changes nothing.
 
-use crate::support::proxy::{split_sample, sum};
+use crate::support::exposition::sum;
 use crate::support::*;
 use serde_json::json;
 
@@ -59,11 +59,7 @@ fn looking_changes_nothing() {
         get(proxy.admin(), path);
     }
     ask(proxy.admin(), "nonsense\r\n\r\n");
-    let scrape = proxy.scrape();
-    let samples = scrape.lines().filter(|l| !l.starts_with('#')).filter_map(split_sample);
-    for (name, labels, value) in samples.filter(|(name, ..)| name.starts_with("proxy_") && *name != "proxy_build_info") {
-        assert_eq!(value, 0.0, "{name}{{{labels}}}");
-    }
+    proxy.expect_nothing_counted();
     proxy.get("/one").expect(200);
     proxy.log_with("GET /one"); // and by now anything else would have been logged as well
     assert_eq!(proxy.log_lines().len(), 1);

@@ -1,6 +1,6 @@
 //! What is counted is true at once, and every number has its documented name.
 
-use crate::support::proxy::{split_sample, sum};
+use crate::support::exposition::{split_sample, sum};
 use crate::support::*;
 use serde_json::json;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Active health checks: an upstream that fails them gets no requests until it passes again, and nothing else is affected.
 
+use crate::support::exposition::sum;
 use crate::support::patient::{Patient, checked, checks, health, often, wait_for};
-use crate::support::proxy::{split_sample, sum};
 use crate::support::*;
 use serde_json::{Value, json};
 
@@ -177,11 +177,7 @@ fn checks_are_no_requests() {
     let proxy = checked(&[&a.origin, &b.origin]).start();
     wait_for(&proxy, 1, "failing");
     wait_until("there were some", || a.checks() >= 5);
-    let scrape = proxy.scrape();
-    let samples = scrape.lines().filter(|line| !line.starts_with('#')).filter_map(split_sample);
-    for (name, labels, value) in samples.filter(|(name, ..)| name.starts_with("proxy_") && *name != "proxy_build_info") {
-        assert_eq!(value, 0.0, "{name}{{{labels}}}");
-    }
+    proxy.expect_nothing_counted();
     proxy.get("/one").expect(200);
     proxy.log_with("GET /one"); // and by now anything else would have been logged as well
     assert_eq!(proxy.log_lines().len(), 1);

@@ -1,7 +1,7 @@
 //! A request is tried again where it cannot take effect twice: which are repeated, and which are not. Turns are by round robin, and
 //! the first request goes to the first origin. `retry_limits.rs` is about how often, how long, and where it is configured.
 
-use crate::support::proxy::sum;
+use crate::support::exposition::sum;
 use crate::support::*;
 use serde_json::json;
 use std::net::{SocketAddr, TcpStream};

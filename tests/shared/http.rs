@@ -1,5 +1,7 @@
-//! An independent reader of HTTP/1.1, written from RFC 9112 and RFC 9110; it shares nothing with the crate. It reads whole streams,
-//! in the simplest way, and accepts a message only if it can be read in one way.
+//! An independent reader of HTTP/1.1, written from RFC 9112 and RFC 9110; it shares nothing with the crate. It accepts a message only
+//! if it can be read in one way. The plays, the simulation and the hostile peers all read by it: [`body`] reads a whole stream, others
+//! take its parts as they come.
+#![allow(dead_code)] // not everyone needs all of it
 
 use std::fmt;
 
@@ -72,7 +74,7 @@ impl Field {
 }
 
 impl Head {
-    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields.iter().filter(move |field| field.is(name)).map(|field| field.value.as_slice())
     }
 
@@ -119,7 +121,7 @@ pub fn trim(mut text: &[u8]) -> &[u8] {
 }
 
 /// A line that ends in CRLF, without any other CR, LF or NUL.
-fn line(bytes: &[u8]) -> Part<&[u8]> {
+pub fn line(bytes: &[u8]) -> Part<&[u8]> {
     let Some(lf) = bytes.iter().position(|&b| b == b'\n') else { return Part::Cut };
     match bytes[..lf].strip_suffix(b"\r") {
         Some(line) if !line.contains(&b'\r') && !line.contains(&0) => Part::Whole(line, lf + 1),
@@ -127,7 +129,8 @@ fn line(bytes: &[u8]) -> Part<&[u8]> {
     }
 }
 
-fn field(line: &[u8], style: Style) -> Result<Field, &'static str> {
+/// A field line without its end.
+pub fn field(line: &[u8], style: Style) -> Result<Field, &'static str> {
     let colon = line.iter().position(|&b| b == b':').ok_or("a field without a colon")?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     if !is_token(name) {
@@ -222,7 +225,8 @@ fn chunks(bytes: &[u8], style: Style) -> (Body, usize) {
     }
 }
 
-fn chunk_size(line: &[u8], style: Style) -> Option<u64> {
+/// The size in the first line of a chunk.
+pub fn chunk_size(line: &[u8], style: Style) -> Option<u64> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let (size, extensions) = line.split_at(digits);
     let has_control = extensions.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f);
