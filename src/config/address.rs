@@ -12,16 +12,21 @@ const MAX_UNIX_PATH: usize = 107;
 
 /// `host:port` or `unix:/path` to listen on.
 pub fn listener(text: &str) -> Result<(), String> {
-    unix_path(text).map(|path| path.map(drop)).unwrap_or_else(|| listen(text).map(drop))
+    if is_unix(text) { unix_path(text).map(drop) } else { listen(text).map(drop) }
 }
 
-/// The path of `unix:/path`; `None` if it is no such address.
-pub fn unix_path(text: &str) -> Option<Result<&Path, String>> {
-    let path = text.strip_prefix("unix:")?;
+/// Whether it is meant as the address of a Unix socket.
+pub fn is_unix(text: &str) -> bool {
+    text.starts_with("unix:")
+}
+
+/// The path of `unix:/path`.
+pub fn unix_path(text: &str) -> Result<&Path, String> {
+    let path = text.strip_prefix("unix:").unwrap_or(text);
     let shown = ShownText(text);
     // `unix:///run/a.sock` is how others write it.
     let path = if let Some(rest) = path.strip_prefix("//") { rest } else { path };
-    Some(if !path.starts_with('/') || path.ends_with('/') {
+    if !path.starts_with('/') || path.ends_with('/') {
         Err(format!("\"{shown}\": a Unix socket is given by the whole path of its file, write it like \"unix:/run/app.sock\""))
     } else if path.len() > MAX_UNIX_PATH {
         Err(format!("\"{shown}\": the path of a Unix socket has at most {MAX_UNIX_PATH} bytes, this one has {}", path.len()))
@@ -29,7 +34,7 @@ pub fn unix_path(text: &str) -> Option<Result<&Path, String>> {
         Err(format!("\"{shown}\": no path has a zero byte in it"))
     } else {
         Ok(Path::new(path))
-    })
+    }
 }
 
 /// `host:port` to listen on. `:8080` and `*:8080` mean every IPv4 interface, as in nginx and HAProxy.
@@ -37,7 +42,7 @@ pub fn listen(text: &str) -> Result<(String, u16), String> {
     if let Ok(port) = text.parse::<u16>() {
         return Err(format!("\"{port}\" is a port alone, write \"0.0.0.0:{port}\" (every interface) or \"127.0.0.1:{port}\""));
     }
-    if text.starts_with("unix:") {
+    if is_unix(text) {
         return Err(format!("\"{}\": only listen can be a Unix socket, write host:port", ShownText(text)));
     }
     if text.contains("://") {
@@ -65,8 +70,8 @@ pub fn host_port(text: &str) -> Result<(String, u16), String> {
 /// `http://host[:port]` or `https://…`, with nothing after it; or `unix:/path`.
 pub fn url(text: &str) -> Result<Origin, String> {
     let shown = ShownText(text);
-    if let Some(path) = unix_path(text) {
-        return path.map(|path| Origin::Unix(path.into()));
+    if is_unix(text) {
+        return unix_path(text).map(|path| Origin::Unix(path.into()));
     }
     if text.starts_with("srv:") {
         return Err(format!("\"{shown}\": SRV records are not built yet"));
@@ -215,12 +220,12 @@ mod tests {
 
     #[test]
     fn unix_sockets_by_their_whole_path() {
-        assert_eq!(unix_path("unix:/run/a.sock"), Some(Ok(Path::new("/run/a.sock"))));
-        assert_eq!(unix_path("unix:///run/a.sock"), Some(Ok(Path::new("/run/a.sock"))));
-        assert_eq!(unix_path("127.0.0.1:80"), None);
+        assert_eq!(unix_path("unix:/run/a.sock"), Ok(Path::new("/run/a.sock")));
+        assert_eq!(unix_path("unix:///run/a.sock"), Ok(Path::new("/run/a.sock")));
+        assert!(!is_unix("127.0.0.1:80"));
         let long = format!("unix:/{}", "x".repeat(MAX_UNIX_PATH));
         for bad in ["unix:", "unix:a.sock", "unix:@abstract", "unix:/run/", "unix://run", "unix:/a\0b", &long] {
-            assert!(unix_path(bad).unwrap().is_err() && listener(bad).is_err() && url(bad).is_err(), "{bad}");
+            assert!(is_unix(bad) && unix_path(bad).is_err() && listener(bad).is_err() && url(bad).is_err(), "{bad}");
         }
         assert_eq!(url("unix:/a b"), Ok(Origin::Unix(Path::new("/a b").into())));
     }

@@ -122,9 +122,9 @@ fn overlap(a: &Address, b: SocketAddr) -> bool {
 }
 
 fn listen_address(node: &Node, report: &mut Report) -> Option<Address> {
-    match address::unix_path(node.text()?) {
-        Some(path) => path.ok().map(|path| Address::Unix(path.into())),
-        None => bind_address(node, report).map(Address::Ip),
+    match node.text()? {
+        text if address::is_unix(text) => address::unix_path(text).ok().map(|path| Address::Unix(path.into())),
+        _ => bind_address(node, report).map(Address::Ip),
     }
 }
 

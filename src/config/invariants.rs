@@ -32,34 +32,39 @@ pub fn file(bytes: &[u8]) -> ConfigVerdict {
         Err(problems) => return check_problems(&problems, &String::from_utf8_lossy(bytes)),
     };
     let (config, effective) = match read(&text) {
-        Some(Ok(loaded)) => loaded,
-        Some(Err(problems)) => return check_problems(&problems, &text),
-        None => return ConfigVerdict::NeedsNetwork,
+        Ok(loaded) => loaded,
+        Err(Unread::Refused(problems)) => return check_problems(&problems, &text),
+        Err(Unread::NeedsNetwork) => return ConfigVerdict::NeedsNetwork,
     };
     let printed = effective.to_string();
     match read(&printed) {
-        Some(Ok((again, effective))) => {
+        Ok((again, effective)) => {
             assert_eq!(again, config, "printed, it means something else:\n{printed}");
             assert_eq!(effective.to_string(), printed, "printed twice");
         }
-        Some(Err(problems)) => panic!("printed, it is refused: {problems}\n{printed}"),
-        None => panic!("printed, it names listeners by other names:\n{printed}"),
+        Err(Unread::Refused(problems)) => panic!("printed, it is refused: {problems}\n{printed}"),
+        Err(Unread::NeedsNetwork) => panic!("printed, it names listeners by other names:\n{printed}"),
     }
     ConfigVerdict::Accepted
 }
 
-/// As [`super::load()`] reads a file alone. `None` if the address of a listener would have to be looked up.
-fn read(text: &str) -> Option<Result<(Config, Effective), Problems>> {
+/// Why there is no configuration.
+enum Unread {
+    Refused(Problems),
+    /// The address of a listener would have to be looked up.
+    NeedsNetwork,
+}
+
+/// As [`super::load()`] reads a file alone.
+fn read(text: &str) -> Result<(Config, Effective), Unread> {
     let mut report = Report::default();
-    let root = match document(NAME, text, &Variables::new(), &mut report) {
-        Ok(root) => root,
-        Err(problems) => return Some(Err(problems)),
-    };
+    let root = document(NAME, text, &Variables::new(), &mut report).map_err(Unread::Refused)?;
     let listens = [root.get("listen"), root.get("metrics_listen")];
     if listens.into_iter().flatten().any(needs_look_up) {
-        return None;
+        return Err(Unread::NeedsNetwork);
     }
-    Some(complete(root, report, Some((NAME, text))).map(|(config, effective, _)| (config, effective)))
+    let (config, effective, _) = complete(root, report, Some((NAME, text))).map_err(Unread::Refused)?;
+    Ok((config, effective))
 }
 
 fn needs_look_up(node: &Node) -> bool {

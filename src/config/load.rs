@@ -14,7 +14,7 @@ use super::report::{Problems, Report};
 use super::schema::Kind;
 use super::tree::{self, Location, Node, Value};
 use super::variables::{self, Variables};
-use super::{check, dotenv, env, file};
+use super::{check, dotenv, env, file, setting};
 
 /// The name of standard input in messages.
 const STANDARD_INPUT: &str = "standard input";
@@ -260,20 +260,20 @@ fn options(sources: &ConfigSources, root: &mut Node, report: &mut Report) {
     if let Some((option, words)) = &sources.listen {
         let place = Location::named(option);
         let words = words.iter().map(|word| (word.as_str(), place.clone()));
-        let value = env::list(words, &path("listen"), report, |word, at, _| at.with(Value::Text(word.to_owned())));
-        env::put(root, &["listen"], value, &place, report);
+        let value = setting::list(words, &path("listen"), report, |word, at, _| at.with(Value::Text(word.to_owned())));
+        setting::put(root, &["listen"], value, &place, report);
     }
     if let Some(words) = &sources.to {
         let place = Location::named("--to");
-        let value = env::list(words.iter().map(|word| (word.as_str(), place.clone())), &path("upstreams"), report, env::upstream);
-        env::put(root, &["upstreams"], value, &place, report);
+        let value = setting::list(words.iter().map(|word| (word.as_str(), place.clone())), &path("upstreams"), report, setting::upstream);
+        setting::put(root, &["upstreams"], value, &place, report);
     }
     if let Some(workers) = &sources.workers {
         let value = workers.parse().map_or_else(|_| Value::Text(workers.clone()), Value::Int);
-        env::put(root, &["workers"], value, &Location::named("--workers"), report);
+        setting::put(root, &["workers"], value, &Location::named("--workers"), report);
     }
     if sources.watch {
-        env::put(root, &["watch"], Value::Bool(true), &Location::named("--watch"), report);
+        setting::put(root, &["watch"], Value::Bool(true), &Location::named("--watch"), report);
     }
 }
 

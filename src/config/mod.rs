@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!     file.rs ----.
-//!     env.rs  ----+--> tree --> conform.rs --> check.rs, routes.rs --> model.rs
+//!     env.rs  ----+--> tree --> conform.rs --> check.rs, routes.rs --> model
 //!     cli     ----'     ^           ^              two keys together
-//!                    tree.rs     keys.rs (the one table of keys, in the words of schema.rs)
+//!                    tree.rs     keys (the one table of keys, in the words of schema.rs)
 //! ```
 //!
 //! Sources are merged as trees whose values know where they were written, so that all problems are reported together, each at its
@@ -25,12 +25,14 @@ mod hints;
 pub mod invariants;
 mod keys;
 mod load;
+mod mismatch;
 pub mod model;
 mod reference;
 mod report;
 mod routes;
 mod rules;
 mod schema;
+mod setting;
 pub mod suggest;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Rules for single texts in the configuration, to which `keys.rs` refers. Every error says what would be right.
+//! Rules for single texts in the configuration, to which `config::keys` refers. Every error says what would be right.
 
 use super::address;
 use super::tree::ShownText;

@@ -1,5 +1,5 @@
-//! The language in which `keys.rs` describes the configuration: keys, the kinds of their values, and how far they are implemented.
-//! It checks nothing (`conform.rs` does) and lists nothing (`keys.rs` does).
+//! The language in which `config::keys` describes the configuration: keys, the kinds of their values, and how far they are implemented.
+//! It checks nothing (`conform.rs` does) and lists nothing (`config::keys` does).
 
 use super::units::Unit;
 use std::fmt;

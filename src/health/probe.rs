@@ -57,6 +57,9 @@ pub fn request(path: &str, authority: &str) -> Vec<u8> {
         .into_bytes()
 }
 
+/// What a check comes to: a good status, or what is wrong.
+pub type ProbeOutcome = Result<u16, ProbeFailure>;
+
 /// Reads the answer to a check.
 #[derive(Debug)]
 pub struct Probe {
@@ -78,8 +81,8 @@ impl Probe {
         Self { expected, limits, buffer: Vec::new(), start: 0, scan: HeadScan::default(), rest: 0 }
     }
 
-    /// Takes the next bytes; returns the status or the fault, once it is known. Later bytes go to [`Probe::skip`].
-    pub fn take(&mut self, bytes: &[u8]) -> Option<Result<u16, ProbeFailure>> {
+    /// Takes the next bytes; returns the outcome, once it is known. Later bytes go to [`Probe::skip`].
+    pub fn take(&mut self, bytes: &[u8]) -> Option<ProbeOutcome> {
         self.buffer.extend_from_slice(bytes);
         loop {
             match self.step() {

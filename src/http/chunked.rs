@@ -8,7 +8,8 @@
 //!                               `-- size 0 --> Trailer … -> End
 //! ```
 
-use super::fields::{self, Field, is_tchar};
+use super::fields::{self, is_tchar};
+use super::trailers::{self, TrailerLine, TrailerSection};
 use super::{HeadLimits, Refusal};
 use crate::base::steps;
 
@@ -52,8 +53,7 @@ pub struct Decoder {
     announced: u64,
     /// Bytes of extensions so far.
     overhead: u64,
-    trailer_lines: u16,
-    trailer_bytes: u32,
+    trailers: TrailerSection,
 }
 
 /// What is passed on of a chunked body.
@@ -76,7 +76,7 @@ pub struct ChunkProgress {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { state: ChunkState::Size, digits: 0, extension: 0, left: 0, announced: 0, overhead: 0, trailer_lines: 0, trailer_bytes: 0 }
+        Self { state: ChunkState::Size, digits: 0, extension: 0, left: 0, announced: 0, overhead: 0, trailers: TrailerSection::default() }
     }
 }
 
@@ -118,12 +118,19 @@ impl Decoder {
                     self.moved(n as u64);
                 }
                 ChunkState::Trailer => {
-                    let Some(len) = self.trailer_line(&bytes[step.consumed..], limits)? else { break };
-                    let line = &bytes[step.consumed..step.consumed + len];
-                    if keep == ChunkOutput::Framing && may_pass(line) {
-                        shift(bytes, &mut step, len);
+                    let rest = &bytes[step.consumed..];
+                    let (length, passes) = match self.trailers.next_line(rest, limits)? {
+                        TrailerLine::Incomplete => break,
+                        TrailerLine::Field(length) => (length, trailers::may_pass(&rest[..length])),
+                        TrailerLine::End(length) => {
+                            self.state = ChunkState::End;
+                            (length, true)
+                        }
+                    };
+                    if passes && keep == ChunkOutput::Framing {
+                        shift(bytes, &mut step, length);
                     } else {
-                        step.consumed += len;
+                        step.consumed += length;
                     }
                 }
                 _ => {
@@ -215,34 +222,6 @@ impl Decoder {
         }
         Ok(())
     }
-
-    /// The length of the trailer line at the front of `bytes`, once it is complete and valid (RFC 9112 7.1.2).
-    fn trailer_line(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
-        let too_large = Err(Refusal::HeadTooLarge("the trailer section is too large"));
-        // The line is searched from its start with every piece. That is cheap enough: the search takes 64 bytes a step.
-        steps::count(bytes.len() / 64);
-        let Some(lf) = memchr::memchr(b'\n', bytes) else {
-            return if bytes.len() > limits.line + 1 { too_large } else { Ok(None) };
-        };
-        let Some(line) = bytes[..lf].strip_suffix(b"\r") else {
-            return Err(Refusal::Malformed("a trailer line ends in a bare LF"));
-        };
-        if line.is_empty() {
-            self.state = ChunkState::End;
-            return Ok(Some(lf + 1));
-        }
-        self.trailer_lines += 1;
-        self.trailer_bytes = self.trailer_bytes.saturating_add(lf as u32 + 1);
-        let over = self.trailer_lines as usize > limits.lines || self.trailer_bytes as usize > limits.total;
-        if over || line.len() > limits.line {
-            return too_large;
-        }
-        let colon = line.iter().position(|&b| b == b':').unwrap_or(0);
-        if !fields::is_token(&line[..colon]) || !fields::is_value(&line[colon + 1..]) {
-            return Err(Refusal::Malformed("a trailer field is malformed"));
-        }
-        Ok(Some(lf + 1))
-    }
 }
 
 /// Moves `n` bytes forward to where the result ends.
@@ -252,43 +231,6 @@ fn shift(bytes: &mut [u8], step: &mut ChunkProgress, n: usize) {
     }
     step.consumed += n;
     step.kept += n;
-}
-
-/// Whether a valid trailer line is passed on: fields that frame, route, authenticate, modify a request, control a response or
-/// describe content do not belong there (RFC 9110 6.5.1).
-fn may_pass(line: &[u8]) -> bool {
-    const UNFIT: [&str; 27] = [
-        "age",
-        "allow",
-        "cache-control",
-        "content-encoding",
-        "content-language",
-        "content-location",
-        "content-range",
-        "content-type",
-        "expires",
-        "if-match",
-        "if-modified-since",
-        "if-none-match",
-        "if-range",
-        "if-unmodified-since",
-        "location",
-        "pragma",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "range",
-        "retry-after",
-        "set-cookie",
-        "set-cookie2",
-        "trailer",
-        "vary",
-        "warning",
-        "www-authenticate",
-        "x-http-method-override",
-    ];
-    let name = &line[..line.iter().position(|&b| b == b':').unwrap_or(0)];
-    matches!(fields::classify(name), Field::Other | Field::Date | Field::UserAgent | Field::Referer)
-        && !UNFIT.iter().any(|unfit| name.eq_ignore_ascii_case(unfit.as_bytes()))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod request;
 pub mod response;
 pub mod scan;
 pub mod target;
+mod trailers;
 pub mod write;
 
 /// How many fields a head may have, whatever is configured: the parser's table lies on the stack.

@@ -4,11 +4,12 @@
 //! Label values of a closed set are present from the start, with 0, so that rates over them have a beginning. Counts are `u64` in
 //! the cells and `f64` in the format: exact up to 2^53, nine petabytes.
 
+use super::families::{self, Labels, counter, gauge, histogram, label, numbered, total};
 use super::reason::{RateScope, Reason, TimeoutKind, UpstreamErrorKind};
-use super::stats::{BOUNDS_MICROS, Counter, Histogram, UpstreamStats, WorkerStats};
+use super::stats::{UpstreamStats, WorkerStats};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
-use prometheus::proto::{self, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::{Arc, LazyLock};
@@ -84,7 +85,7 @@ fn with_parts_of_seconds(family: MetricFamily) -> MetricFamily {
     }
     let spent = clock_gettime(ClockId::ProcessCPUTime);
     let seconds = spent.tv_sec as f64 + spent.tv_nsec as f64 / 1e9;
-    self::family(family.name(), family.help(), MetricType::COUNTER, [(vec![], seconds)], |metric, value| {
+    families::family(family.name(), family.help(), MetricType::COUNTER, [(vec![], seconds)], |metric, value| {
         let mut counter = proto::Counter::default();
         counter.set_value(value);
         metric.set_counter(counter);
@@ -241,95 +242,12 @@ fn operation(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
     families.push(gauge("proxy_build_info", "Always 1; the version is in the label.", [(vec![label("version", sources.version)], 1)]));
 }
 
-type Labels = Vec<LabelPair>;
-
-fn counter(name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, u64)>) -> MetricFamily {
-    family(name, help, MetricType::COUNTER, samples, |metric, value| {
-        let mut counter = proto::Counter::default();
-        counter.set_value(value as f64);
-        metric.set_counter(counter);
-    })
-}
-
-fn gauge(name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, u64)>) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, samples, |metric, value| {
-        let mut gauge = proto::Gauge::default();
-        gauge.set_value(value as f64);
-        metric.set_gauge(gauge);
-    })
-}
-
-/// Each sample is the sum of several histograms.
-fn histogram<'a>(name: &str, help: &str, samples: impl IntoIterator<Item = (Labels, Vec<&'a Histogram>)>) -> MetricFamily {
-    family(name, help, MetricType::HISTOGRAM, samples, |metric, parts| {
-        let in_bucket = |i: usize| sum(parts.iter().map(|part| &part.buckets[i]));
-        let mut count = 0;
-        let buckets = BOUNDS_MICROS.iter().enumerate().map(|(i, &bound)| {
-            count += in_bucket(i);
-            let mut bucket = proto::Bucket::default();
-            bucket.set_upper_bound(bound as f64 / 1e6);
-            bucket.set_cumulative_count(count);
-            bucket
-        });
-        let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(count + in_bucket(BOUNDS_MICROS.len())); // the encoder makes +Inf of it
-        histogram.set_sample_sum(sum(parts.iter().map(|part| &part.sum_micros)) as f64 / 1e6);
-        metric.set_histogram(histogram);
-    })
-}
-
-fn family<T>(
-    name: &str,
-    help: &str,
-    kind: MetricType,
-    samples: impl IntoIterator<Item = (Labels, T)>,
-    fill: impl Fn(&mut Metric, T),
-) -> MetricFamily {
-    let metrics = samples.into_iter().map(|(labels, value)| {
-        let mut metric = Metric::from_label(labels);
-        fill(&mut metric, value);
-        metric
-    });
-    let mut family = MetricFamily::default();
-    family.set_name(name.into());
-    family.set_help(help.into());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
 fn of(upstream: &UpstreamView<'_>) -> Labels {
     vec![label("pool", upstream.pool), label("upstream", upstream.name)]
 }
 
 fn with(upstream: &UpstreamView<'_>, further: LabelPair) -> Labels {
     vec![label("pool", upstream.pool), label("upstream", upstream.name), further]
-}
-
-/// The values of a label with their indices.
-fn numbered<const N: usize>(name: &str, values: [&str; N]) -> impl Iterator<Item = (usize, LabelPair)> {
-    values.map(|value| label(name, value)).into_iter().enumerate()
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.into());
-    pair.set_value(value.into());
-    pair
-}
-
-/// One cell of every block, summed up.
-fn total<'a, B>(blocks: impl IntoIterator<Item = &'a B>, cell: impl Fn(&'a B) -> &'a Counter) -> u64
-where
-    B: 'a,
-{
-    sum(blocks.into_iter().map(cell))
-}
-
-/// Wraps around, as the cells do.
-fn sum<'a>(cells: impl Iterator<Item = &'a Counter>) -> u64 {
-    cells.fold(0, |sum, cell| sum.wrapping_add(cell.value()))
 }
 
 #[cfg(test)]

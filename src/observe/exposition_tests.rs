@@ -1,4 +1,5 @@
 use super::*;
+use crate::observe::stats::BOUNDS_MICROS;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A parser for the text format: sample name and sorted labels to value; family to type. It refuses anything that is not in the

@@ -13,6 +13,7 @@
 pub mod access;
 pub mod escape;
 pub mod exposition;
+mod families;
 mod file;
 pub mod log;
 pub mod plain;

@@ -51,7 +51,7 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
-/// Limits, as `keys.rs` describes them.
+/// Limits, as `config::keys` describes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub max_client_conns: usize,

@@ -1,6 +1,6 @@
 //! Time limits.
 
-/// How long is waited for what, as `keys.rs` describes. In milliseconds; 0 = no limit, except for `queue_ms` (0 = do not wait) and
+/// How long is waited for what, as `config::keys` describes. In milliseconds; 0 = no limit, except for `queue_ms` (0 = do not wait) and
 /// the `*_keepalive_ms` (0 = do not keep).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
