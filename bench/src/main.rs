@@ -9,6 +9,7 @@ mod process;
 mod proxies;
 mod relay;
 mod run;
+mod server;
 mod table;
 
 use std::path::PathBuf;

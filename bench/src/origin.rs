@@ -5,16 +5,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
 use std::rc::Rc;
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
-use socket2::{Domain, Socket, Type};
+use mio::net::TcpStream;
+use mio::{Interest, Token};
 
 use crate::answer::find;
-
-const LISTENER: Token = Token(usize::MAX);
+use crate::server::{self, Turn};
 
 struct Connection {
     stream: TcpStream,
@@ -30,43 +27,28 @@ type Answers = HashMap<String, Rc<[u8]>>;
 
 /// Serves on this port until the process ends. 0 is any; standard output names it.
 pub fn run(port: u16) -> io::Result<()> {
-    let mut listener = listen(port)?;
+    let listener = server::listen(port)?;
     println!("{}", listener.local_addr()?.port());
-    let mut poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let (mut connections, mut answers, mut next) = (HashMap::new(), Answers::new(), 0);
     let mut buffer = vec![0; 256 * 1024];
-    let mut events = Events::with_capacity(1024);
-    loop {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result?,
-        }
-        for event in &events {
-            if event.token() == LISTENER {
-                while let Ok((mut stream, _)) = listener.accept() {
-                    stream.set_nodelay(true)?;
-                    poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
-                    connections.insert(next, Connection { stream, head: Vec::new(), upload: 0, answer: None, is_last: false });
-                    next += 1;
+    server::serve(listener, |registry, turn| {
+        match turn {
+            Turn::Accepted(mut stream) => {
+                stream.set_nodelay(true)?;
+                registry.register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
+                connections.insert(next, Connection { stream, head: Vec::new(), upload: 0, answer: None, is_last: false });
+                next += 1;
+            }
+            Turn::Ready(event) => {
+                if let Some(connection) = connections.get_mut(&event.token().0)
+                    && !connection.turn(&mut buffer, &mut answers, event.is_read_closed()).unwrap_or(false)
+                {
+                    connections.remove(&event.token().0);
                 }
-            } else if let Some(connection) = connections.get_mut(&event.token().0)
-                && !connection.turn(&mut buffer, &mut answers, event.is_read_closed()).unwrap_or(false)
-            {
-                connections.remove(&event.token().0);
             }
         }
-    }
-}
-
-/// On loopback, with as long a queue as the kernel allows.
-pub fn listen(port: u16) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into())?;
-    socket.listen(65_535)?;
-    Ok(TcpListener::from_std(socket.into()))
+        Ok(())
+    })
 }
 
 impl Connection {

@@ -6,11 +6,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Token};
 
-use crate::origin;
-
-const LISTENER: Token = Token(usize::MAX);
+use crate::server::{self, Turn};
 
 /// Client and upstream: side `i` of pair `n` has the token `2 n + i`.
 struct Pair {
@@ -22,45 +20,37 @@ struct Pair {
 
 /// Relays from the one port to the other until the process ends.
 pub fn run(listen: u16, upstream: u16) -> io::Result<()> {
-    let mut listener = origin::listen(listen)?;
     let upstream = SocketAddr::from(([127, 0, 0, 1], upstream));
-    let mut poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let (mut pairs, mut next) = (HashMap::new(), 0);
     let mut buffer = vec![0; 64 * 1024];
-    let mut events = Events::with_capacity(1024);
-    loop {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result?,
-        }
-        for event in &events {
-            if event.token() == LISTENER {
-                while let Ok((client, _)) = listener.accept() {
-                    let mut sides = [client, TcpStream::connect(upstream)?];
-                    for (i, side) in sides.iter_mut().enumerate() {
-                        side.set_nodelay(true)?;
-                        poll.registry().register(side, Token(2 * next + i), Interest::READABLE | Interest::WRITABLE)?;
-                    }
-                    pairs.insert(next, Pair { sides, pending: Default::default(), is_ended: [false; 2] });
-                    next += 1;
+    server::serve(server::listen(listen)?, |registry, turn| {
+        let event = match turn {
+            Turn::Ready(event) => event,
+            Turn::Accepted(client) => {
+                let mut sides = [client, TcpStream::connect(upstream)?];
+                for (i, side) in sides.iter_mut().enumerate() {
+                    side.set_nodelay(true)?;
+                    registry.register(side, Token(2 * next + i), Interest::READABLE | Interest::WRITABLE)?;
                 }
-                continue;
+                pairs.insert(next, Pair { sides, pending: Default::default(), is_ended: [false; 2] });
+                next += 1;
+                return Ok(());
             }
-            let (number, side) = (event.token().0 / 2, event.token().0 % 2);
-            let Some(pair) = pairs.get_mut(&number) else { continue };
-            let mut result = Ok(());
-            if event.is_readable() {
-                result = pair.pump(side, &mut buffer, event.is_read_closed());
-            }
-            if event.is_writable() && !pair.pending[1 - side].is_empty() {
-                result = result.and_then(|()| pair.pump(1 - side, &mut buffer, true));
-            }
-            if result.is_err() || pair.is_ended == [true; 2] && pair.pending.iter().all(Vec::is_empty) {
-                pairs.remove(&number);
-            }
+        };
+        let (number, side) = (event.token().0 / 2, event.token().0 % 2);
+        let Some(pair) = pairs.get_mut(&number) else { return Ok(()) };
+        let mut result = Ok(());
+        if event.is_readable() {
+            result = pair.pump(side, &mut buffer, event.is_read_closed());
         }
-    }
+        if event.is_writable() && !pair.pending[1 - side].is_empty() {
+            result = result.and_then(|()| pair.pump(1 - side, &mut buffer, true));
+        }
+        if result.is_err() || pair.is_ended == [true; 2] && pair.pending.iter().all(Vec::is_empty) {
+            pairs.remove(&number);
+        }
+        Ok(())
+    })
 }
 
 impl Pair {

@@ -9,9 +9,8 @@ use crate::sim::wire::Wires;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::{Arc, OnceLock, mpsc};
 use tidegate::admin::AdminState;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
@@ -117,14 +116,8 @@ impl Scene {
         }
         let (renderer, jobs) = mpsc::channel();
         let panel = AdminState {
-            stats: vec![Arc::new(WorkerStats::default())],
-            doors: Mutex::default(),
-            writer: writer(),
             started_up: AtomicBool::new(true),
-            draining: AtomicBool::new(false),
-            reloads_ok: AtomicU64::new(0),
-            reloads_error: AtomicU64::new(0),
-            started: Instant::now(),
+            ..AdminState::new(vec![Arc::new(WorkerStats::default())], Vec::new(), writer())
         };
         let shared = Arc::new(Shared {
             mailboxes: vec![Mailbox::new(Box::new(Deaf))],

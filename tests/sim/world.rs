@@ -18,9 +18,8 @@ use super::wire::{Id, Wires};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use tidegate::admin::AdminState;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
@@ -155,16 +154,7 @@ impl World {
             connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
-            panel: Arc::new(AdminState {
-                stats,
-                doors: Mutex::default(),
-                writer: writer(),
-                started_up: AtomicBool::new(true),
-                draining: AtomicBool::new(false),
-                reloads_ok: AtomicU64::new(0),
-                reloads_error: AtomicU64::new(0),
-                started: Instant::now(),
-            }),
+            panel: Arc::new(AdminState { started_up: AtomicBool::new(true), ..AdminState::new(stats, Vec::new(), writer()) }),
             renderer,
         });
         let mut wires = Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace);

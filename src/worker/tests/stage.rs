@@ -22,10 +22,9 @@ use crate::worker::shared::{Mail, NewSite, Shared};
 use crate::worker::{Entrance, Room};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Instant;
 
 /// The request that most tests use.
 pub(super) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -355,14 +354,6 @@ impl Stage {
 fn panel(stats: Vec<Arc<WorkerStats>>) -> AdminState {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
     let settings = || LogSettings { access: None, format: Format::Text, errors: SinkTarget::StandardError, rotate: None };
-    AdminState {
-        stats,
-        doors: Mutex::default(),
-        writer: WRITER.get_or_init(|| Arc::new(Writer::start(settings()).unwrap())).clone(),
-        started_up: AtomicBool::new(true),
-        draining: AtomicBool::new(false),
-        reloads_ok: AtomicU64::new(0),
-        reloads_error: AtomicU64::new(0),
-        started: Instant::now(),
-    }
+    let writer = WRITER.get_or_init(|| Arc::new(Writer::start(settings()).unwrap())).clone();
+    AdminState { started_up: AtomicBool::new(true), ..AdminState::new(stats, Vec::new(), writer) }
 }
