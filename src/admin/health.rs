@@ -31,7 +31,7 @@ pub(super) fn summary(panel: &AdminState, site: &Site) -> RenderedPage {
     rendered(if matches!(status, "healthy" | "degraded") { 200 } else { 503 }, &content)
 }
 
-/// The answer itself is the proof: only a loop that turns can give it.
+/// Says nothing but that the process answers: a worker whose loop hangs could not.
 pub(super) fn live() -> RenderedPage {
     rendered(200, &json!({"status": "live"}))
 }

@@ -2,13 +2,13 @@
 //!
 //! Two choices are nearly as good as comparing all, and workers that see the same numbers do not all choose the same upstream.
 
-use super::lots::{Few, Lots};
+use super::lots::{DrawnIndices, WeightedLots};
 use super::{Ask, Balancer, View};
 
 /// The `adaptive` algorithm.
 #[derive(Debug)]
 pub struct Adaptive {
-    lots: Lots,
+    lots: WeightedLots,
     /// The mean weight of the upstreams that have one.
     mean_weight: f64,
 }
@@ -18,7 +18,7 @@ impl Adaptive {
     pub fn new(weights: &[u32]) -> Self {
         let (sum, count) =
             weights.iter().filter(|&&weight| weight > 0).fold((0.0, 0.0), |(sum, n), &weight| (sum + f64::from(weight), n + 1.0));
-        Self { lots: Lots::new(weights), mean_weight: sum / f64::max(count, 1.0) }
+        Self { lots: WeightedLots::new(weights), mean_weight: sum / f64::max(count, 1.0) }
     }
 
     /// The time to answer, times one plus the requests in flight. Only the requests are divided by the weight: the draw is already by
@@ -40,7 +40,7 @@ impl Adaptive {
 
 impl Balancer for Adaptive {
     fn pick<V: View>(&self, ask: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
-        let mut drawn = Few::default();
+        let mut drawn = DrawnIndices::default();
         let mut held = self.lots.draw(ask.rng, &mut drawn)?;
         // The upstream that was not chosen is compared with the next one drawn.
         while let Some(next) = self.lots.draw(ask.rng, &mut drawn) {

@@ -3,7 +3,7 @@
 //! Each upstream has points on a ring, in proportion to its weight, and placed by its name alone. A key belongs to the first point at
 //! or after it. When an upstream goes, its keys move to the next points: about 1/N of all keys move, and no others.
 
-use super::lots::Few;
+use super::lots::DrawnIndices;
 use super::{Ask, Balancer, View};
 use crate::config::model::UpstreamConfig;
 
@@ -45,7 +45,7 @@ impl ConsistentHash {
 impl Balancer for ConsistentHash {
     fn pick<V: View>(&self, ask: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
         let (before, after) = self.owners.split_at(self.points.partition_point(|&point| point < ask.key));
-        let mut refused = Few::default();
+        let mut refused = DrawnIndices::default();
         for owner in after.iter().chain(before).take(WALK).map(|&owner| owner as usize) {
             match refused.insert(owner) {
                 true if take(owner) => return Some(owner),

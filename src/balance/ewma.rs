@@ -19,7 +19,7 @@ impl PeakEwma {
         // Zero would mean "unknown".
         let sample = micros.clamp(1, u64::from(u32::MAX)) as f32;
         let later = |packed: u64| {
-            let Seen { micros: old, age_ms, stamp } = Seen::new(packed, now_ms);
+            let LastSample { micros: old, age_ms, stamp } = LastSample::new(packed, now_ms);
             let weight = (-f64::from(age_ms) / DECAY_MS).exp();
             let new = if sample >= old { sample } else { (f64::from(old) * weight + f64::from(sample) * (1.0 - weight)) as f32 };
             Some(u64::from(new.to_bits()) << 32 | u64::from(stamp)).filter(|&new| new != packed)
@@ -35,9 +35,9 @@ impl PeakEwma {
     /// The average in microseconds at this time; 0 if the last sample is too old.
     pub fn value(&self, now_ms: u64) -> u64 {
         let packed = self.0.load(Relaxed);
-        let value = match Seen::new(packed, now_ms) {
-            Seen { micros, age_ms: 0, .. } => f64::from(micros),
-            Seen { micros, age_ms, .. } => f64::from(micros) * (-f64::from(age_ms) / DECAY_MS).exp(),
+        let value = match LastSample::new(packed, now_ms) {
+            LastSample { micros, age_ms: 0, .. } => f64::from(micros),
+            LastSample { micros, age_ms, .. } => f64::from(micros) * (-f64::from(age_ms) / DECAY_MS).exp(),
         };
         if value < 1.0 && packed != 0 {
             // Cleared while its age can be told: after the stamp wraps it would look recent.
@@ -47,14 +47,14 @@ impl PeakEwma {
     }
 }
 
-struct Seen {
+struct LastSample {
     micros: f32,
     age_ms: u32,
     /// The present time, or that of a worker that is ahead.
     stamp: u32,
 }
 
-impl Seen {
+impl LastSample {
     fn new(packed: u64, now_ms: u64) -> Self {
         let (micros, now, stamp) = (f32::from_bits((packed >> 32) as u32), now_ms as u32, packed as u32);
         match now.wrapping_sub(stamp) {

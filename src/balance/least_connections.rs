@@ -17,7 +17,7 @@ pub struct LeastConnections {
 }
 
 /// Requests in flight, and the weight that they are divided by.
-type Level = (u64, u32);
+type LoadLevel = (u64, u32);
 
 impl LeastConnections {
     /// For the upstreams that have a weight.
@@ -71,7 +71,7 @@ impl Balancer for LeastConnections {
 }
 
 /// Compares exactly, without a division.
-fn compare(a: Level, b: Level) -> Ordering {
+fn compare(a: LoadLevel, b: LoadLevel) -> Ordering {
     (u128::from(a.0) * u128::from(b.1)).cmp(&(u128::from(b.0) * u128::from(a.1)))
 }
 

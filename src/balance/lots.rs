@@ -12,12 +12,12 @@ const REMEMBERED: usize = 32;
 ///     ends          2   2       5
 /// ```
 #[derive(Debug)]
-pub(super) struct Lots {
+pub(super) struct WeightedLots {
     /// The number of lots up to and including each upstream.
     ends: Box<[u64]>,
 }
 
-impl Lots {
+impl WeightedLots {
     pub(super) fn new(weights: &[u32]) -> Self {
         let mut end = 0;
         let next = |&weight: &u32| {
@@ -33,7 +33,7 @@ impl Lots {
     }
 
     /// One that was not `drawn` yet; `None` when all were, or as many as can be remembered.
-    pub(super) fn draw(&self, rng: &mut fastrand::Rng, drawn: &mut Few) -> Option<usize> {
+    pub(super) fn draw(&self, rng: &mut fastrand::Rng, drawn: &mut DrawnIndices) -> Option<usize> {
         let left = self.ends.last()? - drawn.indices().map(|index| self.weight(index)).sum::<u64>();
         if left == 0 || drawn.count == REMEMBERED {
             return None;
@@ -49,7 +49,7 @@ impl Lots {
     }
 
     /// All that have a weight and were not drawn, in order from a random start.
-    pub(super) fn others(&self, rng: &mut fastrand::Rng, drawn: &Few) -> impl Iterator<Item = usize> {
+    pub(super) fn others(&self, rng: &mut fastrand::Rng, drawn: &DrawnIndices) -> impl Iterator<Item = usize> {
         let start = rng.usize(..self.ends.len().max(1));
         (start..self.ends.len()).chain(0..start).filter(|&index| self.weight(index) > 0 && !drawn.contains(index))
     }
@@ -61,12 +61,12 @@ impl Lots {
 
 /// A few indices in ascending order.
 #[derive(Debug, Default)]
-pub(super) struct Few {
+pub(super) struct DrawnIndices {
     count: usize,
     sorted: [u32; REMEMBERED],
 }
 
-impl Few {
+impl DrawnIndices {
     pub(super) fn count(&self) -> usize {
         self.count
     }
@@ -97,25 +97,25 @@ mod tests {
 
     #[test]
     fn none_is_drawn_twice_and_all_are() {
-        let lots = Lots::new(&[0, 5, 1, 0, 2, 0]);
+        let lots = WeightedLots::new(&[0, 5, 1, 0, 2, 0]);
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..1000 {
-            let mut drawn = Few::default();
+            let mut drawn = DrawnIndices::default();
             let mut order: Vec<usize> = std::iter::from_fn(|| lots.draw(&mut rng, &mut drawn)).collect();
             order.sort();
             assert_eq!(order, [1, 2, 4]);
             assert_eq!(lots.others(&mut rng, &drawn).count(), 0);
         }
-        assert_eq!(Lots::new(&[]).draw(&mut rng, &mut Few::default()), None);
-        assert_eq!(Lots::new(&[]).others(&mut rng, &Few::default()).count(), 0);
+        assert_eq!(WeightedLots::new(&[]).draw(&mut rng, &mut DrawnIndices::default()), None);
+        assert_eq!(WeightedLots::new(&[]).others(&mut rng, &DrawnIndices::default()).count(), 0);
     }
 
     #[test]
     fn the_second_is_drawn_by_weight_among_those_that_are_left() {
-        let lots = Lots::new(&[5, 1, 2, 8]);
+        let lots = WeightedLots::new(&[5, 1, 2, 8]);
         let (mut rng, mut shares) = (fastrand::Rng::with_seed(1), [0; 4]);
         for _ in 0..30_000 {
-            let mut drawn = Few::default();
+            let mut drawn = DrawnIndices::default();
             drawn.insert(3);
             drawn.insert(0);
             shares[lots.draw(&mut rng, &mut drawn).unwrap()] += 1;
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn those_that_are_forgotten_come_in_a_row() {
-        let lots = Lots::new(&[1; 100]);
-        let (mut rng, mut drawn) = (fastrand::Rng::with_seed(1), Few::default());
+        let lots = WeightedLots::new(&[1; 100]);
+        let (mut rng, mut drawn) = (fastrand::Rng::with_seed(1), DrawnIndices::default());
         assert_eq!(std::iter::from_fn(|| lots.draw(&mut rng, &mut drawn)).count(), REMEMBERED);
         assert_eq!(lots.others(&mut rng, &drawn).count(), 100 - REMEMBERED);
         let forgotten = lots.others(&mut rng, &drawn).next().unwrap();

@@ -1,22 +1,22 @@
 //! By chance, in proportion to the weights.
 
-use super::lots::{Few, Lots};
+use super::lots::{DrawnIndices, WeightedLots};
 use super::{Ask, Balancer, View};
 
 /// The `random` algorithm.
 #[derive(Debug)]
-pub struct Random(Lots);
+pub struct Random(WeightedLots);
 
 impl Random {
     /// For the upstreams that have a weight.
     pub fn new(weights: &[u32]) -> Self {
-        Self(Lots::new(weights))
+        Self(WeightedLots::new(weights))
     }
 }
 
 impl Balancer for Random {
     fn pick<V: View>(&self, ask: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
-        let mut drawn = Few::default();
+        let mut drawn = DrawnIndices::default();
         while let Some(index) = self.0.draw(ask.rng, &mut drawn) {
             if take(index) {
                 return Some(index);

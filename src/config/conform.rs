@@ -169,7 +169,7 @@ fn restricts_empty(key: &Key, value: &Value) -> bool {
     is_there && matches!(key.state, KeySupport::Refused(_)) && (matches!(key.kind, Kind::Section(_)) || key.name == "allow")
 }
 
-/// Whether it says what holds anyway, as everything does that `--print` has filled in.
+/// Whether it repeats the default, as everything does that `--print` has filled in.
 fn is_default(key: &Key, value: &Value) -> bool {
     let default = super::file::parse(key.default).map_or(Value::Invalid, |node| node.value);
     match (value, default) {

@@ -1,5 +1,5 @@
 //! The text of a `.env` file, as `dotenvy` reads it: `NAME=value`, quotes, comments, and `$NAME` or `${NAME}` in values that are not in
-//! single quotes. A name that is not set counts as nothing there, without a word: who wrote a password with a `$` in it is told.
+//! single quotes. `dotenvy` silently replaces a name that is not set by nothing, so each is reported: it may be a part of a password.
 
 use super::variables::Variables;
 use std::collections::BTreeSet;
@@ -10,19 +10,19 @@ pub struct Dotenv {
     /// Names and values.
     pub variables: Variables,
     /// Lines whose values lost something.
-    pub doubts: Vec<Doubt>,
+    pub warnings: Vec<DotenvWarning>,
 }
 
-/// Something that is hardly meant.
+/// Something in the file that was probably not meant.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Doubt {
+pub struct DotenvWarning {
     /// Counted from 1.
     pub line: usize,
-    /// Without a part of the value, which may be a secret.
+    /// Quotes no part of the value, which may be a secret.
     pub message: String,
 }
 
-/// Reads it. `environment` is what names in values stand for, beside the variables of earlier lines.
+/// Reads the text of a file. `environment` is what names in values stand for, beside the variables of earlier lines.
 pub fn parse(text: &str, environment: &Variables) -> Result<Dotenv, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let variables: Result<Variables, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
@@ -36,17 +36,17 @@ pub fn parse(text: &str, environment: &Variables) -> Result<Dotenv, String> {
         }
         error => error.to_string(),
     })?;
-    let doubts = lost(text, environment, &variables);
-    Ok(Dotenv { variables, doubts })
+    let warnings = lost(text, environment, &variables);
+    Ok(Dotenv { variables, warnings })
 }
 
 /// Every `$` that stands for nothing.
-fn lost(text: &str, environment: &Variables, variables: &Variables) -> Vec<Doubt> {
+fn lost(text: &str, environment: &Variables, variables: &Variables) -> Vec<DotenvWarning> {
     let is_set = |name: &str| environment.contains_key(name) || variables.contains_key(name);
     let lines: BTreeSet<usize> = references(text).into_iter().filter(|(_, name)| !is_set(name)).map(|(line, _)| line).collect();
     let message = "a $ begins the name of a variable, here one that is not set and counts as nothing. A literal $ is written \\$, \
                    or the value stands in single quotes; a name with an underscore is written ${NAME}";
-    lines.into_iter().map(|line| Doubt { line, message: message.into() }).collect()
+    lines.into_iter().map(|line| DotenvWarning { line, message: message.into() }).collect()
 }
 
 /// The names behind each `$` that is neither in single quotes, nor escaped, nor in a comment; with its line.
@@ -111,17 +111,17 @@ mod tests {
             ("word", false),
         ] {
             let dotenv = parsed(&format!("# what $this is\nA=1\nSECRET={value}\nB='it''s'\n"));
-            let lines: Vec<usize> = dotenv.doubts.iter().map(|doubt| doubt.line).collect();
+            let lines: Vec<usize> = dotenv.warnings.iter().map(|warning| warning.line).collect();
             assert_eq!(lines, if is_lost { vec![3] } else { vec![] }, "{value}");
             assert_eq!(dotenv.variables.len(), 3, "{value}");
-            assert!(dotenv.doubts.iter().all(|doubt| !doubt.message.contains("word")), "it may be a secret");
+            assert!(dotenv.warnings.iter().all(|warning| !warning.message.contains("word")), "it may be a secret");
         }
     }
 
     #[test]
     fn each_line_is_told_of_once_with_its_number() {
         let dotenv = parsed("A='two\nlines $x'\nB=$x$y\nC=\"a\nb $x c\"\n");
-        assert_eq!(dotenv.doubts.iter().map(|doubt| doubt.line).collect::<Vec<_>>(), [3, 5]);
+        assert_eq!(dotenv.warnings.iter().map(|warning| warning.line).collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn apply(dotenv: &Variables, environment: &Variables, tree: &mut Node, repor
     let mut all = dotenv.clone();
     all.extend(environment.clone());
     for layer in [&dotenv, &environment] {
-        Layer { layer, all: &all, tree, report }.apply();
+        EnvironmentLayer { layer, all: &all, tree, report }.apply();
     }
 }
 
@@ -69,14 +69,14 @@ fn leave_services(layer: &mut Variables, report: &mut Report) {
 }
 
 /// The variables of one source, and those of both.
-struct Layer<'a> {
+struct EnvironmentLayer<'a> {
     layer: &'a Variables,
     all: &'a Variables,
     tree: &'a mut Node,
     report: &'a mut Report,
 }
 
-impl Layer<'_> {
+impl EnvironmentLayer<'_> {
     fn apply(mut self) {
         let mut long: Vec<(&String, Vec<String>, &'static Kind)> = Vec::new();
         for name in self.layer.keys() {

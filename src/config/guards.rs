@@ -10,14 +10,14 @@ use super::tree::{Location, Node, Path, Value};
 use std::cell::OnceCell;
 
 /// The sections with one name, the outermost first, and the defaults.
-struct Layers<'a> {
+struct SectionLayers<'a> {
     sections: Vec<&'a Node>,
     keys: &'static [Key],
     /// Made only where it is needed: the root's sections have their defaults filled in already.
     defaults: OnceCell<Node>,
 }
 
-impl<'a> Layers<'a> {
+impl<'a> SectionLayers<'a> {
     /// The sections that are given; null removes those before it.
     fn of(owners: &[Option<&'a Node>], name: &str, keys: &'static [Key]) -> Self {
         let mut sections = Vec::new();
@@ -60,7 +60,7 @@ impl<'a> Layers<'a> {
 
 /// The retries of the innermost owner; each key is that of the innermost section that has it.
 pub fn retry(owners: &[Option<&Node>]) -> Retry {
-    let layers = Layers::of(owners, "retry", keys::RETRIES);
+    let layers = SectionLayers::of(owners, "retry", keys::RETRIES);
     Retry {
         max_retries: layers.int("max_retries"),
         backoff_ms: layers.int("backoff_ms"),
@@ -72,7 +72,7 @@ pub fn retry(owners: &[Option<&Node>]) -> Retry {
 
 /// The circuits, likewise.
 pub fn breaker(owners: &[Option<&Node>]) -> Breaker {
-    let layers = Layers::of(owners, "circuit_breaker", keys::BREAKER);
+    let layers = SectionLayers::of(owners, "circuit_breaker", keys::BREAKER);
     Breaker {
         failure_threshold: layers.int("failure_threshold"),
         success_threshold: layers.int("success_threshold"),
@@ -85,7 +85,7 @@ pub fn breaker(owners: &[Option<&Node>]) -> Breaker {
 
 /// The health checks, likewise; `None` is off.
 pub fn health_check(owners: &[Option<&Node>]) -> Option<HealthCheck> {
-    let layers = Layers::of(owners, "health_check", keys::CHECK).unless_off()?;
+    let layers = SectionLayers::of(owners, "health_check", keys::CHECK).unless_off()?;
     let mut expected = layers.items("expected_status");
     Some(HealthCheck {
         path: layers.get("path").and_then(Node::text).unwrap_or_default().to_owned(),
@@ -99,12 +99,12 @@ pub fn health_check(owners: &[Option<&Node>]) -> Option<HealthCheck> {
 
 /// The global limit (`owners` is the root alone), or a route's (the root and the route).
 pub fn rate_limit(owners: &[Option<&Node>], report: &mut Report) -> Option<RateLimit> {
-    let layers = Layers::of(owners, "rate_limit", keys::RATE).unless_off()?;
+    let layers = SectionLayers::of(owners, "rate_limit", keys::RATE).unless_off()?;
     if let Some(clients) = layers.get("per_client").filter(|clients| clients.entries().is_empty() && !clients.is_invalid()) {
         report.warn(clients, "limits nothing, give it requests_per_second");
     }
     let of_clients = || layers.sections.iter().filter_map(|section| section.get("per_client")).collect();
-    let clients = layers.get("per_client").map(|_| Layers::over(of_clients(), keys::PER_CLIENT));
+    let clients = layers.get("per_client").map(|_| SectionLayers::over(of_clients(), keys::PER_CLIENT));
     let own = owners.last().copied().flatten().and_then(|owner| owner.written("rate_limit"));
     let owns = |names: &[&str]| owners.len() == 1 || own.is_some_and(|own| names.iter().any(|name| own.has(name)));
     let limit = RateLimit {
@@ -129,7 +129,7 @@ pub fn rate_limit(owners: &[Option<&Node>], report: &mut Report) -> Option<RateL
 }
 
 /// `None` is off: without a number there is no limit.
-fn rate(layers: &Layers, report: &mut Report) -> Option<Rate> {
+fn rate(layers: &SectionLayers, report: &mut Report) -> Option<Rate> {
     let burst = layers.get("burst");
     let Some(requests_per_second) = layers.get("requests_per_second") else {
         burst.filter(|burst| !burst.is_invalid()).into_iter().for_each(|burst| {

@@ -5,19 +5,19 @@ use super::tree::{Node, Value};
 
 /// One foreign key. `{v}` in the hint is the value as written, `{ms}` the same number of seconds in milliseconds, `{route}` the
 /// path of the route around it.
-struct Hint {
+struct ForeignKey {
     /// The section it stands in; "*" = any.
     section: &'static str,
     key: &'static str,
     hint: &'static str,
 }
 
-const fn hint(section: &'static str, key: &'static str, hint: &'static str) -> Hint {
-    Hint { section, key, hint }
+const fn hint(section: &'static str, key: &'static str, hint: &'static str) -> ForeignKey {
+    ForeignKey { section, key, hint }
 }
 
 /// Exact sections stand before "*".
-static HINTS: &[Hint] = &[
+static HINTS: &[ForeignKey] = &[
     hint("circuit_breaker", "timeout", "did you mean timeout_ms: {ms}?"),
     hint("circuit_breaker", "cooldown", "did you mean timeout_ms: {ms}?"),
     hint("health_check", "timeout", "did you mean timeout_ms: {ms}?"),

@@ -178,8 +178,8 @@ fn read_dotenv(
     }
     let text = read(&path, Path::new(&*shown))?;
     let read = dotenv::parse(&text, environment).map_err(|why| Problems::one(format!("{shown}:{why}")))?;
-    for doubt in read.doubts {
-        report.warn_at(&Location::named(&format!("{shown}:{}", doubt.line)), &tree::Path::default(), doubt.message);
+    for warning in read.warnings {
+        report.warn_at(&Location::named(&format!("{shown}:{}", warning.line)), &tree::Path::default(), warning.message);
     }
     notes.push(format!("read {shown}: {} variables", read.variables.len()));
     files.push(path);

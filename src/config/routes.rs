@@ -16,7 +16,7 @@ const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirec
 /// The list under `routes`.
 pub fn mean(root: &Node, pools: &[PoolConfig], listeners: &[ListenerConfig], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
     let written = root.get("pools").map(Node::entries).unwrap_or_default();
-    let mut reader = Reader {
+    let mut reader = RouteReader {
         root,
         pools,
         rate,
@@ -40,7 +40,7 @@ pub fn mean(root: &Node, pools: &[PoolConfig], listeners: &[ListenerConfig], rat
 }
 
 /// What routes are read with.
-struct Reader<'a> {
+struct RouteReader<'a> {
     root: &'a Node,
     pools: &'a [PoolConfig],
     rate: Option<&'a RateLimit>,
@@ -52,7 +52,7 @@ struct Reader<'a> {
     report: &'a mut Report,
 }
 
-impl Reader<'_> {
+impl RouteReader<'_> {
     fn route(&mut self, node: &Node) -> Option<Route> {
         let name = node.get("name").and_then(Node::text).map_or_else(|| node.path.to_string(), str::to_owned);
         let matcher = node.get("match").map(|matcher| self.matcher(matcher)).unwrap_or_default();

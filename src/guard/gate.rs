@@ -50,17 +50,17 @@ pub struct Ticket {
 pub struct WaitQueue {
     /// A bit for each lane that is not empty.
     lanes_in_use: AtomicUsize,
-    lanes: Mutex<Lanes>,
+    lanes: Mutex<TicketLanes>,
 }
 
 /// For each lane its tickets, with numbers in the order in which they came.
 #[derive(Debug, Default)]
-struct Lanes {
+struct TicketLanes {
     next: u64,
     of: [VecDeque<(u64, Ticket)>; Needs::KINDS],
 }
 
-impl Lanes {
+impl TicketLanes {
     /// Of these lanes, the one whose first ticket comes before those of the others.
     fn first(&self, lanes: usize) -> Option<usize> {
         let of = |kind: usize| Some(((Needs::of(kind).has_left, self.of[kind].front()?.0), kind));
@@ -125,12 +125,12 @@ impl WaitQueue {
         None
     }
 
-    fn note(&self, lanes: &Lanes) {
+    fn note(&self, lanes: &TicketLanes) {
         let in_use = lanes.of.iter().enumerate().filter(|(_, lane)| !lane.is_empty());
         self.lanes_in_use.store(in_use.fold(0, |bits, (kind, _)| bits | 1 << kind), SeqCst);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
+    fn lock(&self) -> MutexGuard<'_, TicketLanes> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -131,7 +131,7 @@ impl<'a> FieldLine<'a> {
 
     /// The value without blanks around it.
     pub fn value(&self) -> &'a [u8] {
-        // Whoever reads it again pays again, however it is read.
+        // Counted for each call, because a caller that reads the value scans it.
         steps::count((self.span.end - self.span.value) as usize);
         &self.head[self.span.value as usize..self.span.end as usize]
     }

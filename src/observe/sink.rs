@@ -40,7 +40,7 @@ impl fmt::Display for SinkTarget {
 #[derive(Debug)]
 pub(super) struct Sink {
     target: Option<SinkTarget>,
-    out: Out,
+    out: SinkOutput,
     /// Device and inode: two sinks may write to the same pipe.
     identity: (u64, u64),
     buffer: Vec<u8>,
@@ -54,7 +54,7 @@ pub(super) struct Sink {
 }
 
 #[derive(Debug)]
-enum Out {
+enum SinkOutput {
     /// Turned off: everything is discarded.
     Off,
     File(LogFile),
@@ -67,7 +67,7 @@ impl Sink {
     /// Opens a target; `None` is a log that is turned off. The directory of a file is created if it is missing.
     pub(super) fn open(target: Option<&SinkTarget>, rotate: Option<Rotation>) -> io::Result<Self> {
         let (out, identity) = match target {
-            None => (Out::Off, (0, 0)),
+            None => (SinkOutput::Off, (0, 0)),
             Some(SinkTarget::StandardOutput) => inherited(io::stdout().as_fd())?,
             Some(SinkTarget::StandardError) => inherited(io::stderr().as_fd())?,
             Some(SinkTarget::File(path)) => {
@@ -78,15 +78,15 @@ impl Sink {
                 let identity = identity(file.as_fd())?;
                 // Files under /dev are not renamed, wherever they lead: /dev/stdout may be a file.
                 match file.metadata()?.is_file() && !path.starts_with("/dev") {
-                    true => (Out::File(LogFile::new(path, file, rotate)), identity),
-                    false => (Out::Stream(LogStream::own(file)), identity),
+                    true => (SinkOutput::File(LogFile::new(path, file, rotate)), identity),
+                    false => (SinkOutput::Stream(LogStream::own(file)), identity),
                 }
             }
         };
         Ok(Self::new(target.cloned(), out, identity))
     }
 
-    fn new(target: Option<SinkTarget>, out: Out, identity: (u64, u64)) -> Self {
+    fn new(target: Option<SinkTarget>, out: SinkOutput, identity: (u64, u64)) -> Self {
         Self {
             target,
             out,
@@ -112,11 +112,11 @@ impl Sink {
         while self.at < self.buffer.len() {
             let lines = &self.buffer[self.at..];
             let written = match &mut self.out {
-                Out::Off => Ok(lines.len()),
-                Out::File(file) => file.write_some(lines, self.torn, &mut self.trouble),
-                Out::Stream(stream) => stream.write_some(lines),
+                SinkOutput::Off => Ok(lines.len()),
+                SinkOutput::File(file) => file.write_some(lines, self.torn, &mut self.trouble),
+                SinkOutput::Stream(stream) => stream.write_some(lines),
                 #[cfg(test)]
-                Out::Scripted(script) => script.write_some(lines),
+                SinkOutput::Scripted(script) => script.write_some(lines),
             };
             match written {
                 Ok(0) => return self.give_up(io::ErrorKind::WriteZero.into()),
@@ -156,7 +156,7 @@ impl Sink {
     /// old file.
     pub(super) fn reopen(&mut self) {
         let rest = self.rest_of_line();
-        let Out::File(file) = &mut self.out else { return };
+        let SinkOutput::File(file) = &mut self.out else { return };
         match file.reopen(&self.buffer[self.at..self.at + rest]) {
             Ok(true) => {
                 self.at += rest;
@@ -175,7 +175,7 @@ impl Sink {
     }
 
     pub(super) fn set_rotate(&mut self, rotate: Option<Rotation>) {
-        if let Out::File(file) = &mut self.out {
+        if let SinkOutput::File(file) = &mut self.out {
             file.rotate = rotate;
         }
     }
@@ -188,7 +188,7 @@ impl Sink {
     /// The descriptor to poll for room, if the sink is waiting for it.
     pub(super) fn blocked_on(&self) -> Option<BorrowedFd<'_>> {
         match &self.out {
-            Out::Stream(stream) if self.blocked => Some(stream.fd()),
+            SinkOutput::Stream(stream) if self.blocked => Some(stream.fd()),
             _ => None,
         }
     }
@@ -233,8 +233,8 @@ impl Sink {
     }
 }
 
-fn inherited(fd: BorrowedFd<'_>) -> io::Result<(Out, (u64, u64))> {
-    Ok((Out::Stream(LogStream::inherited(fd)?), identity(fd)?))
+fn inherited(fd: BorrowedFd<'_>) -> io::Result<(SinkOutput, (u64, u64))> {
+    Ok((SinkOutput::Stream(LogStream::inherited(fd)?), identity(fd)?))
 }
 
 fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {

@@ -23,12 +23,12 @@ impl Script {
 
 /// Writes these batches, one after the other, and returns what the target got.
 fn play(steps: &[Result<usize, Errno>], batches: &[&str]) -> (String, Sink) {
-    let mut sink = Sink::new(None, Out::Scripted(Script { steps: steps.into(), taken: vec![] }), (1, 1));
+    let mut sink = Sink::new(None, SinkOutput::Scripted(Script { steps: steps.into(), taken: vec![] }), (1, 1));
     for batch in batches {
         sink.buffer().extend_from_slice(batch.as_bytes());
         while !sink.flush() {}
     }
-    let Out::Scripted(script) = &sink.out else { unreachable!() };
+    let SinkOutput::Scripted(script) = &sink.out else { unreachable!() };
     (String::from_utf8(script.taken.clone()).unwrap(), sink)
 }
 

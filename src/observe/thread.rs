@@ -24,14 +24,14 @@ const COMPLAINT_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct WriterThread {
     shared: Arc<SharedLogs>,
-    access: Lane,
-    errors: Lane,
+    access: LogLane,
+    errors: LogLane,
     end: Option<Instant>,
 }
 
 /// A log: its queues, its target, and what there is to report.
 #[derive(Debug)]
-struct Lane {
+struct LogLane {
     name: &'static str,
     queues: Vec<Arc<Queue>>,
     /// The queue to start with, so that a target that takes little is shared fairly by the workers.
@@ -44,7 +44,12 @@ struct Lane {
 impl WriterThread {
     pub(super) fn new(shared: Arc<SharedLogs>, access: Sink, errors: Sink) -> Self {
         let diagnostics = vec![Arc::clone(&shared.diagnostics)];
-        Self { access: Lane::new("access log", vec![], access), errors: Lane::new("error log", diagnostics, errors), shared, end: None }
+        Self {
+            access: LogLane::new("access log", vec![], access),
+            errors: LogLane::new("error log", diagnostics, errors),
+            shared,
+            end: None,
+        }
     }
 
     pub(super) fn run(mut self) {
@@ -184,7 +189,7 @@ impl Drop for WriterThread {
     }
 }
 
-impl Lane {
+impl LogLane {
     fn new(name: &'static str, queues: Vec<Arc<Queue>>, sink: Sink) -> Self {
         Self { name, queues, next: 0, sink, lost: 0, complained: None }
     }

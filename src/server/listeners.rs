@@ -21,12 +21,12 @@ pub(super) type Sockets = Vec<Vec<(ListenSocket, Entrance)>>;
 #[derive(Debug)]
 pub(super) struct Listeners {
     workers: usize,
-    open: Vec<Open>,
+    open: Vec<OpenListener>,
 }
 
 /// One listening address.
 #[derive(Clone, Debug)]
-struct Open {
+struct OpenListener {
     /// As configured, perhaps with port 0, so that a reload recognises it.
     configured: ListenerConfig,
     bound: Address,
@@ -37,7 +37,7 @@ struct Open {
 
 /// The step from one set of addresses to the next, prepared but not done, so that it can be abandoned as a whole.
 pub(super) struct ListenersChange {
-    open: Vec<Open>,
+    open: Vec<OpenListener>,
     /// Sockets of new addresses.
     pub(super) sockets: Sockets,
     /// Addresses that are gone.
@@ -55,11 +55,11 @@ impl Listeners {
         let mut sockets: Sockets = (0..self.workers).map(|_| Vec::new()).collect();
         let mut open = Vec::new();
         // Each old one is used at most once: two addresses with port 0 are two listeners.
-        let mut old: Vec<Option<&Open>> = self.open.iter().map(Some).collect();
+        let mut old: Vec<Option<&OpenListener>> = self.open.iter().map(Some).collect();
         for listener in &config.listeners {
             let same = old.iter_mut().find(|old| old.is_some_and(|old| old.configured.address == listener.address));
             if let Some(same) = same.and_then(Option::take) {
-                open.push(Open { configured: listener.clone(), ..same.clone() });
+                open.push(OpenListener { configured: listener.clone(), ..same.clone() });
                 continue;
             }
             let opened = listen(&listener.address, listener.mode, self.workers);
@@ -68,7 +68,7 @@ impl Listeners {
             for (worker, socket) in sockets.iter_mut().zip(own) {
                 worker.push((socket, Entrance { door: door.clone(), port: bound.port(), is_admin: false }));
             }
-            open.push(Open { configured: listener.clone(), bound, file: file.map(Arc::new), door });
+            open.push(OpenListener { configured: listener.clone(), bound, file: file.map(Arc::new), door });
         }
         let stays = |door: &Arc<Door>| open.iter().any(|open| Arc::ptr_eq(&open.door, door));
         let closed = self.open.iter().map(|open| open.door.clone()).filter(|door| !stays(door)).collect();
@@ -78,7 +78,7 @@ impl Listeners {
     /// Makes the change; returns what to give to the workers.
     pub(super) fn commit(&mut self, change: ListenersChange, max_client_conns: usize) -> (Sockets, Vec<Arc<Door>>) {
         self.open = change.open;
-        for Open { configured, file, .. } in &self.open {
+        for OpenListener { configured, file, .. } in &self.open {
             if let Some(Err(error)) = file.as_ref().map(|file| file.set_mode(configured.mode)) {
                 log::error!(target: "listener", "{}: its mode cannot be set: {error}", configured.address);
             }

@@ -83,7 +83,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     let mut desk = {
         let (site, shared, writer, leftovers) = (site.clone(), shared.clone(), writer.clone(), leftovers.clone());
         let (call, calls) = channel();
-        let desk = signals::Desk::new(shared.clone(), writer.clone(), leftovers.clone(), call);
+        let desk = signals::SignalHandler::new(shared.clone(), writer.clone(), leftovers.clone(), call);
         let reloader = Reloader { sources, effective, watch, site, listeners, leftovers, resolver, shared, writer };
         spawn("reloader", move || reloader.run(&calls))?;
         desk
@@ -110,7 +110,7 @@ fn ready_line(bound: &Bound) -> String {
 }
 
 /// Starts the workers, each with a thread. The receiver gets how each has ended; the first that fails, or the last, also ends
-/// [`signals::Desk::serve`].
+/// [`signals::SignalHandler::serve`].
 fn start_workers(
     polls: Vec<mio::Poll>,
     sockets: Sockets,

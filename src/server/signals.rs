@@ -43,23 +43,23 @@ impl Signals {
         Ok(())
     }
 
-    /// Ends [`Desk::serve`] when it is closed.
+    /// Ends [`SignalHandler::serve`] when it is closed.
     pub(super) fn handle(&self) -> signal_hook::iterator::Handle {
         self.received.handle()
     }
 }
 
 /// What signals act on, and what has happened so far.
-pub(super) struct Desk {
+pub(super) struct SignalHandler {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
     leftovers: Arc<Leftovers>,
     reload: Sender<()>,
-    drain: Option<Drain>,
+    drain: Option<Draining>,
 }
 
 /// The state since the signal that ends the process.
-struct Drain {
+struct Draining {
     since: Instant,
     /// How many exchanges had finished before it.
     finished_before: u64,
@@ -67,7 +67,7 @@ struct Drain {
     hurried: Option<Instant>,
 }
 
-impl Desk {
+impl SignalHandler {
     pub(super) fn new(shared: Arc<Shared>, writer: Arc<Writer>, leftovers: Arc<Leftovers>, reload: Sender<()>) -> Self {
         Self { shared, writer, leftovers, reload, drain: None }
     }
@@ -94,7 +94,7 @@ impl Desk {
             None => {
                 log::info!(target: "signal", "{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
                 let finished_before = self.sum(|stats| stats.exchanges_finished.value());
-                self.drain = Some(Drain { since: Instant::now(), finished_before, hurried: None });
+                self.drain = Some(Draining { since: Instant::now(), finished_before, hurried: None });
                 self.shared.panel.draining.store(true, SeqCst);
                 self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
             }

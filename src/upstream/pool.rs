@@ -165,7 +165,7 @@ impl Pool {
             self.enter(index, if is_idle { ConnectionKind::Kept } else { ConnectionKind::New }, want)
         };
         let (mut granted, mut passed_over) = (None, false);
-        let mut ask = Ask { view: &Moment { pool: self, now }, rng, key };
+        let mut ask = Ask { view: &PoolSnapshot { pool: self, now }, rng, key };
         self.balance.pick(&mut ask, |index| {
             if tried.contains(&index) || (slow_start_ms > 0 && self.servers[index].share(now, slow_start_ms) <= chance) {
                 passed_over = true;
@@ -283,12 +283,12 @@ impl Pool {
 }
 
 /// The pool at one moment, as the balancing algorithm sees it.
-struct Moment<'a> {
+struct PoolSnapshot<'a> {
     pool: &'a Pool,
     now: u64,
 }
 
-impl View for Moment<'_> {
+impl View for PoolSnapshot<'_> {
     fn load(&self, index: usize) -> u64 {
         self.pool.servers[index].in_flight()
     }

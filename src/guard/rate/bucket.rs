@@ -1,7 +1,7 @@
 //! A token bucket in one number (GCRA): the time at which the bucket will be full again. A request moves that time on by its cost.
 //! One that would move it further ahead than a burst lasts is over the limit.
 
-use super::meter::{Debt, Legacy, Meter};
+use super::meter::{Debt, DroppedDebt, Meter};
 use crate::config::model::Rate;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -58,11 +58,11 @@ impl Meter for Bucket {
         Debt(self.full_at.saturating_sub(now.saturating_mul(PARTS)), 0)
     }
 
-    fn bequeath(&self) -> Legacy {
-        Legacy { at: self.full_at, count: 0 }
+    fn bequeath(&self) -> DroppedDebt {
+        DroppedDebt { at: self.full_at, count: 0 }
     }
 
-    fn inherit(legacy: Legacy) -> Self {
+    fn inherit(legacy: DroppedDebt) -> Self {
         Self { full_at: legacy.at }
     }
 }

@@ -5,7 +5,7 @@
 //! that owes least is dropped, and the set remembers the largest debt dropped so: a new client there begins with that. So nobody
 //! gains by being dropped, however many addresses are used, and a million of them need no more memory than the table has.
 
-use super::meter::{Legacy, Meter};
+use super::meter::{DroppedDebt, Meter};
 use crate::guard::client::ClientId;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +28,7 @@ struct Set<M> {
     /// Allocated with the first client.
     slots: Vec<Slot<M>>,
     /// What remains of the meters that were dropped.
-    legacy: Legacy,
+    legacy: DroppedDebt,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,7 @@ pub enum Denied {
 impl<M: Meter> Clients<M> {
     /// An empty table.
     pub fn new(quota: M::Quota) -> Self {
-        let set = || Mutex::new(Set { slots: Vec::new(), legacy: Legacy::default() });
+        let set = || Mutex::new(Set { slots: Vec::new(), legacy: DroppedDebt::default() });
         Self { quota, sets: (0..SETS).map(|_| set()).collect(), keys: RandomState::new() }
     }
 

@@ -95,8 +95,8 @@ fn nobody_gains_by_being_forgotten() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (many, most) = (rng.u32(1..60), rng.u32(1..6));
         let pace = Pace::new(Rate { requests_per_second: most, burst: most });
-        let mut buckets = Set::<Bucket> { slots: Vec::new(), legacy: Legacy::default() };
-        let mut windows = Set::<Window<32>> { slots: Vec::new(), legacy: Legacy::default() };
+        let mut buckets = Set::<Bucket> { slots: Vec::new(), legacy: DroppedDebt::default() };
+        let mut windows = Set::<Window<32>> { slots: Vec::new(), legacy: DroppedDebt::default() };
         let mut own: HashMap<u32, Bucket> = HashMap::new();
         let mut recent: HashMap<u32, VecDeque<u64>> = HashMap::new();
         let (mut now, mut refused_newcomers) = (SECOND, 0);

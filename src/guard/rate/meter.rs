@@ -12,9 +12,9 @@ pub trait Meter: Copy {
     /// How much of its quota is used.
     fn debt(&mut self, now: u64) -> Debt;
     /// What remains of it when it is dropped.
-    fn bequeath(&self) -> Legacy;
+    fn bequeath(&self) -> DroppedDebt;
     /// A meter that allows nothing that a dropped one would have refused.
-    fn inherit(legacy: Legacy) -> Self;
+    fn inherit(legacy: DroppedDebt) -> Self;
 }
 
 /// How much of a quota is used: the more, the longer the meter must be kept.
@@ -30,14 +30,14 @@ impl Debt {
 
 /// The largest debts of all meters that were dropped.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Legacy {
+pub struct DroppedDebt {
     /// The latest time among them.
     pub at: u64,
     /// The largest count among them.
     pub count: u32,
 }
 
-impl Legacy {
+impl DroppedDebt {
     /// Adds one that was dropped.
     pub fn add(&mut self, other: Self) {
         *self = Self { at: self.at.max(other.at), count: self.count.max(other.count) };

@@ -4,7 +4,7 @@
 //! When its room is used up, runs that are close together are merged at the later time: such requests are counted a little
 //! longer than a second, never shorter.
 
-use super::meter::{Debt, Legacy, Meter};
+use super::meter::{Debt, DroppedDebt, Meter};
 
 /// In microseconds.
 const SECOND: u64 = 1_000_000;
@@ -91,11 +91,11 @@ impl<const RUNS: usize> Meter for Window<RUNS> {
         Debt(self.total.into(), self.end.checked_sub(1).map_or(0, |last| self.at[last]))
     }
 
-    fn bequeath(&self) -> Legacy {
-        Legacy { at: self.end.checked_sub(1).map_or(0, |last| self.at[last]), count: self.total }
+    fn bequeath(&self) -> DroppedDebt {
+        DroppedDebt { at: self.end.checked_sub(1).map_or(0, |last| self.at[last]), count: self.total }
     }
 
-    fn inherit(legacy: Legacy) -> Self {
+    fn inherit(legacy: DroppedDebt) -> Self {
         let mut window = Self::default();
         if legacy.count > 0 {
             window.push(legacy.at, legacy.count);
@@ -170,6 +170,6 @@ mod tests {
         for now in (390_000..1_500_000).step_by(7_000) {
             assert!(heir.wait(&40, now).is_err() || window.wait(&40, now).is_ok());
         }
-        assert!(Window::<32>::inherit(Legacy::default()).debt(0).is_none());
+        assert!(Window::<32>::inherit(DroppedDebt::default()).debt(0).is_none());
     }
 }
