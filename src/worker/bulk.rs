@@ -91,6 +91,7 @@ impl<N: Net> Core<N> {
         let read = match transfer {
             Transfer::Bytes(n) => n,
             Transfer::Blocked => return 0,
+            Transfer::Beside(n) => return n,
             Transfer::Fin => {
                 self.deliver(key, ended);
                 return 1;
@@ -147,6 +148,7 @@ impl<N: Net> Core<N> {
         let (event, n) = match (transfer, direction) {
             (Transfer::Bytes(n), _) => (Event::Passed(direction, n), n),
             (Transfer::Blocked, _) => return 0,
+            (Transfer::Beside(n), _) => return n,
             (Transfer::Fin | Transfer::Failed, Direction::Down) => (Event::ClientGone, 1),
             // What the upstream still sends, or its end, decides.
             (Transfer::Fin | Transfer::Failed, Direction::Up) => (Event::UpstreamBroken, 1),

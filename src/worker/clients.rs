@@ -8,6 +8,9 @@ use crate::net::token::Source;
 use crate::net::transport::{Close, Link, Transfer, Transport};
 use crate::session::{Ending, Event, Session};
 
+/// How long a connection is kept for what its transport has left to say.
+pub(super) const LEAVE_MS: u64 = 2000;
+
 impl<N: Net> Core<N> {
     /// Gives an accepted connection a slot, whose token the poll will report.
     pub fn admit(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance, stay: Stay) {
@@ -71,6 +74,7 @@ impl<N: Net> Core<N> {
             rest: None,
             standing,
             is_queued: false,
+            takes_leave: false,
             is_closing: false,
             is_resting: false,
         });
@@ -85,12 +89,43 @@ impl<N: Net> Core<N> {
         let Client { link, entrance, .. } = &mut self.clients[key];
         match link.read(&mut [0]) {
             Transfer::Fin | Transfer::Failed => return Some(Event::ClientFin),
-            Transfer::Blocked if link.is_delivered() => return Some(Event::Delivered),
+            Transfer::Blocked if link.may_part() => return Some(Event::Delivered),
             Transfer::Bytes(n) if !entrance.is_admin => self.turn.stats.bytes_received.add(n as u64),
-            Transfer::Blocked | Transfer::Bytes(_) => {}
+            Transfer::Blocked | Transfer::Bytes(_) | Transfer::Beside(_) => {}
         }
         link.close(Close::Sending);
         None
+    }
+
+    /// Closes a connection that has ended, once its transport has taken leave.
+    pub(super) fn close_client(&mut self, key: usize) {
+        if self.has_taken_leave(key) {
+            self.drop_client(key);
+        }
+    }
+
+    /// Whether nothing is left to say, or the time for that is over. Until then it lingers.
+    fn has_taken_leave(&mut self, key: usize) -> bool {
+        let client = &mut self.clients[key];
+        if client.is_closing || client.session.ending() == Some(Ending::Reset) || client.link.take_leave() {
+            return true;
+        }
+        if std::mem::replace(&mut client.takes_leave, true) {
+            return self.wheel.deadline(client_timer(key)).is_none();
+        }
+        self.wheel.set(client_timer(key), self.turn.now.millis() + LEAVE_MS);
+        self.note_rest(key);
+        false
+    }
+
+    /// Closes a connection at the end of the turn.
+    pub(super) fn drop_client(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        if !std::mem::replace(&mut client.is_closing, true) {
+            client.standing.stay.end_lingering();
+            self.set_rest(key, None);
+            self.closing_clients.push(key);
+        }
     }
 
     pub(super) fn free_client(&mut self, key: usize) {
@@ -112,6 +147,7 @@ impl<N: Net> Core<N> {
         if client.session.ending() == Some(Ending::Reset) {
             client.link.close(Close::Reset);
         }
+        client.link.take_leave();
         let Client { entrance, link, standing, side, .. } = client;
         drop((link, standing));
         self.leave_side(side);

@@ -93,6 +93,8 @@ pub struct Client<T> {
     pub(super) rest: Option<Rest>,
     pub(super) standing: Standing,
     pub(super) is_queued: bool,
+    /// Its session has ended, and its transport has something left to say.
+    pub(super) takes_leave: bool,
     pub(super) is_closing: bool,
     /// Whether `stats.resting_clients` includes it.
     pub(super) is_resting: bool,
@@ -152,12 +154,19 @@ pub struct Upstream<T> {
     pub(super) ripe_at: u64,
     /// The turn in which it last became idle.
     pub(super) parked_in: u64,
+    /// It is closing, and its transport has something left to say.
+    pub(super) takes_leave: bool,
     pub(super) is_closing: bool,
 }
 
 impl<T> Upstream<T> {
     pub(super) fn server(&self) -> &Arc<Server> {
         self.lease.server()
+    }
+
+    /// Whether it only says what is left to say.
+    pub fn takes_leave(&self) -> bool {
+        self.takes_leave
     }
 
     /// The client whose exchange uses it.
@@ -355,7 +364,8 @@ impl<N: Net> Core<N> {
     /// Whether every client has what it is due: its answer, and for a moment after the drain began, time to send a request.
     pub fn is_finished(&self) -> bool {
         let is_owed = |client: &Client<N::Transport>| {
-            client.session.is_finishing()
+            client.takes_leave
+                || client.session.is_finishing()
                 || client.session.is_within_head()
                 || (self.turn.now.millis() < self.asks_until && client.session.is_asking())
         };
@@ -401,16 +411,6 @@ impl<N: Net> Core<N> {
         let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
         if !is_near {
             self.wheel.set(timer, due);
-        }
-    }
-
-    pub(super) fn close_client(&mut self, key: usize) {
-        let client = &mut self.clients[key];
-        if !client.is_closing {
-            client.is_closing = true;
-            client.standing.stay.end_lingering();
-            self.set_rest(key, None);
-            self.closing_clients.push(key);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Upstream connections: reused or opened, address by address; closed; their places passed on.
 
+use super::clients::LEAVE_MS;
 use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
 use super::reuse::{Discarded, Idled};
 use super::shared::RenderJob;
@@ -199,6 +200,7 @@ impl<N: Net> Core<N> {
             idle_until: 0,
             ripe_at: 0,
             parked_in: 0,
+            takes_leave: false,
             is_closing: false,
         });
         self.clients[key].upstream = Some(upstream);
@@ -282,9 +284,12 @@ impl<N: Net> Core<N> {
 
     /// An event for an upstream connection.
     pub fn on_upstream_edge(&mut self, key: usize, edge: Edge) {
-        let Some(upstream) = self.upstreams.get_mut(key).filter(|upstream| !upstream.is_closing) else { return };
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
         let Some(link) = &mut upstream.link else { return };
         link.on_edge(edge);
+        if upstream.is_closing {
+            return self.go_on_leaving(key);
+        }
         if upstream.dialing.is_some() {
             return self.on_dialled(key);
         }
@@ -341,8 +346,10 @@ impl<N: Net> Core<N> {
     }
 
     pub(super) fn on_upstream_deadline(&mut self, key: usize) {
-        let Some(upstream) = self.upstreams.get(key).filter(|upstream| !upstream.is_closing) else { return };
-        if upstream.dialing.is_some() && upstream.link.is_none() {
+        let Some(upstream) = self.upstreams.get(key) else { return };
+        if upstream.is_closing {
+            self.go_on_leaving(key);
+        } else if upstream.dialing.is_some() && upstream.link.is_none() {
             self.go_on_dialing(key);
         } else if upstream.dialing.is_some() {
             self.on_address_failed(key, Reason::ConnectionTimeout);
@@ -363,7 +370,8 @@ impl<N: Net> Core<N> {
         self.hand_on_place(&pool);
     }
 
-    /// Closes an upstream connection. The socket is closed at the end of the turn, and only then is the place given back.
+    /// Closes an upstream connection, once its transport has taken leave. The socket is closed at the end of the turn, and only then is
+    /// the place given back.
     pub(super) fn close_upstream(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
         if std::mem::replace(&mut upstream.is_closing, true) {
@@ -371,11 +379,23 @@ impl<N: Net> Core<N> {
         }
         upstream.lease.begin_close();
         self.idle.remove(upstream.server().slot, key);
-        self.upstream_wheel.cancel(key as u32);
-        self.closing_upstreams.push(key);
+        upstream.takes_leave = true;
+        self.upstream_wheel.set(key as u32, self.turn.now.millis() + LEAVE_MS);
+        self.go_on_leaving(key);
+    }
+
+    /// A connection that is closing says what is left to say, unless the time for that is over.
+    fn go_on_leaving(&mut self, key: usize) {
+        let (upstream, is_over) = (&mut self.upstreams[key], self.upstream_wheel.deadline(key as u32).is_none());
+        let has_left = is_over || upstream.link.as_mut().is_none_or(|link| link.take_leave());
+        if has_left && std::mem::take(&mut upstream.takes_leave) {
+            self.upstream_wheel.cancel(key as u32);
+            self.closing_upstreams.push(key);
+        }
     }
 
     pub(super) fn free_upstream(&mut self, key: usize) {
+        self.upstream_wheel.cancel(key as u32);
         let pool = self.upstreams[key].pool.clone();
         drop(self.upstreams.remove(key));
         self.hand_on_place(&pool);

@@ -106,6 +106,7 @@ impl<N: Net> Core<N> {
         let (event, n) = match transfer {
             Transfer::Bytes(n) => (Event::ClientBytes, n),
             Transfer::Blocked => return 0,
+            Transfer::Beside(n) => return n,
             Transfer::Fin => (Event::ClientFin, 1),
             Transfer::Failed => (Event::ClientGone, 1),
         };
@@ -126,6 +127,7 @@ impl<N: Net> Core<N> {
         let (event, n) = match link.send(&output) {
             Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
             Transfer::Blocked => return 0,
+            Transfer::Beside(n) => return n,
             // What the upstream still sends, or its end, decides.
             Transfer::Fin | Transfer::Failed => (Event::UpstreamBroken, 1),
         };
@@ -151,6 +153,7 @@ impl<N: Net> Core<N> {
         let (event, n) = match link.fill(&mut session.down) {
             Transfer::Bytes(n) => (Event::UpstreamBytes, n),
             Transfer::Blocked => return 0,
+            Transfer::Beside(n) => return n,
             Transfer::Fin => (Event::UpstreamFin, 1),
             Transfer::Failed => (Event::UpstreamGone, 1),
         };
@@ -168,6 +171,7 @@ impl<N: Net> Core<N> {
         let (event, n) = match transfer {
             Transfer::Bytes(n) => (Event::ClientTook(n), n),
             Transfer::Blocked => return 0,
+            Transfer::Beside(n) => return n,
             Transfer::Fin | Transfer::Failed => (Event::ClientGone, 1),
         };
         if let (Transfer::Bytes(n), true) = (transfer, is_public) {

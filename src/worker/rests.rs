@@ -64,7 +64,7 @@ impl<N: Net> Core<N> {
         if client.rest == Some(Rest::Lingering) {
             return;
         }
-        if !client.standing.stay.has_place() || client.session.has_had_its_last() {
+        if !client.standing.stay.has_place() || client.session.has_had_its_last() || client.takes_leave {
             return self.linger(key);
         }
         let since = client.session.idle_since();
@@ -136,13 +136,14 @@ impl<N: Net> Core<N> {
         let client = &mut self.clients[key];
         let is_public = !client.entrance.is_admin;
         for _ in 0..LAST_READS {
-            let Transfer::Bytes(n) = client.link.read(&mut self.scratch) else { break };
-            if is_public {
-                self.turn.stats.bytes_received.add(n as u64);
+            match client.link.read(&mut self.scratch) {
+                Transfer::Bytes(n) if is_public => self.turn.stats.bytes_received.add(n as u64),
+                Transfer::Bytes(_) | Transfer::Beside(_) => {}
+                Transfer::Blocked | Transfer::Fin | Transfer::Failed => break,
             }
         }
         self.deliver(key, Event::Evicted);
-        self.close_client(key);
+        self.drop_client(key);
         true
     }
 

@@ -204,7 +204,8 @@ impl Client {
     pub fn act(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
         if self.is_done() {
             self.is_gone = true;
-            return wires.peer_close(self.id);
+            wires.peer_leaves(self.id);
+            return;
         }
         if self.wants_fin() {
             self.sent_fin = true;
@@ -226,7 +227,11 @@ impl Client {
         };
         if leaves && !self.is_gone {
             self.is_gone = true;
-            if matches!(self.quit, Quit::CloseAfterSending(_)) { wires.peer_close(self.id) } else { wires.peer_rst(self.id) }
+            if matches!(self.quit, Quit::CloseAfterSending(_)) {
+                let _ = wires.peer_leaves(self.id);
+            } else {
+                wires.peer_rst(self.id)
+            }
         }
     }
 

@@ -106,7 +106,7 @@ fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'sta
             client: id,
             upstream,
             // What the kernel refused was tried.
-            bytes: bytes(conn) + other.map_or(0, |other| bytes(other) + other.refusals),
+            bytes: bytes(conn) + conn.beside() + other.map_or(0, |other| bytes(other) + other.beside() + other.refusals),
             started: client.session.exchange().map(|exchange| exchange.started),
             // The bytes that are there may have been looked at, and be an incomplete head.
             is_behind: client.session.is_behind(),

@@ -1,6 +1,7 @@
 //! The network of the simulation, and the access log.
 
 use super::ledger::Books;
+use super::record::SimTransport;
 use super::socket::{SimPipe, SimSocket};
 use super::wire::{Conn, Fate, Wires};
 use std::cell::RefCell;
@@ -9,7 +10,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use tidegate::base::address::Address;
 use tidegate::net::token::Source;
-use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
 use tidegate::worker::core::Net;
@@ -32,16 +32,18 @@ pub struct SimNet {
     pub worker: usize,
     pub roads: Roads,
     pub limit: usize,
+    /// Origins speak records.
+    pub has_records: bool,
 }
 
 impl Net for SimNet {
-    type Transport = PlainTransport<SimSocket>;
+    type Transport = SimTransport;
 
     fn pipe(&mut self) -> io::Result<SimPipe> {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<SimSocket>> {
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<SimTransport> {
         let mut wires = self.wires.borrow_mut();
         // Servers are told apart by the third byte of their addresses.
         let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
@@ -69,11 +71,15 @@ impl Net for SimNet {
             println!("    wire {id} {source:?}: dialled {address}, will be {fate:?}");
         }
         self.books.borrow_mut().dialled.push(id);
-        Ok(PlainTransport::dialled(SimSocket { wires: self.wires.clone(), id, taken: None }))
+        if self.has_records {
+            wires.speak_records(id);
+        }
+        drop(wires);
+        Ok(SimTransport::dialled(SimSocket { wires: self.wires.clone(), id, taken: None }))
     }
 
-    fn register(&mut self, transport: &PlainTransport<SimSocket>, source: Source) -> io::Result<()> {
-        self.wires.borrow_mut().register(transport.socket().id, source);
+    fn register(&mut self, transport: &SimTransport, source: Source) -> io::Result<()> {
+        self.wires.borrow_mut().register(transport.id(), source);
         Ok(())
     }
 }

@@ -181,7 +181,7 @@ impl Origin {
                 wires.peer_stray(self.id, self.served, "408 Too Slow", "Content-Length: 0\r\nConnection: close\r\n\r\n");
                 wires.peer_close(self.id);
             }
-            _ => wires.peer_close(self.id),
+            _ => _ = wires.peer_leaves(self.id),
         }
     }
 
@@ -341,12 +341,16 @@ impl Origin {
                 if matches!(plan.fault, Fault::ResetAt(_)) {
                     return wires.peer_rst(self.id);
                 }
-                // A body until close that ends early looks complete.
+                // A body until close that ends early looks complete, unless the end is not said.
+                if !wires.peer_leaves(self.id) {
+                    note(Seen::CutAnswer);
+                    return;
+                }
                 let head = self.out.windows(4).rposition(|w| w == b"\r\n\r\n").map_or(usize::MAX, |end| end + 4);
                 if plan.frame == Frame::UntilClose && at >= self.out.len() - plan.length(method).min(self.out.len()) && head != usize::MAX {
                     entry.finished.push((plan.status(), at - (self.out.len() - plan.length(method))));
                 }
-                return wires.peer_close(self.id);
+                return;
             }
             end = end.min(at);
         }

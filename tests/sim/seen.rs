@@ -46,6 +46,12 @@ seen!(
     Delivered,
     DeliveredToOneThatSends,
     GreedyBesideOthers,
+    HeldBack,
+    ReadWaitsForWrite,
+    MurmurOnIdle,
+    LeaveTakenLate,
+    CutOff,
+    CutAnswer,
 );
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

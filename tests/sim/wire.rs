@@ -10,7 +10,10 @@
 //! the bytes; a RST overtakes them, and may or may not destroy what the other side had not read yet.
 
 mod kernel;
+mod peer;
+pub mod records;
 
+use records::Records;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind;
 use tidegate::net::token::Source;
@@ -64,6 +67,17 @@ pub struct Conn {
     inbox_fin: bool,
     inbox_rst: bool,
 
+    /// Where the connection carries records, the layers of the proxy and of the peer.
+    pub ours: Option<Records>,
+    theirs: Option<Records>,
+    /// Bytes of the peer's records that were sent, and have arrived.
+    sent_raw: u64,
+    arrived_raw: u64,
+    /// For each record that is on its way, both counts at its end: of its bytes, and of the stream's.
+    marks: VecDeque<(u64, u64)>,
+    /// Bytes of records that the proxy read and wrote.
+    beside: u64,
+
     /// Something happened since the last poll.
     is_triggered: bool,
     /// The proxy closed its socket.
@@ -71,6 +85,8 @@ pub struct Conn {
     resets_on_close: bool,
     /// The peer closed its socket: what arrives there is answered with a RST.
     is_deaf: bool,
+    /// It will be, once its layer has the answers that it waits for.
+    goes_deaf: bool,
     /// So many bytes were sent to the proxy; so many have arrived, and so many had at the last poll.
     pub sent_up: u64,
     arrived: u64,
@@ -126,6 +142,8 @@ pub struct Wires {
     pub rng: fastrand::Rng,
     /// Another one, for what was added later: seeds without it keep their meaning.
     whims: fastrand::Rng,
+    /// And one for records.
+    pub lots: fastrand::Rng,
     /// Percent of further requests on a connection that the kernel does not take at once.
     pub cramps: u8,
     /// Longest segment.
@@ -153,6 +171,7 @@ impl Wires {
             early_strays: 0,
             rng,
             whims: fastrand::Rng::with_seed(!seed),
+            lots: fastrand::Rng::with_seed(seed ^ 0x7ec0_07d5),
             cramps: 0,
             mtu,
             bustle: 20,
@@ -196,10 +215,17 @@ impl Wires {
             inbox_capacity,
             inbox_fin: false,
             inbox_rst: false,
+            ours: None,
+            theirs: None,
+            sent_raw: 0,
+            arrived_raw: 0,
+            marks: VecDeque::new(),
+            beside: 0,
             is_triggered: false,
             is_dropped: false,
             resets_on_close: false,
             is_deaf: false,
+            goes_deaf: false,
             sent_up: 0,
             arrived: 0,
             polled: 0,
@@ -228,13 +254,18 @@ impl Wires {
     /// Room in the peer's send buffer.
     pub fn peer_room(&self, id: Id) -> usize {
         let conn = &self.conns[id];
-        if conn.air_fin || conn.is_over() { 0 } else { conn.air_capacity - conn.air.len().min(conn.air_capacity) }
+        let may_say = conn.theirs.as_ref().is_none_or(Records::may_say);
+        if conn.air_fin || conn.is_over() || !may_say { 0 } else { conn.air_capacity - conn.air.len().min(conn.air_capacity) }
     }
 
     pub fn peer_send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let n = bytes.len().min(self.peer_room(id));
-        self.conns[id].air.extend(&bytes[..n]);
         self.conns[id].sent_up += n as u64;
+        if self.speaks_records(id) {
+            self.wrap(id, &bytes[..n]);
+        } else {
+            self.conns[id].air.extend(&bytes[..n]);
+        }
         n
     }
 
@@ -267,7 +298,7 @@ impl Wires {
     /// Whether [`Wires::peer_recv`] has anything but nothing.
     pub fn peer_hears(&self, id: Id) -> bool {
         let conn = &self.conns[id];
-        !conn.inbox.is_empty() || conn.inbox_fin || conn.inbox_rst
+        !conn.inbox.is_empty() || conn.inbox_fin || conn.inbox_rst || conn.is_closed_to_peer()
     }
 
     /// Bytes in the peer's receive queue.
@@ -282,7 +313,9 @@ impl Wires {
             format!("the peer hears {n} bytes: {}", heard.escape_ascii().to_string().chars().take(300).collect::<String>())
         });
         let conn = &mut self.conns[id];
-        match (n, conn.inbox_rst, conn.inbox_fin) {
+        // Without a close, a FIN is no regular end.
+        let (is_over, is_closed) = (conn.inbox_rst || (conn.inbox_fin && !conn.is_closed_to_peer()), conn.is_closed_to_peer());
+        match (n, is_over, is_closed) {
             (1.., ..) => Heard::Bytes(conn.inbox.drain(..n).collect()),
             (_, true, _) => Heard::Rst,
             (_, _, true) => Heard::Fin,
@@ -292,11 +325,13 @@ impl Wires {
 
     /// Whether the proxy has read all that the peer sent.
     pub fn is_read(&self, id: Id) -> bool {
-        self.conns[id].air.is_empty() && self.conns[id].rx.is_empty()
+        let conn = &self.conns[id];
+        conn.air.is_empty() && conn.rx.is_empty() && conn.ours.as_ref().is_none_or(Records::is_read)
     }
 
     pub fn peer_fin(&mut self, id: Id) {
         self.note(id, || "the peer sends FIN".into());
+        self.say_close(id);
         self.conns[id].air_fin = true;
     }
 
@@ -313,7 +348,7 @@ impl Wires {
             return self.peer_rst(id);
         }
         self.peer_fin(id);
-        self.conns[id].is_deaf = true;
+        self.peer_is_gone(id);
     }
 
     /// Whether no more of that request may be sent.
@@ -383,7 +418,7 @@ impl Wires {
         let conn = &mut self.conns[id];
         let Conn { air, rx, .. } = conn;
         rx.extend(air.drain(..n));
-        conn.arrived += n as u64;
+        conn.arrive(n);
         conn.is_triggered = true;
     }
 
@@ -406,11 +441,18 @@ impl Wires {
         let n = self.segment(self.conns[id].tx.len().min(room));
         let conn = &mut self.conns[id];
         let Conn { tx, inbox, .. } = conn;
-        inbox.extend(tx.drain(..n));
+        let bytes = tx.drain(..n);
+        let wrapped: Option<Vec<u8>> = if conn.theirs.is_some() {
+            Some(bytes.collect())
+        } else {
+            inbox.extend(bytes);
+            None
+        };
         if conn.is_nospace && conn.has_space() {
             conn.is_nospace = false;
             conn.is_triggered = true;
         }
+        wrapped.into_iter().for_each(|bytes| self.unwrap(id, bytes));
     }
 
     /// A RST arrives at the proxy's end.
@@ -448,6 +490,11 @@ impl Wires {
 }
 
 impl Conn {
+    /// Whether the proxy's regular end has come to the peer.
+    fn is_closed_to_peer(&self) -> bool {
+        self.theirs.as_ref().map_or(self.inbox_fin, Records::was_closed)
+    }
+
     /// Whether it ended for the peer.
     fn is_over(&self) -> bool {
         self.inbox_rst || self.is_reset || self.is_refused

@@ -11,9 +11,10 @@ use super::fair::{self, Fair};
 use super::ledger::Books;
 use super::net::{Roads, SimJournal, SimNet};
 use super::origin::Origin;
+use super::record::SimTransport;
 use super::seen::{Seen, note};
-use super::socket::{SimSocket, writer};
-use super::weather::Weather;
+use super::socket::writer;
+use super::weather::{AMPLE_DOORS, Weather};
 use super::wire::{Id, Wires};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,7 +26,6 @@ use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
-use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
 use tidegate::worker::checks::Checks;
@@ -54,7 +54,7 @@ pub struct Seat {
     /// The same, at the admin port.
     admin_backlog: VecDeque<Id>,
     /// Only those of the first worker have something to do.
-    checks: Checks<PlainTransport<SimSocket>>,
+    checks: Checks<SimTransport>,
     /// Sites that it was not told of yet.
     news: VecDeque<Arc<Site>>,
     phase: turn::Phase,
@@ -67,10 +67,28 @@ pub struct Seat {
     fair: Fair,
 }
 
+/// Seeds from here on make worlds in which connections carry records.
+pub const RECORD_SEEDS: u64 = 5_000_000_000;
+
+/// Whose connections carry records.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordsOf {
+    pub clients: bool,
+    pub origins: bool,
+}
+
+impl RecordsOf {
+    fn draw(seed: u64) -> Self {
+        let kind = if seed >= RECORD_SEEDS { seed % 3 } else { 3 };
+        Self { clients: kind == 0 || kind == 2, origins: kind == 1 || kind == 2 }
+    }
+}
+
 /// The world of one seed.
 pub struct World {
     pub weather: Weather,
     pub extras: Extras,
+    pub records: RecordsOf,
     /// The random generator of the extras.
     dice: fastrand::Rng,
     pub wires: Rc<RefCell<Wires>>,
@@ -117,6 +135,7 @@ enum Step {
 
 impl World {
     pub fn new(seed: u64, trace: bool) -> Self {
+        let records = RecordsOf::draw(seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut weather = Weather::draw(&mut rng);
         if trace {
@@ -158,14 +177,16 @@ impl World {
             renderer,
         });
         let mut wires = Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace);
-        wires.cramps = if weather.leaves_idle { 50 } else { 0 };
+        // A record layer takes a request before it knows whether the kernel does.
+        wires.cramps = if weather.leaves_idle && !records.origins { 50 } else { 0 };
         wires.min_buffer = (weather.max_content / 10_000).max(1);
         let wires = Rc::new(RefCell::new(wires));
         let books = Rc::new(RefCell::new(Books { max_retries: weather.max_retries, ..Books::default() }));
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
             // The highest limit that a reload may set.
             let limit = if extras.reloads.is_empty() || weather.places > 3 { weather.places } else { 3 };
-            let net = SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit };
+            let net =
+                SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit, has_records: records.origins };
             let journal = Box::new(SimJournal(books.clone()));
             let mut core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
             // So that bodies of this size go through pipes in some worlds.
@@ -192,10 +213,15 @@ impl World {
         let mut next_nonce = 1;
         let mut arrivals: Vec<Client> =
             (0..weather.clients).map(|_| weather.client(&extras, &mut next_nonce, &mut books.borrow_mut(), &mut rng, &mut dice)).collect();
+        if records.clients && weather.doors < AMPLE_DOORS {
+            // Near the limit only few connections linger, and every client sends something after its last request: its close.
+            books.borrow_mut().entries.values_mut().for_each(|entry| entry.is_sure = false);
+        }
         arrivals.extend(extras::greedy(&weather, seed, &mut books.borrow_mut()));
         Self {
             weather,
             extras,
+            records,
             dice,
             wires,
             books,
@@ -307,6 +333,9 @@ impl World {
         let mut client = self.arrivals.pop().unwrap();
         let worker = self.rng.usize(0..self.seats.len());
         client.id = self.wires.borrow_mut().open(worker, None, None);
+        if self.records.clients {
+            self.wires.borrow_mut().speak_records(client.id);
+        }
         self.live.push(client.id);
         self.seats[worker].backlog.push_back((client.id, client.address));
         self.seats[worker].is_ready = true;
@@ -339,6 +368,7 @@ impl World {
         if !self.live.is_empty() {
             let id = self.live[self.rng.usize(0..self.live.len())];
             self.wires.borrow_mut().disturb(id);
+            self.wires.borrow_mut().peer_murmurs(id);
         }
     }
 

@@ -59,8 +59,14 @@ pub trait Transport {
     fn is_quiet_now(&mut self) -> bool;
     /// Whether the other end has acknowledged all that was written, and all that had to be said.
     fn is_delivered(&self) -> bool;
+    /// Whether nothing can be lost by closing both directions now, after a read that was refused. Where the other end has yet to say
+    /// its close, that would find the socket closed, and make the kernel reset the connection.
+    fn may_part(&self) -> bool;
     /// Ends it in one of these ways.
     fn close(&mut self, how: Close);
+    /// Says what is left to say before it is dropped: what was taken and lies here still, and that this is a regular end. Returns
+    /// whether all is said; if not, an event will tell when it may go on.
+    fn take_leave(&mut self) -> bool;
 }
 
 /// How far a connection is that was dialled.
@@ -111,6 +117,8 @@ impl From<&mio::event::Event> for Edge {
 pub enum Transfer {
     /// That many bytes were moved, at least one.
     Bytes(usize),
+    /// That many bytes were moved which are the transport's own affair, and none of the stream's. More may follow.
+    Beside(usize),
     /// Not possible now; an edge will tell when it is.
     Blocked,
     /// The other end closed its sending side.

@@ -207,12 +207,21 @@ impl<S: Socket> Transport for PlainTransport<S> {
         self.socket.is_delivered()
     }
 
+    fn may_part(&self) -> bool {
+        self.is_delivered()
+    }
+
     fn close(&mut self, how: Close) {
         match how {
             // If it fails, the other end is gone, which the next read shows.
             Close::Sending => drop(self.socket.shutdown_write()),
             Close::Reset => self.socket.reset_on_close(),
         }
+    }
+
+    /// The kernel delivers what it has, and its FIN says the rest.
+    fn take_leave(&mut self) -> bool {
+        true
     }
 }
 

@@ -260,7 +260,7 @@ impl<T: Transport> Checks<T> {
     /// Closes the connection and waits for the next check.
     fn end_round(&mut self, slot: usize, now: u64) {
         if let Some(target) = self.targets.get_mut(&slot) {
-            target.round = None;
+            target.round.take().into_iter().for_each(Round::leave);
             self.wheel.set(slot as u32, target.due.max(now));
         }
     }

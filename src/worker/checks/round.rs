@@ -72,6 +72,11 @@ impl<T: Transport> Round<T> {
         (self.way, self.link.replace())
     }
 
+    /// Closes it in a regular way, as far as that does not take time.
+    pub(super) fn leave(mut self) {
+        self.link.take_leave();
+    }
+
     /// Sends and reads as far as possible; returns the outcome, once it is known.
     pub(super) fn talk(&mut self) -> Option<Result<u16, ProbeFailure>> {
         if self.phase == Phase::Connecting {
@@ -84,7 +89,7 @@ impl<T: Transport> Round<T> {
         while self.sent < self.request.len() && self.link.may_write() {
             match self.link.send(&[IoSlice::new(&self.request[self.sent..])]) {
                 Transfer::Bytes(n) => self.sent += n,
-                Transfer::Blocked => {}
+                Transfer::Blocked | Transfer::Beside(_) => {}
                 // What the upstream sent before that can still be read.
                 Transfer::Fin | Transfer::Failed => break,
             }
@@ -93,7 +98,7 @@ impl<T: Transport> Round<T> {
         while self.link.may_read() {
             let outcome = match self.link.read(&mut piece) {
                 Transfer::Bytes(n) => self.probe.take(&piece[..n]),
-                Transfer::Blocked => None,
+                Transfer::Blocked | Transfer::Beside(_) => None,
                 Transfer::Fin => Some(Err(self.probe.on_end())),
                 Transfer::Failed => Some(Err(ProbeFailure::Reset)),
             };
@@ -111,7 +116,7 @@ impl<T: Transport> Round<T> {
         while waits && self.link.may_read() {
             waits = match self.link.read(&mut piece) {
                 Transfer::Bytes(n) => self.probe.skip(n),
-                Transfer::Blocked => true,
+                Transfer::Blocked | Transfer::Beside(_) => true,
                 Transfer::Fin | Transfer::Failed => false,
             };
         }

@@ -14,7 +14,7 @@ impl Wires {
         if conn.rx.is_empty() {
             let error = conn.error.take();
             let ended = conn.rx_fin || conn.is_reset;
-            conn.has_read_fin |= error.is_none() && conn.rx_fin;
+            conn.has_read_fin |= error.is_none() && conn.rx_fin && conn.ours.is_none();
             self.note(id, || format!("read: {error:?}, ended {ended}"));
             return match error {
                 Some(error) => Err(error.into()),
@@ -32,14 +32,24 @@ impl Wires {
             conn.rx.drain(..part);
             n += part;
         }
-        conn.read += n as u64;
-        let is_stray = conn.stray.is_some_and(|number| conn.read > self.strays[number].at);
-        // A look at one byte only finds out that there is something.
-        self.early_strays += u64::from(conn.is_put_off && is_stray && room > 1);
+        if conn.ours.is_some() {
+            conn.beside += n as u64;
+        } else {
+            self.count_read(id, n, room);
+        }
         self.transfers += 1;
         self.note(id, || format!("read {n} of {room}"));
         self.bustle(id);
         Ok(n)
+    }
+
+    /// The proxy has got bytes of the stream.
+    pub fn count_read(&mut self, id: Id, n: usize, room: usize) {
+        let conn = &mut self.conns[id];
+        conn.read += n as u64;
+        let is_stray = conn.stray.is_some_and(|number| conn.read > self.strays[number].at);
+        // A look at one byte only finds out that there is something.
+        self.early_strays += u64::from(conn.is_put_off && is_stray && room > 1);
     }
 
     pub fn write(&mut self, id: Id, from: &[IoSlice]) -> io::Result<usize> {
@@ -51,7 +61,8 @@ impl Wires {
         if conn.is_reset {
             return Err(conn.error.take().unwrap_or(ErrorKind::BrokenPipe).into());
         }
-        let nonce = from.first().and_then(|slice| request_begun(slice));
+        let is_wrapped = conn.ours.is_some();
+        let nonce = from.first().filter(|_| !is_wrapped).and_then(|slice| request_begun(slice));
         if nonce.is_some() && conn.begun > 0 && self.cramps > 0 && !conn.is_cramped {
             conn.is_cramped = self.whims.u8(0..100) < self.cramps;
         }
@@ -64,28 +75,44 @@ impl Wires {
             self.bustle(id);
             return Err(ErrorKind::WouldBlock.into());
         }
-        if let Some(nonce) = nonce {
-            (conn.begun, conn.last_begun) = (conn.begun + 1, Some(nonce));
-            if let Some(number) = conn.stray.take() {
-                let stray = &mut self.strays[number];
-                stray.is_fair = conn.polled <= stray.at;
-                conn.is_out_of_step |= stray.is_fair;
-            }
-            if conn.is_out_of_step {
-                self.unsure.insert(nonce);
-            }
-        }
+        self.count_request(id, nonce);
+        let conn = &mut self.conns[id];
         let mut n = 0;
         for slice in from {
             let part = slice.len().min(room - n);
             conn.tx.extend(&slice[..part]);
             n += part;
         }
-        conn.written += n as u64;
+        if is_wrapped {
+            conn.beside += n as u64;
+        } else {
+            conn.written += n as u64;
+        }
         self.transfers += 1;
         self.note(id, || format!("wrote {n} of {wanted}"));
         self.bustle(id);
         Ok(n)
+    }
+
+    /// The proxy's record layer has taken bytes of the stream.
+    pub fn count_written(&mut self, id: Id, begun: &[u8], n: usize) {
+        self.count_request(id, request_begun(begun));
+        self.conns[id].written += n as u64;
+    }
+
+    /// The proxy begins to write a request.
+    fn count_request(&mut self, id: Id, nonce: Option<u64>) {
+        let Some(nonce) = nonce else { return };
+        let conn = &mut self.conns[id];
+        (conn.begun, conn.last_begun) = (conn.begun + 1, Some(nonce));
+        if let Some(number) = conn.stray.take() {
+            let stray = &mut self.strays[number];
+            stray.is_fair = conn.polled <= stray.at;
+            conn.is_out_of_step |= stray.is_fair;
+        }
+        if conn.is_out_of_step {
+            self.unsure.insert(nonce);
+        }
     }
 
     pub fn shutdown_write(&mut self, id: Id) -> io::Result<()> {
@@ -174,13 +201,19 @@ impl Wires {
 impl Conn {
     /// Whether something can be read, and a poll has said so.
     pub fn is_waiting(&self) -> bool {
-        !self.is_triggered && self.connecting.is_none() && !self.rx.is_empty()
+        let is_there = match &self.ours {
+            None => !self.rx.is_empty(),
+            Some(ours) if ours.waits_to_answer() => ours.held() > 0,
+            Some(ours) => ours.held() > 0 || ours.may_step() || !self.rx.is_empty(),
+        };
+        !self.is_triggered && self.connecting.is_none() && is_there
     }
 
     /// Whether something can be written, and a poll has said so, or nothing ever said otherwise.
     pub fn is_open(&self) -> bool {
         let has_room = self.connecting.is_none() && self.tx.len() < self.tx_capacity && !self.tx_fin && !self.is_cramped;
-        !self.is_triggered && has_room && !self.is_nospace && !self.is_reset
+        let is_free = self.ours.as_ref().is_none_or(|ours| ours.may_say() && ours.out().is_empty());
+        !self.is_triggered && has_room && !self.is_nospace && !self.is_reset && is_free
     }
 
     fn is_polled(&self) -> bool {

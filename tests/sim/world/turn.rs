@@ -1,5 +1,6 @@
 //! A worker's turn, as `worker::mod` and `worker::accept` have it around the same core.
 
+use super::super::record::SimTransport;
 use super::super::seen::{Seen, note};
 use super::super::socket::SimSocket;
 use super::super::wire::Wires;
@@ -14,7 +15,6 @@ use tidegate::guard::descriptors::Descriptor;
 use tidegate::guard::door::{Door, Paused, Stay};
 use tidegate::net::token::Source;
 use tidegate::net::transport::Link;
-use tidegate::net::transport::plain::PlainTransport;
 use tidegate::worker::Entrance;
 use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
 use tidegate::worker::shared::Mail;
@@ -225,5 +225,5 @@ type Held = (Stay, Descriptor);
 fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance, (stay, descriptor): Held) {
     let socket = SimSocket { wires: wires.clone(), id, taken: None };
     let peer = tidegate::base::address::Peer::from(SocketAddr::from((address, 1000 + id as u16)));
-    seat.core.admit(Link::new(PlainTransport::accepted(socket), descriptor), peer, entrance, stay);
+    seat.core.admit(Link::new(SimTransport::accepted(socket), descriptor), peer, entrance, stay);
 }

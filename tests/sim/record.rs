@@ -1,0 +1,459 @@
+//! A transport that carries records (`wire::records`), as TLS will: a short read says nothing, bytes of the stream are held back
+//! here, a read may have to write first, nothing passes before both ends have greeted, and the end must be said.
+
+use super::seen::{Seen, note};
+use super::socket::{SimPipe, SimSocket};
+use super::wire::records::{Kind, MOST, Records};
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use tidegate::base::ring::Ring;
+use tidegate::net::transport::plain::Socket;
+use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
+
+/// How often it looks for something of the stream, before it calls a connection busy.
+const LOOKS: usize = 64;
+
+/// The proxy's end of a connection that carries records. Its layer is in the wires, where the checks see it.
+pub struct RecordTransport {
+    socket: SimSocket,
+    ready: Edge,
+    /// Greets first.
+    is_caller: bool,
+    /// The most bytes that are read at once, and that one record takes.
+    piece: usize,
+    most: usize,
+    /// A FIN follows what is to be written.
+    ends: bool,
+    has_ended: bool,
+    /// The other end has closed, and this was told.
+    has_told: bool,
+    is_broken: bool,
+    is_reset: bool,
+    /// Whether it had to wait with its close.
+    has_waited: bool,
+}
+
+impl RecordTransport {
+    pub fn accepted(socket: SimSocket) -> Self {
+        Self { ready: Edge { writable: true, ..Edge::default() }, is_caller: false, ..Self::dialled(socket) }
+    }
+
+    pub fn dialled(socket: SimSocket) -> Self {
+        let (piece, most) = {
+            let lots = &mut socket.wires.borrow_mut().lots;
+            ([100, 5000, 40_000][lots.usize(0..3)], [200, 3000, MOST][lots.usize(0..3)])
+        };
+        Self {
+            socket,
+            ready: Edge::default(),
+            is_caller: true,
+            piece,
+            most,
+            ends: false,
+            has_ended: false,
+            has_told: false,
+            is_broken: false,
+            is_reset: false,
+            has_waited: false,
+        }
+    }
+
+    pub fn socket(&self) -> &SimSocket {
+        &self.socket
+    }
+
+    fn layer<R>(&self, ask: impl FnOnce(&Records) -> R) -> R {
+        ask(self.socket.wires.borrow().conns[self.socket.id].ours.as_ref().unwrap())
+    }
+
+    fn change<R>(&mut self, change: impl FnOnce(&mut Records) -> R) -> R {
+        change(self.socket.wires.borrow_mut().conns[self.socket.id].ours.as_mut().unwrap())
+    }
+
+    /// Writes what is to be written; then, if it has ended, a FIN. Returns whether nothing is left.
+    fn flush(&mut self) -> bool {
+        while !self.is_broken {
+            let out = self.layer(|layer| layer.out().to_vec());
+            if out.is_empty() {
+                break;
+            }
+            match self.socket.write(&[IoSlice::new(&out)]) {
+                Ok(n) => self.change(|layer| layer.wrote(n)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.ready.writable = false;
+                    return false;
+                }
+                Err(_) => (self.is_broken, self.ready.readable) = (true, true),
+            }
+        }
+        if self.ends && !self.is_broken && !std::mem::replace(&mut self.has_ended, true) {
+            let _ = self.socket.shutdown_write();
+        }
+        true
+    }
+
+    /// Reads records once. `None`: something came.
+    fn pull(&mut self) -> Result<usize, Transfer> {
+        let mut piece = vec![0; self.piece];
+        let read = self.socket.read(&mut [IoSliceMut::new(&mut piece)]);
+        // A short read says nothing: only a refusal does.
+        self.ready.readable = matches!(read, Ok(1..));
+        match read {
+            Ok(0) => {
+                // An end that was not said is none.
+                if !self.has_told && !self.is_broken {
+                    note(Seen::CutOff);
+                }
+                self.count_end();
+                Err(Transfer::Failed)
+            }
+            Ok(n) => {
+                self.change(|layer| layer.hear(piece[..n].iter().copied()));
+                Ok(n)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Transfer::Blocked),
+            Err(_) => Err(Transfer::Failed),
+        }
+    }
+
+    /// The proxy knows of the other side's end.
+    fn count_end(&mut self) {
+        self.has_told = true;
+        self.socket.wires.borrow_mut().conns[self.socket.id].has_read_fin = true;
+    }
+
+    /// Bytes of the stream, or what there is instead, after at most one read.
+    fn take(&mut self, room: usize) -> Result<Vec<u8>, Transfer> {
+        let mut beside = 0;
+        loop {
+            self.flush();
+            let bytes: Vec<u8> = self.change(|layer| layer.take(room).collect());
+            if !bytes.is_empty() {
+                self.socket.wires.borrow_mut().count_read(self.socket.id, bytes.len(), room);
+                if self.layer(Records::held) > 0 {
+                    note(Seen::HeldBack);
+                }
+                return Ok(bytes);
+            }
+            if self.layer(Records::was_closed) {
+                self.count_end();
+                self.ready.readable = false;
+                return Err(Transfer::Fin);
+            }
+            if self.layer(Records::waits_to_answer) {
+                note(Seen::ReadWaitsForWrite);
+                return Err(if beside > 0 { Transfer::Beside(beside) } else { Transfer::Blocked });
+            }
+            if self.change(Records::step) {
+                continue;
+            }
+            if beside > 0 {
+                return Err(Transfer::Beside(beside));
+            }
+            beside = self.pull()?;
+        }
+    }
+
+    /// Goes on with the greeting.
+    fn greet(&mut self) {
+        if self.is_caller && self.ready.writable && !self.ready.gone && !self.layer(Records::has_greeted) && !self.ends {
+            self.change(|layer| layer.say(Kind::Hello, b"hello"));
+        }
+        self.flush();
+        while !self.layer(Records::is_open) && self.ready.readable {
+            if !self.change(Records::step) && self.pull().is_err() {
+                break;
+            }
+        }
+        self.flush();
+    }
+}
+
+impl Transport for RecordTransport {
+    type Pipe = SimPipe;
+
+    fn on_edge(&mut self, edge: Edge) {
+        self.ready.readable |= edge.readable;
+        self.ready.writable |= edge.writable;
+        self.ready.read_closed |= edge.read_closed;
+        self.ready.gone |= edge.gone;
+        if !self.layer(Records::is_open) {
+            self.greet();
+        } else if self.ready.writable {
+            self.flush();
+        }
+    }
+
+    fn open(&mut self) -> Opening {
+        let failed = self.ready.gone || self.ready.read_closed;
+        match failed.then(|| self.socket.take_error()).flatten() {
+            Some(error) => Opening::Failed(error),
+            None if self.layer(Records::is_open) => Opening::Open,
+            None if failed || self.is_broken => Opening::Failed(ErrorKind::UnexpectedEof.into()),
+            None => Opening::Pending,
+        }
+    }
+
+    fn may_read(&self) -> bool {
+        let (is_open, holds, waits) = self.layer(|layer| {
+            let ends = layer.was_closed() && !self.has_told;
+            (layer.is_open(), layer.held() > 0 || layer.may_step() || ends, layer.waits_to_answer())
+        });
+        // In the middle of the greeting an end can be read.
+        holds || (self.ready.readable && !waits && (is_open || self.ready.read_closed || self.ready.gone))
+    }
+
+    fn may_write(&self) -> bool {
+        self.is_broken || (self.ready.writable && self.layer(|layer| layer.is_open() && layer.out().is_empty()))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.ready.gone
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ready.read_closed || self.layer(Records::was_closed)
+    }
+
+    fn look_again(&mut self) {
+        self.ready.readable = true;
+    }
+
+    fn fill(&mut self, ring: &mut Ring) -> Transfer {
+        match self.take(ring.room()) {
+            Ok(bytes) => {
+                let (first, second) = ring.room_mut();
+                let at = bytes.len().min(first.len());
+                first[..at].copy_from_slice(&bytes[..at]);
+                second[..bytes.len() - at].copy_from_slice(&bytes[at..]);
+                ring.fill(bytes.len());
+                Transfer::Bytes(bytes.len())
+            }
+            Err(transfer) => transfer,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Transfer {
+        match self.take(buffer.len()) {
+            Ok(bytes) => {
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                Transfer::Bytes(bytes.len())
+            }
+            Err(transfer) => transfer,
+        }
+    }
+
+    /// What is taken is in a record, which may be written later: until then it takes no more.
+    fn send(&mut self, slices: &[IoSlice]) -> Transfer {
+        if self.is_broken {
+            return Transfer::Failed;
+        }
+        if !self.layer(Records::is_open) || !self.flush() {
+            return Transfer::Blocked;
+        }
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(self.most).collect();
+        let begun = slices.iter().find(|slice| !slice.is_empty()).expect("something is sent");
+        let updates = self.socket.wires.borrow_mut().lots.u8(0..20) == 0;
+        self.change(|layer| {
+            if updates {
+                layer.say(Kind::Update, b"");
+            }
+            layer.say(Kind::Data, &bytes);
+        });
+        self.flush();
+        if self.is_broken {
+            return Transfer::Failed;
+        }
+        self.socket.wires.borrow_mut().count_written(self.socket.id, begun, bytes.len());
+        Transfer::Bytes(bytes.len())
+    }
+
+    fn may_pour(&self) -> bool {
+        false
+    }
+
+    fn pour_in(&mut self, _: &mut SimPipe, _: usize) -> Transfer {
+        panic!("bytes go past the records")
+    }
+
+    fn pour_out(&mut self, _: &mut SimPipe, _: usize) -> Transfer {
+        panic!("bytes go past the records")
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        for _ in 0..LOOKS {
+            if self.ready.gone || self.ready.read_closed {
+                return false;
+            }
+            if !self.may_read() {
+                return true;
+            }
+            match self.read(&mut [0]) {
+                Transfer::Blocked => return true,
+                Transfer::Beside(_) => note(Seen::MurmurOnIdle),
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    fn is_quiet_now(&mut self) -> bool {
+        self.look_again();
+        self.is_quiet()
+    }
+
+    fn is_delivered(&self) -> bool {
+        (self.is_broken || self.layer(|layer| layer.out().is_empty() && !layer.awaits_answer())) && self.socket.is_delivered()
+    }
+
+    /// The other end's close is still to come.
+    fn may_part(&self) -> bool {
+        self.is_broken
+    }
+
+    fn close(&mut self, how: Close) {
+        match how {
+            Close::Sending => {
+                self.change(Records::close);
+                self.ends = true;
+                self.flush();
+            }
+            Close::Reset => {
+                self.is_reset = true;
+                self.socket.reset_on_close();
+            }
+        }
+    }
+
+    fn take_leave(&mut self) -> bool {
+        if self.is_reset || self.is_broken || !self.layer(Records::is_open) {
+            return true;
+        }
+        self.change(Records::close);
+        let is_over = self.flush();
+        if !is_over {
+            self.has_waited = true;
+        } else if self.has_waited {
+            note(Seen::LeaveTakenLate);
+        }
+        is_over
+    }
+}
+
+/// What carries a connection of the simulation.
+pub enum SimTransport {
+    Plain(tidegate::net::transport::plain::PlainTransport<SimSocket>),
+    Record(Box<RecordTransport>),
+}
+
+macro_rules! each {
+    ($self:ident, $transport:ident => $do:expr) => {
+        match $self {
+            SimTransport::Plain($transport) => $do,
+            SimTransport::Record($transport) => $do,
+        }
+    };
+}
+
+impl SimTransport {
+    pub fn accepted(socket: SimSocket) -> Self {
+        let is_record = socket.wires.borrow().speaks_records(socket.id);
+        if is_record {
+            Self::Record(Box::new(RecordTransport::accepted(socket)))
+        } else {
+            Self::Plain(tidegate::net::transport::plain::PlainTransport::accepted(socket))
+        }
+    }
+
+    pub fn dialled(socket: SimSocket) -> Self {
+        let is_record = socket.wires.borrow().speaks_records(socket.id);
+        if is_record {
+            Self::Record(Box::new(RecordTransport::dialled(socket)))
+        } else {
+            Self::Plain(tidegate::net::transport::plain::PlainTransport::dialled(socket))
+        }
+    }
+
+    pub fn id(&self) -> usize {
+        each!(self, transport => transport.socket().id)
+    }
+}
+
+impl Transport for SimTransport {
+    type Pipe = SimPipe;
+
+    fn on_edge(&mut self, edge: Edge) {
+        each!(self, transport => transport.on_edge(edge))
+    }
+
+    fn open(&mut self) -> Opening {
+        each!(self, transport => transport.open())
+    }
+
+    fn may_read(&self) -> bool {
+        each!(self, transport => transport.may_read())
+    }
+
+    fn may_write(&self) -> bool {
+        each!(self, transport => transport.may_write())
+    }
+
+    fn is_gone(&self) -> bool {
+        each!(self, transport => transport.is_gone())
+    }
+
+    fn is_ending(&self) -> bool {
+        each!(self, transport => transport.is_ending())
+    }
+
+    fn look_again(&mut self) {
+        each!(self, transport => transport.look_again())
+    }
+
+    fn fill(&mut self, ring: &mut Ring) -> Transfer {
+        each!(self, transport => transport.fill(ring))
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Transfer {
+        each!(self, transport => transport.read(buffer))
+    }
+
+    fn send(&mut self, slices: &[IoSlice]) -> Transfer {
+        each!(self, transport => transport.send(slices))
+    }
+
+    fn may_pour(&self) -> bool {
+        each!(self, transport => transport.may_pour())
+    }
+
+    fn pour_in(&mut self, pipe: &mut SimPipe, most: usize) -> Transfer {
+        each!(self, transport => transport.pour_in(pipe, most))
+    }
+
+    fn pour_out(&mut self, pipe: &mut SimPipe, most: usize) -> Transfer {
+        each!(self, transport => transport.pour_out(pipe, most))
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        each!(self, transport => transport.is_quiet())
+    }
+
+    fn is_quiet_now(&mut self) -> bool {
+        each!(self, transport => transport.is_quiet_now())
+    }
+
+    fn is_delivered(&self) -> bool {
+        each!(self, transport => transport.is_delivered())
+    }
+
+    fn may_part(&self) -> bool {
+        each!(self, transport => transport.may_part())
+    }
+
+    fn close(&mut self, how: Close) {
+        each!(self, transport => transport.close(how))
+    }
+
+    fn take_leave(&mut self) -> bool {
+        each!(self, transport => transport.take_leave())
+    }
+}
