@@ -159,7 +159,7 @@ pub(super) fn complete(
 ) -> Result<(Config, Effective, Vec<String>), Problems> {
     log_files_in_dir(&mut root);
     fill(ROOT, &mut root);
-    let config = check::mean(&root, &mut report);
+    let config = check::read(&root, &mut report);
     let warnings = report.finish(source)?;
     Ok((config, Effective(root), warnings))
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!     file.rs ----.
-//!     env.rs  ----+--> tree --> conform.rs --> check.rs, routes.rs --> model
+//!     env.rs  ----+--> tree --> conform.rs --> check.rs and others --> model
 //!     cli     ----'     ^           ^              two keys together
 //!                    tree.rs     keys (the one table of keys, in the words of schema.rs)
 //! ```
@@ -24,9 +24,11 @@ mod hints;
 #[doc(hidden)]
 pub mod invariants;
 mod keys;
+mod listeners;
 mod load;
 mod mismatch;
 pub mod model;
+mod pools;
 mod reference;
 mod report;
 mod routes;

@@ -14,7 +14,7 @@ use super::values::{int, text, timeouts};
 const ACTIONS: [&str; 6] = ["proxy", "static_files", "echo", "respond", "redirect", "admin"];
 
 /// The list under `routes`.
-pub fn mean(root: &Node, pools: &[PoolConfig], listeners: &[ListenerConfig], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
+pub fn read(root: &Node, pools: &[PoolConfig], listeners: &[ListenerConfig], rate: Option<&RateLimit>, report: &mut Report) -> Vec<Route> {
     let written = root.get("pools").map(Node::entries).unwrap_or_default();
     let mut reader = RouteReader {
         root,

@@ -1,11 +1,12 @@
 //! A pool: upstreams that share requests, and the queue of requests that wait for a place at any of them.
 
+pub use super::pick::{ConnectionKind, Grant, Pick, PickRequest, Requirements, RetryChoice};
 use super::server::Server;
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
-use crate::guard::breaker::{AttemptVerdict, CircuitPermit, CircuitState};
+use crate::guard::breaker::{AttemptVerdict, CircuitState};
 use crate::guard::gate::WaitQueue;
-use crate::guard::places::{Needs, UpstreamLimits};
+use crate::guard::places::Needs;
 use crate::guard::retry::Budget;
 use crate::observe::quiet::Warnings;
 use std::sync::Arc;
@@ -51,81 +52,6 @@ impl Policy {
                 .map_or(0, |check| u64::from(check.interval_ms) * u64::from(check.success_threshold.saturating_sub(1))),
         }
     }
-}
-
-/// A request that looks for an upstream.
-pub struct PickRequest<'a> {
-    /// The source of chance.
-    pub rng: &'a mut fastrand::Rng,
-    /// The key for `balance: consistent_hash`.
-    pub key: u64,
-    /// Which upstreams are acceptable.
-    pub want: Requirements<'a>,
-}
-
-/// What is needed of an upstream.
-#[derive(Clone, Copy)]
-pub struct Requirements<'a> {
-    /// The index of the asking worker.
-    pub worker: usize,
-    /// The limits of each server.
-    pub most: UpstreamLimits,
-    /// What the request needs; queued requests have needs of their own.
-    pub needs: Needs,
-    /// The present time in milliseconds.
-    pub now: u64,
-    /// Servers that have failed this request already, and are used only if there is no other.
-    pub tried: &'a [usize],
-    /// Where a failed request may go.
-    pub again: RetryChoice,
-}
-
-/// Where a failed request may go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RetryChoice {
-    /// To any server that takes requests.
-    #[default]
-    Anywhere,
-    /// The same; and if none does, to one that failed it, even if its circuit has opened since.
-    Regardless,
-    /// Only to a server that it has not tried.
-    Elsewhere,
-}
-
-/// A server for a request. Each grant is settled once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The server's index in the pool.
-    pub server: usize,
-    /// Whether this worker has an idle connection to it; otherwise a place was taken, and a connection must be opened.
-    pub reuse: bool,
-    /// The permit of its circuit.
-    pub permit: CircuitPermit,
-    /// What was taken besides a place. It is given back before the place, or as soon as it is not needed any more.
-    pub holds: Needs,
-}
-
-/// What kind of connection a request would use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionKind {
-    /// A new one, for which a place is taken.
-    New,
-    /// A kept one, which has its place.
-    Kept,
-}
-
-/// The result of a pick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
-    Granted(Grant),
-    /// Every usable server is full, or other requests wait already: join the queue.
-    Full,
-    /// No server that takes requests has room for a tunnel.
-    NoTunnel,
-    /// No server has an address.
-    Unresolved,
-    /// No server takes requests, or none of those allowed.
-    Unavailable,
 }
 
 impl Pool {

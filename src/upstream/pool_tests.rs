@@ -4,6 +4,7 @@ use super::*;
 use crate::config::model::Origin;
 use crate::config::{self, model::UpstreamConfig};
 use crate::guard::gate::Ticket;
+use crate::guard::places::UpstreamLimits;
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::server::UpstreamFault;
 

@@ -1,5 +1,5 @@
 //! The checked configuration: defaults filled in, names turned into indices, nothing left to validate. The rest of the
-//! program sees only this. Only `check.rs` makes it.
+//! program sees only this. Only `check.rs`, and what it calls, makes it.
 
 mod guards;
 mod listener;
