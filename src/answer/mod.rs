@@ -6,26 +6,35 @@ pub mod page;
 use crate::base::text::push_decimal;
 use crate::http::write::{push_connection, push_content_length, push_date};
 
-/// An answer's head.
+/// An answer, whatever protocol it is written in.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// 200 to 599.
     pub status: u16,
     pub content_type: &'a str,
+    /// More fields, as complete lines.
+    pub fields: &'a str,
+    /// Its content, whose length is announced.
+    pub content: &'a [u8],
+    /// Whether the content is written behind the head. If not, it follows in another way, or the answer is one to `HEAD`.
+    pub with_content: bool,
+}
+
+/// What HTTP/1 needs besides to write an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
     /// The client's version: HTTP/1.`minor`.
     pub minor: u8,
     /// Whether the client's connection stays open after it.
     pub persists: bool,
-    /// Whether it answers `HEAD`: then the content's length is announced and the content left out.
-    pub to_head: bool,
     pub date: &'a [u8],
     /// The value of `X-Trace-ID`.
-    pub trace_id: &'a str,
+    pub trace_id: &'a [u8],
 }
 
 impl Answer<'_> {
-    /// Appends head and content; `more` is complete field lines.
-    pub fn write(&self, out: &mut Vec<u8>, more: &str, content: &[u8]) {
+    /// Appends the answer as HTTP/1 text.
+    pub fn write(&self, out: &mut Vec<u8>, frame: Frame) {
         out.extend_from_slice(b"HTTP/1.1 ");
         push_decimal(out, self.status.into());
         for piece in [" ", phrase(self.status), "\r\n"] {
@@ -37,15 +46,15 @@ impl Answer<'_> {
             for piece in ["Content-Type: ", self.content_type, "\r\n"] {
                 out.extend_from_slice(piece.as_bytes());
             }
-            push_content_length(out, content.len() as u64);
+            push_content_length(out, self.content.len() as u64);
         }
-        push_connection(out, self.minor, self.persists);
-        push_date(out, self.date);
-        for piece in [more, "X-Trace-ID: ", self.trace_id, "\r\n\r\n"] {
-            out.extend_from_slice(piece.as_bytes());
+        push_connection(out, frame.minor, frame.persists);
+        push_date(out, frame.date);
+        for piece in [self.fields.as_bytes(), b"X-Trace-ID: ", frame.trace_id, b"\r\n\r\n"] {
+            out.extend_from_slice(piece);
         }
-        if !empty && !self.to_head {
-            out.extend_from_slice(content);
+        if !empty && self.with_content {
+            out.extend_from_slice(self.content);
         }
     }
 }

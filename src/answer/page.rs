@@ -1,6 +1,5 @@
 //! Error answers: why a request was refused or failed, in the vocabulary of [`Reason`].
 
-use super::Answer;
 use crate::http::NAME;
 use crate::observe::reason::Reason;
 
@@ -21,8 +20,13 @@ pub struct ErrorPage<'a> {
 const RETRY_AFTER: u32 = 1;
 
 impl ErrorPage<'_> {
-    /// Appends the whole answer; the reason determines its status.
-    pub fn write(&self, out: &mut Vec<u8>, frame: Answer) {
+    /// The value of `Content-Type`.
+    pub fn content_type(&self) -> &'static str {
+        if self.json { "application/json" } else { "text/plain; charset=utf-8" }
+    }
+
+    /// Its fields as complete lines, and its content; the reason determines its status.
+    pub fn write(&self, trace_id: &str) -> (String, String) {
         let (status, name) = (self.reason.status(), self.reason.name());
         let mut fields = format!("Proxy-Status: {NAME}; error={name}\r\n");
         if let Some(seconds) = self.retry_after.or((status == 503 || status == 429).then_some(RETRY_AFTER)) {
@@ -31,58 +35,58 @@ impl ErrorPage<'_> {
         if self.reason == Reason::MethodNotAllowed {
             fields.push_str("Allow: GET, HEAD\r\n");
         }
-        let (content_type, content) = if self.json {
+        let content = if self.json {
             let mut content = serde_json::json!({"status": status, "error": name});
             self.detail.into_iter().for_each(|detail| content["detail"] = detail.into());
-            content["trace_id"] = frame.trace_id.into();
-            ("application/json", format!("{content}\n"))
+            content["trace_id"] = trace_id.into();
+            format!("{content}\n")
         } else {
-            let content = match self.detail {
+            match self.detail {
                 Some(detail) => format!("{status} {name}: {detail}\n"),
-                None => format!("{status} {name}: trace_id={}\n", frame.trace_id),
-            };
-            ("text/plain; charset=utf-8", content)
+                None => format!("{status} {name}: trace_id={trace_id}\n"),
+            }
         };
-        Answer { status, content_type, ..frame }.write(out, &fields, content.as_bytes());
+        (fields, content)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::{Answer, Frame};
+
+    /// The page as HTTP/1 text.
+    fn text(page: ErrorPage, with_content: bool) -> String {
+        let (fields, content) = page.write("t");
+        let status = page.reason.status();
+        let answer = Answer { status, content_type: page.content_type(), fields: &fields, content: content.as_bytes(), with_content };
+        let mut out = Vec::new();
+        answer.write(&mut out, Frame { minor: 1, persists: false, date: b"now", trace_id: b"t" });
+        String::from_utf8(out).unwrap()
+    }
 
     #[test]
     fn says_why_in_text_and_in_json() {
-        let frame = Answer { status: 0, content_type: "", minor: 1, persists: false, to_head: false, date: b"now", trace_id: "t" };
         let page =
             ErrorPage { reason: Reason::ConnectionRefused, detail: Some("a:1 refused the connection"), json: false, retry_after: None };
-        let mut out = Vec::new();
-        page.write(&mut out, frame);
-        let text = String::from_utf8(out).unwrap();
+        let plain = text(page, true);
         assert!(
-            text.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && text.contains("\r\nProxy-Status: tidegate; error=connection_refused\r\n")
+            plain.starts_with("HTTP/1.1 502 Bad Gateway\r\n") && plain.contains("\r\nProxy-Status: tidegate; error=connection_refused\r\n")
         );
-        assert!(text.ends_with("X-Trace-ID: t\r\n\r\n502 connection_refused: a:1 refused the connection\n"));
-        let mut out = Vec::new();
-        ErrorPage { json: true, ..page }.write(&mut out, Answer { to_head: true, ..frame });
-        assert!(String::from_utf8(out).unwrap().contains("application/json"));
+        assert!(plain.ends_with("X-Trace-ID: t\r\n\r\n502 connection_refused: a:1 refused the connection\n"));
+        assert!(text(ErrorPage { json: true, ..page }, false).contains("application/json"));
         for (json, content) in [
             (false, "502 connection_refused: trace_id=t\n"),
             (true, "{\"status\":502,\"error\":\"connection_refused\",\"trace_id\":\"t\"}\n"),
         ] {
-            let mut out = Vec::new();
-            ErrorPage { json, detail: None, ..page }.write(&mut out, frame);
-            assert!(String::from_utf8(out).unwrap().ends_with(&format!("\r\n\r\n{content}")));
+            assert!(text(ErrorPage { json, detail: None, ..page }, true).ends_with(&format!("\r\n\r\n{content}")));
         }
     }
 
     #[test]
     fn says_when_to_try_again() {
-        let frame = Answer { status: 0, content_type: "", minor: 1, persists: true, to_head: false, date: b"now", trace_id: "t" };
         let said = |reason, retry_after| {
-            let mut out = Vec::new();
-            ErrorPage { reason, detail: None, json: false, retry_after }.write(&mut out, frame);
-            let text = String::from_utf8(out).unwrap();
+            let text = text(ErrorPage { reason, detail: None, json: false, retry_after }, true);
             text.lines().find_map(|line| line.strip_prefix("Retry-After: ")).map(str::to_owned)
         };
         assert_eq!(said(Reason::RateLimited, Some(30)).as_deref(), Some("30"));

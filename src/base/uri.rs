@@ -101,6 +101,36 @@ pub fn is_plain_host(host: &[u8]) -> bool {
     host.iter().fold(HOST, |all, &b| all & CLASS[b as usize]) != 0 && host.last() != Some(&b'.')
 }
 
+/// Whether a host consists of eight or more lower-case letters, digits, hyphens, and single dots between these: nearly every name
+/// does, and that can be seen for eight bytes at once. It is valid then, and its own normal form.
+pub fn is_usual_host(host: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES * 0x80;
+    // Of bytes below 0x80, sets the high bit of those that are at least `least`.
+    let at_least = |word: u64, least: u8| word + ONES * u64::from(0x80 - least);
+    let is_usual = |eight: &[u8; 8]| {
+        let word = u64::from_le_bytes(*eight);
+        if word & HIGHS != 0 {
+            return false;
+        }
+        let letters = at_least(word, b'a') & !at_least(word, b'z' + 1);
+        let others = at_least(word, b'-') & !at_least(word, b'9' + 1) & at_least(word ^ (ONES * u64::from(b'/')), 1);
+        let no_dots = at_least(word ^ (ONES * u64::from(b'.')), 1);
+        let pairs = (no_dots | no_dots << 8) | !(HIGHS << 8);
+        (letters | others) & pairs & HIGHS == HIGHS
+    };
+    let (Some(last), [first, ..]) = (host.last_chunk(), host) else { return false };
+    let mut at = 0;
+    // Each step begins with the byte that the one before ended with, so that two dots are seen wherever they are.
+    while at + 8 < host.len() {
+        match host[at..].first_chunk() {
+            Some(eight) if is_usual(eight) => at += 7,
+            _ => return false,
+        }
+    }
+    is_usual(last) && *first != b'.' && last[7] != b'.'
+}
+
 /// Appends the normal form of a host: in lower case, without the trailing dot; an IPv6 address without brackets.
 pub fn push_host(host: &[u8], out: &mut Vec<u8>) {
     let bare = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]")).unwrap_or(host);
@@ -117,6 +147,25 @@ pub fn push_host(host: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usual_hosts_are_those_that_a_plain_loop_finds() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut seen = [0; 2];
+        for _ in 0..200_000 {
+            let mut host: Vec<u8> = (0..rng.usize(0..30)).map(|_| b"abcxyz019-."[rng.usize(0..11)]).collect();
+            if rng.u8(0..4) == 0 && !host.is_empty() {
+                let at = rng.usize(0..host.len());
+                host[at] = rng.u8(..);
+            }
+            let is_it = |&b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+            let dots = host.windows(2).any(|pair| pair == b"..") || host.starts_with(b".") || host.ends_with(b".");
+            let expected = host.len() >= 8 && host.iter().all(is_it) && !dots;
+            assert_eq!(is_usual_host(&host), expected, "{}", host.escape_ascii());
+            seen[usize::from(expected)] += 1;
+        }
+        assert!(seen.iter().all(|&count| count > 10_000), "{seen:?}");
+    }
 
     fn path(text: &str) -> Option<String> {
         let mut out = Vec::new();

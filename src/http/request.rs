@@ -10,7 +10,7 @@ use super::head::{Fields, HeadStore, HeadTable, SmallTable};
 use super::options::ConnectionOptions;
 use super::target::{self, NormalTarget};
 use super::{HeadLimits, Refusal, first_line, quick};
-use crate::base::text;
+use crate::base::{text, uri};
 
 /// A request head that can be read in one way only.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Request<'t, 'a> {
     pub minor: u8,
     /// The authority of an absolute-form target, otherwise the value of `Host`; empty for HTTP/1.0 without either.
     pub authority: &'a [u8],
+    /// Whether `Host` is such that it is its own normal form.
+    host_is_usual: bool,
     /// Whether there is a `Content-Length`.
     pub declares_length: bool,
     /// The normal form of host and path, for routes and limits.
@@ -80,6 +82,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
             path,
             minor,
             authority: b"",
+            host_is_usual: false,
             normal: NormalTarget::default(),
             declares_length: false,
             fields,
@@ -100,13 +103,19 @@ impl<'t, 'a: 't> Request<'t, 'a> {
             // The request is answered here, so no upstream will send a 100 (Continue).
             request.expects_continue = false;
         }
-        request.normal = NormalTarget::read(path, request.authority, &mut store.normal)?;
+        let is_plain = request.host_is_usual && absolute.is_none();
+        request.normal = NormalTarget::read(path, request.authority, is_plain, &mut store.normal)?;
         Ok(request)
     }
 
     /// Whether sending it twice has the effect of sending it once (RFC 9110 9.2.2); the methods that may be retried.
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    }
+
+    fn read_host(&mut self, value: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        self.host_is_usual = uri::is_usual_host(value);
+        if self.host_is_usual || fields::is_host(value) { Ok(value) } else { Err(Refusal::Malformed("Host is not a host")) }
     }
 
     fn read_fields(&mut self, absolute: Option<&'a [u8]>, named: &mut ConnectionOptions) -> Result<(), Refusal> {
@@ -116,8 +125,7 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         for field in self.fields.iter() {
             match field.class() {
                 Field::Host if host.is_some() => return Err(Refusal::Malformed("more than one Host")),
-                Field::Host if !fields::is_host(field.value()) => return Err(Refusal::Malformed("Host is not a host")),
-                Field::Host => host = Some(field.value()),
+                Field::Host => host = Some(self.read_host(field.value())?),
                 Field::ContentLength => {
                     let n = read_content_length(field.value()).ok_or(Refusal::Malformed("Content-Length is not one plain number"))?;
                     if content_length.replace(n).is_some() {

@@ -15,14 +15,14 @@ pub struct NormalTarget<'t> {
 
 impl<'t> NormalTarget<'t> {
     /// The normal form of a target (origin-form, absolute-form without its authority, or `*`) and of a valid authority. The usual
-    /// ones are their own normal form; that of others is written into `buffer`.
-    pub(super) fn read(target: &'t str, authority: &'t [u8], buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
+    /// ones are their own normal form, of the authority if it `is_plain`; that of others is written into `buffer`.
+    pub(super) fn read(target: &'t str, authority: &'t [u8], is_plain: bool, buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
         let path = match target.as_bytes() {
             b"*" => b"/",
             target => &target[..target.iter().position(|&b| b == b'?').unwrap_or(target.len())],
         };
-        let host = without_port(authority);
-        let (path_is_plain, host_is_plain) = (uri::is_plain_path(path), uri::is_plain_host(host));
+        let host = if is_plain { authority } else { without_port(authority) };
+        let (path_is_plain, host_is_plain) = (uri::is_plain_path(path), is_plain || uri::is_plain_host(host));
         if path_is_plain && host_is_plain {
             return Ok(Self { host, path });
         }
@@ -79,7 +79,7 @@ mod tests {
     fn read(target: &str, authority: &str) -> Option<(String, String)> {
         let mut buffer = b"left over".to_vec();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        NormalTarget::read(target, authority.as_bytes(), &mut buffer).ok().map(|normal| (text(normal.host), text(normal.path)))
+        NormalTarget::read(target, authority.as_bytes(), false, &mut buffer).ok().map(|normal| (text(normal.host), text(normal.path)))
     }
 
     #[test]

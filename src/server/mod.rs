@@ -23,7 +23,7 @@ use crate::site::Site;
 use crate::upstream::resolve::{self, Resolver};
 use crate::upstream::server::Server;
 use crate::worker::shared::{Mail, Shared};
-use crate::worker::{Seat, Worker};
+use crate::worker::{Worker, WorkerSetup};
 use bind::Bound;
 use leftovers::Leftovers;
 use listeners::Sockets;
@@ -123,7 +123,7 @@ fn start_workers(
     let (end, ends) = channel();
     for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
         let journal = writer.access_log(shared.panel.stats[worker].clone());
-        let seat = Seat { worker, poll, listeners, shared: shared.clone(), site: site.clone(), journal, clock };
+        let seat = WorkerSetup { worker, poll, listeners, shared: shared.clone(), site: site.clone(), journal, clock };
         let (end, signals, shared) = (end.clone(), signals.handle(), shared.clone());
         spawn(&format!("worker-{worker}"), move || {
             let outcome = Worker::new(seat).and_then(Worker::run);

@@ -1,27 +1,8 @@
-//! What can happen to a session, and what it asks the worker to do.
+//! What can happen to a session.
 
-use crate::admin::{AdminPage, RenderedPage};
+use crate::admin::RenderedPage;
+use crate::machine::Direction;
 use crate::observe::reason::Reason;
-use crate::upstream::pool::Grant;
-
-/// A direction of transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Client to upstream.
-    Up,
-    /// Upstream to client.
-    Down,
-}
-
-impl Direction {
-    /// The opposite direction.
-    pub fn turned(self) -> Self {
-        match self {
-            Self::Up => Self::Down,
-            Self::Down => Self::Up,
-        }
-    }
-}
 
 /// What the worker tells the session. The bytes themselves are in the rings.
 #[derive(Debug)]
@@ -40,8 +21,9 @@ pub enum Event {
     ClientGone,
     /// The client's socket took that many bytes of [`super::Session::client_output`].
     ClientTook(usize),
-    /// Its turn in the queue has come: a place was taken for it, or an idle connection of this worker comes with it.
-    Admitted(Grant),
+    /// Its turn in the queue has come: a place was taken for it, or an idle connection of this worker comes with it. The grant lies
+    /// with the exchange.
+    Admitted,
     /// It leaves the queue unserved: every server of the pool is down, or no more tunnels are allowed.
     Dismissed,
     /// The connection to the upstream is made.
@@ -79,48 +61,4 @@ pub enum Event {
     Drain,
     /// The process ends now.
     Cut,
-}
-
-/// What the session asks the worker to do, carried out at once and in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Connect to a server of the exchange's pool, by an idle connection or with the place that was taken.
-    Connect {
-        /// The server's index in the pool.
-        server: usize,
-        /// Whether to take an idle connection.
-        reuse: bool,
-    },
-    /// The kept connection was stale: open a new one in its place.
-    Reconnect,
-    /// Join the pool's queue.
-    Queue {
-        /// Whether a descriptor is what is missing: then only a freed one helps.
-        starved: bool,
-    },
-    /// Leave the queue.
-    LeaveQueue,
-    /// The connection is a tunnel now: others may have its place.
-    Tunnel,
-    /// The exchange no longer needs its upstream connection.
-    Release {
-        /// Whether it may serve again. If not, it is in the middle of something, and is reset.
-        keep: bool,
-    },
-    /// The answer is complete, but its connection cannot serve again: close it.
-    CloseUpstream,
-    /// The answer had no content: if its connection is kept, it waits a moment before it serves again.
-    LetRest,
-    /// Render a page of the admin port.
-    Render(AdminPage),
-    /// Close the sending side to the client.
-    HalfClose,
-    /// Tell whether the client has everything and sends nothing more; if not, close the sending side.
-    Part,
-    /// Tell whether the client has everything that was sent.
-    AskDelivered,
-    /// Close the sending side to the upstream.
-    HalfCloseUpstream,
-    /// Reset the upstream connection when it is closed, so that the upstream does not take the end for a regular one.
-    ResetUpstream,
 }

@@ -10,11 +10,11 @@ mod streams;
 mod verdicts;
 mod waits;
 
-use super::{Effect, Ending, Event, State};
+use super::{Direction, Effect, Ending, Event};
 use crate::guard::places::Needs;
 use crate::observe::reason::Reason;
 use crate::upstream::pool::Grant;
-use scene::{GET, Scene, field};
+use scene::{GET, Phase, Scene, field};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -28,7 +28,7 @@ fn a_request_goes_up_and_its_answer_comes_down() {
     scene.upstream(OK);
     assert!(scene.sent_to_client().ends_with("\r\n\r\nok"));
     assert_eq!(scene.effects(), [Effect::Release { keep: true }]);
-    assert!(matches!(scene.session.state, State::ReadingHead(_)));
+    assert_eq!(scene.session.phase(), Phase::ReadingHead);
     assert_eq!(scene.lines(), ["200 -"]);
 }
 
@@ -70,7 +70,7 @@ fn a_head_larger_than_a_ring_moves_to_a_larger_one() {
     let long = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(8000));
     scene.client(&long);
     assert_eq!(scene.effects().len(), 1);
-    assert_eq!(scene.session.up.capacity(), 0, "it went back with the head");
+    assert_eq!(scene.session.up().capacity(), 0, "it went back with the head");
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn pipelined_requests_are_answered_in_their_order() {
     scene.event(Event::UpstreamConnected { reused: false });
     assert!(scene.sent_to_upstream().starts_with("GET /1 "));
     scene.upstream(OK);
-    assert!(scene.session.client_output().is_some() && !scene.session.is_behind(), "the first answer is not out yet");
+    assert!(scene.session.output(Direction::Down).is_some() && !scene.session.is_behind(), "the first answer is not out yet");
     scene.sent_to_client();
     assert!(scene.session.is_behind());
     scene.event(Event::ClientBytes).event(Event::UpstreamConnected { reused: true });
@@ -96,7 +96,7 @@ fn a_refused_head_is_answered_and_followed_by_a_lingering_close() {
     assert_eq!(scene.effects(), [Effect::HalfClose]);
     assert_eq!((scene.stats.requests.value(), scene.stats.parse_errors.value()), (1, 1));
     scene.client("still more");
-    assert!(matches!(scene.session.state, State::Draining(_)) && scene.session.up.is_empty());
+    assert!((scene.session.phase() == Phase::Draining) && scene.session.up().is_empty());
     scene.wait(2000);
     assert_eq!(scene.session.ending(), Some(Ending::Plain));
 }
@@ -107,7 +107,7 @@ fn the_line_of_requests() {
     scene.client(GET);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Queue { starved: false }], 1));
     let permit = scene.site.pools[0].admit(0, 1000).unwrap();
-    scene.event(Event::Admitted(Grant { server: 0, reuse: true, permit, holds: Needs::default() }));
+    scene.admit(Grant { server: 0, reuse: true, permit, holds: Needs::default() });
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Connect { server: 0, reuse: true }], 0));
     assert_eq!(scene.exchange().attempts, 1);
 }
@@ -118,7 +118,7 @@ fn who_waits_too_long_in_line_leaves_it() {
     scene.client(GET);
     scene.effects();
     scene.wait(4999);
-    assert!(scene.exchange().is_queued);
+    assert!(scene.exchange().is_queued());
     scene.wait(1);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::LeaveQueue], 0));
     let answer = scene.sent_to_client();
@@ -221,7 +221,7 @@ fn a_replay_is_given_up_where_it_blocks_the_body() {
     scene.sent_to_upstream();
     scene.client(&chunk[4080..]);
     scene.sent_to_upstream();
-    let room = scene.session.up.room();
+    let room = scene.session.up().room();
     scene.client(&"0".repeat(room)).client("5\r\n");
-    assert!(matches!(scene.session.state, State::StreamingBody(_)), "{}", scene.sent_to_client());
+    assert_eq!(scene.session.phase(), Phase::StreamingBody, "{}", scene.sent_to_client());
 }

@@ -1,11 +1,10 @@
 //! Parts of a body that need no look bypass the ring, from socket to socket.
 
-use super::core::{Client, Core, Net, Upstream};
-use crate::base::slots::Slots;
+use super::core::{Core, Net};
 use crate::guard::descriptors::Descriptor;
 use crate::net::pipe::PIPE_BYTES;
 use crate::net::transport::{Link, Transfer, Transport};
-use crate::session::{Direction, Event, Session};
+use crate::session::{Direction, Event, Session, SessionView};
 use std::io::IoSlice;
 
 /// The size of the scratch buffer: few large copies cost a third of many small ones.
@@ -32,22 +31,18 @@ impl<T: Transport> Laid<T> {
     }
 }
 
+/// What takes bytes of one direction, with what may be sent.
+struct Taker<'a, T: Transport> {
+    link: &'a mut Link<T>,
+    session: Session<'a>,
+    exchange: usize,
+    pipes: &'a mut Vec<Laid<T>>,
+    scratch: &'a mut [u8],
+}
+
 /// Not for a part of unknown length: a tunnel's messages may be short.
 pub(super) fn is_long(run: u64, long: u64) -> bool {
     run >= long && run != u64::MAX
-}
-
-/// The connection that bytes of this direction go to.
-fn target<'a, T>(
-    client: &'a mut Link<T>,
-    upstream: Option<usize>,
-    upstreams: &'a mut Slots<Upstream<T>>,
-    direction: Direction,
-) -> Option<&'a mut Link<T>> {
-    match direction {
-        Direction::Up => upstreams[upstream?].link.as_mut(),
-        Direction::Down => Some(client),
-    }
 }
 
 impl<N: Net> Core<N> {
@@ -61,22 +56,35 @@ impl<N: Net> Core<N> {
         let client = &self.clients[key];
         match direction {
             Direction::Up => Some(&client.link),
-            Direction::Down => self.upstreams[client.upstream?].link.as_ref(),
+            Direction::Down => self.upstreams[self.talks[client.front.exchange()?].upstream?].link.as_ref(),
         }
+    }
+
+    /// The connection that bytes of this direction go to, and the exchange, beside the pipes and the scratch buffer.
+    fn taker(&mut self, key: usize, direction: Direction) -> Option<Taker<'_, N::Transport>> {
+        let Self { clients, talks, upstreams, pipes, scratch, .. } = self;
+        let client = clients.get_mut(key)?;
+        let exchange = client.front.exchange()?;
+        let link = match direction {
+            Direction::Up => upstreams[talks[exchange].upstream?].link.as_mut()?,
+            Direction::Down => &mut client.link,
+        };
+        let session = Session { client: key, front: &mut client.front, talks };
+        Some(Taker { link, session, exchange, pipes, scratch })
     }
 
     /// Moves part of a body past its ring, straight to the other socket: through a pipe if it is long, otherwise the scratch buffer.
     pub(super) fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
-        let run = self.clients[key].session.opaque(direction);
+        let run = self.view(key).opaque(direction);
+        let Some(exchange) = self.clients[key].front.exchange() else { return 0 };
         let may_pour = |direction| self.link_of(key, direction).is_some_and(|link| link.may_pour());
         let pours = is_long(run, self.long_run) && may_pour(direction) && may_pour(direction.turned());
-        let mut pipe = if pours { self.lay_pipe(key, direction) } else { None };
-        let Self { clients, upstreams, scratch, pipes, .. } = self;
-        let Client { link: client, upstream, .. } = &mut clients[key];
-        let Some(upstream_link) = upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
+        let mut pipe = if pours { self.lay_pipe(exchange, direction) } else { None };
+        let Self { clients, talks, upstreams, scratch, pipes, .. } = self;
+        let Some(upstream) = talks[exchange].upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
         let (source, lost, ended) = match direction {
-            Direction::Up => (client, Event::ClientGone, Event::ClientFin),
-            Direction::Down => (upstream_link, Event::UpstreamGone, Event::UpstreamFin),
+            Direction::Up => (&mut clients[key].link, Event::ClientGone, Event::ClientFin),
+            Direction::Down => (upstream, Event::UpstreamGone, Event::UpstreamFin),
         };
         let most = usize::try_from(run).unwrap_or(usize::MAX);
         let poured = pipe.map(|at| source.pour_in(&mut pipes[at].pipe, most.min(PIPE_BYTES)));
@@ -93,11 +101,11 @@ impl<N: Net> Core<N> {
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin => {
-                self.deliver(key, ended);
+                self.deliver_here(key, ended);
                 return 1;
             }
             Transfer::Failed => {
-                self.deliver(key, lost);
+                self.deliver_here(key, lost);
                 return 1;
             }
         };
@@ -107,7 +115,7 @@ impl<N: Net> Core<N> {
         }
         // The event comes first: it settles the end of the answer before the client can see these bytes, and may release the
         // upstream connection.
-        self.deliver(key, Event::Moved(direction, read));
+        self.deliver_here(key, Event::Moved(direction, read));
         if pipe.is_some() {
             self.pour_out(key, direction);
         } else {
@@ -116,34 +124,32 @@ impl<N: Net> Core<N> {
         read
     }
 
-    /// Sends the scratch buffer's content; the session stores what is left over.
+    /// Sends the scratch buffer's content; the exchange stores what is left over.
     fn pass_on(&mut self, key: usize, direction: Direction, read: usize) {
-        let Self { clients, upstreams, scratch, .. } = self;
-        let Some(client) = clients.get_mut(key).filter(|client| client.session.exchange().is_some()) else { return };
-        let Some(target) = target(&mut client.link, client.upstream, upstreams, direction) else { return };
-        let transfer = target.send(&[IoSlice::new(&scratch[..read])]);
+        let Some(Taker { link, mut session, scratch, .. }) = self.taker(key, direction) else { return };
+        let transfer = link.send(&[IoSlice::new(&scratch[..read])]);
         let sent = if let Transfer::Bytes(n) = transfer { n } else { 0 };
         if sent < read {
-            client.session.spill(direction, &scratch[sent..read]);
+            session.spill(direction, &scratch[sent..read]);
         }
         self.on_passed(key, direction, transfer);
     }
 
     /// Sends a pipe's content; what is left over stays there, and is sent next.
     pub(super) fn pour_out(&mut self, key: usize, direction: Direction) -> usize {
-        let Self { clients, upstreams, pipes, .. } = self;
-        let Some(client) = clients.get_mut(key) else { return 0 };
-        let target = target(&mut client.link, client.upstream, upstreams, direction).filter(|target| target.may_write());
-        let laid = pipes.iter_mut().find(|laid| laid.is_for(key, direction));
-        let (Some(laid), Some(target)) = (laid, target) else { return 0 };
-        let transfer = target.pour_out(&mut laid.pipe, client.session.past(direction));
+        let Some(Taker { link, session, exchange, pipes, .. }) = self.taker(key, direction) else { return 0 };
+        let past = SessionView::new(session.front, session.talks).past(direction);
+        let Some(laid) = pipes.iter_mut().find(|laid| laid.is_for(exchange, direction)).filter(|_| link.may_write()) else {
+            return 0;
+        };
+        let transfer = link.pour_out(&mut laid.pipe, past);
         if let Transfer::Bytes(n) = transfer {
             laid.held -= n;
         }
         self.on_passed(key, direction, transfer)
     }
 
-    /// Tells the session how a send of opaque bytes went; returns how many were sent.
+    /// Tells the machines how a send of opaque bytes went; returns how many were sent.
     fn on_passed(&mut self, key: usize, direction: Direction, transfer: Transfer) -> usize {
         let (event, n) = match (transfer, direction) {
             (Transfer::Bytes(n), _) => (Event::Passed(direction, n), n),
@@ -156,11 +162,11 @@ impl<N: Net> Core<N> {
         if let Event::Passed(Direction::Down, n) = event {
             self.turn.stats.bytes_sent.add(n as u64);
         }
-        self.deliver(key, event);
+        self.deliver_here(key, event);
         n
     }
 
-    /// The pipe of this direction, empty: a new one at its beginning. `None` if no pipe is available.
+    /// The pipe of this direction of an exchange, empty: a new one at its beginning. `None` if no pipe is available.
     fn lay_pipe(&mut self, key: usize, direction: Direction) -> Option<usize> {
         let found = self.pipes.iter().position(|laid| laid.is_for(key, direction));
         if let Some(at) = found.filter(|&at| self.pipes[at].held == 0) {
@@ -177,10 +183,11 @@ impl<N: Net> Core<N> {
         Some(self.pipes.len() - 1)
     }
 
-    /// Closes the pipes of a client that are no longer needed.
-    pub(super) fn take_up_pipes(&mut self, key: usize, is_done: impl Fn(&Session, Direction) -> bool) {
-        let (session, before) = (&self.clients[key].session, self.pipes.len());
-        self.pipes.retain(|laid| laid.key != key || !is_done(session, laid.direction));
+    /// Closes the pipes of an exchange that are no longer needed.
+    pub(super) fn take_up_pipes(&mut self, key: usize, is_done: impl Fn(SessionView, Direction) -> bool) {
+        let (client, before) = (self.talks[key].client, self.pipes.len());
+        let view = SessionView::new(&self.clients[client].front, &self.talks);
+        self.pipes.retain(|laid| laid.key != key || !is_done(view, laid.direction));
         if self.pipes.len() < before {
             self.on_descriptor_freed();
         }

@@ -2,11 +2,12 @@
 
 use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
 use crate::base::address::Peer;
+use crate::front::h1::FrontH1;
 use crate::guard::client::ClientId;
 use crate::guard::door::{Rest, Stay};
 use crate::net::token::Source;
 use crate::net::transport::{Close, Link, Transfer, Transport};
-use crate::session::{Ending, Event, Session};
+use crate::session::{Ending, Event};
 
 /// How long a connection is kept for what its transport has left to say.
 pub(super) const LEAVE_MS: u64 = 2000;
@@ -56,19 +57,16 @@ impl<N: Net> Core<N> {
             self.on_client_left(&entrance);
             return None;
         }
-        self.serial += 1;
         enter(&mut self.turn, &entrance);
-        let session = Session::new(peer, self.serial, &self.turn);
-        let since = session.idle_since();
+        let front = FrontH1::new(peer, &self.turn);
+        let since = front.idle_since();
         let side = self.enter_side(&entrance.door, entrance.is_admin);
         if !entrance.is_admin {
             self.turn.stats.client_connections.add(1);
         }
         self.clients.insert(Client {
             link,
-            session,
-            upstream: None,
-            stand: None,
+            front,
             entrance,
             side,
             rest: None,
@@ -107,7 +105,7 @@ impl<N: Net> Core<N> {
     /// Whether nothing is left to say, or the time for that is over. Until then it lingers.
     fn has_taken_leave(&mut self, key: usize) -> bool {
         let client = &mut self.clients[key];
-        if client.is_closing || client.session.ending() == Some(Ending::Reset) || client.link.take_leave() {
+        if client.is_closing || client.front.ending() == Some(Ending::Reset) || client.link.take_leave() {
             return true;
         }
         if std::mem::replace(&mut client.takes_leave, true) {
@@ -130,21 +128,14 @@ impl<N: Net> Core<N> {
 
     pub(super) fn free_client(&mut self, key: usize) {
         self.wheel.cancel(client_timer(key));
-        self.leave_line(key);
-        if let Some(upstream) = self.clients[key].upstream.take() {
-            self.release(upstream, false);
-        }
-        self.take_up_pipes(key, |_, _| true);
         self.set_rest(key, None);
         let mut client = self.clients.remove(key);
         if client.is_resting {
             self.turn.stats.resting_clients.sub(1);
         }
-        for ring in [&mut client.session.up, &mut client.session.down] {
-            ring.clear();
-            self.turn.buffers.give_back(ring.detach());
-        }
-        if client.session.ending() == Some(Ending::Reset) {
+        client.front.ring.clear();
+        self.turn.buffers.give_back(client.front.ring.detach());
+        if client.front.ending() == Some(Ending::Reset) {
             client.link.close(Close::Reset);
         }
         client.link.take_leave();

@@ -9,13 +9,14 @@ use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
 use crate::base::wheel::{Wheel, earlier};
+use crate::front::h1::FrontH1;
 use crate::guard::connections::CountedConnection;
 use crate::guard::door::{Door, Rest, Stay};
 use crate::guard::gate::Ticket;
-use crate::guard::places::Needs;
 use crate::net::token::Source;
 use crate::net::transport::{Edge, Link, Transport};
-use crate::session::{Effect, Event, Journal, Session, Turn};
+use crate::session::talks::Stand;
+use crate::session::{Effect, Event, Journal, Session, SessionView, Talks, Turn};
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::idle::IdleConnections;
@@ -81,11 +82,7 @@ pub(super) struct Standing {
 pub struct Client<T> {
     pub(super) link: Link<T>,
     /// The state of its connection.
-    pub session: Session,
-    /// The upstream connection that its exchange has, or is making.
-    pub(super) upstream: Option<usize>,
-    /// Its position in a queue.
-    pub(super) stand: Option<Stand>,
+    pub front: FrontH1,
     pub(super) entrance: Entrance,
     /// The index of this worker's view of its listening address.
     pub(super) side: usize,
@@ -107,29 +104,20 @@ impl<T> Client<T> {
     }
 }
 
-/// A client's position in a queue.
-pub(super) struct Stand {
-    pub(super) pool: Arc<Pool>,
-    pub(super) serial: u64,
-    pub(super) needs: Needs,
-    /// Whether there was no descriptor for it.
-    pub(super) starves: bool,
-}
-
 /// Who uses an upstream connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// The exchange of that client.
-    Client(usize),
+    /// That exchange.
+    Exchange(usize),
     /// Nobody: it may be reused or closed.
     Idle,
-    /// It is reserved for a session whose turn in the queue has come, and which has not been told yet.
+    /// It is reserved for an exchange whose turn in the queue has come, and which has not been told yet.
     Promised,
 }
 
 impl Owner {
-    pub(super) fn client(self) -> Option<usize> {
-        if let Self::Client(key) = self { Some(key) } else { None }
+    pub(super) fn exchange(self) -> Option<usize> {
+        if let Self::Exchange(key) = self { Some(key) } else { None }
     }
 }
 
@@ -169,9 +157,9 @@ impl<T> Upstream<T> {
         self.takes_leave
     }
 
-    /// The client whose exchange uses it.
-    pub fn client(&self) -> Option<usize> {
-        self.owner.client()
+    /// The exchange that uses it.
+    pub fn exchange(&self) -> Option<usize> {
+        self.owner.exchange()
     }
 }
 
@@ -181,10 +169,12 @@ pub struct Core<N: Net> {
     pub net: N,
     /// What all workers share.
     pub shared: Arc<Shared>,
-    /// What is lent to sessions.
+    /// What is lent to the machines.
     pub turn: Turn,
     /// Open client connections.
     pub clients: Slots<Client<N::Transport>>,
+    /// The exchanges in progress.
+    pub talks: Talks,
     /// Open upstream connections.
     pub upstreams: Slots<Upstream<N::Transport>>,
     pub(super) idle: IdleConnections,
@@ -206,7 +196,6 @@ pub struct Core<N: Net> {
     pub long_run: u64,
     /// A stack: the next effect is the last.
     effects: Vec<Effect>,
-    pub(super) serial: u64,
     /// Until when a drain waits for requests on existing connections (milliseconds).
     pub(super) asks_until: u64,
     /// Pools of earlier sites whose queue may not be empty yet.
@@ -230,6 +219,7 @@ impl<N: Net> Core<N> {
             net,
             shared,
             clients: Slots::default(),
+            talks: Talks::default(),
             upstreams: Slots::default(),
             idle: IdleConnections::default(),
             resting: Vec::new(),
@@ -242,7 +232,6 @@ impl<N: Net> Core<N> {
             pipes: Vec::new(),
             long_run: LONG_RUN,
             effects: Vec::new(),
-            serial: 0,
             asks_until: 0,
             former: Vec::new(),
             ready: VecDeque::new(),
@@ -277,7 +266,7 @@ impl<N: Net> Core<N> {
 
     /// Pumps connections that were just accepted: their first bytes may be there before the poll reports them.
     pub fn pump_new(&mut self) {
-        let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| client.session.is_asking()).map(|(key, _)| key).collect();
+        let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| client.front.is_asking()).map(|(key, _)| key).collect();
         for key in keys {
             self.on_client_edge(key, Edge { readable: true, ..Edge::default() });
         }
@@ -328,6 +317,7 @@ impl<N: Net> Core<N> {
             }
         }
         self.clients.reuse();
+        self.talks.reuse();
         self.upstreams.reuse();
     }
 
@@ -364,33 +354,73 @@ impl<N: Net> Core<N> {
     /// Whether every client has what it is due: its answer, and for a moment after the drain began, time to send a request.
     pub fn is_finished(&self) -> bool {
         let is_owed = |client: &Client<N::Transport>| {
+            let front = &client.front;
             client.takes_leave
-                || client.session.is_finishing()
-                || client.session.is_within_head()
-                || (self.turn.now.millis() < self.asks_until && client.session.is_asking())
+                || front.is_busy()
+                || front.has_had_its_last()
+                || front.is_within_head()
+                || (self.turn.now.millis() < self.asks_until && front.is_asking())
         };
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }
 
-    /// Gives an event to the session, and carries out what it asks for, at once and in order; that may lead to further events.
-    pub(super) fn deliver(&mut self, key: usize, event: Event) {
-        self.handle(key, event);
-        while let Some(effect) = self.effects.pop() {
-            if let Some(event) = self.perform(key, effect) {
-                self.handle(key, event);
-            }
+    /// A client's connection with its exchange.
+    pub fn view(&self, client: usize) -> SessionView<'_> {
+        SessionView::new(&self.clients[client].front, &self.talks)
+    }
+
+    /// Gives an event to a client's machines, and carries out what they ask for.
+    pub(super) fn deliver(&mut self, client: usize, event: Event) {
+        if let Some(Client { entrance, .. }) = self.clients.get(client) {
+            enter(&mut self.turn, entrance);
+            self.deliver_here(client, event);
         }
     }
 
-    fn handle(&mut self, key: usize, event: Event) {
-        let Self { clients, turn, effects, .. } = self;
-        let Some(Client { session, entrance, .. }) = clients.get_mut(key) else { return };
-        enter(turn, entrance);
-        session.handle(event, turn);
-        // Effects of a later event come before the rest of an earlier one, so that each is carried out in order.
-        while let Some(effect) = turn.effects.pop() {
-            effects.push(effect);
+    /// The same for the client whose entrance the turn knows. Effects are carried out at once and in order; that may lead to further
+    /// events. An exchange that is over is removed.
+    pub(super) fn deliver_here(&mut self, client: usize, event: Event) {
+        let (mut next, mut exchange) = (Some(event), None);
+        loop {
+            if let Some(event) = next.take() {
+                let Self { clients, talks, turn, effects, .. } = self;
+                let Some(Client { front, .. }) = clients.get_mut(client) else { return };
+                exchange = Session { client, front, talks }.handle(event, turn).or(exchange);
+                // Effects of a later event come before the rest of an earlier one, so that each is carried out in order.
+                while let Some(effect) = turn.effects.pop() {
+                    effects.push(effect);
+                }
+            }
+            let Some(effect) = self.effects.pop() else { break };
+            next = match exchange {
+                Some(exchange) => self.perform(client, exchange, effect),
+                None => self.perform_for_front(client, effect),
+            };
         }
+        if let Some(exchange) = exchange.filter(|&exchange| self.talks[exchange].exchange.end().is_some()) {
+            self.end_exchange(exchange);
+        }
+    }
+
+    /// Gives an event to an exchange, and has its client pumped.
+    pub(super) fn deliver_to(&mut self, exchange: usize, event: Event) {
+        let client = self.talks[exchange].client;
+        self.deliver(client, event);
+        self.enqueue(client);
+    }
+
+    /// An exchange is over, or its client is gone.
+    pub(super) fn end_exchange(&mut self, key: usize) {
+        if self.talks[key].stand.is_some() {
+            self.leave_line(key);
+        }
+        if !self.pipes.is_empty() {
+            self.take_up_pipes(key, |_, _| true);
+        }
+        if let Some(upstream) = self.talks[key].upstream.take() {
+            self.release(upstream, false);
+        }
+        self.talks.end(key);
     }
 
     pub(super) fn enqueue(&mut self, key: usize) {
@@ -405,7 +435,7 @@ impl<N: Net> Core<N> {
     /// when it fires: the waits for an answer and for the next request alternate.
     pub(super) fn arm(&mut self, key: usize) {
         let timer = client_timer(key);
-        let Some(due) = self.clients[key].session.next_deadline() else { return self.wheel.cancel(timer) };
+        let Some(due) = self.view(key).next_deadline() else { return self.wheel.cancel(timer) };
         let left = due.saturating_sub(self.turn.now.millis());
         let slack = left - left / 16;
         let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
@@ -414,16 +444,16 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Leaves the queue. If its turn has come meanwhile, the message finds no session, and the place is passed on.
+    /// Leaves the queue. If its turn has come meanwhile, the message finds no exchange, and the place is passed on.
     pub(super) fn leave_line(&mut self, key: usize) {
-        if let Some(Stand { pool, serial, needs, starves }) = self.clients[key].stand.take() {
+        if let Some(Stand { pool, serial, needs, starves }) = self.talks[key].stand.take() {
             self.shared.starving.fetch_sub(starves.into(), SeqCst);
             pool.line.leave(Ticket { worker: self.turn.worker, key, serial }, needs);
         }
     }
 
     pub(super) fn ticket(&self, key: usize) -> Ticket {
-        self.clients[key].session.ticket(self.turn.worker, key)
+        self.talks[key].exchange.ticket(self.turn.worker, key)
     }
 }
 

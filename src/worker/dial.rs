@@ -1,7 +1,7 @@
 //! Upstream connections: reused or opened, address by address; closed; their places passed on.
 
 use super::clients::LEAVE_MS;
-use super::core::{Core, DIAL_TIMER, Net, Owner, Stand, Upstream};
+use super::core::{Core, DIAL_TIMER, Net, Owner, Upstream};
 use super::reuse::{Discarded, Idled};
 use super::shared::RenderJob;
 use crate::base::address::Address;
@@ -10,7 +10,8 @@ use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::net::transport::{Close, Edge, Link, Opening, Transport};
 use crate::observe::reason::{Blame, Reason};
-use crate::session::{Effect, Event};
+use crate::session::talks::Stand;
+use crate::session::{Effect, Event, Talk};
 use crate::upstream::lease::{ConnectionUse, Lease};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
@@ -71,79 +72,74 @@ enum NoDial {
 }
 
 impl<N: Net> Core<N> {
-    /// Carries out what the session asks for; the immediate result, if any, is an event.
-    pub(super) fn perform(&mut self, key: usize, effect: Effect) -> Option<Event> {
+    /// Carries out what an exchange, or its front, asks for; the immediate result, if any, is an event.
+    pub(super) fn perform(&mut self, client: usize, key: usize, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Connect { server, reuse } => self.connect(key, server, reuse),
-            Effect::Reconnect => self.reconnect(key),
-            Effect::Queue { starved } => {
-                let exchange = self.clients[key].session.exchange()?;
-                let (pool, needs, ticket) = (exchange.pool().clone(), exchange.queued_for, self.ticket(key));
-                self.shared.starving.fetch_add(starved.into(), SeqCst);
-                pool.line.join(ticket, needs);
-                self.clients[key].stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs, starves: starved });
-                if self.keep_former(&pool) {
-                    self.announce_former(&pool);
-                }
-                self.serve_line(&pool, starved, 1);
-                self.watch_stalls();
-                None
-            }
-            Effect::LeaveQueue => {
-                self.leave_line(key);
-                None
-            }
-            Effect::Tunnel => {
-                self.become_tunnel(self.clients[key].upstream?);
-                None
-            }
+            Effect::Connect { server, reuse } => return self.connect(key, server, reuse),
+            Effect::Reconnect => return self.reconnect(key),
+            Effect::Queue { starved } => self.queue(key, starved),
+            Effect::LeaveQueue => self.leave_line(key),
+            Effect::Tunnel => self.become_tunnel(self.talks[key].upstream?),
             Effect::Release { keep } => {
-                let upstream = self.clients[key].upstream.take()?;
+                let upstream = self.talks[key].upstream.take()?;
                 self.release(upstream, keep);
-                None
             }
             Effect::CloseUpstream => {
-                let upstream = self.clients[key].upstream.take()?;
+                let upstream = self.talks[key].upstream.take()?;
                 self.upstreams[upstream].owner = Owner::Idle;
                 self.close_upstream(upstream);
-                None
             }
-            Effect::LetRest => {
-                let upstream = self.clients[key].upstream?;
-                self.upstreams[upstream].ripe_at = u64::MAX;
-                None
-            }
+            Effect::LetRest => self.upstreams[self.talks[key].upstream?].ripe_at = u64::MAX,
             Effect::Render(page) => {
-                let asker = self.clients[key].session.asker();
+                let asker = self.talks[key].exchange.asker();
                 let job = RenderJob { page, ticket: self.ticket(key), site: Arc::clone(&self.turn.site), asker };
                 // Cannot fail: the helper thread lives as long as the process.
                 let _ = self.shared.renderer.send(job);
-                None
             }
-            Effect::HalfClose => {
-                self.clients[key].link.close(Close::Sending);
-                None
-            }
-            Effect::Part => self.part(key),
-            Effect::AskDelivered => self.clients[key].link.is_delivered().then_some(Event::Delivered),
-            Effect::ResetUpstream => {
-                let upstream = self.clients[key].upstream?;
-                self.upstreams[upstream].link.as_mut()?.close(Close::Reset);
-                None
-            }
-            Effect::HalfCloseUpstream => {
-                let upstream = self.clients[key].upstream?;
-                self.upstreams[upstream].link.as_mut()?.close(Close::Sending);
-                None
-            }
+            Effect::ResetUpstream => self.link_to_upstream(key)?.close(Close::Reset),
+            Effect::HalfCloseUpstream => self.link_to_upstream(key)?.close(Close::Sending),
+            Effect::HalfClose | Effect::Part | Effect::AskDelivered => return self.perform_for_front(client, effect),
         }
+        None
+    }
+
+    /// Carries out what a front asks for.
+    pub(super) fn perform_for_front(&mut self, client: usize, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::HalfClose => {
+                self.clients[client].link.close(Close::Sending);
+                None
+            }
+            Effect::Part => self.part(client),
+            Effect::AskDelivered => self.clients[client].link.is_delivered().then_some(Event::Delivered),
+            _ => None,
+        }
+    }
+
+    /// The connection of an exchange to its upstream.
+    pub(super) fn link_to_upstream(&mut self, key: usize) -> Option<&mut Link<N::Transport>> {
+        self.upstreams[self.talks[key].upstream?].link.as_mut()
+    }
+
+    fn queue(&mut self, key: usize, starved: bool) {
+        let Talk { exchange, stand, .. } = &mut self.talks[key];
+        let Some(needs) = exchange.queued_for() else { return };
+        let (pool, ticket) = (exchange.pool().clone(), exchange.ticket(self.turn.worker, key));
+        *stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs, starves: starved });
+        self.shared.starving.fetch_add(starved.into(), SeqCst);
+        pool.line.join(ticket, needs);
+        if self.keep_former(&pool) {
+            self.announce_former(&pool);
+        }
+        self.serve_line(&pool, starved, 1);
+        self.watch_stalls();
     }
 
     fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
         match if reuse { self.reuse(key, server) } else { Idled::Fresh } {
             Idled::Ready(upstream) => {
-                self.clients[key].upstream = Some(upstream);
-                self.upstreams[upstream].owner = Owner::Client(key);
+                self.talks[key].upstream = Some(upstream);
+                self.upstreams[upstream].owner = Owner::Exchange(key);
                 Some(Event::UpstreamConnected { reused: true })
             }
             found => self.connect_anew(key, server, found),
@@ -152,7 +148,7 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn connect_anew(&mut self, key: usize, server: usize, found: Idled) -> Option<Event> {
-        let exchange = self.clients[key].session.exchange()?;
+        let exchange = &self.talks[key].exchange;
         let (deadline, keepalive_ms) = (exchange.connect_due(self.turn.now.millis()), exchange.timeouts.upstream_keepalive_ms);
         let server = exchange.pool().servers[server].clone();
         let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
@@ -179,9 +175,9 @@ impl<N: Net> Core<N> {
 
     /// Replaces a stale connection: its place is kept, and its socket is closed first.
     fn reconnect(&mut self, key: usize) -> Option<Event> {
-        let old = self.clients[key].upstream.take()?;
+        let old = self.talks[key].upstream.take()?;
         let Discarded { pool, lease, keepalive_ms } = self.discard(old);
-        let deadline = self.clients[key].session.exchange()?.connect_due(self.turn.now.millis());
+        let deadline = self.talks[key].exchange.connect_due(self.turn.now.millis());
         self.dial(key, pool, lease, deadline, keepalive_ms)
     }
 
@@ -193,7 +189,7 @@ impl<N: Net> Core<N> {
             link: None,
             pool,
             lease,
-            owner: Owner::Client(key),
+            owner: Owner::Exchange(key),
             dialing: Some(dialing),
             address: None,
             keepalive_ms,
@@ -203,11 +199,11 @@ impl<N: Net> Core<N> {
             takes_leave: false,
             is_closing: false,
         });
-        self.clients[key].upstream = Some(upstream);
+        self.talks[key].upstream = Some(upstream);
         match self.dial_next(upstream) {
             Ok(()) => None,
             Err(why) => {
-                self.clients[key].upstream = None;
+                self.talks[key].upstream = None;
                 let Upstream { pool, .. } = self.upstreams.remove(upstream);
                 Some(match why {
                     NoDial::Starved => {
@@ -294,7 +290,7 @@ impl<N: Net> Core<N> {
             return self.on_dialled(key);
         }
         match upstream.owner {
-            Owner::Client(client) => self.enqueue(client),
+            Owner::Exchange(exchange) => self.enqueue(self.talks[exchange].client),
             // No answer is expected on an idle connection: whatever came, it is not used again.
             Owner::Idle if !link.is_quiet() => self.close_upstream(key),
             // Whoever gets it looks at it.
@@ -304,15 +300,14 @@ impl<N: Net> Core<N> {
 
     fn on_dialled(&mut self, key: usize) {
         let upstream = &mut self.upstreams[key];
-        let (Some(link), Some(client)) = (&mut upstream.link, upstream.owner.client()) else { return };
+        let (Some(link), Some(exchange)) = (&mut upstream.link, upstream.owner.exchange()) else { return };
         match link.open() {
             Opening::Pending => {}
             Opening::Failed(error) => self.on_address_failed(key, why(&error)),
             Opening::Open => {
                 upstream.dialing = None;
                 self.upstream_wheel.cancel(key as u32);
-                self.deliver(client, Event::UpstreamConnected { reused: false });
-                self.enqueue(client);
+                self.deliver_to(exchange, Event::UpstreamConnected { reused: false });
             }
         }
     }
@@ -329,20 +324,19 @@ impl<N: Net> Core<N> {
     }
 
     fn go_on_dialing(&mut self, key: usize) {
-        let Some(client) = self.upstreams[key].owner.client() else { return };
+        let Some(exchange) = self.upstreams[key].owner.exchange() else { return };
         let event = match self.dial_next(key) {
             Ok(()) => return,
             Err(NoDial::Failed(reason)) => Event::ConnectFailed(reason),
             Err(NoDial::Starved) => {
-                self.clients[client].upstream = None;
+                self.talks[exchange].upstream = None;
                 self.upstreams[key].owner = Owner::Idle;
                 self.close_upstream(key);
                 self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
                 Event::NoDescriptor
             }
         };
-        self.deliver(client, event);
-        self.enqueue(client);
+        self.deliver_to(exchange, event);
     }
 
     pub(super) fn on_upstream_deadline(&mut self, key: usize) {

@@ -1,11 +1,12 @@
 //! The queues of requests that wait for a place: whoever frees a place gives it to the first, in whatever worker that is.
 
-use super::core::{CIRCUIT_TIMER, Core, Net, Owner, Stand, Upstream};
+use super::core::{CIRCUIT_TIMER, Core, Net, Owner, Upstream};
 use super::shared::Mail;
 use crate::base::mailbox::Mailbox;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
 use crate::session::Event;
+use crate::session::talks::Stand;
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::pool::{ConnectionKind, Grant, PickRequest, Pool, Requirements, RetryChoice};
 use crate::upstream::server::Server;
@@ -199,13 +200,14 @@ impl<N: Net> Core<N> {
     pub(super) fn admit_waiting(&mut self) {
         for _ in 0..self.admitted.len() {
             let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };
-            let client = self.clients.get_mut(ticket.key);
+            let talk = self.talks.get_mut(ticket.key);
             let is_it = |stand: &mut Stand| Arc::ptr_eq(&stand.pool, &pool) && stand.serial == ticket.serial;
-            if let Some(stand) = client.and_then(|client| client.stand.take_if(is_it)) {
+            if let Some((client, stand)) = talk.and_then(|talk| Some((talk.client, talk.stand.take_if(is_it)?))) {
                 self.shared.starving.fetch_sub(stand.starves.into(), SeqCst);
-                self.clients[ticket.key].upstream = reuse;
-                self.deliver(ticket.key, grant.map_or(Event::Dismissed, Event::Admitted));
-                self.pump(ticket.key);
+                let talk = &mut self.talks[ticket.key];
+                (talk.upstream, talk.grant) = (reuse, grant);
+                self.deliver(client, grant.map_or(Event::Dismissed, |_| Event::Admitted));
+                self.pump(client);
                 continue;
             }
             grant.into_iter().for_each(|grant| pool.decline(grant, self.turn.now.millis()));

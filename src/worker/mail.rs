@@ -26,9 +26,10 @@ impl<N: Net> Core<N> {
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {
-                if self.clients.get(ticket.key).is_some_and(|client| client.session.is_serial(ticket.serial)) {
-                    self.deliver(ticket.key, Event::Rendered(page));
-                    self.pump(ticket.key);
+                let talk = self.talks.get(ticket.key).filter(|talk| talk.exchange.is_serial(ticket.serial));
+                if let Some(client) = talk.map(|talk| talk.client) {
+                    self.deliver(client, Event::Rendered(page));
+                    self.pump(client);
                 }
             }
             Mail::Drain => {
@@ -61,7 +62,7 @@ impl<N: Net> Core<N> {
             }
         }
         self.upstreams = upstreams;
-        self.turn.exchanges.clear();
+        self.talks.forget_stored();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server().is_retired());
         // A limit may be higher, or a server new. Requests that joined the queue of a pool which has just become an earlier one were

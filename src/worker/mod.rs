@@ -99,7 +99,7 @@ impl Wake for mio::Waker {
 }
 
 /// What a worker's thread starts with.
-pub struct Seat {
+pub struct WorkerSetup {
     /// Its index.
     pub worker: usize,
     /// Its poll, with which the mailbox's waker is registered.
@@ -131,8 +131,8 @@ pub struct Worker {
 
 impl Worker {
     /// Registers everything with the poll.
-    pub fn new(seat: Seat) -> io::Result<Self> {
-        let Seat { worker, poll, listeners, shared, site, journal, clock } = seat;
+    pub fn new(seat: WorkerSetup) -> io::Result<Self> {
+        let WorkerSetup { worker, poll, listeners, shared, site, journal, clock } = seat;
         let mut this = Self {
             checks: Checks::new(fastrand::u64(..), shared.descriptors.clone()),
             core: Core::new(worker, Kernel(poll.registry().try_clone()?), Box::new(journal), shared, Rc::new(site), fastrand::u64(..)),

@@ -1,11 +1,13 @@
-//! Drives one session until it is blocked: reads into its rings, lets it process the bytes, and sends.
+//! Drives one client's connection until it is blocked: reads into its rings, lets the machines process the bytes, and sends.
 
 use super::bulk::is_long;
-use super::core::{Client, Core, Net};
+use super::core::{Client, Core, Net, enter};
+use crate::base::ring::Ring;
+use crate::exchange::Exchange;
 use crate::net::transport::{Transfer, Transport};
-use crate::session::{Direction, Event};
+use crate::session::{Direction, Event, SessionView, Turn};
 
-/// How many bytes one session may move before others get their turn.
+/// How many bytes one connection may move before others get their turn.
 const BUDGET_BYTES: usize = 256 * 1024;
 /// A request counts as this many bytes, so that many small ones in a row do not keep others waiting.
 const REQUEST_BYTES: usize = 16 * 1024;
@@ -13,7 +15,7 @@ const REQUEST_BYTES: usize = 16 * 1024;
 const MIN_OPAQUE: u64 = 16 * 1024;
 
 impl<N: Net> Core<N> {
-    /// Pumps the sessions that are ready now, each once. Those that become ready meanwhile wait for the next turn.
+    /// Pumps the connections that are ready now, each once. Those that become ready meanwhile wait for the next turn.
     pub fn pump_ready(&mut self) {
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
@@ -28,6 +30,9 @@ impl<N: Net> Core<N> {
     /// Moves what can be moved, within the budget.
     pub(super) fn pump(&mut self, key: usize) {
         let mut budget = BUDGET_BYTES;
+        if let Some(Client { entrance, .. }) = self.clients.get(key) {
+            enter(&mut self.turn, entrance);
+        }
         while self.is_open(key) {
             let begun = self.turn.requests_begun;
             let mut moved = self.read_client(key) + self.read_upstream(key);
@@ -47,29 +52,33 @@ impl<N: Net> Core<N> {
 
     /// Whether another round would certainly move nothing: no side has sent anything, and there is nothing to send.
     fn is_blocked(&self, key: usize) -> bool {
-        let Some(Client { link, session, upstream, .. }) = self.clients.get(key) else { return true };
-        let upstream = upstream.and_then(|key| self.upstreams[key].link.as_ref());
+        let Some(Client { link, front, .. }) = self.clients.get(key) else { return true };
+        let view = SessionView::new(front, &self.talks);
+        let upstream = view.talk.and_then(|talk| self.upstreams[talk.upstream?].link.as_ref());
         let is_silent = !link.may_read() && !link.is_gone() && upstream.is_none_or(|upstream| !upstream.may_read());
-        is_silent && !session.is_behind() && !session.has_output()
+        is_silent && !front.is_behind() && !view.has_output()
     }
 
     fn is_open(&self, key: usize) -> bool {
-        self.clients.get(key).is_some_and(|client| client.session.ending().is_none())
+        self.clients.get(key).is_some_and(|client| client.front.ending().is_none())
     }
 
     /// After a pump: empty rings go back, the timer is set, a finished connection is closed.
     fn settle(&mut self, key: usize) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        for ring in [&mut client.session.up, &mut client.session.down] {
-            if ring.is_attached() && ring.is_empty() {
-                self.turn.buffers.give_back(ring.detach());
-            }
+        let Self { clients, talks, turn, .. } = self;
+        let Some(client) = clients.get_mut(key) else { return };
+        give_back_if_empty(&mut client.front.ring, turn);
+        let exchange = client.front.exchange();
+        if let Some(exchange) = exchange {
+            let Exchange { up, down, .. } = &mut talks[exchange].exchange;
+            give_back_if_empty(&mut up.ring, turn);
+            give_back_if_empty(&mut down.ring, turn);
         }
-        let rests = client.session.is_resting() || client.session.has_had_its_last();
+        let rests = client.front.is_resting() || client.front.has_had_its_last();
         if rests != std::mem::replace(&mut client.is_resting, rests) {
-            if rests { self.turn.stats.resting_clients.add(1) } else { self.turn.stats.resting_clients.sub(1) }
+            if rests { turn.stats.resting_clients.add(1) } else { turn.stats.resting_clients.sub(1) }
         }
-        if client.session.ending().is_some() {
+        if client.front.ending().is_some() {
             self.close_client(key);
         } else {
             self.note_rest(key);
@@ -77,52 +86,63 @@ impl<N: Net> Core<N> {
         }
         if !self.pipes.is_empty() {
             let long = self.long_run;
-            self.take_up_pipes(key, |session, direction| session.past(direction) == 0 && !is_long(session.opaque(direction), long));
+            let is_done = |view: SessionView, direction| view.past(direction) == 0 && !is_long(view.opaque(direction), long);
+            exchange.into_iter().for_each(|exchange| self.take_up_pipes(exchange, is_done));
         }
     }
 
     fn read_client(&mut self, key: usize) -> usize {
-        let Client { link, session, .. } = &mut self.clients[key];
+        let Client { link, front, .. } = &mut self.clients[key];
         // A poll also calls it gone once both sides are closed: what was sent before is still read and dropped.
-        if link.is_gone() && !session.is_lingering() {
-            self.deliver(key, Event::ClientGone);
+        if link.is_gone() && !SessionView::new(front, &self.talks).is_lingering() {
+            self.deliver_here(key, Event::ClientGone);
             return 0;
         }
-        if session.is_behind() {
-            self.deliver(key, Event::ClientBytes);
+        if front.is_behind() {
+            self.deliver_here(key, Event::ClientBytes);
             return 1;
         }
-        if !link.may_read() || !session.wants_client() {
+        if !link.may_read() {
             return 0;
         }
-        if session.opaque(Direction::Up) >= MIN_OPAQUE && self.is_writable(key, Direction::Up) {
+        let view = SessionView::new(front, &self.talks);
+        if !view.wants_client() {
+            return 0;
+        }
+        if view.opaque(Direction::Up) >= MIN_OPAQUE && self.is_writable(key, Direction::Up) {
             return self.move_opaque(key, Direction::Up);
         }
-        let Client { link, session, entrance, .. } = &mut self.clients[key];
-        if !session.up.is_attached() {
-            session.up.attach(self.turn.buffers.lend());
+        let Self { clients, talks, turn, .. } = self;
+        let Client { link, front, entrance, .. } = &mut clients[key];
+        let ring = match front.exchange() {
+            Some(exchange) => &mut talks[exchange].exchange.up.ring,
+            None => &mut front.ring,
+        };
+        if !ring.is_attached() {
+            ring.attach(turn.buffers.lend());
         }
-        let (transfer, is_public) = (link.fill(&mut session.up), !entrance.is_admin);
-        let (event, n) = match transfer {
+        let (event, n) = match link.fill(ring) {
             Transfer::Bytes(n) => (Event::ClientBytes, n),
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin => (Event::ClientFin, 1),
             Transfer::Failed => (Event::ClientGone, 1),
         };
-        if let (Transfer::Bytes(n), true) = (transfer, is_public) {
-            self.turn.stats.bytes_received.add(n as u64);
+        if matches!(event, Event::ClientBytes) && !entrance.is_admin {
+            turn.stats.bytes_received.add(n as u64);
         }
-        self.deliver(key, event);
+        self.deliver_here(key, event);
         n
     }
 
     fn write_upstream(&mut self, key: usize) -> usize {
-        let Some(client) = self.clients.get(key) else { return 0 };
-        if client.session.past(Direction::Up) > 0 {
+        let Some(Client { front, .. }) = self.clients.get(key) else { return 0 };
+        let view = SessionView::new(front, &self.talks);
+        let Some(upstream) = view.talk.and_then(|talk| talk.upstream) else { return 0 };
+        if view.past(Direction::Up) > 0 {
             return self.pour_out(key, Direction::Up);
         }
-        let (Some(upstream), Some(output)) = (client.upstream, client.session.upstream_output()) else { return 0 };
+        let Some(output) = view.output(Direction::Up) else { return 0 };
         let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.may_write()) else { return 0 };
         let (event, n) = match link.send(&output) {
             Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
@@ -131,53 +151,64 @@ impl<N: Net> Core<N> {
             // What the upstream still sends, or its end, decides.
             Transfer::Fin | Transfer::Failed => (Event::UpstreamBroken, 1),
         };
-        self.deliver(key, event);
+        self.deliver_here(key, event);
         n
     }
 
     fn read_upstream(&mut self, key: usize) -> usize {
-        let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
-        let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
-        if !link.may_read() || !session.wants_upstream() {
+        let Some(Client { front, .. }) = self.clients.get(key) else { return 0 };
+        let view = SessionView::new(front, &self.talks);
+        let Some(upstream) = view.talk.and_then(|talk| talk.upstream) else { return 0 };
+        let Some(link) = self.upstreams[upstream].link.as_ref() else { return 0 };
+        if !link.may_read() || !view.wants_upstream() {
             return 0;
         }
         // While the client takes nothing, the ring is filled all the same: that shows which side is slow.
-        if session.opaque(Direction::Down) >= MIN_OPAQUE && self.is_writable(key, Direction::Down) {
+        if view.opaque(Direction::Down) >= MIN_OPAQUE && self.is_writable(key, Direction::Down) {
             return self.move_opaque(key, Direction::Down);
         }
-        let Some(Client { session, upstream: Some(upstream), .. }) = self.clients.get_mut(key) else { return 0 };
-        let Some(link) = self.upstreams[*upstream].link.as_mut() else { return 0 };
-        if !session.down.is_attached() {
-            session.down.attach(self.turn.buffers.lend());
+        let Self { clients, talks, upstreams, turn, .. } = self;
+        let Some(exchange) = clients[key].front.exchange() else { return 0 };
+        let Some(link) = upstreams[upstream].link.as_mut() else { return 0 };
+        let ring = &mut talks[exchange].exchange.down.ring;
+        if !ring.is_attached() {
+            ring.attach(turn.buffers.lend());
         }
-        let (event, n) = match link.fill(&mut session.down) {
+        let (event, n) = match link.fill(ring) {
             Transfer::Bytes(n) => (Event::UpstreamBytes, n),
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin => (Event::UpstreamFin, 1),
             Transfer::Failed => (Event::UpstreamGone, 1),
         };
-        self.deliver(key, event);
+        self.deliver_here(key, event);
         n
     }
 
     fn write_client(&mut self, key: usize) -> usize {
-        let Some(Client { link, session, entrance, .. }) = self.clients.get_mut(key) else { return 0 };
-        if session.past(Direction::Down) > 0 {
+        let Self { clients, talks, turn, .. } = self;
+        let Some(Client { link, front, entrance, .. }) = clients.get_mut(key) else { return 0 };
+        let view = SessionView::new(front, talks);
+        if view.past(Direction::Down) > 0 {
             return self.pour_out(key, Direction::Down);
         }
-        let Some(output) = session.client_output().filter(|_| link.may_write()) else { return 0 };
-        let (transfer, is_public) = (link.send(&output), !entrance.is_admin);
-        let (event, n) = match transfer {
+        let Some(output) = view.output(Direction::Down).filter(|_| link.may_write()) else { return 0 };
+        let (event, n) = match link.send(&output) {
             Transfer::Bytes(n) => (Event::ClientTook(n), n),
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin | Transfer::Failed => (Event::ClientGone, 1),
         };
-        if let (Transfer::Bytes(n), true) = (transfer, is_public) {
-            self.turn.stats.bytes_sent.add(n as u64);
+        if matches!(event, Event::ClientTook(_)) && !entrance.is_admin {
+            turn.stats.bytes_sent.add(n as u64);
         }
-        self.deliver(key, event);
+        self.deliver_here(key, event);
         n
+    }
+}
+
+fn give_back_if_empty(ring: &mut Ring, turn: &mut Turn) {
+    if ring.is_attached() && ring.is_empty() {
+        turn.buffers.give_back(ring.detach());
     }
 }

@@ -64,10 +64,10 @@ impl<N: Net> Core<N> {
         if client.rest == Some(Rest::Lingering) {
             return;
         }
-        if !client.standing.stay.has_place() || client.session.has_had_its_last() || client.takes_leave {
+        if !client.standing.stay.has_place() || client.front.has_had_its_last() || client.takes_leave {
             return self.linger(key);
         }
-        let since = client.session.idle_since();
+        let since = client.front.idle_since();
         if since != self.ranks.since(key) {
             self.set_rest(key, since.map(|since| (Rest::Idle, since)));
         }
@@ -207,7 +207,7 @@ impl<N: Net> Core<N> {
                 continue;
             }
             self.deliver(key, Event::Evicted);
-            if self.clients[key].session.ending().is_some() {
+            if self.clients[key].front.ending().is_some() {
                 door.count_evicted();
                 self.free_client(key);
                 return true;

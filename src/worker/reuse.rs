@@ -34,15 +34,14 @@ pub(super) struct Discarded {
 }
 
 impl<N: Net> Core<N> {
-    /// Takes the connection that is reserved for the client, or an idle one. Touches no shared count, because every request comes
+    /// Takes the connection that is reserved for the exchange, or an idle one. Touches no shared count, because every request comes
     /// through here.
     pub(super) fn reuse(&mut self, key: usize, server: usize) -> Idled {
-        let client = &self.clients[key];
-        if let Some(reserved) = client.upstream {
+        let talk = &self.talks[key];
+        if let Some(reserved) = talk.upstream {
             return Idled::Ready(reserved);
         }
-        let Some(pool) = client.session.pool() else { return Idled::Nothing };
-        let (slot, now) = (pool.servers[server].slot, self.turn.now.micros);
+        let (slot, now) = (talk.exchange.pool().servers[server].slot, self.turn.now.micros);
         let Self { idle, upstreams, .. } = self;
         let Some(key) = idle.take(slot, |key| upstreams[key].ripe_at <= now) else {
             return if idle.count(slot) > 0 { Idled::Resting } else { Idled::Nothing };

@@ -70,9 +70,9 @@ impl<N: Net> Core<N> {
     fn stalls(&self) -> Vec<Stall> {
         let latest = self.turn.now.millis().saturating_sub(STALLED_MS);
         let of = |upstream: &Upstream<N::Transport>| {
-            let client = upstream.owner.client().filter(|_| !upstream.is_closing)?;
-            let since = self.clients.get(client)?.session.stalled_since().filter(|&since| since <= latest)?;
-            Some(Stall { slot: upstream.server().slot, since, client })
+            let talk = self.talks.get(upstream.owner.exchange().filter(|_| !upstream.is_closing)?)?;
+            let since = talk.exchange.stalled_since().filter(|&since| since <= latest)?;
+            Some(Stall { slot: upstream.server().slot, since, client: talk.client })
         };
         let mut stalls: Vec<Stall> = self.upstreams.iter().filter_map(|(_, upstream)| of(upstream)).collect();
         stalls.sort_unstable_by_key(|stall| (stall.slot, stall.since));

@@ -290,21 +290,23 @@ impl Scene {
         let (core, limits) = (&self.core, &self.site.config.limits);
         let largest = limits.buffer_size.max(limits.max_total_headers);
         let mut queued = 0;
-        for (_, client) in &core.clients {
-            let session = &client.session;
-            session.check();
-            assert!(session.up.capacity() <= largest && session.down.capacity() <= largest, "a ring is too large");
-            if let Some(exchange) = session.exchange() {
-                queued += u64::from(exchange.is_queued);
-                let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
+        for (key, client) in &core.clients {
+            let view = core.view(key);
+            view.check();
+            let largest_ring =
+                view.exchange().map_or(0, |x| x.up.ring.capacity().max(x.down.ring.capacity())).max(client.front.ring.capacity());
+            assert!(largest_ring <= largest, "a ring is too large");
+            if let Some(exchange) = view.exchange() {
+                queued += u64::from(exchange.is_queued());
+                let beside = exchange.down.pending() + exchange.up.pending();
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {
-                assert!(session.up.capacity() == 0 || !session.up.is_empty(), "an idle session holds a ring");
+                assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle session holds a ring");
             }
             // A request that rejoins the queue after its deadline fails in the next millisecond.
-            let is_back = session.exchange().is_some_and(|x| x.is_queued);
-            let is_timely = session.next_deadline().is_none_or(|due| due > self.micros / 1000);
-            assert!(is_timely || is_back, "a deadline has passed: {session:?}");
+            let is_back = view.exchange().is_some_and(|x| x.is_queued());
+            let is_timely = view.next_deadline().is_none_or(|due| due > self.micros / 1000);
+            assert!(is_timely || is_back, "a deadline has passed: {:?}", client.front);
         }
         assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
         assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
@@ -325,6 +327,7 @@ impl Scene {
         let core = &self.core;
         assert!(core.clients.is_empty(), "sessions are left, and nothing is due");
         assert!(core.upstreams.is_empty(), "upstream connections are left");
+        assert!(core.talks.is_empty(), "exchanges are left");
         assert!(!core.is_behind());
         assert_eq!((core.turn.stats.client_connections.value(), core.turn.stats.resting_clients.value()), (0, 0));
         for (pool, server) in self.site.servers() {

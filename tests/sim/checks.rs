@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use tidegate::exchange::Exchange;
 use tidegate::guard::breaker::CircuitState;
 use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
-use tidegate::session::Exchange;
 
 /// How many bytes a session may hold besides its two rings: one scratch buffer, and what heads and error pages take.
 const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
@@ -20,27 +20,29 @@ impl World {
         let core = &self.seats[worker].core;
         let limits = &self.site.config.limits;
         let mut queued = 0;
-        for (_, client) in &core.clients {
-            let session = &client.session;
-            session.check();
+        for (key, client) in &core.clients {
+            let view = core.view(key);
+            view.check();
             // A request that rejoins the queue after its deadline fails in the next millisecond.
-            let is_back = session.exchange().is_some_and(|x| x.is_queued);
-            let is_timely = session.next_deadline().is_none_or(|due| due > core.turn.now.millis());
+            let is_back = view.exchange().is_some_and(Exchange::is_queued);
+            let is_timely = view.next_deadline().is_none_or(|due| due > core.turn.now.millis());
             // What ended may still be taking leave.
-            let is_over = session.ending().is_some();
-            assert!(is_timely || is_back || is_over, "a deadline has passed: {session:?}");
+            let is_over = view.ending().is_some();
+            assert!(is_timely || is_back || is_over, "a deadline has passed: {:?}", client.front);
             let largest = limits.buffer_size.max(limits.max_total_headers);
-            assert!(session.up.capacity() <= largest && session.down.capacity() <= largest, "a ring is too large");
-            if let Some(exchange) = session.exchange() {
-                queued += u64::from(exchange.is_queued);
-                let due = session.next_deadline().unwrap_or(u64::MAX);
+            let of_exchange = view.exchange().map_or(0, |x| x.up.ring.capacity().max(x.down.ring.capacity()));
+            assert!(of_exchange.max(client.front.ring.capacity()) <= largest, "a ring is too large");
+            if let Some(exchange) = view.exchange() {
+                queued += u64::from(exchange.is_queued());
+                let due = view.next_deadline().unwrap_or(u64::MAX);
                 // While content is missing, the deadline is that of the content.
-                let most = if exchange.queued_for.is_partial { u64::MAX - 1 } else { exchange.queue_due };
-                assert!(!exchange.is_queued || due <= most, "it stands in line for ever");
-                let beside = exchange.down.pending(&session.down) + exchange.up.pending(&session.up);
+                let is_partial = exchange.queued_for().is_some_and(|needs| needs.is_partial);
+                let most = if is_partial { u64::MAX - 1 } else { exchange.queue_due };
+                assert!(!exchange.is_queued() || due <= most, "it stands in line for ever");
+                let beside = exchange.down.pending() + exchange.up.pending();
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {
-                assert!(session.up.capacity() == 0 || !session.up.is_empty(), "an idle session holds a ring");
+                assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle session holds a ring");
             }
         }
         assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
@@ -101,9 +103,9 @@ impl World {
     /// Over all workers, no more connections of one client are served at once than allowed.
     fn check_clients(&self) {
         let mut served: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        for (_, client) in self.seats.iter().flat_map(|seat| &seat.core.clients) {
-            if client.session.exchange().is_some_and(|x| x.attempt.has_upstream || x.is_queued) {
-                *served.entry(client.session.client().ip().expect("an address")).or_default() += 1;
+        for (core, (key, client)) in self.seats.iter().flat_map(|seat| seat.core.clients.iter().map(move |client| (&seat.core, client))) {
+            if core.view(key).exchange().is_some_and(|x| x.attempt.has_upstream || x.is_queued()) {
+                *served.entry(client.front.client().ip().expect("an address")).or_default() += 1;
             }
         }
         let most = self.extras.per_client;
@@ -117,13 +119,12 @@ impl World {
         if self.weather.descriptors < 1000 || self.weather.roads.starved > 0 {
             return;
         }
-        let clients = &self.seats[0].core.clients;
-        let exchanges = || clients.iter().filter_map(|(key, client)| Some((key, client.session.exchange()?)));
+        let exchanges = || self.seats[0].core.talks.iter().map(|(_, talk)| (talk.client, &talk.exchange));
         // A request with incomplete content at first joined these later than it began.
         let joined = |x: &Exchange| (x.queue_due - u64::from(x.timeouts.queue_ms) + 1) * 1000;
         // A retried request joins again, at the end.
         let waiting: Vec<(usize, u64)> = exchanges()
-            .filter(|(_, x)| x.is_queued && x.queued_for == Needs::default() && x.attempts == 0)
+            .filter(|(_, x)| x.queued_for() == Some(Needs::default()) && x.attempts == 0)
             .map(|(key, x)| (key, joined(x)))
             .collect();
         // Each pool has a queue of its own.
@@ -139,6 +140,7 @@ impl World {
             assert!(seat.backlog.is_empty(), "clients wait to be accepted, and nothing is due");
             assert!(seat.core.clients.is_empty(), "sessions are left, and nothing is due");
             assert!(seat.core.upstreams.is_empty(), "upstream connections are left");
+            assert!(seat.core.talks.is_empty(), "exchanges are left");
             assert_eq!(seat.core.next_wake(), None, "timers are left");
             assert!(!seat.core.is_behind());
             assert_eq!(seat.core.turn.stats.client_connections.value(), 0);

@@ -5,7 +5,7 @@
 use super::wire::{Conn, Id, Wires};
 use std::collections::BTreeMap;
 use tidegate::net::token::Source;
-use tidegate::session::{Direction, Session};
+use tidegate::session::{Direction, SessionView};
 use tidegate::worker::core::{Core, Net};
 
 /// How many bytes one pump of a connection may move before the round that ends it: two reads and two writes.
@@ -91,14 +91,15 @@ fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'sta
                 clients.insert(key, id);
             }
             Some(Source::Upstream(key)) => {
-                let client = core.upstreams.get(key).and_then(|upstream| upstream.client());
+                let client = core.upstreams.get(key).and_then(|upstream| upstream.exchange()).map(|exchange| core.talks[exchange].client);
                 upstreams.extend(client.map(|client| (client, id)));
             }
             _ => {}
         }
     }
     let mut all = Vec::new();
-    for (key, client) in &core.clients {
+    for (key, _) in &core.clients {
+        let view = core.view(key);
         let Some(&id) = clients.get(&key) else { continue };
         let upstream = upstreams.get(&key).copied();
         let (conn, other) = (&wires.conns[id], upstream.map(|id| &wires.conns[id]));
@@ -107,34 +108,31 @@ fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'sta
             upstream,
             // What the kernel refused was tried.
             bytes: bytes(conn) + conn.beside() + other.map_or(0, |other| bytes(other) + other.beside() + other.refusals),
-            started: client.session.exchange().map(|exchange| exchange.started),
+            started: view.exchange().map(|exchange| exchange.started),
             // The bytes that are there may have been looked at, and be an incomplete head.
-            is_behind: client.session.is_behind(),
+            is_behind: view.is_behind(),
         };
-        all.push((key, mark, owed(&client.session, conn, other)));
+        all.push((key, mark, owed(view, conn, other)));
     }
     all
 }
 
-fn owed(session: &Session, client: &Conn, upstream: Option<&Conn>) -> Option<&'static str> {
-    if session.ending().is_some() {
+fn owed(view: SessionView, client: &Conn, upstream: Option<&Conn>) -> Option<&'static str> {
+    if view.ending().is_some() {
         return None;
     }
-    let sends = |direction| match direction {
-        Direction::Up => session.upstream_output().is_some() || session.past(direction) > 0,
-        Direction::Down => session.client_output().is_some() || session.past(direction) > 0,
-    };
-    if session.is_behind() {
+    let sends = |direction| view.output(direction).is_some() || view.past(direction) > 0;
+    if view.is_behind() {
         return Some("the next request is here");
     }
-    if session.wants_client() && client.is_waiting() {
+    if view.wants_client() && client.is_waiting() {
         return Some("the client's bytes");
     }
     if sends(Direction::Down) && client.is_open() {
         return Some("bytes for the client");
     }
     let upstream = upstream?;
-    if session.wants_upstream() && upstream.is_waiting() {
+    if view.wants_upstream() && upstream.is_waiting() {
         return Some("the upstream's bytes");
     }
     (sends(Direction::Up) && upstream.is_open()).then_some("bytes for the upstream")

@@ -408,7 +408,7 @@ impl World {
         for (worker, seat) in self.seats.iter().enumerate() {
             lines.push(format!("worker {worker}: next {:?}, backlog {:?}", seat.core.next_wake(), seat.backlog));
             for (key, client) in &seat.core.clients {
-                let session = format!("{:?}", client.session);
+                let session = format!("{:?}", client.front);
                 lines.push(format!("  client {key}: {}", &session[..session.len().min(60)]));
             }
         }

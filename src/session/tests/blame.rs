@@ -1,7 +1,7 @@
 //! Which side is to blame for a failure, once the end of the request is known.
 
 use super::OK;
-use super::scene::{GET, Scene};
+use super::scene::{GET, Scene, Session};
 use crate::base::address::Peer;
 use crate::config::model::{Config, Retry, UpstreamConfig};
 use crate::guard::breaker::CircuitState;
@@ -158,7 +158,7 @@ fn a_request_that_goes_on_elsewhere_keeps_no_trial() {
     assert_eq!(circuit.state(), CircuitState::Open);
     scene.wait(20_000);
     while circuit.trials() == 0 {
-        scene.session = crate::session::Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+        scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
         sent(scene.client(GET));
     }
     scene.event(Event::UpstreamGone);
@@ -172,7 +172,7 @@ fn one_circuit_stays_closed_whatever_clients_ask_for() {
     let mut scene = several(3, |config| config.pools[0].retry.max_retries = 0);
     for _ in 0..40 {
         sent(scene.client(GET)).event(Event::UpstreamGone);
-        scene.session = crate::session::Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+        scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
     }
     let open = scene.site.pools[0].servers.iter().filter(|server| server.circuit.state() == CircuitState::Open).count();
     assert_eq!(open, 2);

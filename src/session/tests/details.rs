@@ -1,15 +1,15 @@
 //! Which clients are told the details of an error, and which only the reason.
 
-use super::scene::{GET, Scene};
+use super::scene::{GET, Scene, Session};
 use crate::base::address::Peer;
 use crate::config::model::ErrorDetail;
 use crate::observe::reason::Reason;
-use crate::session::{Event, Session};
+use crate::session::Event;
 
 /// The content of a 502 for this client and request.
 fn refused(setting: ErrorDetail, client: &str, request: &str) -> String {
     let mut scene = Scene::with(|config| config.error_detail = setting);
-    scene.session = Session::new(client.parse::<std::net::SocketAddr>().unwrap().into(), 2, &scene.turn);
+    scene.session = Session::new(client.parse::<std::net::SocketAddr>().unwrap().into(), &scene.turn);
     scene.client(request).event(Event::ConnectFailed(Reason::ConnectionRefused));
     let answer = scene.sent_to_client();
     assert!(answer.contains("\r\nProxy-Status: tidegate; error=connection_refused\r\n"), "{answer}");
@@ -66,7 +66,7 @@ fn what_is_wrong_with_a_request_is_told_to_everybody() {
     }
     for (request, told) in [("GET /a HTTP/2.1\r\nHost: h\r\n\r\n", true), ("GET /a HTTP/2.1\r\nHost: h\r\nvia: 1.1 a\r\n\r\n", false)] {
         let mut scene = Scene::with(|config| config.error_detail = ErrorDetail::Auto);
-        scene.session = Session::new(Peer::of([127, 0, 0, 1].into(), Some(5)), 2, &scene.turn);
+        scene.session = Session::new(Peer::of([127, 0, 0, 1].into(), Some(5)), &scene.turn);
         let answer = scene.client(request).sent_to_client();
         assert!(answer.starts_with("HTTP/1.1 505 ") && answer.contains(": trace_id=") != told, "{answer}");
     }

@@ -1,11 +1,11 @@
 //! Which attempts are repeated: it depends on how much the kernel took, and on what is kept of the request.
 
 use super::OK;
-use super::scene::{GET, Scene};
+use super::scene::{GET, Scene, Session};
 use crate::config::model::{Config, Retry};
 use crate::guard::places::Needs;
 use crate::observe::reason::Reason;
-use crate::session::{Effect, Event, Session};
+use crate::session::{Direction, Effect, Event};
 use crate::upstream::pool::Grant;
 use std::io::IoSlice;
 
@@ -26,7 +26,7 @@ fn retrying(change: impl FnOnce(&mut Config)) -> Scene {
 
 /// What an attempt sends, joined.
 fn output(session: &Session) -> Vec<u8> {
-    let all = session.upstream_output().map(|slices: [IoSlice; 5]| slices.iter().flat_map(|slice| slice.to_vec()).collect());
+    let all = session.output(Direction::Up).map(|slices: [IoSlice; 5]| slices.iter().flat_map(|slice| slice.to_vec()).collect());
     all.unwrap_or_default()
 }
 
@@ -254,7 +254,7 @@ fn another_try_may_wait_in_line_as_long_as_the_first() {
     assert!(server.places.try_enter(Needs::default(), site.most()));
     scene.client(GET).wait(3000);
     let grant = Grant { server: 0, reuse: false, permit: site.pools[0].admit(0, 4000).unwrap(), holds: Needs::default() };
-    scene.event(Event::Admitted(grant)).event(Event::UpstreamConnected { reused: false });
+    scene.admit(grant).event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
     scene.wait(3000).event(Event::UpstreamGone);
     assert_eq!((scene.stats.queued_requests.value(), scene.session.next_deadline()), (1, Some(7000 + 5000)));

@@ -2,12 +2,16 @@
 
 use crate::base::address::Peer;
 use crate::base::clock::Now;
+use crate::base::ring::Ring;
 use crate::config::model::{Action, Config, ErrorDetail, Matcher, Retry, Route, UpstreamConfig};
 use crate::config::{ConfigSources, load};
+use crate::exchange::{Exchange, ExchangeState};
+use crate::front::h1::{FrontH1, FrontState};
 use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
-use crate::session::{Effect, Event, Exchange, Journal, Session, Turn};
+use crate::session::{self, Direction, Effect, Ending, Event, Journal, SessionView, Talks, Turn};
 use crate::site::Site;
+use crate::upstream::pool::Grant;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +33,119 @@ impl Journal for Lines {
     }
 }
 
-/// A session with a pretended worker.
+/// The state of a front, or of its exchange while there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    ReadingHead,
+    ConnectingUpstream,
+    StreamingBody,
+    Replying,
+    Tunnelling,
+    Discarding,
+    Draining,
+    Closed,
+}
+
+/// A client's machines, as a worker has them.
+pub(super) struct Session {
+    pub(super) front: FrontH1,
+    pub(super) talks: Talks,
+}
+
+impl Session {
+    pub(super) fn new(client: Peer, turn: &Turn) -> Self {
+        Self { front: FrontH1::new(client, turn), talks: Talks::default() }
+    }
+
+    fn handle(&mut self, event: Event, turn: &mut Turn) {
+        let before = self.front.exchange();
+        session::Session { client: 0, front: &mut self.front, talks: &mut self.talks }.handle(event, turn);
+        let over = before.filter(|&key| self.talks[key].exchange.end().is_some());
+        over.into_iter().for_each(|key| self.talks.end(key));
+        self.talks.reuse();
+        self.view().check();
+        assert_eq!(self.talks.iter().count(), self.front.exchange().iter().count(), "an exchange is left over");
+    }
+
+    pub(super) fn view(&self) -> SessionView<'_> {
+        SessionView::new(&self.front, &self.talks)
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match (self.front.state(), self.exchange().map(Exchange::state)) {
+            (FrontState::ReadingHead(_), _) => Phase::ReadingHead,
+            (FrontState::Serving(_), Some(ExchangeState::ConnectingUpstream(_))) => Phase::ConnectingUpstream,
+            (FrontState::Serving(_), Some(ExchangeState::StreamingBody(_))) => Phase::StreamingBody,
+            (FrontState::Serving(_), Some(ExchangeState::Tunnelling(_))) => Phase::Tunnelling,
+            (FrontState::Serving(_), _) => Phase::Replying,
+            (FrontState::Discarding(_), _) => Phase::Discarding,
+            (FrontState::Draining(_), _) => Phase::Draining,
+            (FrontState::Closed(_), _) => Phase::Closed,
+        }
+    }
+
+    pub(super) fn exchange(&self) -> Option<&Exchange> {
+        self.view().exchange()
+    }
+
+    /// What the client has sent.
+    pub(super) fn up(&self) -> &Ring {
+        self.exchange().map_or(&self.front.ring, |exchange| &exchange.up.ring)
+    }
+
+    /// What the upstream has sent.
+    pub(super) fn down(&self) -> &Ring {
+        &self.exchange().expect("an exchange").down.ring
+    }
+
+    fn rings(&mut self) -> Vec<&mut Ring> {
+        let exchange = self.front.exchange().map(|key| &mut self.talks[key].exchange);
+        let of_exchange = exchange.into_iter().flat_map(|exchange| [&mut exchange.up.ring, &mut exchange.down.ring]);
+        [&mut self.front.ring].into_iter().chain(of_exchange).collect()
+    }
+
+    pub(super) fn output(&self, direction: Direction) -> Option<[IoSlice<'_>; 5]> {
+        self.view().output(direction)
+    }
+
+    pub(super) fn opaque(&self, direction: Direction) -> u64 {
+        self.view().opaque(direction)
+    }
+
+    pub(super) fn spill(&mut self, direction: Direction, bytes: &[u8]) {
+        session::Session { client: 0, front: &mut self.front, talks: &mut self.talks }.spill(direction, bytes);
+    }
+
+    pub(super) fn wants_client(&self) -> bool {
+        self.view().wants_client()
+    }
+
+    pub(super) fn wants_upstream(&self) -> bool {
+        self.view().wants_upstream()
+    }
+
+    pub(super) fn is_behind(&self) -> bool {
+        self.front.is_behind()
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.front.is_busy()
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.front.is_resting()
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        self.front.ending()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.view().next_deadline()
+    }
+}
+
+/// A client's machines with a pretended worker.
 pub(super) struct Scene {
     pub(super) session: Session,
     pub(super) turn: Turn,
@@ -76,7 +192,7 @@ impl Scene {
         let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
         let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);
         (turn.now, turn.port) = (Now::new(1_000_000, 0), Some(8080));
-        let session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &turn);
+        let session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &turn);
         Self { session, turn, site, stats, logged, lines: Vec::new() }
     }
 
@@ -88,7 +204,7 @@ impl Scene {
 
     /// Accepts another client.
     pub(super) fn accept(&mut self) -> &mut Self {
-        self.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1001)), 2, &self.turn);
+        self.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1001)), &self.turn);
         self
     }
 
@@ -104,13 +220,19 @@ impl Scene {
     /// Delivers any other event.
     pub(super) fn event(&mut self, event: Event) -> &mut Self {
         self.session.handle(event, &mut self.turn);
-        self.session.check();
-        for ring in [&mut self.session.up, &mut self.session.down] {
+        for ring in self.session.rings() {
             if ring.is_attached() && ring.is_empty() {
                 self.turn.buffers.give_back(ring.detach());
             }
         }
         self
+    }
+
+    /// Its turn in the queue has come.
+    pub(super) fn admit(&mut self, grant: Grant) -> &mut Self {
+        let key = self.session.front.exchange().expect("an exchange");
+        self.session.talks[key].grant = Some(grant);
+        self.event(Event::Admitted)
     }
 
     /// Delivers bytes of the client, as many at once as there is room for.
@@ -127,7 +249,11 @@ impl Scene {
         while !bytes.is_empty() {
             let wanted = if from_client { self.session.wants_client() } else { self.session.wants_upstream() };
             assert!(wanted, "{} bytes are not wanted", bytes.len());
-            let ring = if from_client { &mut self.session.up } else { &mut self.session.down };
+            let ring = match self.session.front.exchange().map(|key| &mut self.session.talks[key].exchange) {
+                Some(exchange) if from_client => &mut exchange.up.ring,
+                Some(exchange) => &mut exchange.down.ring,
+                None => &mut self.session.front.ring,
+            };
             if !ring.is_attached() {
                 ring.attach(self.turn.buffers.lend());
             }
@@ -146,7 +272,7 @@ impl Scene {
     /// Lets the client take everything, and returns it.
     pub(super) fn sent_to_client(&mut self) -> String {
         let mut all = Vec::new();
-        while let Some(bytes) = self.session.client_output().map(joined) {
+        while let Some(bytes) = self.session.output(Direction::Down).map(joined) {
             self.event(Event::ClientTook(bytes.len()));
             all.extend(bytes);
         }
@@ -156,7 +282,7 @@ impl Scene {
     /// Lets the upstream take everything, and returns it.
     pub(super) fn sent_to_upstream(&mut self) -> String {
         let mut all = Vec::new();
-        while let Some(bytes) = self.session.upstream_output().map(joined) {
+        while let Some(bytes) = self.session.output(Direction::Up).map(joined) {
             self.event(Event::UpstreamTook(bytes.len()));
             all.extend(bytes);
         }

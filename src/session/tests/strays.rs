@@ -1,7 +1,7 @@
 //! Bytes on a reused connection that are an answer, or none.
 
 use super::scene::{GET, Scene};
-use super::{Effect, Event, OK};
+use super::{Direction, Effect, Event, OK};
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab";
 const FAREWELL: &str = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -126,20 +126,20 @@ fn interim_responses_are_bounded_by_what_the_client_takes() {
     let mut scene = Scene::streaming(GET);
     let mut sent = 0;
     while scene.session.wants_upstream() {
-        let room = if scene.session.down.is_attached() { scene.session.down.room() } else { usize::MAX };
+        let room = if scene.session.down().is_attached() { scene.session.down().room() } else { usize::MAX };
         scene.upstream(&interim[..interim.len().min(room)]);
         sent += 1;
         assert!(sent < 100, "nobody reads, and it takes ever more");
     }
     assert!(sent > 16, "nor does it stop at once: {sent}");
-    let pending: usize = scene.session.client_output().map_or(0, |output| output.iter().map(|slice| slice.len()).sum());
+    let pending: usize = scene.session.output(Direction::Down).map_or(0, |output| output.iter().map(|slice| slice.len()).sum());
     assert!(pending < 20_000, "{pending}");
     // A client that reads gets them all, and the answer.
     let mut got = scene.sent_to_client();
     assert!(scene.session.wants_upstream());
-    scene.session.check();
+    scene.session.view().check();
     for _ in 0..100 {
-        let begun = if scene.session.down.raw() > 0 { scene.session.down.raw() } else { 0 };
+        let begun = if scene.session.down().raw() > 0 { scene.session.down().raw() } else { 0 };
         scene.upstream(&interim[begun..]);
         got += &scene.sent_to_client();
     }

@@ -1,11 +1,11 @@
 //! What the end of an attempt says about its upstream: nothing bad, if a client can cause it alone.
 
 use super::OK;
-use super::scene::{GET, Scene};
+use super::scene::{GET, Scene, Session};
 use crate::base::address::Peer;
 use crate::guard::breaker::CircuitState;
 use crate::observe::reason::Reason;
-use crate::session::{Event, Session};
+use crate::session::Event;
 
 const POST: &str = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n";
 
@@ -29,14 +29,14 @@ fn trials(scene: &Scene) -> u16 {
 
 /// Sends its request on a new connection.
 fn ask(scene: &mut Scene, request: &str) {
-    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
     scene.client(request).event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
 }
 
 /// Lets an upstream refuse a request.
 fn refuse(scene: &mut Scene) {
-    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
     scene.client(GET).event(Event::ConnectFailed(Reason::ConnectionRefused));
 }
 
@@ -141,7 +141,7 @@ fn answers_that_clients_leave_close_a_circuit() {
 #[test]
 fn a_slow_client_holds_no_trial() {
     let mut scene = half_open();
-    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
     scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n");
     for _ in 0..9 {
         scene.wait(1000).client("a");
@@ -157,7 +157,7 @@ fn a_slow_client_holds_no_trial() {
 fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
     for queue_ms in [0, 5000] {
         let mut scene = half_open_with(queue_ms);
-        scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+        scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
         scene.client("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
         assert_eq!((trials(&scene), scene.sent_to_client().as_str()), (0, "HTTP/1.1 100 Continue\r\n\r\n"));
         scene.client("ab").event(Event::UpstreamConnected { reused: false });
@@ -172,7 +172,7 @@ fn who_waits_to_be_told_to_go_on_is_told_so_where_a_trial_needs_its_content() {
 #[test]
 fn content_that_is_large_holds_a_trial_for_a_moment() {
     let mut scene = half_open();
-    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), 1, &scene.turn);
+    scene.session = Session::new(Peer::of([10, 0, 0, 1].into(), Some(1000)), &scene.turn);
     let part = "x".repeat(16_384);
     scene.client("PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n").client(&part);
     assert_eq!(trials(&scene), 1);

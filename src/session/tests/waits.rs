@@ -1,7 +1,7 @@
 //! Every wait: when it runs, when it does not, and what its end means.
 
 use super::scene::{GET, Scene};
-use super::{Effect, Ending, Event, OK, State};
+use super::{Effect, Ending, Event, OK, Phase};
 use crate::config::model::Timeouts;
 use crate::session::Direction::Up;
 
@@ -70,7 +70,7 @@ fn a_second_head_is_not_held_to_the_idle_wait() {
     scene.upstream(OK);
     scene.sent_to_client();
     scene.wait(59_000).client("GET / HTTP/1.1\r\n").wait(9_999);
-    assert!(matches!(scene.session.state, State::ReadingHead(_)));
+    assert_eq!(scene.session.phase(), Phase::ReadingHead);
     scene.wait(1);
     assert!(scene.sent_to_client().starts_with("HTTP/1.1 408 "));
 }
@@ -258,5 +258,5 @@ fn a_tunnel_has_outlived_its_attempt() {
     scene.sent_to_upstream();
     scene.wait(999).upstream("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").sent_to_client();
     scene.wait(60_000);
-    assert!(matches!(scene.session.state, State::Tunnelling(_)));
+    assert_eq!(scene.session.phase(), Phase::Tunnelling);
 }

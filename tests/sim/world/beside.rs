@@ -111,7 +111,7 @@ impl World {
     pub(super) fn render(&mut self) {
         let job = self.rendering.pop_front().unwrap();
         let page = Box::new(self.shared.panel.render(job.page, &job.site));
-        let is_there = self.seats[0].core.clients.get(job.ticket.key).is_some_and(|client| client.session.is_serial(job.ticket.serial));
+        let is_there = self.seats[0].core.talks.get(job.ticket.key).is_some_and(|talk| talk.exchange.is_serial(job.ticket.serial));
         note(if is_there { Seen::PageRendered } else { Seen::PageOfOneGone });
         self.shared.mailboxes[job.ticket.worker].post(Mail::Rendered { ticket: job.ticket, page });
     }

@@ -1,7 +1,6 @@
-//! What the worker lends to a session for an event: time, chance, configuration, counters, storage.
+//! What the worker lends to the machines for an event: time, chance, configuration, counters, storage.
 
-use super::event::Effect;
-use super::exchange::Exchange;
+use super::effect::Effect;
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::http::date::DateCache;
@@ -24,7 +23,7 @@ pub trait Journal {
     fn hand_over(&mut self) {}
 }
 
-/// What sessions need to handle events. A worker has one, and sets what differs between clients before each event.
+/// What machines need to handle events. A worker has one, and sets what differs between clients before each event.
 pub struct Turn {
     /// Both clocks, read once for a batch of events.
     pub now: Now,
@@ -52,8 +51,6 @@ pub struct Turn {
     pub stats: Arc<WorkerStats>,
     /// The access log.
     pub journal: Box<dyn Journal>,
-    /// Exchanges to be used again.
-    pub exchanges: Vec<Box<Exchange>>,
     /// Storage for rings.
     pub buffers: BufferPool,
     /// Storage for the field lines of a head while it is read.
@@ -66,6 +63,8 @@ pub struct Turn {
     pub requests_begun: u64,
     /// Whether something was given back that a queued request may wait for.
     pub line_may_move: bool,
+    /// The number of the latest wait for something that a message will bring.
+    waits: u64,
     /// What to do next, in order.
     pub effects: Vec<Effect>,
 }
@@ -88,13 +87,18 @@ impl Turn {
             date: DateCache::default(),
             stats,
             journal,
-            exchanges: Vec::new(),
             table: None,
             open_circuits: Vec::new(),
             circuits_moved: false,
             requests_begun: 0,
             line_may_move: false,
+            waits: 0,
             effects: Vec::new(),
         }
+    }
+    /// A number for a wait: a message for an earlier one is recognised as late.
+    pub fn number_wait(&mut self) -> u64 {
+        self.waits += 1;
+        self.waits
     }
 }

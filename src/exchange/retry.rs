@@ -5,98 +5,92 @@
 //! connection; an idempotent one (RFC 9110 9.2.2) also if its connection ended or was silent for `read_ms`, and on a status of
 //! `retry.statuses`, in which case that answer is dropped.
 
-use super::deadlines::Waits;
-use super::exchange::{Attempt, Charge, Exchange};
-use super::failure::{Failure, Silence, Time};
-use super::{Session, State, Turn};
+use super::deadlines::Timer;
+use super::state::{Leg, Streaming};
+use super::{Attempt, Charge, Context, Exchange, ExchangeState};
 use crate::guard::breaker::{AttemptVerdict, CircuitPermit};
 use crate::guard::retry::backoff;
 use crate::http::response::Response;
+use crate::machine::Turn;
+use crate::machine::failure::{Failure, Silence, Time};
 use crate::observe::quiet::WarningKind;
-use crate::observe::reason::{Blame, Reason, UpstreamErrorKind};
+use crate::observe::reason::Reason;
 use crate::upstream::pool::RetryChoice;
 use crate::upstream::server::UpstreamFault;
 
-impl Session {
-    pub(super) fn fail_upstream(&mut self, x: Box<Exchange>, reason: Reason, turn: &mut Turn) -> State {
-        let name = x.server().map_or("the upstream", |server| &server.config.name);
-        let failure = Failure::of_upstream(reason, name, &x.timeouts);
-        self.fail_attempt(x, failure, turn)
+impl Exchange {
+    /// The upstream fails the attempt.
+    pub fn fail_upstream(&mut self, reason: Reason, cx: &mut Context) -> ExchangeState {
+        let failure = Failure::of_upstream(reason, self.upstream_name(), &self.timeouts);
+        self.fail_attempt(failure, cx)
     }
 
     /// `attempt_ms` has passed without the head of an answer: the same as if `read_ms` had passed, unless the client is the cause.
-    pub(super) fn on_attempt_over(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        if self.waits_for_client(&x) {
-            let detail = format!("the client was not done within {} (timeouts.attempt_ms)", Time(x.timeouts.attempt_ms));
-            return self.fail(x, Failure::new(Reason::ReadTimeout, detail), turn);
+    pub(super) fn on_attempt_over(&mut self, cx: &mut Context) -> ExchangeState {
+        if self.waits_for_client() {
+            let detail = format!("the client was not done within {} (timeouts.attempt_ms)", Time(self.timeouts.attempt_ms));
+            return self.fail(Failure::new(Reason::ReadTimeout, detail), cx);
         }
-        x.attempt.silence = Silence::Attempt;
-        let name = x.server().map_or("the upstream", |server| &server.config.name);
-        let failure = Failure::of_silence(Silence::Attempt, name, &x.timeouts);
-        self.fail_attempt(x, failure, turn)
+        self.attempt.silence = Silence::Attempt;
+        let failure = Failure::of_silence(Silence::Attempt, self.upstream_name(), &self.timeouts);
+        self.fail_attempt(failure, cx)
     }
 
     /// The upstream failed: makes another attempt, or answers with the failure.
-    pub(super) fn fail_attempt(&mut self, mut x: Box<Exchange>, failure: Failure, turn: &mut Turn) -> State {
-        let reason = failure.reason;
-        x.count_timeout(reason, turn);
-        x.count_upstream_error(reason, turn);
-        if x.is_its_fault(reason, turn) {
-            x.accuse(UpstreamFault::Reason(reason), turn);
+    pub(super) fn fail_attempt(&mut self, failure: Failure, cx: &mut Context) -> ExchangeState {
+        let (reason, turn) = (failure.reason, &mut *cx.turn);
+        self.count_timeout(reason, turn);
+        self.count_upstream_error(reason, turn);
+        if self.is_its_fault(reason, turn) {
+            self.accuse(UpstreamFault::Reason(reason), turn);
         }
-        match x.may_repeat(reason).then(|| x.where_again(reason)) {
-            Some(again) if x.may_try_again(again, turn) => self.try_again(x, again, WarningKind::Failed(reason), &failure.detail, turn),
-            _ => self.refuse(x, failure, turn),
+        match self.may_repeat(reason).then(|| self.where_again(reason)) {
+            Some(again) if self.take_another(again, turn) => self.try_again(again, WarningKind::Failed(reason), &failure.detail, cx),
+            _ => self.refuse(failure, cx),
         }
     }
 
     /// Drops the answer, whose head has come, for another attempt.
-    pub(super) fn drop_answer(&mut self, x: Box<Exchange>, status: u16, turn: &mut Turn) -> State {
-        let name = x.server().map_or("the upstream", |server| &server.config.name);
-        let detail = format!("{name} answered {status}");
-        let again = x.again;
-        self.try_again(x, again, WarningKind::Dropped, &detail, turn)
+    pub fn drop_answer(&mut self, status: u16, cx: &mut Context) -> ExchangeState {
+        let detail = format!("{} answered {status}", self.upstream_name());
+        self.try_again(self.again, WarningKind::Dropped, &detail, cx)
     }
 
-    fn try_again(&mut self, mut x: Box<Exchange>, again: RetryChoice, kind: WarningKind, why: &str, turn: &mut Turn) -> State {
-        let (attempts, most) = (x.attempts, x.retry().max_retries + 1);
+    fn try_again(&mut self, again: RetryChoice, kind: WarningKind, why: &str, cx: &mut Context) -> ExchangeState {
+        let (attempts, most) = (self.attempts, self.retry().max_retries + 1);
         let name = if let WarningKind::Failed(reason) = kind { reason.name() } else { "retry.statuses" };
-        x.warn(kind, format_args!("{name}: {}{why}; trying again, attempt {} of at most {most}", x.of_pool(), attempts + 1), turn);
-        self.let_go(&mut x, turn);
-        x.tried.extend(x.attempt.server);
-        x.again = again;
+        self.warn(kind, format_args!("{name}: {}{why}; trying again, attempt {} of at most {most}", self.of_pool(), attempts + 1), cx.turn);
+        self.let_go(cx.turn);
+        self.tried.extend(self.attempt.server);
+        self.again = again;
         if again == RetryChoice::Elsewhere {
-            x.silent = x.silent.or(x.attempt.server.map(|server| (server, x.attempt.silence)));
+            self.silent = self.silent.or(self.attempt.server.map(|server| (server, self.attempt.silence)));
         }
-        x.attempt = Attempt::default();
-        x.queue_due = 0;
-        x.waits = Waits { total: x.waits.total, half_close: x.waits.half_close, ..Waits::default() };
-        self.down.clear();
-        x.up.replay(&mut self.up);
-        let wait = backoff(x.retry(), attempts - 1, &mut turn.rng);
+        self.attempt = Attempt::default();
+        self.queue_due = 0;
+        self.deadlines.stop(&[Timer::ClientWrite, Timer::ClientBody, Timer::Write, Timer::Read, Timer::Attempt]);
+        self.down.ring.clear();
+        self.up.replay();
+        let wait = backoff(self.retry(), attempts - 1, &mut cx.turn.rng);
         if wait == 0 {
-            return self.connect(x, turn);
+            return self.connect(cx);
         }
-        x.is_backing_off = true;
-        self.phase = turn.now.millis() + wait;
-        State::ConnectingUpstream(x)
+        ExchangeState::ConnectingUpstream(Leg::Backoff { until: cx.turn.now.millis() + wait })
     }
 
     /// A trial request with slow content must not keep other trials from beginning; nor, where no other upstream is usable, must one
     /// whose answer takes long.
-    pub(super) fn on_streaming_deadline(&mut self, mut x: Box<Exchange>, turn: &mut Turn) -> State {
-        if self.phase != 0 && self.phase <= turn.now.millis() {
-            self.phase = 0;
-            let is_last = x.attempt.server.is_some_and(|server| x.pool().is_last(server, &[]));
-            if is_last || !x.up.is_complete() {
-                x.end_trial(turn);
+    pub(super) fn on_streaming_deadline(&mut self, mut trial: Streaming, cx: &mut Context) -> ExchangeState {
+        if trial.trial_until != 0 && trial.trial_until <= cx.turn.now.millis() {
+            trial.trial_until = 0;
+            let is_last = self.attempt.server.is_some_and(|server| self.pool().is_last(server, &[]));
+            if is_last || !self.up.is_ended {
+                self.end_trial(cx.turn);
             }
         }
-        self.on_deadline(x, turn, State::StreamingBody)
+        self.on_deadline(ExchangeState::StreamingBody(trial), cx)
     }
-}
 
-impl Exchange {
     /// Whether an attempt with this failure may be repeated without the request taking effect twice.
     fn may_repeat(&self, reason: Reason) -> bool {
         let is_safe = match reason {
@@ -118,9 +112,9 @@ impl Exchange {
             && !self.attempt.has_interim
     }
 
-    /// Whether an answer with that status is dropped for another attempt; if not, the client gets it.
-    pub(super) fn gets_another(&mut self, status: u16, turn: &mut Turn) -> bool {
-        if !self.may_try_again(self.again, turn) {
+    /// An answer with that status is dropped for another attempt, if one is left; if not, the client gets it.
+    pub(super) fn try_another(&mut self, status: u16, turn: &mut Turn) -> bool {
+        if !self.take_another(self.again, turn) {
             return false;
         }
         if self.pool().is_fault(status) {
@@ -169,10 +163,11 @@ impl Exchange {
         }
     }
 
-    /// Whether attempts, time and the pool's budget are left, and some server is.
-    fn may_try_again(&self, again: RetryChoice, turn: &Turn) -> bool {
+    /// Takes another attempt, if attempts, time and the pool's budget are left, and some server is.
+    fn take_another(&self, again: RetryChoice, turn: &Turn) -> bool {
         let (retry, pool, now) = (self.retry(), self.pool(), turn.now.millis());
-        let has_time = self.waits.total == 0 || self.waits.total > now;
+        let total = self.deadlines.at(Timer::Total);
+        let has_time = total == 0 || total > now;
         let is_tried = |server| self.attempt.server == Some(server) || self.tried.contains(&server);
         let has_aim = || match again {
             RetryChoice::Anywhere => pool.is_up(now),
@@ -202,7 +197,7 @@ impl Exchange {
             if !is_told {
                 self.blame(server, permit, fault, true, turn);
             }
-        } else if known.is_none() && self.up.is_complete() {
+        } else if known.is_none() && self.up.is_ended {
             self.faults.push(Charge { server, fault, permit: Some(permit) });
         }
     }
@@ -250,23 +245,5 @@ impl Exchange {
     pub(super) fn end_trial(&mut self, turn: &mut Turn) {
         let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
         turn.circuits_moved |= self.site.pools[self.pool].end_trial(*server, permit);
-    }
-
-    /// Counts a response from the upstream.
-    pub(super) fn count_response(&self, status: u16, turn: &Turn) {
-        let class = usize::from(status / 100).clamp(1, 5) - 1;
-        self.server().into_iter().for_each(|server| server.cells[turn.worker].responses[class].add(1));
-    }
-
-    fn count_upstream_error(&self, reason: Reason, turn: &Turn) {
-        if reason.blame() != Blame::Upstream {
-            return;
-        }
-        let kind = match reason {
-            Reason::ConnectionRefused => UpstreamErrorKind::ConnectionRefused,
-            _ if reason.timeout().is_some() => UpstreamErrorKind::Timeout,
-            _ => UpstreamErrorKind::Other,
-        };
-        self.server().into_iter().for_each(|server| server.cells[turn.worker].errors[kind as usize].add(1));
     }
 }

@@ -1,0 +1,202 @@
+//! The back for HTTP/1: one exchange at a time on one connection.
+
+use crate::config::model::Limits;
+use crate::http::framing::{Body, BodyLength, Recode};
+use crate::http::head::{HeadTable, SmallTable};
+use crate::http::response::{Response, is_no_status_line};
+use crate::http::scan::HeadScan;
+use crate::http::{HeadLimits, Refusal};
+use crate::machine::flow::Flow;
+use crate::machine::{AnswerEnd, Passed, Turn};
+
+/// What new bytes of a head amount to.
+#[derive(Clone, Copy, Debug)]
+pub enum FoundResponse {
+    /// Not yet a head, or one that has to wait.
+    More,
+    /// Nothing that HTTP/1 begins with.
+    NoHttp,
+    /// A head, and what became of it.
+    Head(Passed),
+    /// A head that is refused.
+    Refused(Refusal),
+}
+
+/// What is known of the answer to the exchange in progress.
+#[derive(Debug, Default)]
+pub struct BackH1 {
+    /// The search for the end of the head.
+    scan: HeadScan,
+    /// The decoder of the content.
+    body: Body,
+    /// Whether the answer is a 101 that waits until the request's content has been sent.
+    holds_switch: bool,
+    /// Whether the connection may serve again.
+    keep: bool,
+    /// Whether the answer has no content.
+    is_bare: bool,
+    /// Whether a response announced content that it must not have.
+    belies_itself: bool,
+}
+
+/// The limits of a request's head hold for a response's too; its status line has that of a field line.
+pub fn response_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits {
+        first_line: limits.max_header_size,
+        line: limits.max_header_size,
+        lines: limits.max_headers,
+        total: limits.max_total_headers,
+    }
+}
+
+/// What reading a head needs to know of the exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// How large a head may be.
+    pub limits: &'a HeadLimits,
+    /// Whether the request was a `HEAD`.
+    pub to_head: bool,
+    /// Whether all of the request was sent.
+    pub is_request_out: bool,
+    /// Whether the connection has served before.
+    pub is_reused: bool,
+    /// Whether a switch of protocols has to wait.
+    pub holds_switch: bool,
+}
+
+impl BackH1 {
+    /// Looks at the new bytes in the flow. A whole head is given to `take`, which decides what becomes of it.
+    pub fn read_head(
+        &mut self,
+        bytes: &[u8],
+        reading: Reading,
+        turn: &mut Turn,
+        take: impl FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>,
+    ) -> (FoundResponse, usize) {
+        let mut take = Some(take);
+        // Most heads come complete, and need no search for their end.
+        if self.scan.is_fresh() {
+            let found = self.parse(bytes, None, reading, turn, &mut take);
+            if take.is_none() || !matches!(found.0, FoundResponse::More) {
+                return found;
+            }
+        }
+        if is_no_status_line(bytes) {
+            return (FoundResponse::NoHttp, 0);
+        }
+        match self.scan.find_end(bytes, reading.limits) {
+            Ok(Some(length)) => self.parse(bytes, Some(length), reading, turn, &mut take),
+            Ok(None) => (FoundResponse::More, 0),
+            Err(refusal) => (FoundResponse::Refused(refusal), 0),
+        }
+    }
+
+    fn parse<T: FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>>(
+        &mut self,
+        bytes: &[u8],
+        length: Option<usize>,
+        reading: Reading,
+        turn: &mut Turn,
+        take: &mut Option<T>,
+    ) -> (FoundResponse, usize) {
+        let mut table: Box<SmallTable> = turn.table.take().unwrap_or_default();
+        let mut large;
+        let parsed = if let Some(length) = length {
+            large = HeadTable::default();
+            Some(Response::parse(&bytes[..length], reading.to_head, &mut large))
+        } else {
+            Response::find(bytes, reading.to_head, reading.limits, &mut table)
+        };
+        let found = match &parsed {
+            None => (FoundResponse::More, 0),
+            Some(Err(refusal)) => (FoundResponse::Refused(*refusal), 0),
+            Some(Ok(response)) if response.status == 101 && reading.holds_switch => {
+                self.holds_switch = true;
+                *take = None;
+                (FoundResponse::More, 0)
+            }
+            Some(Ok(response)) => match take.take().map(|take| take(response, turn)) {
+                Some(Ok(passed)) => {
+                    self.note(response, passed, reading);
+                    (FoundResponse::Head(passed), response.fields.head().len())
+                }
+                Some(Err(refusal)) => (FoundResponse::Refused(refusal), 0),
+                None => (FoundResponse::More, 0),
+            },
+        };
+        turn.table = Some(table);
+        found
+    }
+
+    /// A head has been passed on.
+    fn note(&mut self, response: &Response, passed: Passed, reading: Reading) {
+        self.scan = HeadScan::default();
+        self.belies_itself |= response.belies_itself;
+        let Passed::Final(recode) = passed else { return };
+        let is_framed = response.length != BodyLength::UntilClose && !self.belies_itself;
+        self.keep = is_framed && response.connection.persists(response.minor);
+        // Stray bytes may have been taken for the answer, in which case the answer is still to come.
+        self.keep &= reading.is_request_out || !reading.is_reused;
+        self.is_bare = response.length == BodyLength::Empty;
+        self.body = Body::new(response.length, recode);
+    }
+
+    /// Looks at new bytes of the content; returns how many are ready, if the client's side has to frame them.
+    pub fn read_content(&mut self, down: &mut Flow, limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+        if self.body.is_enchunked() {
+            // The client's side frames piece by piece.
+            if down.pending() > 0 {
+                return Ok(None);
+            }
+            let ready = down.scan(&mut self.body, limits)?;
+            return Ok(Some(ready).filter(|&ready| ready > 0));
+        }
+        down.scan(&mut self.body, limits).map(|_| None)
+    }
+
+    /// Whether the client's side must be told of the content's end, and frames the rest.
+    pub fn is_framed_by_client(&self) -> bool {
+        self.body.is_enchunked()
+    }
+
+    /// The content that follows the final head begins.
+    pub fn begin_content(&self, down: &mut Flow) {
+        down.is_ended = self.body.is_ended();
+    }
+
+    /// The upstream closed its sending side. Returns whether that completes the content.
+    pub fn close(&mut self, down: &mut Flow) -> bool {
+        down.is_ended = self.body.close();
+        down.is_ended
+    }
+
+    /// How many of the following bytes of the answer need no look, and may bypass the ring.
+    pub fn opaque(&self, down: &Flow) -> u64 {
+        if down.may_bypass() && !down.is_ended { self.body.opaque() } else { 0 }
+    }
+
+    /// Notes that `n` opaque bytes were moved past the ring.
+    pub fn on_moved(&mut self, n: usize, down: &mut Flow) {
+        self.body.moved(n);
+        down.is_ended = self.body.is_ended();
+    }
+
+    /// Whether a switch of protocols waits until the request's content has been sent.
+    pub fn holds_switch(&self) -> bool {
+        self.holds_switch
+    }
+
+    /// The end of the answer: what follows it is dropped, and makes the connection unusable.
+    pub fn end(&self, down: &mut Flow) -> AnswerEnd {
+        let is_exact = down.ring.raw() == 0;
+        if !self.body.is_enchunked() {
+            down.ring.drop_raw();
+        }
+        AnswerEnd { keep: self.keep && is_exact, is_bare: self.is_bare }
+    }
+
+    /// From here on the upstream's bytes are not looked at.
+    pub fn open_tunnel(&mut self) {
+        self.body = Body::new(BodyLength::UntilClose, Recode::Same);
+    }
+}

@@ -1,0 +1,267 @@
+//! From a request to a connection: pick an upstream, wait in the queue where all are full, and wait for the connect itself.
+
+use super::deadlines::Timer;
+use super::state::{Leg, Place, Streaming};
+use super::{Attempt, Context, Exchange, ExchangeState};
+use crate::guard::breaker::AttemptVerdict;
+use crate::guard::places::Needs;
+use crate::http::Refusal;
+use crate::http::write;
+use crate::machine::deadlines::after;
+use crate::machine::failure::{Failure, Time};
+use crate::machine::{Effect, Turn};
+use crate::observe::reason::Reason;
+use crate::upstream::pool::{Grant, Pick, PickRequest, Requirements, RetryChoice};
+
+/// How long a trial request may wait for its content, or for the answer of the last upstream, before another trial may begin.
+const TRIAL_MS: u64 = 1000;
+
+impl Exchange {
+    /// Asks the pool for an upstream, once for each attempt.
+    pub(super) fn connect(&mut self, cx: &mut Context) -> ExchangeState {
+        let turn = &mut *cx.turn;
+        let needs = self.needs();
+        let (most, now) = (self.site.most(), turn.now.millis());
+        let want = Requirements { worker: turn.worker, most, needs, now, tried: &self.tried, again: self.again };
+        match self.pool().pick(PickRequest { rng: &mut turn.rng, key: self.key, want }) {
+            Pick::Granted(grant) => self.attempt(grant, turn),
+            Pick::Full => self.queue(cx),
+            Pick::NoTunnel => self.fail_without_tunnel(cx),
+            Pick::Unresolved => self.fail(Failure::new(Reason::DnsError, "no upstream's name is resolved"), cx),
+            Pick::Unavailable => self.fail_unavailable(cx),
+        }
+    }
+
+    /// What the request needs at an upstream, as things stand.
+    fn needs(&self) -> Needs {
+        let has_left = self.has_half_closed && self.up.is_ended;
+        Needs { is_partial: !self.is_here(), tunnel: self.asked.wants_upgrade, has_left }
+    }
+
+    /// Whether its content has come, or as much as is read ahead. Requests with slow clients would otherwise take the upstreams' places
+    /// from all others.
+    pub(super) fn is_here(&self) -> bool {
+        let is_full = self.up.ring.is_attached() && self.up.ring.room() == 0;
+        self.up.is_ended || is_full || self.bytes_in >= self.site.config.limits.buffer_size as u64
+    }
+
+    /// Content has come while there is no connection. Once it is complete, a queued request competes for all places instead of half of
+    /// them.
+    pub(super) fn on_early_content(&mut self, leg: Leg, content: Result<(), Refusal>, cx: &mut Context) -> ExchangeState {
+        if let Err(refusal) = self.take_content(content) {
+            return self.left(leg, cx.turn).fail(Failure::of_request(refusal), cx);
+        }
+        match leg {
+            Leg::Queued(place) if place.needs.is_partial && self.is_here() => {
+                self.queue_due = 0;
+                self.rejoin(place, cx)
+            }
+            Leg::Queued(place) if place.needs.is_partial => ExchangeState::ConnectingUpstream(Leg::Queued(Place { until: 0, ..place })),
+            leg => ExchangeState::ConnectingUpstream(leg),
+        }
+    }
+
+    /// The client closed its sending side: the request goes behind those whose clients surely still wait.
+    pub(super) fn on_queued_half_close(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
+        if self.needs() == place.needs { ExchangeState::ConnectingUpstream(Leg::Queued(place)) } else { self.rejoin(place, cx) }
+    }
+
+    fn rejoin(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
+        self.left(Leg::Queued(place), cx.turn).connect(cx)
+    }
+
+    fn attempt(&mut self, grant: Grant, turn: &mut Turn) -> ExchangeState {
+        let Grant { server, reuse, permit, holds } = grant;
+        (self.attempt.server, self.attempt.permit, self.attempt.holds) = (Some(server), Some(permit), holds);
+        self.attempt.has_upstream = true;
+        self.attempt.sent_at = turn.now.micros;
+        self.attempts += 1;
+        self.attempt.taken = 0;
+        let pool = self.pool();
+        let cell = &pool.servers[server].cells[turn.worker];
+        cell.requests.add(1);
+        if self.attempts > 1 {
+            cell.retries.add(1)
+        } else {
+            pool.budget.count_request(turn.worker, turn.now.millis())
+        }
+        let now = turn.now.millis();
+        self.deadlines.set(Timer::Attempt, after(now, self.timeouts.attempt_ms));
+        turn.effects.push(Effect::Connect { server, reuse });
+        ExchangeState::ConnectingUpstream(Leg::Dialing { until: after(now, self.timeouts.connect_ms) })
+    }
+
+    /// Joins the queue. A dial for which there was no descriptor comes here too, and keeps the deadline of its first wait.
+    pub(super) fn queue(&mut self, cx: &mut Context) -> ExchangeState {
+        let starved = self.attempt.has_upstream;
+        if starved {
+            self.withdraw(cx.turn);
+            if self.again == RetryChoice::Elsewhere {
+                // The queue might lead it back to the upstream that was silent.
+                self.attempt = Attempt::default();
+                return self.fail_unavailable(cx);
+            }
+        }
+        let (needs, now) = (self.needs(), cx.turn.now);
+        if self.asked.awaits_continue && self.pool().is_on_trial(now.millis()) {
+            // Only a complete request may be a trial, and without a trial no upstream would tell this client to send its content.
+            self.invite(cx);
+        }
+        // Missing content has a deadline of its own; the wait for a place begins after that.
+        let owes_content = needs.is_partial && !self.asked.awaits_continue;
+        if self.timeouts.queue_ms == 0 && !owes_content {
+            return self.fail_full(needs, cx);
+        }
+        if self.queue_due == 0 && !owes_content {
+            self.queue_due = after(now.millis(), self.timeouts.queue_ms);
+        }
+        let until = if owes_content { 0 } else { self.queue_due };
+        self.serial = cx.turn.number_wait();
+        cx.turn.stats.queued_requests.add(1);
+        cx.turn.effects.push(Effect::Queue { starved });
+        ExchangeState::ConnectingUpstream(Leg::Queued(Place { needs, since: now.micros, until }))
+    }
+
+    /// Nobody made a place in time.
+    pub(super) fn fail_full(&mut self, needs: Needs, cx: &mut Context) -> ExchangeState {
+        let (most, time) = (self.site.most(), Time(self.timeouts.queue_ms));
+        let what = if self.pool().is_on_trial(cx.turn.now.millis()) {
+            "the upstreams are on trial (circuit_breaker), and none had room for another request".to_owned()
+        } else if needs.is_partial {
+            format!(
+                "requests whose content is to come have {} connections, half of limits.max_conns_per_upstream, and none was done",
+                most.half()
+            )
+        } else {
+            format!("every upstream has {} connections (limits.max_conns_per_upstream), and none got free", most.connections)
+        };
+        let detail = format!("{what} within {time} (timeouts.queue_ms)");
+        self.fail(Failure::new(Reason::ConnectionLimitReached, detail), cx)
+    }
+
+    fn fail_without_tunnel(&mut self, cx: &mut Context) -> ExchangeState {
+        let detail = "every upstream has limits.max_tunnels_per_upstream upgraded connections";
+        self.fail(Failure::new(Reason::ConnectionLimitReached, detail), cx)
+    }
+
+    pub(super) fn on_admitted(&mut self, place: Place, grant: Grant, cx: &mut Context) -> ExchangeState {
+        self.leave_line(place, cx.turn);
+        self.attempt(grant, cx.turn)
+    }
+
+    /// Nobody in the queue can be served, or nobody with such needs. A request that failed at a server may still go back to it.
+    pub(super) fn on_dismissed(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
+        self.leave_line(place, cx.turn);
+        if self.again == RetryChoice::Regardless { self.connect(cx) } else { self.fail_unavailable(cx) }
+    }
+
+    /// No server of the pool takes requests, or none that this request may go to.
+    fn fail_unavailable(&mut self, cx: &mut Context) -> ExchangeState {
+        let now = cx.turn.now.millis();
+        if let Some(failure) = self.first_silence() {
+            return self.refuse(failure, cx);
+        }
+        if self.asked.wants_upgrade && self.pool().is_up(now) {
+            return self.fail_without_tunnel(cx);
+        }
+        let seconds = self.pool().retry_after(now);
+        let detail = format!("no upstream takes requests: {}", self.pool().absence());
+        self.fail(Failure::new(Reason::DestinationUnavailable, detail).retry_after(seconds), cx)
+    }
+
+    /// The connection is made. If it is a kept one, the upstream may be closing it at this moment.
+    pub fn on_connected(&mut self, state: ExchangeState, reused: bool, turn: &Turn) -> ExchangeState {
+        let ExchangeState::ConnectingUpstream(Leg::Dialing { .. }) = state else { return state };
+        let is_trial = self.attempt.permit.is_some_and(|permit| permit.is_trial());
+        self.attempt.reused = reused;
+        self.attempt.connect_micros = (!reused).then(|| turn.now.micros.saturating_sub(self.attempt.sent_at));
+        if self.asked.needs_host {
+            let authority = self.server().map(|server| server.authority.clone()).unwrap_or_default();
+            write::put_host(&mut self.up.block, &authority);
+        }
+        ExchangeState::StreamingBody(Streaming { trial_until: if is_trial { turn.now.millis() + TRIAL_MS } else { 0 } })
+    }
+
+    /// The kept connection is unusable: the upstream closed it, or what it sent is no answer to this request. It is replaced by a
+    /// new one, once.
+    pub(super) fn replace_stale(&mut self, turn: &mut Turn) -> ExchangeState {
+        self.attempt = Attempt {
+            replaced: true,
+            reused: false,
+            broken: false,
+            answered: false,
+            upstream_fin: false,
+            taken: 0,
+            sent_at: turn.now.micros,
+            ..self.attempt
+        };
+        self.down.ring.clear();
+        self.up.replay();
+        turn.effects.push(Effect::Reconnect);
+        ExchangeState::ConnectingUpstream(Leg::Dialing { until: after(turn.now.millis(), self.timeouts.connect_ms) })
+    }
+
+    /// When a connect that begins now must be over (milliseconds); 0 = never.
+    pub fn connect_due(&self, now: u64) -> u64 {
+        let (connect, attempt) = (after(now, self.timeouts.connect_ms), self.deadlines.at(Timer::Attempt));
+        if connect == 0 || attempt == 0 { connect.max(attempt) } else { connect.min(attempt) }
+    }
+
+    /// Gives up its place in the queue, if it has one.
+    pub(super) fn left(&mut self, leg: Leg, turn: &mut Turn) -> &mut Self {
+        if let Leg::Queued(place) = leg {
+            self.leave_line(place, turn);
+            turn.effects.push(Effect::LeaveQueue);
+        }
+        self
+    }
+
+    /// Its time in the queue is over.
+    fn leave_line(&mut self, place: Place, turn: &Turn) {
+        turn.stats.queued_requests.sub(1);
+        self.queue_micros = Some(self.queue_micros.unwrap_or(0) + turn.now.micros.saturating_sub(place.since));
+    }
+
+    /// There was no descriptor for the attempt, so it does not count as one.
+    fn withdraw(&mut self, turn: &mut Turn) {
+        self.attempt.has_upstream = false;
+        self.deadlines.set(Timer::Attempt, 0);
+        (self.attempt.replaced, self.attempt.reused, self.attempt.broken) = (false, false, false);
+        // What is given back here does not wake others: without a descriptor they would fail and come back here at once.
+        let may_move = turn.line_may_move;
+        self.give_back(self.attempt.holds, turn);
+        turn.line_may_move = may_move;
+        if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
+            self.pool().settle(server, permit, AttemptVerdict::Unknown, turn.now.millis());
+        }
+        if let Some(cell) = self.server().map(|server| &server.cells[turn.worker]) {
+            cell.requests.sub(1);
+            cell.retries.sub((self.attempts > 1).into());
+        }
+        self.attempts -= 1;
+    }
+
+    /// Gives back part of what the attempt holds besides its connection's place, because queued requests may need it.
+    pub(super) fn give_back(&mut self, part: Needs, turn: &mut Turn) {
+        if part == Needs::default() {
+            return;
+        }
+        let Needs { is_partial, tunnel, .. } = &mut self.attempt.holds;
+        (*is_partial, *tunnel) = (*is_partial && !part.is_partial, *tunnel && !part.tunnel);
+        if let Some(server) = self.server() {
+            server.places.give_back(part);
+            // Also for requests of another site's pool that shares this server.
+            turn.line_may_move = true;
+        }
+    }
+
+    /// The part of what the attempt holds that requests with incomplete content need.
+    pub(super) fn held_as_partial(&self) -> Needs {
+        Needs { is_partial: self.attempt.holds.is_partial, ..Needs::default() }
+    }
+
+    /// The part of what the attempt holds that a tunnel needs.
+    pub(super) fn held_for_tunnel(&self) -> Needs {
+        Needs { tunnel: self.attempt.holds.tunnel, ..Needs::default() }
+    }
+}

@@ -1,0 +1,277 @@
+//! Answers made here, failures, and the end of every exchange.
+
+use super::deadlines::{Deadlines, Timer};
+use super::state::Reply;
+use super::{Context, Exchange, ExchangeState, Maker, request};
+use crate::admin::RenderedPage;
+use crate::answer::page::ErrorPage;
+use crate::answer::{Answer, echo};
+use crate::http::Refusal;
+use crate::machine::deadlines::after;
+use crate::machine::failure::Failure;
+use crate::machine::{Effect, ExchangeEnd, Turn};
+use crate::observe;
+use crate::observe::quiet::{CountedWarning, HeldWarning, WarningAction, WarningKind};
+use crate::observe::reason::{Blame, Reason, TimeoutKind};
+use std::fmt;
+use std::sync::Arc;
+
+impl Exchange {
+    /// The head has been read, and what came with it of the content.
+    pub fn start(&mut self, opened: Result<(), Failure>, content: Result<(), Refusal>, cx: &mut Context) -> ExchangeState {
+        self.deadlines.set(Timer::Total, after(cx.turn.now.millis(), self.timeouts.total_ms));
+        if let Err(failure) = opened {
+            return self.fail(failure, cx);
+        }
+        if let Err(refusal) = self.check_content(content) {
+            return self.fail(Failure::of_request(refusal), cx);
+        }
+        if self.maker == Maker::Upstream { self.connect(cx) } else { self.reply_once_read(cx) }
+    }
+
+    /// Sends an answer made here once the request has been read: `echo` counts its body, and the connection can be kept.
+    fn reply_once_read(&mut self, cx: &mut Context) -> ExchangeState {
+        self.up.ring.drop_checked();
+        if self.up.is_ended {
+            if let Some(page) = self.page.take() {
+                self.serial = cx.turn.number_wait();
+                if self.has_half_closed {
+                    self.probe(cx);
+                }
+                cx.turn.effects.push(Effect::Render(page));
+                return ExchangeState::Replying(Reply::Rendering(Arc::default()));
+            }
+            return self.reply(cx);
+        }
+        if self.asked.awaits_continue {
+            self.invite(cx);
+        }
+        ExchangeState::Replying(Reply::Reading)
+    }
+
+    pub(super) fn on_reply_half_close(&mut self, reply: Reply, cx: &mut Context) -> ExchangeState {
+        if matches!(reply, Reply::Rendering(_)) {
+            self.probe(cx);
+        }
+        ExchangeState::Replying(reply)
+    }
+
+    /// A client that waits for a page and has closed its sending side has probably left. An interim answer finds out: if it has, a
+    /// reset comes back before the page is rendered in vain.
+    fn probe(&mut self, cx: &mut Context) {
+        if !self.down.is_owing() {
+            cx.front.interim(&mut self.down, 102);
+        }
+    }
+
+    /// Tells a client that waits for it to send its content.
+    pub(super) fn invite(&mut self, cx: &mut Context) {
+        self.asked.awaits_continue = false;
+        cx.front.interim(&mut self.down, 100);
+        self.count_interim(cx.turn);
+    }
+
+    pub(super) fn on_rendered(&mut self, page: RenderedPage, cx: &mut Context) -> ExchangeState {
+        (self.made.content_type, self.made.status) = (page.content_type, page.status);
+        let has_content = self.write_whole(&page.content, false, cx);
+        if has_content {
+            self.down.append_shared(page.content);
+        }
+        self.after_reply(ExchangeEnd::Answered, cx)
+    }
+
+    fn reply(&mut self, cx: &mut Context) -> ExchangeState {
+        if self.maker == Maker::Echo {
+            echo::end(&mut self.made.content, self.content);
+        }
+        // Keeps the storage for another answer.
+        let content = std::mem::take(&mut self.made.content);
+        self.write_whole(&content, true, cx);
+        self.made.content = content;
+        self.after_reply(ExchangeEnd::Answered, cx)
+    }
+
+    /// Writes the head of an answer made here, and its content if that is `with_content`. Returns whether it has content.
+    fn write_whole(&mut self, content: &[u8], with_content: bool, cx: &mut Context) -> bool {
+        let (status, content_type) = (self.made.status, self.made.content_type);
+        let has_content = !self.asked.to_head && !matches!(status, 204 | 304);
+        let answer = Answer { status, content_type, fields: "", content, with_content: has_content && with_content };
+        cx.front.answer(&mut self.down, request(&self.trace_id, &self.up, &self.asked), &answer, cx.turn);
+        self.outcome.status = status;
+        self.count_answer(cx.turn);
+        self.outcome.is_whole = true;
+        has_content
+    }
+
+    /// The request fails, without an upstream's fault.
+    pub fn fail(&mut self, failure: Failure, cx: &mut Context) -> ExchangeState {
+        self.count_timeout(failure.reason, cx.turn);
+        self.refuse(failure, cx)
+    }
+
+    /// Sends the failure as the answer if nothing of another answer was sent; otherwise cuts off what was sent.
+    pub(super) fn refuse(&mut self, failure: Failure, cx: &mut Context) -> ExchangeState {
+        self.judge(false, cx.turn);
+        let failure = self.first_of(failure);
+        let reason = failure.reason;
+        self.count_error(reason, cx.turn);
+        self.report(&failure.detail, reason, cx.turn);
+        self.let_go(cx.turn);
+        self.deadlines = Deadlines::default();
+        self.outcome.error = Some(reason);
+        self.outcome.is_whole = true;
+        if reason == Reason::ClientWriteTimeout && !self.has_begun() && !self.outcome.settled {
+            // The client takes nothing, so an error page would wait like everything else.
+            self.outcome.status = reason.status();
+            return self.finish(ExchangeEnd::CutOff, cx.turn);
+        }
+        // A counted response stands, even if nothing of it was sent yet.
+        if self.has_begun() || self.outcome.settled {
+            self.count_answer(cx.turn);
+            // A client that takes nothing will not take the rest now; any other gets what has come.
+            match reason {
+                Reason::ClientWriteTimeout => return self.finish(ExchangeEnd::CutOff, cx.turn),
+                _ if reason.timeout() == Some(TimeoutKind::Total) => return self.finish(ExchangeEnd::Cut, cx.turn),
+                _ => cx.front.cut(&mut self.down),
+            }
+            return self.after_reply(ExchangeEnd::Cut, cx);
+        }
+        if self.outcome.status != 0 {
+            self.down.retract();
+        } else {
+            self.down.drop_content();
+        }
+        self.up.ring.drop_checked();
+        self.write_failure(&failure, cx);
+        self.after_reply(ExchangeEnd::Answered, cx)
+    }
+
+    fn write_failure(&mut self, failure: &Failure, cx: &mut Context) {
+        let Failure { reason, detail, retry_after } = failure;
+        // Details of what the request itself did wrong are for every client.
+        let detail = (reason.status() < 500 || self.asked.wants_detail).then_some(&**detail);
+        let page = ErrorPage { reason: *reason, detail, json: self.asked.wants_json, retry_after: *retry_after };
+        let (fields, content) = page.write(self.trace_id.as_str());
+        let answer = Answer {
+            status: reason.status(),
+            content_type: page.content_type(),
+            fields: &fields,
+            content: content.as_bytes(),
+            with_content: !self.asked.to_head,
+        };
+        cx.front.answer(&mut self.down, request(&self.trace_id, &self.up, &self.asked), &answer, cx.turn);
+        self.outcome.status = reason.status();
+        self.count_answer(cx.turn);
+    }
+
+    /// The client left.
+    pub(super) fn abort(&mut self, cx: &mut Context) -> ExchangeState {
+        self.let_go(cx.turn);
+        // A client that has the whole answer and stops sending the rest of its request was served.
+        let is_served = self.outcome.is_whole && cx.front.is_flushed(&self.down);
+        if self.outcome.error.is_none() && !is_served {
+            self.count_error(Reason::ClientAborted, cx.turn);
+            self.outcome.error = Some(Reason::ClientAborted);
+            self.outcome.status = Reason::ClientAborted.status();
+        }
+        self.finish(ExchangeEnd::Closed, cx.turn)
+    }
+
+    /// The grace period is over. An answer that has begun is cut off; any other request gets its answer at once or never.
+    pub(super) fn on_cut(&mut self, cx: &mut Context) -> ExchangeState {
+        self.outcome.is_cut = true;
+        if !self.outcome.is_whole && !self.has_begun() {
+            return self.fail(Failure::new(Reason::Draining, "this proxy ended before the answer was complete"), cx);
+        }
+        if self.outcome.error.is_none() {
+            self.count_error(Reason::Draining, cx.turn);
+            self.outcome.error = Some(Reason::Draining);
+        }
+        self.count_answer(cx.turn);
+        self.let_go(cx.turn);
+        self.finish(ExchangeEnd::ClosedMidway, cx.turn)
+    }
+
+    pub(super) fn on_dropped_content(&mut self, reply: Reply, content: Result<(), Refusal>, cx: &mut Context) -> ExchangeState {
+        let content = self.take_content(content);
+        self.up.ring.drop_checked();
+        match (reply, content) {
+            (Reply::Sending(end), _) => self.after_reply(end, cx),
+            (_, Err(refusal)) => self.fail(Failure::of_request(refusal), cx),
+            (Reply::Reading, Ok(())) => self.reply_once_read(cx),
+            (reply, Ok(())) => ExchangeState::Replying(reply),
+        }
+    }
+
+    /// The client took some of the answer.
+    pub(super) fn go_on(&mut self, reply: Reply, cx: &mut Context) -> ExchangeState {
+        if let Reply::Sending(end) = reply { self.after_reply(end, cx) } else { ExchangeState::Replying(reply) }
+    }
+
+    /// If the answer has been sent, the exchange is over.
+    pub(super) fn after_reply(&mut self, end: ExchangeEnd, cx: &mut Context) -> ExchangeState {
+        if cx.front.is_flushed(&self.down) { self.finish(end, cx.turn) } else { ExchangeState::Replying(Reply::Sending(end)) }
+    }
+
+    /// Releases what the exchange holds of an upstream.
+    pub(super) fn let_go(&mut self, turn: &mut Turn) {
+        self.conclude_early(turn);
+        self.give_back(self.attempt.holds, turn);
+        if std::mem::take(&mut self.attempt.has_upstream) {
+            turn.effects.push(Effect::Release { keep: false });
+        }
+    }
+
+    /// Counts and logs it.
+    pub(super) fn finish(&mut self, end: ExchangeEnd, turn: &mut Turn) -> ExchangeState {
+        self.count_end(turn);
+        self.log(turn);
+        ExchangeState::Done(end)
+    }
+
+    /// If the request was tried elsewhere after one upstream's silence, a total timeout is blamed on that silence.
+    fn first_of(&self, failure: Failure) -> Failure {
+        let is_late = matches!(failure.reason.timeout(), Some(kind) if kind != TimeoutKind::Client);
+        self.first_silence().filter(|_| is_late && !self.has_begun()).unwrap_or(failure)
+    }
+
+    /// Logs a failure: an upstream's or our own as a warning, a client's at level `debug`.
+    fn report(&self, detail: &str, reason: Reason, turn: &Turn) {
+        if reason.blame() == Blame::Client {
+            log::debug!(target: "request", "{}: {detail} trace_id={}", reason.name(), self.trace_id());
+        } else {
+            self.warn(WarningKind::Failed(reason), format_args!("{}: {}{detail}", reason.name(), self.of_pool()), turn);
+        }
+    }
+
+    /// Logs a warning about the attempt's upstream, its pool, or this worker. All but the first of a kind in a second are logged at
+    /// level `debug`, and counted in the next.
+    pub(super) fn warn(&self, kind: WarningKind, what: fmt::Arguments, turn: &Turn) {
+        let (target, warnings) = match (self.maker, self.server()) {
+            (Maker::Upstream, Some(server)) => ("upstream", &server.warnings),
+            (Maker::Upstream, None) => ("upstream", &self.pool().warnings),
+            _ => ("request", &turn.warnings),
+        };
+        let trace_id = self.trace_id();
+        match warnings.ask(kind, turn.now.millis()) {
+            WarningAction::Tell(more) => return log::warn!(target: target, "{}", CountedWarning { what, more, trace_id }),
+            WarningAction::HoldFirst(pause) => observe::log::hold(|| HeldWarning::new(pause, target, what, trace_id)),
+            WarningAction::Hold => {}
+        }
+        log::debug!(target: target, "{what} trace_id={trace_id}");
+    }
+
+    /// `pool api: `, if the request goes to a pool.
+    pub(super) fn of_pool(&self) -> OfPool<'_> {
+        OfPool((self.maker == Maker::Upstream).then(|| self.pool().name.as_str()))
+    }
+}
+
+/// Formats as the name of the pool that a message is about, if there is one.
+pub(super) struct OfPool<'a>(Option<&'a str>);
+
+impl fmt::Display for OfPool<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |pool| write!(f, "pool {pool}: "))
+    }
+}

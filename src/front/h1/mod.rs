@@ -1,0 +1,205 @@
+//! The front for HTTP/1.
+//!
+//! ```text
+//!              head whole             exchange over
+//!  ReadingHead ----------> Serving ---------------------> Draining ----> Closed
+//!     ^   ^                  |  |                            ^
+//!     |   `--- it persists --'  `--- rest of the request ----|
+//!     |                                     v                |
+//!     `--------------------------------- Discarding ---------'
+//! ```
+
+mod answer;
+mod closing;
+mod head;
+mod read_head;
+mod serving;
+mod state;
+
+pub use head::{DRAIN_IDLE_MS, request_limits};
+pub use serving::Serving;
+pub use state::{Demand, Ending, FoundRequest, FrontEvent, FrontState};
+
+use crate::base::address::Peer;
+use crate::base::ring::Ring;
+use crate::machine::Turn;
+use crate::machine::failure::Failure;
+use crate::observe::reason::Reason;
+use head::ReadHead;
+use state::Why;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct FrontH1 {
+    state: FrontState,
+    /// Bytes from the client, while no exchange has them.
+    pub ring: Ring,
+    /// The deadline of the state's own wait.
+    deadline: u64,
+    client: Peer,
+    /// Whether the client will send nothing beyond what was read or lies in its socket.
+    client_fin: bool,
+    /// Whether it was accepted after the process began to drain.
+    is_late: bool,
+}
+
+impl FrontH1 {
+    /// A front for a connection that was just accepted.
+    pub fn new(client: Peer, turn: &Turn) -> Self {
+        let head = ReadHead::first(turn.now.millis(), &turn.site.config.timeouts, turn.is_draining);
+        Self {
+            deadline: head.deadline(),
+            state: FrontState::ReadingHead(head),
+            ring: Ring::default(),
+            client,
+            client_fin: false,
+            is_late: turn.is_draining,
+        }
+    }
+
+    /// Handles an event; one without a meaning in this state is ignored. New bytes of a head are left to [`FrontH1::read_head`].
+    pub fn handle(&mut self, event: FrontEvent, turn: &mut Turn) -> Option<Demand> {
+        use FrontEvent::*;
+        use FrontState::*;
+        let (mut ask, now) = (None, turn.now.millis());
+        let is_due = self.deadline != 0 && self.deadline <= now;
+        self.state = match (std::mem::replace(&mut self.state, Closed(Ending::Plain)), event) {
+            (ReadingHead(head), Fin | Gone | Cut) => {
+                ask = self.on_head_end(&head, event, turn);
+                if ask.is_some() { ReadingHead(head) } else { Closed(Ending::Plain) }
+            }
+            (ReadingHead(head), Deadline) if is_due && head.has_begun() => {
+                ask = Some(Demand::Refuse(Failure::new(Reason::RequestTimeout, "the request's head did not come in time")));
+                ReadingHead(head)
+            }
+            (ReadingHead(_), Deadline) if is_due && turn.is_draining => self.linger(Why::Idle, turn),
+            (ReadingHead(_), Deadline) if is_due => self.part(turn),
+            (ReadingHead(head), Drain) => self.on_head_drain(head, now),
+            (ReadingHead(head), Evicted) if !head.has_begun() && self.ring.raw() == 0 => Closed(Ending::Plain),
+            (ReadingHead(head), OverLimit) => {
+                let detail = "this client has as many connections open as limits.max_conns_per_client allows";
+                ask = Some(Demand::Refuse(Failure::new(Reason::ClientConnectionLimit, detail)));
+                ReadingHead(head)
+            }
+
+            (Discarding(body), Bytes) => self.on_discarded_bytes(body, turn),
+            (Discarding(_), Fin) => self.part(turn),
+            (Discarding(_), Gone | Evicted | Cut) => Closed(Ending::Plain),
+            (Discarding(_), Deadline) if is_due => Closed(Ending::Plain),
+
+            (Draining(why), Bytes) => {
+                self.ring.clear();
+                Draining(why)
+            }
+            (Draining(Why::Broken { .. }), Delivered | Evicted | Cut) => Closed(Ending::Reset),
+            (Draining(why @ Why::Broken { .. }), Fin) => Draining(why),
+            (Draining(_), Fin | Gone | Delivered | Evicted | Cut) => Closed(Ending::Plain),
+            (Draining(why), Deadline) if is_due => self.on_lingering_deadline(why, turn),
+
+            (state, _) => state,
+        };
+        ask
+    }
+
+    /// Notes that the client sends nothing beyond what it has sent, read or not.
+    pub fn on_half_close(&mut self) {
+        self.client_fin = true;
+    }
+
+    /// Whether the client sends nothing beyond what it has sent.
+    pub fn has_half_closed(&self) -> bool {
+        self.client_fin
+    }
+
+    /// The exchange in progress, with what the front knows of it.
+    pub fn serving(&self) -> Option<&Serving> {
+        if let FrontState::Serving(serving) = &self.state { Some(serving) } else { None }
+    }
+
+    /// The same, to be changed.
+    pub fn serving_mut(&mut self) -> Option<&mut Serving> {
+        if let FrontState::Serving(serving) = &mut self.state { Some(serving) } else { None }
+    }
+
+    /// The key of the exchange in progress.
+    pub fn exchange(&self) -> Option<usize> {
+        self.serving().map(Serving::exchange)
+    }
+
+    /// The state.
+    pub fn state(&self) -> &FrontState {
+        &self.state
+    }
+
+    /// Whether bytes from the client are wanted, and there is room for them. While an exchange has the ring, that one tells.
+    pub fn wants_bytes(&self) -> bool {
+        match &self.state {
+            FrontState::ReadingHead(_) | FrontState::Discarding(_) => !self.ring.is_attached() || self.ring.room() > 0,
+            FrontState::Draining(_) => true,
+            FrontState::Serving(_) | FrontState::Closed(_) => false,
+        }
+    }
+
+    /// Whether the first bytes of a request are in the ring already, so that a look at them is due without a read.
+    pub fn is_behind(&self) -> bool {
+        matches!(&self.state, FrontState::ReadingHead(head) if head.is_behind(&self.ring))
+    }
+
+    /// The deadline (milliseconds); 0 = none.
+    pub fn deadline(&self) -> u64 {
+        self.deadline
+    }
+
+    /// How to close the socket, once it is to be closed.
+    pub fn ending(&self) -> Option<Ending> {
+        if let FrontState::Closed(ending) = self.state { Some(ending) } else { None }
+    }
+
+    /// Whether it waits for the next request, of which nothing has come.
+    pub fn is_resting(&self) -> bool {
+        matches!(&self.state, FrontState::ReadingHead(head) if head.is_between_requests())
+    }
+
+    /// Since when it has waited for a request (also its first) of which nothing has come (milliseconds).
+    pub fn idle_since(&self) -> Option<u64> {
+        match &self.state {
+            FrontState::ReadingHead(head) if !head.has_begun() && self.ring.raw() == 0 => Some(head.since()),
+            _ => None,
+        }
+    }
+
+    /// Whether it only lingers, so that its last answer is not lost to a reset.
+    pub fn has_had_its_last(&self) -> bool {
+        matches!(self.state, FrontState::Draining(Why::Answered | Why::Cut | Why::Broken { .. }))
+    }
+
+    /// Whether it is between requests, or in the middle of a head.
+    pub fn is_asking(&self) -> bool {
+        matches!(self.state, FrontState::ReadingHead(_))
+    }
+
+    /// Whether a head has begun and is incomplete.
+    pub fn is_within_head(&self) -> bool {
+        matches!(&self.state, FrontState::ReadingHead(head) if head.has_begun())
+    }
+
+    /// Whether what still comes from the client is dropped, and nothing else is waited for.
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state, FrontState::Draining(_))
+    }
+
+    /// Whether a request is being served, or the rest of one is read.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.state, FrontState::Serving(_) | FrontState::Discarding(_))
+    }
+
+    /// The peer.
+    pub fn client(&self) -> Peer {
+        self.client
+    }
+
+    /// Whether it was accepted after the process began to drain.
+    pub fn is_late(&self) -> bool {
+        self.is_late
+    }
+}
