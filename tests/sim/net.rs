@@ -2,6 +2,7 @@
 
 use super::ledger::Books;
 use super::record::SimTransport;
+use super::seen::{Seen, note};
 use super::socket::{SimPipe, SimSocket};
 use super::wire::{Conn, Fate, Wires};
 use std::cell::RefCell;
@@ -72,7 +73,9 @@ impl Net for SimNet {
         }
         self.books.borrow_mut().dialled.push(id);
         if self.has_records {
-            wires.speak_records(id);
+            let greets = is_check || wires.lots.u8(0..100) >= (refused + ignored) / 2;
+            wires.speak_records(id, greets);
+            (0..u8::from(!greets && fate == Fate::Accepted)).for_each(|_| note(Seen::NeverGreeted));
         }
         drop(wires);
         Ok(SimTransport::dialled(SimSocket { wires: self.wires.clone(), id, taken: None }))

@@ -11,6 +11,8 @@ use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
 
 /// How often it looks for something of the stream, before it calls a connection busy.
 const LOOKS: usize = 64;
+/// How many bytes it reads ahead.
+const AHEAD: usize = 60_000;
 
 /// The proxy's end of a connection that carries records. Its layer is in the wires, where the checks see it.
 pub struct RecordTransport {
@@ -21,6 +23,10 @@ pub struct RecordTransport {
     /// The most bytes that are read at once, and that one record takes.
     piece: usize,
     most: usize,
+    /// It reads whatever there is before it looks at any of it: then an event announces nothing of what it holds back.
+    reads_ahead: bool,
+    /// Nothing more can be read.
+    is_over: bool,
     /// A FIN follows what is to be written.
     ends: bool,
     has_ended: bool,
@@ -38,9 +44,9 @@ impl RecordTransport {
     }
 
     pub fn dialled(socket: SimSocket) -> Self {
-        let (piece, most) = {
+        let (piece, most, reads_ahead) = {
             let lots = &mut socket.wires.borrow_mut().lots;
-            ([100, 5000, 40_000][lots.usize(0..3)], [200, 3000, MOST][lots.usize(0..3)])
+            ([100, 5000, 40_000][lots.usize(0..3)], [200, 3000, MOST][lots.usize(0..3)], lots.bool())
         };
         Self {
             socket,
@@ -48,6 +54,8 @@ impl RecordTransport {
             is_caller: true,
             piece,
             most,
+            reads_ahead,
+            is_over: false,
             ends: false,
             has_ended: false,
             has_told: false,
@@ -91,28 +99,34 @@ impl RecordTransport {
         true
     }
 
-    /// Reads records once. `None`: something came.
+    /// Reads bytes of records.
     fn pull(&mut self) -> Result<usize, Transfer> {
-        let mut piece = vec![0; self.piece];
-        let read = self.socket.read(&mut [IoSliceMut::new(&mut piece)]);
-        // A short read says nothing: only a refusal does.
-        self.ready.readable = matches!(read, Ok(1..));
-        match read {
-            Ok(0) => {
-                // An end that was not said is none.
-                if !self.has_told && !self.is_broken {
-                    note(Seen::CutOff);
+        let mut pulled = 0;
+        while !self.is_over && (pulled == 0 || (self.reads_ahead && pulled < AHEAD)) {
+            let mut piece = vec![0; self.piece];
+            let read = self.socket.read(&mut [IoSliceMut::new(&mut piece)]);
+            // A short read says nothing: only a refusal does.
+            self.ready.readable = matches!(read, Ok(1..));
+            match read {
+                Ok(n @ 1..) => {
+                    self.change(|layer| layer.hear(piece[..n].iter().copied()));
+                    pulled += n;
                 }
-                self.count_end();
-                Err(Transfer::Failed)
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    return if pulled > 0 { Ok(pulled) } else { Err(Transfer::Blocked) };
+                }
+                Ok(_) | Err(_) => self.is_over = true,
             }
-            Ok(n) => {
-                self.change(|layer| layer.hear(piece[..n].iter().copied()));
-                Ok(n)
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Transfer::Blocked),
-            Err(_) => Err(Transfer::Failed),
         }
+        if pulled > 0 { Ok(pulled) } else { Err(Transfer::Failed) }
+    }
+
+    /// An end that was not said is none.
+    fn on_cut_off(&mut self) {
+        if !self.is_broken {
+            note(Seen::CutOff);
+        }
+        self.count_end();
     }
 
     /// The proxy knows of the other side's end.
@@ -149,7 +163,15 @@ impl RecordTransport {
             if beside > 0 {
                 return Err(Transfer::Beside(beside));
             }
-            beside = self.pull()?;
+            match self.pull() {
+                Ok(n) => beside = n,
+                Err(transfer) => {
+                    if transfer == Transfer::Failed {
+                        self.on_cut_off();
+                    }
+                    return Err(transfer);
+                }
+            }
         }
     }
 
@@ -159,11 +181,7 @@ impl RecordTransport {
             self.change(|layer| layer.say(Kind::Hello, b"hello"));
         }
         self.flush();
-        while !self.layer(Records::is_open) && self.ready.readable {
-            if !self.change(Records::step) && self.pull().is_err() {
-                break;
-            }
-        }
+        while !self.layer(Records::is_open) && (self.change(Records::step) || (self.ready.readable && self.pull().is_ok())) {}
         self.flush();
     }
 }
@@ -188,14 +206,14 @@ impl Transport for RecordTransport {
         match failed.then(|| self.socket.take_error()).flatten() {
             Some(error) => Opening::Failed(error),
             None if self.layer(Records::is_open) => Opening::Open,
-            None if failed || self.is_broken => Opening::Failed(ErrorKind::UnexpectedEof.into()),
+            None if failed || self.is_broken || self.is_over => Opening::Failed(ErrorKind::UnexpectedEof.into()),
             None => Opening::Pending,
         }
     }
 
     fn may_read(&self) -> bool {
         let (is_open, holds, waits) = self.layer(|layer| {
-            let ends = layer.was_closed() && !self.has_told;
+            let ends = (layer.was_closed() || self.is_over) && !self.has_told;
             (layer.is_open(), layer.held() > 0 || layer.may_step() || ends, layer.waits_to_answer())
         });
         // In the middle of the greeting an end can be read.

@@ -52,6 +52,7 @@ seen!(
     LeaveTakenLate,
     CutOff,
     CutAnswer,
+    NeverGreeted,
 );
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

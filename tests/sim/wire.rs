@@ -70,6 +70,8 @@ pub struct Conn {
     /// Where the connection carries records, the layers of the proxy and of the peer.
     pub ours: Option<Records>,
     theirs: Option<Records>,
+    /// The peer never greets.
+    is_mute: bool,
     /// Bytes of the peer's records that were sent, and have arrived.
     sent_raw: u64,
     arrived_raw: u64,
@@ -217,6 +219,7 @@ impl Wires {
             inbox_rst: false,
             ours: None,
             theirs: None,
+            is_mute: false,
             sent_raw: 0,
             arrived_raw: 0,
             marks: VecDeque::new(),

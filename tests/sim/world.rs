@@ -5,7 +5,7 @@ mod turn;
 
 use super::admin::AdminClient;
 use super::checked::Checked;
-use super::client::Client;
+use super::client::{Client, Quit};
 use super::extras::{self, Extras};
 use super::fair::{self, Fair};
 use super::ledger::Books;
@@ -334,7 +334,10 @@ impl World {
         let worker = self.rng.usize(0..self.seats.len());
         client.id = self.wires.borrow_mut().open(worker, None, None);
         if self.records.clients {
-            self.wires.borrow_mut().speak_records(client.id);
+            let mut wires = self.wires.borrow_mut();
+            let may_be_mute = matches!(client.quit, Quit::MuteAfter(_) | Quit::DeafAfter(_));
+            let greets = !may_be_mute || wires.lots.bool();
+            wires.speak_records(client.id, greets);
         }
         self.live.push(client.id);
         self.seats[worker].backlog.push_back((client.id, client.address));

@@ -4,12 +4,14 @@ use super::records::{Kind, MOST, Records};
 use super::{Conn, Id, Wires};
 
 impl Wires {
-    /// The connection carries records from its beginning. A client greets first, and so does the proxy to an origin.
-    pub fn speak_records(&mut self, id: Id) {
+    /// The connection carries records from its beginning. A client greets first, and so does the proxy to an origin; some peers never
+    /// greet, and some refuse the proxy's greeting.
+    pub fn speak_records(&mut self, id: Id, greets: bool) {
         let mut theirs = Records::default();
-        if self.conns[id].server.is_none() {
+        if self.conns[id].server.is_none() && greets {
             theirs.say(Kind::Hello, b"hello");
         }
+        self.conns[id].is_mute = !greets;
         (self.conns[id].ours, self.conns[id].theirs) = (Some(Records::default()), Some(theirs));
         self.send_records(id);
     }
@@ -50,6 +52,11 @@ impl Wires {
 
     /// Something arrives at the peer's layer.
     pub(super) fn unwrap(&mut self, id: Id, bytes: Vec<u8>) {
+        if self.conns[id].is_mute {
+            return if self.lots.bool() {
+                self.peer_rst(id)
+            };
+        }
         self.conns[id].theirs.as_mut().unwrap().hear(bytes);
         loop {
             let Conn { theirs, inbox, .. } = &mut self.conns[id];
