@@ -1,10 +1,11 @@
 //! The seeded simulation: the production worker (sessions, pump, dial, line, timers) over TCP in memory, on a virtual clock,
-//! between clients and origins that a seed makes polite or hostile.
+//! between clients and origins that a seed makes polite or hostile. Seeds from five thousand millions on have connections that carry
+//! records (`sim::record`): of clients, of origins, or of both.
 //!
 //! ```text
 //!     make sim SEED=n       one seed again: SIM_SEED=n cargo test --test sim
 //!     SIM_SEEDS=a..b        many
-//!     SIM_FROM=n            new seeds from there on, beside those of an ordinary run
+//!     SIM_FROM=n            new seeds from there on, of both kinds, beside those of an ordinary run
 //!     SIM_TRACE=1           tells every step
 //! ```
 
@@ -27,6 +28,7 @@ mod sim {
     pub mod rest;
     pub mod seen;
     pub mod socket;
+    pub mod transport;
     pub mod weather;
     pub mod wire;
     pub mod world;
@@ -39,7 +41,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Seeds of an ordinary run: 20 to 30 seconds.
+/// Plain seeds of an ordinary run, which takes 30 to 45 seconds.
 const SEEDS: u64 = 6000;
 /// As many of those in which connections carry records.
 const RECORDS: u64 = 3000;

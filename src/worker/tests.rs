@@ -5,7 +5,7 @@ mod stage;
 
 use super::shared::Mail;
 use crate::config::model::{BalanceConfig, Config};
-use stage::{Dialled, GET, GONE, Guest, OK, Stage, WRITABLE};
+use stage::{Dialled, GET, GONE, Guest, OK, READABLE, Stage, WRITABLE};
 
 fn one_place(config: &mut Config) {
     config.limits.max_conns_per_upstream = 1;
@@ -52,6 +52,22 @@ fn a_connection_that_is_promised_is_not_idle() {
     stage.cores[0].on_mail(Mail::Reclaim(server.clone()));
     stage.cores[0].on_mail(Mail::Addresses(server));
     assert!(is_kept(&mut stage, &next, &dialled), "a place is wanted, addresses have changed");
+}
+
+#[test]
+fn an_idle_connection_that_has_an_event_is_looked_at() {
+    let mut stage = Stage::new(1, 1, |_| {});
+    let guest = stage.accept(0);
+    let dialled = stage.ask(&guest);
+    stage.answer(0, &dialled, OK);
+    stage.settle();
+    assert!(guest.wire.take().ends_with("ok"));
+    stage.edge(0, &dialled, READABLE);
+    stage.send(&guest, GET);
+    assert!(is_kept(&mut stage, &guest, &dialled), "nothing has come on it");
+    stage.answer(0, &dialled, "HTTP/1.1 408 Request Timeout\r\n\r\n");
+    stage.settle();
+    assert!(dialled.wire.is_closed(), "something has come that nobody has asked for");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The network of the simulation, and the access log.
 
 use super::ledger::Books;
-use super::record::SimTransport;
 use super::seen::{Seen, note};
 use super::socket::{SimPipe, SimSocket};
+use super::transport::SimTransport;
 use super::wire::{Conn, Fate, Wires};
 use std::cell::RefCell;
 use std::io;

@@ -1,134 +1,112 @@
-//! The peers' record layers: they greet, answer and close by themselves, so that clients and origins see nothing but their stream.
+//! The peers' side of the wires: what a client, or an origin, calls.
 
-use super::records::{Kind, MOST, Records};
-use super::{Conn, Id, Wires};
+use super::records::Records;
+use super::{Conn, Heard, Id, Stray, Wires};
 
 impl Wires {
-    /// The connection carries records from its beginning. A client greets first, and so does the proxy to an origin; some peers never
-    /// greet, and some refuse the proxy's greeting.
-    pub fn speak_records(&mut self, id: Id, greets: bool) {
-        let mut theirs = Records::default();
-        if self.conns[id].server.is_none() && greets {
-            theirs.say(Kind::Hello, b"hello");
-        }
-        self.conns[id].is_mute = !greets;
-        (self.conns[id].ours, self.conns[id].theirs) = (Some(Records::default()), Some(theirs));
-        self.send_records(id);
+    /// Room in the peer's send buffer.
+    pub fn peer_room(&self, id: Id) -> usize {
+        let conn = &self.conns[id];
+        let may_say = conn.theirs.as_ref().is_none_or(Records::may_say);
+        if conn.air_fin || conn.is_over() || !may_say { 0 } else { conn.air_capacity - conn.air.len().min(conn.air_capacity) }
     }
 
-    pub fn speaks_records(&self, id: Id) -> bool {
-        self.conns[id].theirs.is_some()
-    }
-
-    /// Sends what the peer's layer has to say.
-    fn send_records(&mut self, id: Id) {
-        let Conn { theirs, air, air_fin, sent_raw, sent_up, marks, .. } = &mut self.conns[id];
-        let Some(theirs) = theirs else { return };
-        let out = theirs.out().len();
-        if out > 0 && !*air_fin {
-            air.extend(theirs.out());
-            *sent_raw += out as u64;
-            marks.push_back((*sent_raw, *sent_up));
-        }
-        theirs.wrote(out);
-    }
-
-    /// The peer sends bytes of its stream, in records of any size, with others between them.
-    pub(super) fn wrap(&mut self, id: Id, mut bytes: &[u8]) {
-        let (theirs, lots) = (self.conns[id].theirs.as_mut().unwrap(), &mut self.lots);
-        while !bytes.is_empty() {
-            match lots.u8(0..20) {
-                0 => theirs.say(Kind::Update, b""),
-                1 => theirs.say(Kind::Ticket, b"a ticket"),
-                _ => {}
-            }
-            let most = bytes.len().min(MOST);
-            let n = if lots.u8(0..3) == 0 { lots.usize(1..=most) } else { most };
-            theirs.say(Kind::Data, &bytes[..n]);
-            bytes = &bytes[n..];
-        }
-        self.send_records(id);
-    }
-
-    /// Something arrives at the peer's layer.
-    pub(super) fn unwrap(&mut self, id: Id, bytes: Vec<u8>) {
-        if self.conns[id].is_mute {
-            return if self.lots.bool() {
-                self.peer_rst(id)
-            };
-        }
-        self.conns[id].theirs.as_mut().unwrap().hear(bytes);
-        loop {
-            let Conn { theirs, inbox, .. } = &mut self.conns[id];
-            let theirs = theirs.as_mut().unwrap();
-            while theirs.step() {}
-            inbox.extend(theirs.take(usize::MAX));
-            let answers = theirs.waits_to_answer();
-            self.send_records(id);
-            if !answers {
-                break;
-            }
-        }
-        if self.conns[id].goes_deaf {
-            self.peer_is_gone(id);
-        }
-    }
-
-    /// An origin's layer says something that has nothing to do with the stream, perhaps while nothing else happens. A client that did
-    /// so after its last request would be answered with a reset.
-    pub fn peer_murmurs(&mut self, id: Id) {
-        let (conn, kind) = (&mut self.conns[id], [Kind::Ticket, Kind::Update][self.lots.usize(0..2)]);
-        let is_origin = conn.server.is_some();
-        if let Some(theirs) = conn.theirs.as_mut().filter(|theirs| is_origin && theirs.may_say()) {
-            theirs.say(kind, b"");
-            self.send_records(id);
-        }
-    }
-
-    /// The peer says that nothing follows.
-    pub(super) fn say_close(&mut self, id: Id) {
-        if let Some(theirs) = &mut self.conns[id].theirs {
-            theirs.close();
-            self.send_records(id);
-        }
-    }
-
-    /// The peer closes both directions, once its layer has the answers that it waits for.
-    pub(super) fn peer_is_gone(&mut self, id: Id) {
-        let conn = &mut self.conns[id];
-        conn.goes_deaf = true;
-        conn.is_deaf = !conn.theirs.as_ref().is_some_and(Records::awaits_answer);
-    }
-
-    /// Closes like [`Wires::peer_close`], but in some cases without a word, which is no regular end. Returns whether it was regular.
-    pub fn peer_leaves(&mut self, id: Id) -> bool {
-        let is_rude = self.speaks_records(id) && self.lots.bool();
-        if is_rude && self.conns[id].inbox.is_empty() {
-            self.note(id, || "the peer sends FIN, and no close".into());
-            self.conns[id].air_fin = true;
-            self.peer_is_gone(id);
+    pub fn peer_send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        let n = bytes.len().min(self.peer_room(id));
+        self.conns[id].sent_up += n as u64;
+        if self.speaks_records(id) {
+            self.wrap(id, &bytes[..n]);
         } else {
-            self.peer_close(id);
+            self.conns[id].air.extend(&bytes[..n]);
         }
-        !is_rude
-    }
-}
-
-impl Conn {
-    /// What the proxy has moved besides the bytes of the stream.
-    pub fn beside(&self) -> u64 {
-        self.beside + self.ours.as_ref().map_or(0, Records::steps)
+        n
     }
 
-    /// Bytes have arrived at the proxy: of the stream, those whose records are whole.
-    pub(super) fn arrive(&mut self, n: usize) {
-        if self.theirs.is_none() {
-            self.arrived += n as u64;
-            return;
+    /// Sends an answer that nobody has asked for, marked with its number.
+    /// It has answered so many requests: one more may be on its way.
+    pub fn peer_stray(&mut self, id: Id, answered: u32, status: &str, end: &str) {
+        let number = self.strays.len();
+        let conn = &mut self.conns[id];
+        let crosses = conn.begun > answered;
+        self.strays.push(Stray { at: conn.sent_up, is_fair: crosses });
+        if crosses {
+            conn.is_out_of_step = true;
+            self.unsure.extend(conn.last_begun);
+        } else {
+            conn.stray = Some(number);
         }
-        self.arrived_raw += n as u64;
-        while let Some((_, sent)) = self.marks.pop_front_if(|(raw, _)| *raw <= self.arrived_raw) {
-            self.arrived = sent;
+        self.peer_send(id, format!("HTTP/1.1 {status}\r\nX-Noise: {number}\r\n{end}").as_bytes());
+    }
+
+    /// The peer ends the connection in the middle of a request that is not the last which may be on its way.
+    pub fn peer_forsakes(&mut self, id: Id, answered: u32) {
+        let conn = &mut self.conns[id];
+        conn.is_out_of_step = true;
+        if conn.begun > answered {
+            self.unsure.extend(conn.last_begun);
         }
+        self.peer_rst(id);
+    }
+
+    /// Whether [`Wires::peer_recv`] has anything but nothing.
+    pub fn peer_hears(&self, id: Id) -> bool {
+        let conn = &self.conns[id];
+        !conn.inbox.is_empty() || conn.inbox_fin || conn.inbox_rst || conn.is_closed_to_peer()
+    }
+
+    /// Bytes in the peer's receive queue.
+    pub fn peer_waiting(&self, id: Id) -> usize {
+        self.conns[id].inbox.len()
+    }
+
+    pub fn peer_recv(&mut self, id: Id, max: usize) -> Heard {
+        let n = max.min(self.conns[id].inbox.len());
+        self.note(id, || {
+            let heard: Vec<u8> = self.conns[id].inbox.iter().take(n).copied().collect();
+            format!("the peer hears {n} bytes: {}", heard.escape_ascii().to_string().chars().take(300).collect::<String>())
+        });
+        let conn = &mut self.conns[id];
+        // Without a close, a FIN is no regular end.
+        let (is_over, is_closed) = (conn.inbox_rst || (conn.inbox_fin && !conn.is_closed_to_peer()), conn.is_closed_to_peer());
+        match (n, is_over, is_closed) {
+            (1.., ..) => Heard::Bytes(conn.inbox.drain(..n).collect()),
+            (_, true, _) => Heard::Rst,
+            (_, _, true) => Heard::Fin,
+            _ => Heard::Nothing,
+        }
+    }
+
+    /// Whether the proxy has read all that the peer sent.
+    pub fn is_read(&self, id: Id) -> bool {
+        let conn = &self.conns[id];
+        conn.air.is_empty() && conn.rx.is_empty() && conn.ours.as_ref().is_none_or(Records::is_read)
+    }
+
+    pub fn peer_fin(&mut self, id: Id) {
+        self.note(id, || "the peer sends FIN".into());
+        self.say_close(id);
+        self.conns[id].air_fin = true;
+    }
+
+    pub fn peer_rst(&mut self, id: Id) {
+        self.note(id, || "the peer sends RST".into());
+        let conn = &mut self.conns[id];
+        (conn.air_rst, conn.is_deaf) = (true, true);
+        conn.inbox.clear();
+    }
+
+    /// Closes both directions: a RST if something was not read, else a FIN, and a RST for what comes later.
+    pub fn peer_close(&mut self, id: Id) {
+        if !self.conns[id].inbox.is_empty() {
+            return self.peer_rst(id);
+        }
+        self.peer_fin(id);
+        self.peer_is_gone(id);
+    }
+
+    /// Whether no more of that request may be sent.
+    pub fn is_held(&self, nonce: u64) -> bool {
+        let is_unheard = |conn: &Conn| !conn.has_read_fin && !conn.is_reset && !conn.is_dropped;
+        self.held.iter().any(|&(held, id)| held == nonce && is_unheard(&self.conns[id]))
     }
 }

@@ -1,8 +1,8 @@
 //! A worker's turn, as `worker::mod` and `worker::accept` have it around the same core.
 
-use super::super::record::SimTransport;
 use super::super::seen::{Seen, note};
 use super::super::socket::SimSocket;
+use super::super::transport::SimTransport;
 use super::super::wire::Wires;
 use super::{Seat, World};
 use std::cell::RefCell;

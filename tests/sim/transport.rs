@@ -1,0 +1,119 @@
+//! What carries a connection of the simulation: plain bytes, or records.
+
+use super::record::RecordTransport;
+use super::socket::{SimPipe, SimSocket};
+use std::io::IoSlice;
+use tidegate::base::ring::Ring;
+use tidegate::net::transport::plain::PlainTransport;
+use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
+
+/// What carries a connection of the simulation.
+pub enum SimTransport {
+    Plain(PlainTransport<SimSocket>),
+    Record(Box<RecordTransport>),
+}
+
+macro_rules! each {
+    ($self:ident, $transport:ident => $do:expr) => {
+        match $self {
+            SimTransport::Plain($transport) => $do,
+            SimTransport::Record($transport) => $do,
+        }
+    };
+}
+
+impl SimTransport {
+    pub fn accepted(socket: SimSocket) -> Self {
+        let is_record = socket.wires.borrow().speaks_records(socket.id);
+        if is_record { Self::Record(Box::new(RecordTransport::accepted(socket))) } else { Self::Plain(PlainTransport::accepted(socket)) }
+    }
+
+    pub fn dialled(socket: SimSocket) -> Self {
+        let is_record = socket.wires.borrow().speaks_records(socket.id);
+        if is_record { Self::Record(Box::new(RecordTransport::dialled(socket))) } else { Self::Plain(PlainTransport::dialled(socket)) }
+    }
+
+    pub fn id(&self) -> usize {
+        each!(self, transport => transport.socket().id)
+    }
+}
+
+impl Transport for SimTransport {
+    type Pipe = SimPipe;
+
+    fn on_edge(&mut self, edge: Edge) {
+        each!(self, transport => transport.on_edge(edge))
+    }
+
+    fn open(&mut self) -> Opening {
+        each!(self, transport => transport.open())
+    }
+
+    fn may_read(&self) -> bool {
+        each!(self, transport => transport.may_read())
+    }
+
+    fn may_write(&self) -> bool {
+        each!(self, transport => transport.may_write())
+    }
+
+    fn is_gone(&self) -> bool {
+        each!(self, transport => transport.is_gone())
+    }
+
+    fn is_ending(&self) -> bool {
+        each!(self, transport => transport.is_ending())
+    }
+
+    fn look_again(&mut self) {
+        each!(self, transport => transport.look_again())
+    }
+
+    fn fill(&mut self, ring: &mut Ring) -> Transfer {
+        each!(self, transport => transport.fill(ring))
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Transfer {
+        each!(self, transport => transport.read(buffer))
+    }
+
+    fn send(&mut self, slices: &[IoSlice]) -> Transfer {
+        each!(self, transport => transport.send(slices))
+    }
+
+    fn may_pour(&self) -> bool {
+        each!(self, transport => transport.may_pour())
+    }
+
+    fn pour_in(&mut self, pipe: &mut SimPipe, most: usize) -> Transfer {
+        each!(self, transport => transport.pour_in(pipe, most))
+    }
+
+    fn pour_out(&mut self, pipe: &mut SimPipe, most: usize) -> Transfer {
+        each!(self, transport => transport.pour_out(pipe, most))
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        each!(self, transport => transport.is_quiet())
+    }
+
+    fn is_quiet_now(&mut self) -> bool {
+        each!(self, transport => transport.is_quiet_now())
+    }
+
+    fn is_delivered(&self) -> bool {
+        each!(self, transport => transport.is_delivered())
+    }
+
+    fn may_part(&self) -> bool {
+        each!(self, transport => transport.may_part())
+    }
+
+    fn close(&mut self, how: Close) {
+        each!(self, transport => transport.close(how))
+    }
+
+    fn take_leave(&mut self) -> bool {
+        each!(self, transport => transport.take_leave())
+    }
+}
