@@ -2,8 +2,9 @@
 //! been idle longest is closed, or the new one waits until one is free, with those behind it in the kernel's queue.
 
 use super::Worker;
-use super::core::{ACCEPT_TIMER, Entrance};
+use super::core::Entrance;
 use super::rests::Room;
+use super::timers::OwnTimer;
 use crate::base::address::Peer;
 use crate::guard::descriptors::Descriptor;
 use crate::guard::door::Stay;
@@ -244,6 +245,6 @@ impl Worker {
     }
 
     fn retry_at(&mut self, at: u64) {
-        self.core.set_own_timer_by(ACCEPT_TIMER, at);
+        self.core.timers.set_by(OwnTimer::Accept, at);
     }
 }

@@ -1,6 +1,7 @@
 //! Opening and closing a client's connection: its slot, and the places that it holds meanwhile.
 
-use super::core::{Client, Core, Entrance, Net, Standing, client_timer, enter};
+use super::core::{Client, Core, Entrance, Net, Standing, enter};
+use super::timers::TimerKey;
 use crate::base::address::Peer;
 use crate::front::h1::FrontH1;
 use crate::guard::client::ClientId;
@@ -109,9 +110,9 @@ impl<N: Net> Core<N> {
             return true;
         }
         if std::mem::replace(&mut client.takes_leave, true) {
-            return self.wheel.deadline(client_timer(key)).is_none();
+            return self.timers.deadline(TimerKey::Client(key)).is_none();
         }
-        self.wheel.set(client_timer(key), self.turn.now.millis() + LEAVE_MS);
+        self.timers.set(TimerKey::Client(key), self.turn.now.millis() + LEAVE_MS);
         self.note_rest(key);
         false
     }
@@ -127,7 +128,7 @@ impl<N: Net> Core<N> {
     }
 
     pub(super) fn free_client(&mut self, key: usize) {
-        self.wheel.cancel(client_timer(key));
+        self.timers.cancel(TimerKey::Client(key));
         self.set_rest(key, None);
         let mut client = self.clients.remove(key);
         if client.is_resting {

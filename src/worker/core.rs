@@ -4,6 +4,7 @@
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::rests::Side;
 use super::shared::Shared;
+use super::timers::{OwnTimer, TimerKey, Timers};
 use crate::base::address::Address;
 use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
@@ -29,23 +30,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-
-/// Timer keys below this are the worker's own.
-const OWN_TIMERS: u32 = 7;
-/// Fires when accepting is tried again although nothing woke the worker.
-pub const ACCEPT_TIMER: u32 = 0;
-/// Fires when a drain no longer waits for requests on idle connections; the loop then sees whether it may end.
-pub(super) const IDLE_TIMER: u32 = 2;
-/// Fires when requests without a descriptor try again, although none was seen to become free.
-pub(super) const DIAL_TIMER: u32 = 3;
-/// Fires when an open circuit becomes half-open.
-pub(super) const CIRCUIT_TIMER: u32 = 4;
-/// Fires while requests are queued, to find clients that do not take their answers.
-pub(super) const STALL_TIMER: u32 = 5;
-/// Fires at the end of `shutdown.delay_ms`.
-pub(super) const DELAY_TIMER: u32 = 6;
-/// Fires at the end of `shutdown.grace_ms`.
-pub const GRACE_TIMER: u32 = 1;
 
 /// The source of connections.
 pub trait Net {
@@ -186,8 +170,8 @@ pub struct Core<N: Net> {
     pub(super) sides: Slab<Side>,
     /// The lists of resting clients, by key.
     pub(super) ranks: Ranks,
-    /// The timers of clients, by key, and the worker's own.
-    pub(super) wheel: Wheel,
+    /// The timers of clients, and the worker's own.
+    pub(super) timers: Timers,
     /// The timers of upstream connections, by key.
     pub(super) upstream_wheel: Wheel,
     pub(super) scratch: Box<[u8]>,
@@ -226,7 +210,7 @@ impl<N: Net> Core<N> {
             turn_number: 0,
             sides: Slab::new(),
             ranks: Ranks::default(),
-            wheel: Wheel::default(),
+            timers: Timers::default(),
             upstream_wheel: Wheel::default(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
             pipes: Vec::new(),
@@ -272,27 +256,25 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Handles deadlines that have passed. The worker's own timers are given to `on_own`.
-    pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, u32)) {
+    /// Handles deadlines that have passed. Those of the worker's own timers that concern its loop are given to `on_own`.
+    pub fn expire(&mut self, mut on_own: impl FnMut(&mut Self, OwnTimer)) {
         let now = self.turn.now.millis();
         self.upstream_wheel.advance(now);
         while let Some(key) = self.upstream_wheel.pop_due() {
             self.on_upstream_deadline(key as usize);
         }
-        self.wheel.advance(now);
-        while let Some(timer) = self.wheel.pop_due() {
-            let key = timer.saturating_sub(OWN_TIMERS) as usize;
-            if timer == DIAL_TIMER {
-                self.on_descriptor_freed();
-            } else if timer == CIRCUIT_TIMER {
-                self.wake_circuits();
-            } else if timer == STALL_TIMER {
-                self.on_stall_timer();
-            } else if timer < OWN_TIMERS {
-                on_own(self, timer);
-            } else if self.clients.contains(key) {
-                self.deliver(key, Event::Deadline);
-                self.pump(key);
+        self.timers.advance(now);
+        while let Some(timer) = self.timers.pop_due() {
+            match timer {
+                TimerKey::Own(OwnTimer::Dial) => self.on_descriptor_freed(),
+                TimerKey::Own(OwnTimer::Circuit) => self.wake_circuits(),
+                TimerKey::Own(OwnTimer::Stall) => self.on_stall_timer(),
+                TimerKey::Own(timer) => on_own(self, timer),
+                TimerKey::Client(key) if self.clients.contains(key) => {
+                    self.deliver(key, Event::Deadline);
+                    self.pump(key);
+                }
+                TimerKey::Client(_) => {}
             }
         }
     }
@@ -336,19 +318,12 @@ impl<N: Net> Core<N> {
 
     /// When the next deadline is due (milliseconds).
     pub fn next_wake(&self) -> Option<u64> {
-        earlier(self.wheel.next_wake(), self.upstream_wheel.next_wake())
+        earlier(self.timers.next_wake(), self.upstream_wheel.next_wake())
     }
 
     /// Sets one of the worker's own timers.
-    pub fn set_own_timer(&mut self, timer: u32, deadline: u64) {
-        self.wheel.set(timer, deadline);
-    }
-
-    /// The same, unless it is set to an earlier time.
-    pub fn set_own_timer_by(&mut self, timer: u32, deadline: u64) {
-        if self.wheel.deadline(timer).is_none_or(|set| set > deadline) {
-            self.wheel.set(timer, deadline);
-        }
+    pub fn set_own_timer(&mut self, timer: OwnTimer, deadline: u64) {
+        self.timers.set(timer, deadline);
     }
 
     /// Whether every client has what it is due: its answer, and for a moment after the drain began, time to send a request.
@@ -434,13 +409,13 @@ impl<N: Net> Core<N> {
     /// Sets the client's timer to its earliest deadline. A timer that is early stays, unless it would fire almost at once, and is set again
     /// when it fires: the waits for an answer and for the next request alternate.
     pub(super) fn arm(&mut self, key: usize) {
-        let timer = client_timer(key);
-        let Some(due) = self.view(key).next_deadline() else { return self.wheel.cancel(timer) };
+        let timer = TimerKey::Client(key);
+        let Some(due) = self.view(key).next_deadline() else { return self.timers.cancel(timer) };
         let left = due.saturating_sub(self.turn.now.millis());
         let slack = left - left / 16;
-        let is_near = self.wheel.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
+        let is_near = self.timers.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);
         if !is_near {
-            self.wheel.set(timer, due);
+            self.timers.set(timer, due);
         }
     }
 
@@ -455,11 +430,6 @@ impl<N: Net> Core<N> {
     pub(super) fn ticket(&self, key: usize) -> Ticket {
         self.talks[key].exchange.ticket(self.turn.worker, key)
     }
-}
-
-/// The wheel's key for a client's timer.
-pub(super) fn client_timer(key: usize) -> u32 {
-    OWN_TIMERS + key as u32
 }
 
 /// Sets what differs between clients.

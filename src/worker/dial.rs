@@ -1,9 +1,10 @@
 //! Upstream connections: reused or opened, address by address; closed; their places passed on.
 
 use super::clients::LEAVE_MS;
-use super::core::{Core, DIAL_TIMER, Net, Owner, Upstream};
+use super::core::{Core, Net, Owner, Upstream};
 use super::reuse::{Discarded, Idled};
 use super::shared::RenderJob;
+use super::timers::OwnTimer;
 use crate::base::address::Address;
 use crate::guard::places::Needs;
 use crate::net::sys::{Lack, lack};
@@ -167,7 +168,7 @@ impl<N: Net> Core<N> {
         };
         let Some(lease) = lease else {
             // Whoever frees a descriptor may have looked at the queue before this request joined it.
-            self.set_own_timer_by(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
+            self.timers.set_by(OwnTimer::Dial, self.turn.now.millis() + RETRY_MS);
             return Some(Event::NoDescriptor);
         };
         self.dial(key, pool, lease, deadline, keepalive_ms)
@@ -208,7 +209,7 @@ impl<N: Net> Core<N> {
                 Some(match why {
                     NoDial::Starved => {
                         // The next in the queue would find no descriptor either: both try again in a moment.
-                        self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
+                        self.timers.set(OwnTimer::Dial, self.turn.now.millis() + RETRY_MS);
                         Event::NoDescriptor
                     }
                     NoDial::Failed(reason) => {
@@ -332,7 +333,7 @@ impl<N: Net> Core<N> {
                 self.talks[exchange].upstream = None;
                 self.upstreams[key].owner = Owner::Idle;
                 self.close_upstream(key);
-                self.wheel.set(DIAL_TIMER, self.turn.now.millis() + RETRY_MS);
+                self.timers.set(OwnTimer::Dial, self.turn.now.millis() + RETRY_MS);
                 Event::NoDescriptor
             }
         };

@@ -1,7 +1,8 @@
 //! The queues of requests that wait for a place: whoever frees a place gives it to the first, in whatever worker that is.
 
-use super::core::{CIRCUIT_TIMER, Core, Net, Owner, Upstream};
+use super::core::{Core, Net, Owner, Upstream};
 use super::shared::Mail;
+use super::timers::OwnTimer;
 use crate::base::mailbox::Mailbox;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
@@ -191,8 +192,8 @@ impl<N: Net> Core<N> {
         // Whether an upstream is the last usable one also depends on the others.
         let soonest = self.open_circuits.iter().filter_map(|OpenCircuit { pool, server }| pool.wakes_at(*server)).min();
         match soonest {
-            Some(at) => self.wheel.set(CIRCUIT_TIMER, at.clamp(now + 1, now + LOOK_MS)),
-            None => self.wheel.cancel(CIRCUIT_TIMER),
+            Some(at) => self.timers.set(OwnTimer::Circuit, at.clamp(now + 1, now + LOOK_MS)),
+            None => self.timers.cancel(OwnTimer::Circuit),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Messages from other threads: a new configuration, new addresses, the end, a place from the queue, a rendered page.
 
-use super::core::{Core, IDLE_TIMER, Net, Owner, Upstream};
+use super::core::{Core, Net, Owner, Upstream};
 use super::line::Admission;
 use super::shared::Mail;
+use super::timers::OwnTimer;
 use crate::session::{DRAIN_IDLE_MS, Event};
 use crate::site::Site;
 use crate::upstream::server::Server;
@@ -35,7 +36,7 @@ impl<N: Net> Core<N> {
             Mail::Drain => {
                 self.turn.is_draining = true;
                 self.asks_until = self.turn.now.millis() + DRAIN_IDLE_MS;
-                self.wheel.set(IDLE_TIMER, self.asks_until);
+                self.timers.set(OwnTimer::Idle, self.asks_until);
                 // Their places are of more use to other workers, which still have requests.
                 self.close_idle(|_| true);
                 self.tell_all(|| Event::Drain);

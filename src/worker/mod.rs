@@ -16,6 +16,7 @@ mod reuse;
 mod stalls;
 #[cfg(test)]
 mod tests;
+mod timers;
 
 use crate::base::address::Address;
 use crate::base::clock::Clock;
@@ -35,7 +36,7 @@ use crate::site::Site;
 use accept::Listener;
 use checks::Checks;
 pub use core::Entrance;
-use core::{ACCEPT_TIMER, Core, DELAY_TIMER, GRACE_TIMER, Net};
+use core::{Core, Net};
 use mio::{Events, Interest, Poll, Registry};
 pub use rests::Room;
 use shared::{Mail, NewSite, Shared};
@@ -45,6 +46,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
+pub use timers::OwnTimer;
 
 /// How many events are taken from the kernel at once.
 const EVENTS: usize = 1024;
@@ -272,13 +274,13 @@ impl Worker {
     fn begin_end(&mut self) {
         match self.core.turn.site.config.shutdown.delay_ms {
             0 => self.drain(),
-            delay_ms => self.core.set_own_timer(DELAY_TIMER, self.clock.read().millis() + u64::from(delay_ms)),
+            delay_ms => self.core.set_own_timer(OwnTimer::Delay, self.clock.read().millis() + u64::from(delay_ms)),
         }
     }
 
     fn drain(&mut self) {
         let Shutdown { grace_ms, new_requests, .. } = self.core.turn.site.config.shutdown;
-        self.core.set_own_timer(GRACE_TIMER, self.clock.read().millis() + u64::from(grace_ms));
+        self.core.set_own_timer(OwnTimer::Grace, self.clock.read().millis() + u64::from(grace_ms));
         // In both cases, those who have connected are served.
         match new_requests {
             NewRequests::Refuse => self.close(|entrance| !entrance.is_admin),
@@ -315,9 +317,9 @@ impl Worker {
     fn expire(&mut self) {
         let [mut retry, mut delay_is_over, mut grace_is_over] = [false; 3];
         self.core.expire(|_, timer| match timer {
-            ACCEPT_TIMER => retry = true,
-            DELAY_TIMER => delay_is_over = true,
-            GRACE_TIMER => grace_is_over = true,
+            OwnTimer::Accept => retry = true,
+            OwnTimer::Delay => delay_is_over = true,
+            OwnTimer::Grace => grace_is_over = true,
             _ => {}
         });
         if retry {

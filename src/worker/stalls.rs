@@ -4,8 +4,9 @@
 //! Each worker knows only its own. While requests wait, all workers repeatedly count their stalled exchanges and publish the count.
 //! Each then cuts its share of the excess, and the worker with the longest stalled one cuts at least that.
 
-use super::core::{Core, Net, STALL_TIMER, Upstream};
+use super::core::{Core, Net, Upstream};
 use super::shared::Mail;
+use super::timers::OwnTimer;
 use crate::observe::stats::StallStats;
 use crate::session::Event;
 use crate::upstream::server::Server;
@@ -28,8 +29,8 @@ struct Stall {
 impl<N: Net> Core<N> {
     /// A request has joined a queue.
     pub(super) fn watch_stalls(&mut self) {
-        if self.wheel.deadline(STALL_TIMER).is_none() {
-            self.wheel.set(STALL_TIMER, self.turn.now.millis() + LOOK_MS);
+        if self.timers.deadline(OwnTimer::Stall).is_none() {
+            self.timers.set(OwnTimer::Stall, self.turn.now.millis() + LOOK_MS);
         }
     }
 

@@ -16,7 +16,7 @@ use tidegate::guard::door::{Door, Paused, Stay};
 use tidegate::net::token::Source;
 use tidegate::net::transport::Link;
 use tidegate::worker::Entrance;
-use tidegate::worker::core::{ACCEPT_TIMER, GRACE_TIMER};
+use tidegate::worker::OwnTimer;
 use tidegate::worker::shared::Mail;
 
 /// How many turns of a worker in a row, in a short time, may move nothing.
@@ -124,7 +124,7 @@ impl World {
                 Mail::Resume => seat.is_paused = false,
                 Mail::Drain => {
                     let grace_ms = u64::from(seat.core.turn.site.config.shutdown.grace_ms);
-                    seat.core.set_own_timer(GRACE_TIMER, now.millis() + grace_ms);
+                    seat.core.set_own_timer(OwnTimer::Grace, now.millis() + grace_ms);
                     seat.checks.stop();
                     seat.core.on_mail(Mail::Drain);
                 }
@@ -144,8 +144,8 @@ impl World {
         core.expire(|core, timer| {
             *is_vain = false;
             match timer {
-                ACCEPT_TIMER => *is_paused = false,
-                GRACE_TIMER => core.on_mail(Mail::Cut),
+                OwnTimer::Accept => *is_paused = false,
+                OwnTimer::Grace => core.on_mail(Mail::Cut),
                 // The timer only wakes the loop.
                 _ => {}
             }
@@ -207,7 +207,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
             Ok(held) => held,
             Err(still) => {
                 if std::ptr::eq(still, &shared.starved) {
-                    seat.core.set_own_timer(ACCEPT_TIMER, now.millis() + 250);
+                    seat.core.set_own_timer(OwnTimer::Accept, now.millis() + 250);
                 }
                 seat.is_paused = true;
                 break;
