@@ -55,10 +55,10 @@ pub fn classify(name: &[u8]) -> Field {
         14 if key == const { self::key(b"content-length") } => Field::ContentLength,
         16 if key == const { self::key(b"proxy-connection") } => Field::HopByHop,
         17 if key == const { self::key(b"transfer-encoding") } && name[8] == b'-' => Field::TransferEncoding,
-        12.. if self::key(&name[..12]) == const { self::key(b"x-forwarded-") } => Field::Forwarding,
+        12.. if key.0 == const { self::key(b"x-forwarded-").0 } && name[8..12].eq_ignore_ascii_case(b"ded-") => Field::Forwarding,
         // The names with a `-` that look-alikes could mean have these lengths, or begin with `x-`.
         9 | 10 | 14 | 16 | 17 if is_look_alike(name) => Field::LookAlike,
-        5 | 9 | 11 | 15 if matches!(name[0] | 0x20, b'a' | b'h' | b'p' | b'r' | b's') && is_cgi(name) => Field::LookAlike,
+        length @ (5 | 9 | 11 | 15) if may_be_cgi(name[0] | 0x20, length) && is_cgi(name) => Field::LookAlike,
         12.. if name[0] | 0x20 == b'x' && is_look_alike(name) => Field::LookAlike,
         _ => Field::Other,
     }
@@ -103,24 +103,31 @@ fn is_look_alike(name: &[u8]) -> bool {
     matches!(class, Host | ContentLength | TransferEncoding | Connection | HopByHop | Te | Upgrade | Forwarding | TraceId)
 }
 
+/// CGI's own variables (RFC 3875 4.1) that a field could become, as fields would be named.
+const CGI_NAMES: [&[u8]; 11] = [
+    b"https",
+    b"auth-type",
+    b"path-info",
+    b"remote-addr",
+    b"remote-host",
+    b"remote-user",
+    b"script-name",
+    b"server-name",
+    b"server-port",
+    b"path-translated",
+    b"script-filename",
+];
+
+/// Whether one of CGI's own variables has this first letter and length.
+fn may_be_cgi(first: u8, length: usize) -> bool {
+    matches!((length, first), (5, b'h') | (9, b'a' | b'p') | (11, b'r' | b's') | (15, b'p' | b's'))
+}
+
 /// Whether the name becomes one of CGI's own variables, in which servers tell applications who asks for what.
 #[cold]
 fn is_cgi(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 11] = [
-        b"https",
-        b"auth-type",
-        b"path-info",
-        b"remote-addr",
-        b"remote-host",
-        b"remote-user",
-        b"script-name",
-        b"server-name",
-        b"server-port",
-        b"path-translated",
-        b"script-filename",
-    ];
     let is_alike = |(&a, &b): (&u8, &u8)| a == b || (a == b'-' && b == b'_') || a == b.to_ascii_lowercase();
-    NAMES.iter().any(|known| known.len() == name.len() && known.iter().zip(name).all(is_alike))
+    CGI_NAMES.iter().any(|known| known.len() == name.len() && known.iter().zip(name).all(is_alike))
 }
 
 const TCHAR: u8 = 1;
@@ -274,6 +281,9 @@ mod tests {
         }
         for name in ["SCRIPT_NAME", "Script-Name", "path_translated", "REMOTE_USER", "https", "HTTPS", "server-Port"] {
             assert_eq!(classify(name.as_bytes()), Field::LookAlike, "{name}");
+        }
+        for name in CGI_NAMES {
+            assert_eq!(classify(name), Field::LookAlike, "{}", name.escape_ascii());
         }
         assert_eq!((classify(b"script.name"), classify(b"Referers"), classify(b"range")), (Field::Other, Field::Other, Field::Other));
         assert_eq!((classify(b"my_field"), classify(&[b'_'; 100])), (Field::Other, Field::Other));

@@ -17,12 +17,9 @@ impl<'t> NormalTarget<'t> {
     /// The normal form of a target (origin-form, absolute-form without its authority, or `*`) and of a valid authority. The usual
     /// ones are their own normal form, of the authority if it `is_plain`; that of others is written into `buffer`.
     pub(super) fn read(target: &'t str, authority: &'t [u8], is_plain: bool, buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
-        let path = match target.as_bytes() {
-            b"*" => b"/",
-            target => &target[..target.iter().position(|&b| b == b'?').unwrap_or(target.len())],
-        };
+        let (path, path_is_plain) = uri::split_path(if target == "*" { b"/" } else { target.as_bytes() });
         let host = if is_plain { authority } else { without_port(authority) };
-        let (path_is_plain, host_is_plain) = (uri::is_plain_path(path), is_plain || uri::is_plain_host(host));
+        let host_is_plain = is_plain || uri::is_plain_host(host);
         if path_is_plain && host_is_plain {
             return Ok(Self { host, path });
         }
