@@ -2,9 +2,9 @@
 
 use crate::config::model::Limits;
 use crate::http::framing::{Body, BodyLength, Recode};
-use crate::http::head::{HeadTable, SmallTable};
+use crate::http::head::{HeadTable, NoHead, SmallTable};
 use crate::http::response::{Response, is_no_status_line};
-use crate::http::scan::HeadScan;
+use crate::http::scan::{HeadEnd, HeadScan};
 use crate::http::{HeadLimits, Refusal};
 use crate::machine::flow::Flow;
 use crate::machine::{AnswerEnd, Passed, Turn};
@@ -85,8 +85,8 @@ impl BackH1 {
             return (FoundResponse::NoHttp, 0);
         }
         match self.scan.find_end(bytes, reading.limits) {
-            Ok(Some(length)) => self.parse(bytes, Some(length), reading, turn, &mut take),
-            Ok(None) => (FoundResponse::More, 0),
+            Ok(HeadEnd::At(length)) => self.parse(bytes, Some(length), reading, turn, &mut take),
+            Ok(HeadEnd::Missing) => (FoundResponse::More, 0),
             Err(refusal) => (FoundResponse::Refused(refusal), 0),
         }
     }
@@ -101,21 +101,21 @@ impl BackH1 {
     ) -> (FoundResponse, usize) {
         let mut table: Box<SmallTable> = turn.table.take().unwrap_or_default();
         let mut large;
-        let parsed = if let Some(length) = length {
+        let read = if let Some(length) = length {
             large = HeadTable::default();
-            Some(Response::parse(&bytes[..length], reading.to_head, &mut large))
+            Response::parse(&bytes[..length], reading.to_head, &mut large).map_err(NoHead::Refused)
         } else {
             Response::find(bytes, reading.to_head, reading.limits, &mut table)
         };
-        let found = match &parsed {
-            None => (FoundResponse::More, 0),
-            Some(Err(refusal)) => (FoundResponse::Refused(*refusal), 0),
-            Some(Ok(response)) if response.status == 101 && reading.holds_switch => {
+        let found = match &read {
+            Err(NoHead::Undecided) => (FoundResponse::More, 0),
+            Err(NoHead::Refused(refusal)) => (FoundResponse::Refused(*refusal), 0),
+            Ok(response) if response.status == 101 && reading.holds_switch => {
                 self.holds_switch = true;
                 *take = None;
                 (FoundResponse::More, 0)
             }
-            Some(Ok(response)) => match take.take().map(|take| take(response, turn)) {
+            Ok(response) => match take.take().map(|take| take(response, turn)) {
                 Some(Ok(passed)) => {
                     self.note(response, passed, reading);
                     (FoundResponse::Head(passed), response.fields.head().len())

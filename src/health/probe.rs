@@ -3,7 +3,7 @@
 use crate::http::framing::BodyLength;
 use crate::http::head::HeadTable;
 use crate::http::response::Response;
-use crate::http::scan::HeadScan;
+use crate::http::scan::{HeadEnd, HeadScan};
 use crate::http::{HeadLimits, Refusal};
 use std::fmt;
 
@@ -112,7 +112,7 @@ impl Probe {
     fn step(&mut self) -> Result<ProbeStep, Refusal> {
         let bytes = &self.buffer[self.start..];
         let limits = HeadLimits { total: self.limits.total - self.start, ..self.limits };
-        let Some(length) = self.scan.find_end(bytes, &limits)? else { return Ok(ProbeStep::Blocked) };
+        let HeadEnd::At(length) = self.scan.find_end(bytes, &limits)? else { return Ok(ProbeStep::Blocked) };
         let mut table = HeadTable::default();
         let response = Response::parse(&bytes[..length], false, &mut table)?;
         if response.is_interim() {

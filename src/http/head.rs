@@ -7,6 +7,31 @@ use super::{Refusal, first_line};
 use crate::base::{steps, text};
 use std::ops::Range;
 
+/// Why the bytes that came so far were not read as a message's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoHead {
+    /// They begin with a head that is refused.
+    Refused(Refusal),
+    /// The head is incomplete, of an unusual shape or beyond a limit; a closer look tells which of these.
+    Undecided,
+}
+
+impl NoHead {
+    /// The same of a whole head, which is always decided.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal,
+            Self::Undecided => Refusal::Malformed("the head is malformed"),
+        }
+    }
+}
+
+impl From<Refusal> for NoHead {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// Where a field line stands in its head, and what its name means.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FieldSpan {

@@ -6,7 +6,7 @@ pub use super::accept::wants_json;
 use super::connection::Connection;
 use super::fields::{self, Field};
 use super::framing::{BodyLength, read_content_length, read_transfer_encoding};
-use super::head::{Fields, HeadStore, HeadTable, SmallTable};
+use super::head::{Fields, HeadStore, HeadTable, NoHead, SmallTable};
 use super::options::ConnectionOptions;
 use super::target::{self, NormalTarget};
 use super::{HeadLimits, Refusal, first_line, quick};
@@ -59,21 +59,22 @@ impl<'t, 'a: 't> Request<'t, 'a> {
         let (line, lines) = first_line::split(head)?;
         let (method, target, minor) = first_line::request(line)?;
         let fields = Fields::parse(head, lines, &mut table.spans)?;
-        Self::read(method, target, minor, fields, &mut table.more)
+        Self::read(method, target, minor, fields, &mut table.more).map_err(NoHead::refusal)
     }
 
-    /// Reads the head at the front of `bytes`, if it is complete, of the usual shape and within the limits. `None` leaves it to
+    /// Reads the head at the front of `bytes`, if it is complete, of the usual shape and within the limits. Every other one is left to
     /// `HeadScan` and [`Request::parse`], which find out what is wrong or missing.
-    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
-        let (method, target, at) = quick::request_line(bytes, limits)?;
-        let (count, length) = quick::fields(bytes, at, limits, &mut table.spans)?;
+    pub fn find(bytes: &'a [u8], limits: &HeadLimits, table: &'t mut SmallTable) -> Result<Self, NoHead> {
+        let (method, target, at) = quick::request_line(bytes, limits).ok_or(NoHead::Undecided)?;
+        let (count, length) = quick::fields(bytes, at, limits, &mut table.spans).ok_or(NoHead::Undecided)?;
         let fields = Fields::canonical(&bytes[..length], &table.spans[..count]);
-        Some(Self::read(method, target, 1, fields, &mut table.more))
+        Self::read(method, target, 1, fields, &mut table.more)
     }
 
-    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>, store: &'t mut HeadStore) -> Result<Self, Refusal> {
+    /// A whole head is never undecided; the result has the type that `find` returns, so that it need not be copied.
+    fn read(method: &'a str, target: &'a str, minor: u8, fields: Fields<'t, 'a>, store: &'t mut HeadStore) -> Result<Self, NoHead> {
         if matches!(method, "CONNECT" | "TRACE") {
-            return Err(Refusal::Method);
+            return Err(Refusal::Method.into());
         }
         let (path, absolute) = target::split(method, target)?;
         let mut request = Self {

@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::fields::Field;
 use super::framing::{BodyLength, read_content_length};
-use super::head::{Fields, HeadTable, SmallTable};
+use super::head::{Fields, HeadTable, NoHead, SmallTable};
 use super::options::ConnectionOptions;
 use super::{HeadLimits, Refusal, first_line, quick};
 
@@ -39,18 +39,19 @@ impl<'t, 'a: 't> Response<'t, 'a> {
         let (line, lines) = first_line::split(head)?;
         let (status, reason, minor) = first_line::status(line)?;
         let fields = Fields::parse(head, lines, &mut table.spans)?;
-        Self::read(status, reason, minor, fields, to_head, &mut table.more.named)
+        Self::read(status, reason, minor, fields, to_head, &mut table.more.named).map_err(NoHead::refusal)
     }
 
-    /// Reads the head at the front of `bytes`, if it is complete, of the usual shape and within the limits. `None` leaves it to
+    /// Reads the head at the front of `bytes`, if it is complete, of the usual shape and within the limits. Every other one is left to
     /// `HeadScan` and [`Response::parse`], which find out what is wrong or missing.
-    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable) -> Option<Result<Self, Refusal>> {
-        let (status, reason, at) = quick::status_line(bytes, limits)?;
-        let (count, length) = quick::fields(bytes, at, limits, &mut table.spans)?;
+    pub fn find(bytes: &'a [u8], to_head: bool, limits: &HeadLimits, table: &'t mut SmallTable) -> Result<Self, NoHead> {
+        let (status, reason, at) = quick::status_line(bytes, limits).ok_or(NoHead::Undecided)?;
+        let (count, length) = quick::fields(bytes, at, limits, &mut table.spans).ok_or(NoHead::Undecided)?;
         let fields = Fields::canonical(&bytes[..length], &table.spans[..count]);
-        Some(Self::read(status, reason, 1, fields, to_head, &mut table.more.named))
+        Self::read(status, reason, 1, fields, to_head, &mut table.more.named)
     }
 
+    /// A whole head is never undecided; the result has the type that `find` returns, so that it need not be copied.
     fn read(
         status: u16,
         reason: &'a [u8],
@@ -58,9 +59,9 @@ impl<'t, 'a: 't> Response<'t, 'a> {
         fields: Fields<'t, 'a>,
         to_head: bool,
         named: &'t mut ConnectionOptions,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, NoHead> {
         if !(100..=599).contains(&status) {
-            return Err(Refusal::Malformed("its status code is not one of 100 to 599"));
+            return Err(Refusal::Malformed("its status code is not one of 100 to 599").into());
         }
         let mut response = Self {
             status,

@@ -4,6 +4,15 @@
 use super::{HeadLimits, Refusal};
 use crate::base::steps;
 
+/// Where a head ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadEnd {
+    /// Behind this many bytes, the empty line included.
+    At(usize),
+    /// The empty line has not come yet.
+    Missing,
+}
+
 /// A position in a head that is still coming in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScan {
@@ -31,8 +40,8 @@ impl HeadScan {
         self.lines > 0
     }
 
-    /// Looks at the bytes of `head` that are new and returns its length once the empty line is there.
-    pub fn find_end(&mut self, head: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+    /// Looks at the bytes of `head` that are new and returns where it ends.
+    pub fn find_end(&mut self, head: &[u8], limits: &HeadLimits) -> Result<HeadEnd, Refusal> {
         let mut line = self.line as usize;
         steps::count(head.len() - self.searched as usize);
         for lf in memchr::memchr_iter(b'\n', &head[self.searched as usize..]) {
@@ -48,7 +57,7 @@ impl HeadScan {
                 return Err(Refusal::Malformed("a line of the head ends in a bare LF"));
             }
             if len == 0 {
-                return Ok(Some(lf + 1));
+                return Ok(HeadEnd::At(lf + 1));
             }
             self.lines += 1;
             if self.lines as usize > limits.lines + 1 {
@@ -59,7 +68,7 @@ impl HeadScan {
         self.line = line as u32;
         self.searched = head.len() as u32;
         self.check_line((head.len() - line).saturating_sub(1), limits)?;
-        if head.len() >= limits.total { Err(too_large()) } else { Ok(None) }
+        if head.len() >= limits.total { Err(too_large()) } else { Ok(HeadEnd::Missing) }
     }
 
     fn check_line(&self, len: usize, limits: &HeadLimits) -> Result<(), Refusal> {
@@ -82,25 +91,26 @@ mod tests {
     const LIMITS: HeadLimits = HeadLimits { first_line: 16, line: 8, lines: 2, total: 40 };
 
     /// Whole, byte by byte, and with bytes following, the result is the same.
-    fn scan(head: &[u8]) -> Result<Option<usize>, Refusal> {
+    fn scan(head: &[u8]) -> Result<HeadEnd, Refusal> {
         let whole = HeadScan::default().find_end(head, &LIMITS);
         let mut scan = HeadScan::default();
-        let by_byte = (0..=head.len()).find_map(|n| scan.find_end(&head[..n], &LIMITS).transpose()).transpose();
+        let mut ends = (0..=head.len()).map(|n| scan.find_end(&head[..n], &LIMITS));
+        let by_byte = ends.find(|end| *end != Ok(HeadEnd::Missing)).unwrap_or(Ok(HeadEnd::Missing));
         assert_eq!(whole, by_byte);
         whole
     }
 
     #[test]
     fn finds_the_empty_line() {
-        assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r\n"), Ok(Some(24)));
-        assert_eq!(scan(b"GET / HTTP/1.1\r\n\r\nrest"), Ok(Some(18)));
-        assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r"), Ok(None));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r\n"), Ok(HeadEnd::At(24)));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\n\r\nrest"), Ok(HeadEnd::At(18)));
+        assert_eq!(scan(b"GET / HTTP/1.1\r\na: b\r\n\r"), Ok(HeadEnd::Missing));
     }
 
     #[test]
     fn limits_hold_before_the_end() {
         assert_eq!(scan(b"GET /aaaaaaaaaaaaaaaaa"), Err(Refusal::LineTooLong));
-        assert_eq!(scan(b"G\r\na: 456789"), Ok(None));
+        assert_eq!(scan(b"G\r\na: 456789"), Ok(HeadEnd::Missing));
         assert_eq!(scan(b"G\r\na: 4567890"), Err(Refusal::HeadTooLarge("a field line is too long")));
         assert_eq!(scan(b"G\r\na:\r\nb:\r\nc:\r\n"), Err(Refusal::HeadTooLarge("too many fields")));
         let limits = HeadLimits { total: 10, ..LIMITS };

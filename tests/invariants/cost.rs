@@ -7,7 +7,7 @@ use tidegate::http::framing::Recode;
 use tidegate::http::head::{HeadTable, SmallTable};
 use tidegate::http::request::Request;
 use tidegate::http::response::Response;
-use tidegate::http::scan::HeadScan;
+use tidegate::http::scan::{HeadEnd, HeadScan};
 use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
 
 /// Only memory is limited: 1,024 fields and 16 MiB are the most that a configuration can allow.
@@ -24,7 +24,10 @@ pub fn head(input: &[u8]) {
         let _ = work();
         steps::taken() - before
     };
-    let find = || HeadScan::default().find_end(input, &LIMITS).ok().flatten().map(|end| &input[..end]);
+    let find = || match HeadScan::default().find_end(input, &LIMITS) {
+        Ok(HeadEnd::At(end)) => Some(&input[..end]),
+        _ => None,
+    };
     let request = |request: Request| {
         let forward = RequestAdditions {
             client: Peer::of([192, 0, 2, 1].into(), None),
@@ -40,9 +43,9 @@ pub fn head(input: &[u8]) {
         write::response_head(&mut Vec::new(), &response, reply);
     };
     let ways: [&dyn Fn() -> Option<()>; 4] = [
-        &|| Request::find(input, &LIMITS, &mut SmallTable::default())?.ok().map(request),
+        &|| Request::find(input, &LIMITS, &mut SmallTable::default()).ok().map(request),
         &|| Request::parse(find()?, &mut HeadTable::default()).ok().map(request),
-        &|| Response::find(input, false, &LIMITS, &mut SmallTable::default())?.ok().map(response),
+        &|| Response::find(input, false, &LIMITS, &mut SmallTable::default()).ok().map(response),
         &|| Response::parse(find()?, false, &mut HeadTable::default()).ok().map(response),
     ];
     for (way, work) in ways.into_iter().enumerate() {

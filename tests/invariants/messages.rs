@@ -8,10 +8,10 @@ use tidegate::base::text;
 use tidegate::http::chunked::{ChunkOutput, Decoder};
 use tidegate::http::fields::Field;
 use tidegate::http::framing::{BodyLength, Recode};
-use tidegate::http::head::{FieldLine, Fields, HeadTable, SmallTable};
+use tidegate::http::head::{FieldLine, Fields, HeadTable, NoHead, SmallTable};
 use tidegate::http::request::Request;
 use tidegate::http::response::Response;
-use tidegate::http::scan::HeadScan;
+use tidegate::http::scan::{HeadEnd, HeadScan};
 use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
 use tidegate::http::{HeadLimits, Refusal};
 
@@ -35,16 +35,15 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
     let head = match head_of(input) {
         Ok(head) => head,
         Err(verdict) => {
-            assert!(Request::find(input, &LIMITS, &mut SmallTable::default()).is_none(), "found what is not there");
+            let mut table = SmallTable::default();
+            assert!(matches!(Request::find(input, &LIMITS, &mut table), Err(NoHead::Undecided)), "found what is not there");
             return verdict;
         }
     };
     let (mut table, mut other) = (HeadTable::default(), SmallTable::default());
     let parsed = Request::parse(head, &mut table);
-    if let Some(found) = Request::find(input, &LIMITS, &mut other) {
-        let facts = |request: &Request| (request.method.to_owned(), request.target.to_owned(), request.minor, lines_of(request.fields));
-        assert_eq!(found.as_ref().map(facts), parsed.as_ref().map(facts), "the quick reading is another");
-    }
+    let facts = |request: &Request| (request.method.to_owned(), request.target.to_owned(), request.minor, lines_of(request.fields));
+    assert_quick(Request::find(input, &LIMITS, &mut other), &parsed, facts);
     let request = match parsed {
         Ok(request) => request,
         Err(refusal) => return HeadVerdict::Refused(refusal),
@@ -66,7 +65,7 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
         authority = b"192.0.2.2:80";
         write::put_host(&mut written, "192.0.2.2:80");
     }
-    assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
+    assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(HeadEnd::At(written.len())), "the rewritten head ends elsewhere");
     let mut table = HeadTable::default();
     let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");
     check_request(&request, &again, authority);
@@ -109,7 +108,8 @@ pub fn response_head(input: &[u8]) -> HeadVerdict {
     let head = match head_of(input) {
         Ok(head) => head,
         Err(verdict) => {
-            assert!(Response::find(input, false, &LIMITS, &mut SmallTable::default()).is_none(), "found what is not there");
+            let mut table = SmallTable::default();
+            assert!(matches!(Response::find(input, false, &LIMITS, &mut table), Err(NoHead::Undecided)), "found what is not there");
             return verdict;
         }
     };
@@ -117,10 +117,8 @@ pub fn response_head(input: &[u8]) -> HeadVerdict {
     for to_head in [true, false] {
         let (mut table, mut other) = (HeadTable::default(), SmallTable::default());
         let parsed = Response::parse(head, to_head, &mut table);
-        if let Some(found) = Response::find(input, to_head, &LIMITS, &mut other) {
-            let facts = |response: &Response| (response.status, response.reason.to_owned(), response.minor, lines_of(response.fields));
-            assert_eq!(found.as_ref().map(facts), parsed.as_ref().map(facts), "the quick reading is another");
-        }
+        let facts = |response: &Response| (response.status, response.reason.to_owned(), response.minor, lines_of(response.fields));
+        assert_quick(Response::find(input, to_head, &LIMITS, &mut other), &parsed, facts);
         match parsed {
             // It is never forwarded here, because no upgrade was asked for.
             Ok(response) if response.status == 101 => {}
@@ -139,7 +137,7 @@ fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool
     };
     let mut written = Vec::new();
     write::response_head(&mut written, response, ResponseAdditions { minor, persists, recode, date: b"now", trace_id: b"trace" });
-    assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(Some(written.len())), "the rewritten head ends elsewhere");
+    assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(HeadEnd::At(written.len())), "the rewritten head ends elsewhere");
     let mut table = HeadTable::default();
     let again = Response::parse(&written, to_head, &mut table).expect("a rewritten head is accepted");
     assert_eq!((again.status, again.reason, again.minor), (response.status, response.reason, 1));
@@ -199,22 +197,31 @@ fn head_of(input: &[u8]) -> Result<&[u8], HeadVerdict> {
     assert_same(whole, end_of(input, 1, &LIMITS));
     assert_same(whole, end_of(input, 7, &LIMITS));
     match whole {
-        Ok(Some(end)) => {
+        Ok(HeadEnd::At(end)) => {
             assert_eq!(end_of(&input[..end], usize::MAX, &LIMITS), whole, "the bytes that follow matter");
             Ok(&input[..end])
         }
-        Ok(None) => Err(HeadVerdict::Incomplete),
+        Ok(HeadEnd::Missing) => Err(HeadVerdict::Incomplete),
         Err(refusal) => Err(HeadVerdict::Refused(refusal)),
     }
 }
 
+/// The quick reading is the same as the complete one, if it decides.
+#[track_caller]
+fn assert_quick<M, F: PartialEq + std::fmt::Debug>(quick: Result<M, NoHead>, parsed: &Result<M, Refusal>, facts: impl Fn(&M) -> F) {
+    if !matches!(quick, Err(NoHead::Undecided)) {
+        let parsed = parsed.as_ref().map(&facts).map_err(|refusal| NoHead::Refused(*refusal));
+        assert_eq!(quick.as_ref().map(&facts).map_err(|none| *none), parsed, "the quick reading is another");
+    }
+}
+
 /// Where the head ends, if it comes in pieces of `step` bytes.
-fn end_of(input: &[u8], step: usize, limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+fn end_of(input: &[u8], step: usize, limits: &HeadLimits) -> Result<HeadEnd, Refusal> {
     let (mut scan, mut come) = (HeadScan::default(), 0usize);
     loop {
         come = come.saturating_add(step).min(input.len());
         match scan.find_end(&input[..come], limits) {
-            Ok(None) if come < input.len() => {}
+            Ok(HeadEnd::Missing) if come < input.len() => {}
             outcome => return outcome,
         }
     }

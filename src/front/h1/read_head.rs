@@ -5,10 +5,10 @@ use super::head::{DRAIN_IDLE_MS, ReadHead, request_limits};
 use super::serving::Serving;
 use super::state::{Demand, FoundRequest, FrontEvent, FrontState};
 use crate::http::HeadLimits;
-use crate::http::head::{HeadTable, SmallTable};
+use crate::http::head::{HeadTable, NoHead, SmallTable};
 use crate::http::preface::{self, Preface};
 use crate::http::request::Request;
-use crate::http::scan::HeadScan;
+use crate::http::scan::{HeadEnd, HeadScan};
 use crate::machine::Turn;
 use crate::machine::failure::Failure;
 use crate::observe::reason::Reason;
@@ -49,8 +49,8 @@ impl FrontH1 {
         }
         head.on_bytes(turn.now.millis(), &turn.site.config.timeouts);
         match head.scan.find_end(self.ring.raw_mut(), &limits) {
-            Ok(Some(length)) => self.parse(Some(length), &limits, &mut begin, turn),
-            Ok(None) => {
+            Ok(HeadEnd::At(length)) => self.parse(Some(length), &limits, &mut begin, turn),
+            Ok(HeadEnd::Missing) => {
                 if self.ring.room() == 0 {
                     // It does not fit an ordinary ring and gets a larger one, as long as this head lasts. `total` was checked above.
                     let small = self.ring.move_to(vec![0; limits.total].into_boxed_slice());
@@ -91,14 +91,14 @@ impl FrontH1 {
         let mut table: Box<SmallTable> = turn.table.take().unwrap_or_default();
         let mut large;
         let bytes = &*self.ring.raw_mut();
-        let parsed = if let Some(length) = length {
+        let read = if let Some(length) = length {
             large = HeadTable::default();
-            Some(Request::parse(&bytes[..length], &mut large))
+            Request::parse(&bytes[..length], &mut large).map_err(NoHead::Refused)
         } else {
             Request::find(bytes, limits, &mut table)
         };
-        let found = match (&parsed, begin.take()) {
-            (Some(Ok(request)), Some(begin)) => {
+        let found = match (&read, begin.take()) {
+            (Ok(request), Some(begin)) => {
                 let (key, made) = begin(request, turn);
                 self.state = FrontState::Serving(Serving::new(key, request, turn));
                 let length = request.fields.head().len();
@@ -106,7 +106,7 @@ impl FrontH1 {
                 self.deadline = 0;
                 FoundRequest::Request(made)
             }
-            (Some(Err(refusal)), _) => {
+            (Err(NoHead::Refused(refusal)), _) => {
                 count_refused_head(turn);
                 FoundRequest::Refused(Failure::of_request(*refusal))
             }
