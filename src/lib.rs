@@ -9,7 +9,8 @@
 //! ```text
 //!     client socket - Transport - Front - Exchange -.- Back - Transport - upstream socket
 //!                                                   |- made here: an error, respond, echo
-//!                                                   `- an admin page, rendered on a helper thread
+//!                                                   |- an admin page, rendered on a helper thread
+//!                                                   `- a producer, such as a file
 //! ```
 //!
 //! Each has one authority:
@@ -19,6 +20,8 @@
 //!   draining and lingering. It knows no upstream.
 //! - [`exchange`] is one request and its answer: route, attempts, deadlines, what is counted and logged. It knows neither a wire format
 //!   nor a socket; what it says to the client goes through a [`machine::recipient::Recipient`].
+//! - [`source`] is where an answer comes from that no upstream gives. It fills the exchange's flow to the client piece by piece, as the
+//!   client takes it.
 //! - [`back`] is what is known of an answer on an upstream connection. What that connection holds of the upstream is a
 //!   [`upstream::lease::Lease`], given back by `Drop`.
 //!
@@ -39,6 +42,7 @@
 //!     session        |  net         where the machines meet  |  transports, poll     (neither sees the other)
 //!     front | exchange | back       pure state machines                              (none sees another)
 //!     machine                       what they share: flows, the turn, effects, failures
+//!     source                        where the content of an answer lies, and how it is produced
 //!     answer  admin                 replies made here  |  the admin port's pages
 //!     site                          a configuration with what runs by it
 //!     upstream                      pools and servers
@@ -94,5 +98,6 @@ pub mod route;
 pub mod server;
 pub mod session;
 pub mod site;
+pub mod source;
 pub mod upstream;
 pub mod worker;

@@ -26,6 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["session", "net"],
     &["front", "exchange", "back"],
     &["machine"],
+    &["source"],
     &["answer", "admin"],
     &["site"],
     &["upstream"],
@@ -49,7 +50,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
 ];
 
 /// The rooms of the pure state machines, and of what joins them.
-const MACHINES: &[&str] = &["session", "front", "exchange", "back", "machine"];
+const MACHINES: &[&str] = &["session", "front", "exchange", "back", "machine", "source"];
 
 /// The same for each of these rooms.
 const ABSENT_IN_MACHINES: &[(&[&str], &str)] = &[

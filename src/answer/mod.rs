@@ -6,7 +6,7 @@ pub mod page;
 use crate::base::text::push_decimal;
 use crate::http::write::{push_connection, push_content_length, push_date};
 
-/// An answer, whatever protocol it is written in.
+/// The head of an answer, whatever protocol it is written in.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
     /// 200 to 599.
@@ -14,10 +14,8 @@ pub struct Answer<'a> {
     pub content_type: &'a str,
     /// More fields, as complete lines.
     pub fields: &'a str,
-    /// Its content, whose length is announced.
-    pub content: &'a [u8],
-    /// Whether the content is written behind the head. If not, it follows in another way, or the answer is one to `HEAD`.
-    pub with_content: bool,
+    /// The length of its content, if that is known.
+    pub length: Option<u64>,
 }
 
 /// What HTTP/1 needs besides to write an answer.
@@ -33,7 +31,7 @@ pub struct Frame<'a> {
 }
 
 impl Answer<'_> {
-    /// Appends the answer as HTTP/1 text.
+    /// Appends it as HTTP/1 text. Content whose length is not known comes in chunks, or before the end of the connection.
     pub fn write(&self, out: &mut Vec<u8>, frame: Frame) {
         out.extend_from_slice(b"HTTP/1.1 ");
         push_decimal(out, self.status.into());
@@ -46,15 +44,16 @@ impl Answer<'_> {
             for piece in ["Content-Type: ", self.content_type, "\r\n"] {
                 out.extend_from_slice(piece.as_bytes());
             }
-            push_content_length(out, self.content.len() as u64);
+            match self.length {
+                Some(length) => push_content_length(out, length),
+                None if frame.minor == 1 => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+                None => {}
+            }
         }
         push_connection(out, frame.minor, frame.persists);
         push_date(out, frame.date);
         for piece in [self.fields.as_bytes(), b"X-Trace-ID: ", frame.trace_id, b"\r\n\r\n"] {
             out.extend_from_slice(piece);
-        }
-        if !empty && self.with_content {
-            out.extend_from_slice(self.content);
         }
     }
 }

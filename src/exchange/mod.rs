@@ -20,6 +20,7 @@ mod attempt;
 mod connect;
 mod note;
 mod open;
+mod produce;
 mod record;
 mod reply;
 mod retry;
@@ -30,7 +31,7 @@ mod waits;
 pub use attempt::{Attempt, Charge};
 pub use state::{ExchangeState, Leg, Reply};
 
-use crate::admin::{AdminPage, RenderedPage};
+use crate::admin::RenderedPage;
 use crate::base::address::Peer;
 use crate::config::model::{Retry, Timeouts};
 use crate::guard::gate::Ticket;
@@ -41,6 +42,7 @@ use crate::machine::recipient::{self, Recipient};
 use crate::machine::{ExchangeEnd, Turn};
 use crate::observe::reason::Reason;
 use crate::site::Site;
+use crate::source::AnswerSource;
 use crate::upstream::pool::{Grant, Pool, RetryChoice};
 use crate::upstream::server::Server;
 use deadlines::Deadlines;
@@ -83,6 +85,8 @@ pub enum ExchangeEvent {
     UpstreamBroken,
     /// An admin page is ready.
     Rendered(Box<RenderedPage>),
+    /// The producer of its content has more.
+    SourceReady,
     /// Other requests wait for the place that is held by an answer which the client does not take.
     MakeRoom,
     /// A deadline may have passed.
@@ -91,17 +95,6 @@ pub enum ExchangeEvent {
     Cut,
     /// Its client's place is needed.
     Evicted,
-}
-
-/// Where the answer comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
-    /// From an upstream.
-    Upstream,
-    /// From `respond`, or an admin page that is being rendered.
-    Fixed,
-    /// From `echo`: its content ends with the size of the request's body, so it waits for that.
-    Echo,
 }
 
 /// One request and its answer.
@@ -118,7 +111,7 @@ pub struct Exchange {
     pub timeouts: Timeouts,
     /// The limit of content in bytes; 0 = no limit.
     pub max_body_size: u64,
-    maker: Maker,
+    source: AnswerSource,
     /// The index of the pool.
     pub pool: usize,
     /// The index of the route.
@@ -129,9 +122,8 @@ pub struct Exchange {
     pub attempt: Attempt,
     /// The final response, or what replaces it.
     pub outcome: Outcome,
-    made: Made,
-    /// A page of the admin port that has yet to be rendered.
-    page: Option<AdminPage>,
+    /// The text of an answer that is written here.
+    text: Vec<u8>,
     trace_id: TraceId,
     note: Note,
     client: Peer,
@@ -211,14 +203,6 @@ pub struct Outcome {
     is_cut: bool,
 }
 
-/// An answer made here.
-#[derive(Debug, Default)]
-struct Made {
-    status: u16,
-    content_type: &'static str,
-    content: Vec<u8>,
-}
-
 impl Exchange {
     /// Handles an event: changes the state, and leaves effects behind. An event without a meaning in this state is ignored.
     ///
@@ -248,6 +232,7 @@ impl Exchange {
             (Replying(reply), ClientTook) => self.go_on(reply, cx),
             (Replying(reply), HalfClosed) => self.on_reply_half_close(reply, cx),
             (Replying(Reply::Rendering(_)), Rendered(page)) => self.on_rendered(*page, cx),
+            (Replying(Reply::Producing(supply)), SourceReady) => self.go_on_producing(supply, cx),
             (Replying(reply), Deadline) => self.on_deadline(Replying(reply), cx),
             (Replying(_), Evicted) => self.abort(cx),
 

@@ -1,6 +1,6 @@
 //! The beginning: who answers a request, and under which limits.
 
-use super::{Exchange, Maker};
+use super::Exchange;
 use crate::balance;
 use crate::base::address::Peer;
 use crate::config::model::{Action, BalanceConfig, ErrorDetail, NewRequests};
@@ -16,6 +16,7 @@ use crate::machine::Turn;
 use crate::machine::failure::Failure;
 use crate::observe::reason::{RateScope, Reason};
 use crate::route::RouteQuery;
+use crate::source::AnswerSource;
 use crate::{admin, answer::echo};
 use std::net::IpAddr;
 
@@ -42,7 +43,7 @@ impl Exchange {
         if turn.is_admin {
             return match admin::find(request.method, request.normal.path, || request.accepts_html()) {
                 Ok(page) => {
-                    self.page = Some(page);
+                    self.source = AnswerSource::Page(page);
                     Ok(())
                 }
                 Err(Reason::MethodNotAllowed) => refuse(Reason::MethodNotAllowed, "the admin port knows GET and HEAD"),
@@ -79,13 +80,13 @@ impl Exchange {
         let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
         match action {
             // RFC 9110 7.6.2: it is not forwarded, so we are its final recipient.
-            Some(Action::Proxy { .. }) if request.max_forwards == Some(0) => self.made.status = 204,
+            Some(Action::Proxy { .. }) if request.max_forwards == Some(0) => self.source = AnswerSource::Bare(204),
             Some(Action::Proxy { pool }) => {
                 let config = &self.site.config;
                 if config.via && request.times_here >= MAX_TIMES_HERE {
                     return refuse(Reason::LoopDetected, "Via names tidegate too often: a pool leads back here");
                 }
-                self.maker = Maker::Upstream;
+                self.source = AnswerSource::Upstream;
                 self.pool = *pool;
                 self.key = match &config.pools[*pool].balance {
                     BalanceConfig::ConsistentHash { header } => key(header.as_deref(), request, sender),
@@ -97,17 +98,13 @@ impl Exchange {
                 let forward = RequestAdditions { client: self.client, scheme: "http", trace_id, is_trusted, via: config.via };
                 self.up.open_head();
                 write::request_head(&mut self.up.block, request, forward);
-                self.up.close_head(0);
+                self.up.close_head();
             }
             Some(Action::Echo { name }) => {
-                self.maker = Maker::Echo;
-                self.made.status = 200;
-                echo::begin(&mut self.made.content, name, request.fields.head());
+                self.source = AnswerSource::Echo;
+                echo::begin(&mut self.text, name, request.fields.head());
             }
-            Some(Action::Respond { status, body }) => {
-                self.made.status = *status;
-                self.made.content.extend_from_slice(body.as_bytes());
-            }
+            Some(Action::Respond { status, .. }) => self.source = AnswerSource::Respond(*status),
             Some(Action::Unbuilt) => return refuse(Reason::DestinationNotFound, "the action of this route is not built yet"),
             None => return refuse(Reason::DestinationNotFound, "no route takes this request"),
         }

@@ -3,7 +3,7 @@
 use super::attempt::Attempt;
 use super::deadlines::Deadlines;
 use super::note::{Note, TraceId};
-use super::{Asked, Exchange, ExchangeState, Made, Maker, Outcome, Reply};
+use super::{Asked, Exchange, ExchangeState, Outcome, Reply};
 use crate::base::address::Peer;
 use crate::base::clock::Now;
 use crate::http::request::{self, Request};
@@ -12,12 +12,13 @@ use crate::machine::{ExchangeEnd, Turn};
 use crate::observe::access::Record;
 use crate::observe::reason::{Blame, Reason, UpstreamErrorKind};
 use crate::site::Site;
+use crate::source::AnswerSource;
 use crate::upstream::pool::RetryChoice;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Content storage larger than this is freed after an exchange.
-const MAX_CONTENT_KEPT: usize = 16 * 1024;
+/// Storage for text that is larger than this is freed after an exchange.
+const MAX_TEXT_KEPT: usize = 16 * 1024;
 
 impl Exchange {
     /// Storage for an exchange.
@@ -27,7 +28,7 @@ impl Exchange {
             timeouts: site.config.timeouts.clone(),
             max_body_size: 0,
             site,
-            maker: Maker::Fixed,
+            source: AnswerSource::Bare(204),
             pool: 0,
             route: None,
             up: Flow::default(),
@@ -35,8 +36,7 @@ impl Exchange {
             asked: Asked::default(),
             attempt: Attempt::default(),
             outcome: Outcome::default(),
-            made: Made::default(),
-            page: None,
+            text: Vec::new(),
             trace_id: TraceId::default(),
             note: Note::default(),
             client: Peer::Unix,
@@ -69,14 +69,13 @@ impl Exchange {
             site,
             timeouts,
             max_body_size,
-            maker,
+            source,
             pool,
             route,
             asked,
             attempt,
             outcome,
-            made,
-            page,
+            text,
             trace_id,
             note,
             client: peer,
@@ -105,11 +104,10 @@ impl Exchange {
         *max_body_size = turn.site.config.limits.max_body_size;
         *state = ExchangeState::Replying(Reply::Reading);
         (up.is_ended, down.is_ended) = (false, true);
-        (*maker, *pool, *route) = (Maker::Fixed, 0, None);
+        (*source, *pool, *route) = (AnswerSource::Bare(204), 0, None);
         (*asked, *attempt) = (Asked { is_admin: turn.is_admin, ..Asked::default() }, Attempt::default());
         *outcome = Outcome { is_logged: turn.is_admin || !turn.journal.is_on(), ..Outcome::default() };
-        made.content.clear();
-        (made.status, made.content_type) = (0, "text/plain; charset=utf-8");
+        text.clear();
         trace_id.make(&mut turn.rng);
         note.clear();
         (*peer, *forwarded_for, *half_closed) = (client, None, has_half_closed);
@@ -117,7 +115,7 @@ impl Exchange {
         (*bytes_in, *content, *attempts, *replayable) = (0, 0, 0, true);
         tried.clear();
         faults.clear();
-        (*again, *silent, *key, *page) = (RetryChoice::default(), None, 0, None);
+        (*again, *silent, *key) = (RetryChoice::default(), None, 0);
         (*deadlines, *owed_since, *queue_due, *queue_micros, *serial) = (Deadlines::default(), 0, 0, None, 0);
     }
 
@@ -125,9 +123,9 @@ impl Exchange {
     pub fn clear(&mut self) {
         self.up.reset();
         self.down.reset();
-        self.page = None;
-        if self.made.content.capacity() > MAX_CONTENT_KEPT {
-            self.made.content = Vec::new();
+        self.source = AnswerSource::Bare(204);
+        if self.text.capacity() > MAX_TEXT_KEPT {
+            self.text = Vec::new();
         }
     }
 

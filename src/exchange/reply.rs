@@ -2,10 +2,9 @@
 
 use super::deadlines::{Deadlines, Timer};
 use super::state::Reply;
-use super::{Context, Exchange, ExchangeState, Maker, request};
-use crate::admin::RenderedPage;
+use super::{Context, Exchange, ExchangeState};
+use crate::answer::Answer;
 use crate::answer::page::ErrorPage;
-use crate::answer::{Answer, echo};
 use crate::http::Refusal;
 use crate::machine::deadlines::after;
 use crate::machine::failure::Failure;
@@ -13,6 +12,7 @@ use crate::machine::{Effect, ExchangeEnd, Turn};
 use crate::observe;
 use crate::observe::quiet::{CountedWarning, HeldWarning, WarningAction, WarningKind};
 use crate::observe::reason::{Blame, Reason, TimeoutKind};
+use crate::source::{AnswerSource, Stock};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,14 +26,14 @@ impl Exchange {
         if let Err(refusal) = self.check_content(content) {
             return self.fail(Failure::of_request(refusal), cx);
         }
-        if self.maker == Maker::Upstream { self.connect(cx) } else { self.reply_once_read(cx) }
+        if matches!(self.source, AnswerSource::Upstream) { self.connect(cx) } else { self.reply_once_read(cx) }
     }
 
     /// Sends an answer made here once the request has been read: `echo` counts its body, and the connection can be kept.
     fn reply_once_read(&mut self, cx: &mut Context) -> ExchangeState {
         self.up.ring.drop_checked();
         if self.up.is_ended {
-            if let Some(page) = self.page.take() {
+            if let AnswerSource::Page(page) = self.source {
                 self.serial = cx.turn.number_wait();
                 if self.has_half_closed {
                     self.probe(cx);
@@ -69,38 +69,6 @@ impl Exchange {
         self.asked.awaits_continue = false;
         cx.front.interim(&mut self.down, 100);
         self.count_interim(cx.turn);
-    }
-
-    pub(super) fn on_rendered(&mut self, page: RenderedPage, cx: &mut Context) -> ExchangeState {
-        (self.made.content_type, self.made.status) = (page.content_type, page.status);
-        let has_content = self.write_whole(&page.content, false, cx);
-        if has_content {
-            self.down.append_shared(page.content);
-        }
-        self.after_reply(ExchangeEnd::Answered, cx)
-    }
-
-    fn reply(&mut self, cx: &mut Context) -> ExchangeState {
-        if self.maker == Maker::Echo {
-            echo::end(&mut self.made.content, self.content);
-        }
-        // Keeps the storage for another answer.
-        let content = std::mem::take(&mut self.made.content);
-        self.write_whole(&content, true, cx);
-        self.made.content = content;
-        self.after_reply(ExchangeEnd::Answered, cx)
-    }
-
-    /// Writes the head of an answer made here, and its content if that is `with_content`. Returns whether it has content.
-    fn write_whole(&mut self, content: &[u8], with_content: bool, cx: &mut Context) -> bool {
-        let (status, content_type) = (self.made.status, self.made.content_type);
-        let has_content = !self.asked.to_head && !matches!(status, 204 | 304);
-        let answer = Answer { status, content_type, fields: "", content, with_content: has_content && with_content };
-        cx.front.answer(&mut self.down, request(&self.trace_id, &self.up, &self.asked), &answer, cx.turn);
-        self.outcome.status = status;
-        self.count_answer(cx.turn);
-        self.outcome.is_whole = true;
-        has_content
     }
 
     /// The request fails, without an upstream's fault.
@@ -142,26 +110,20 @@ impl Exchange {
             self.down.drop_content();
         }
         self.up.ring.drop_checked();
-        self.write_failure(&failure, cx);
-        self.after_reply(ExchangeEnd::Answered, cx)
+        self.explain(&failure, cx)
     }
 
-    fn write_failure(&mut self, failure: &Failure, cx: &mut Context) {
+    /// Answers with the failure.
+    fn explain(&mut self, failure: &Failure, cx: &mut Context) -> ExchangeState {
         let Failure { reason, detail, retry_after } = failure;
         // Details of what the request itself did wrong are for every client.
         let detail = (reason.status() < 500 || self.asked.wants_detail).then_some(&**detail);
         let page = ErrorPage { reason: *reason, detail, json: self.asked.wants_json, retry_after: *retry_after };
         let (fields, content) = page.write(self.trace_id.as_str());
-        let answer = Answer {
-            status: reason.status(),
-            content_type: page.content_type(),
-            fields: &fields,
-            content: content.as_bytes(),
-            with_content: !self.asked.to_head,
-        };
-        cx.front.answer(&mut self.down, request(&self.trace_id, &self.up, &self.asked), &answer, cx.turn);
-        self.outcome.status = reason.status();
-        self.count_answer(cx.turn);
+        self.text = content.into_bytes();
+        let supply = self.supply(Stock::Made);
+        let head = Answer { status: reason.status(), content_type: page.content_type(), fields: &fields, length: supply.left() };
+        self.answer(&head, supply, cx)
     }
 
     /// The client left.
@@ -197,6 +159,7 @@ impl Exchange {
         self.up.ring.drop_checked();
         match (reply, content) {
             (Reply::Sending(end), _) => self.after_reply(end, cx),
+            (Reply::Producing(supply), _) => ExchangeState::Replying(Reply::Producing(supply)),
             (_, Err(refusal)) => self.fail(Failure::of_request(refusal), cx),
             (Reply::Reading, Ok(())) => self.reply_once_read(cx),
             (reply, Ok(())) => ExchangeState::Replying(reply),
@@ -205,7 +168,11 @@ impl Exchange {
 
     /// The client took some of the answer.
     pub(super) fn go_on(&mut self, reply: Reply, cx: &mut Context) -> ExchangeState {
-        if let Reply::Sending(end) = reply { self.after_reply(end, cx) } else { ExchangeState::Replying(reply) }
+        match reply {
+            Reply::Sending(end) => self.after_reply(end, cx),
+            Reply::Producing(supply) => self.go_on_producing(supply, cx),
+            reply => ExchangeState::Replying(reply),
+        }
     }
 
     /// If the answer has been sent, the exchange is over.
@@ -247,9 +214,9 @@ impl Exchange {
     /// Logs a warning about the attempt's upstream, its pool, or this worker. All but the first of a kind in a second are logged at
     /// level `debug`, and counted in the next.
     pub(super) fn warn(&self, kind: WarningKind, what: fmt::Arguments, turn: &Turn) {
-        let (target, warnings) = match (self.maker, self.server()) {
-            (Maker::Upstream, Some(server)) => ("upstream", &server.warnings),
-            (Maker::Upstream, None) => ("upstream", &self.pool().warnings),
+        let (target, warnings) = match (&self.source, self.server()) {
+            (AnswerSource::Upstream, Some(server)) => ("upstream", &server.warnings),
+            (AnswerSource::Upstream, None) => ("upstream", &self.pool().warnings),
             _ => ("request", &turn.warnings),
         };
         let trace_id = self.trace_id();
@@ -263,7 +230,7 @@ impl Exchange {
 
     /// `pool api: `, if the request goes to a pool.
     pub(super) fn of_pool(&self) -> OfPool<'_> {
-        OfPool((self.maker == Maker::Upstream).then(|| self.pool().name.as_str()))
+        OfPool(matches!(self.source, AnswerSource::Upstream).then(|| self.pool().name.as_str()))
     }
 }
 

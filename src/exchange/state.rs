@@ -2,6 +2,7 @@
 
 use crate::guard::places::Needs;
 use crate::machine::ExchangeEnd;
+use crate::source::Supply;
 use std::sync::Arc;
 
 /// The state of an exchange.
@@ -61,6 +62,8 @@ pub enum Reply {
     Reading,
     /// A helper thread renders it, and skips it if this is gone.
     Rendering(Arc<()>),
+    /// A source has yet to produce the rest of it.
+    Producing(Box<Supply>),
     /// All of it is here. How the exchange ends once the client has it.
     Sending(ExchangeEnd),
 }
@@ -74,6 +77,13 @@ pub struct Tunnel {
     pub up_is_closed: bool,
     /// Whether the upstream's half-close was passed on.
     pub down_is_closed: bool,
+}
+
+impl Reply {
+    /// Whether its head was written.
+    pub fn has_begun(&self) -> bool {
+        matches!(self, Self::Producing(_) | Self::Sending(_))
+    }
 }
 
 impl ExchangeState {

@@ -3,7 +3,7 @@
 //! The bytes go out in this order:
 //!
 //! ```text
-//!     block (heads, or framing) | spill (left over from the scratch, or a page) | ring, checked bytes | tail (framing)
+//!     block (heads, or framing) | spill (left over from the scratch) | ring, checked bytes | tail (framing)
 //! ```
 //!
 //! What block and tail mean is known to the machine that speaks the taker's protocol, and to nobody else.
@@ -12,37 +12,9 @@ use crate::base::ring::Ring;
 use crate::http::framing::Body;
 use crate::http::{HeadLimits, Refusal};
 use std::io::IoSlice;
-use std::ops::Deref;
-use std::sync::Arc;
 
 /// Blocks that have grown beyond this are freed after the exchange.
 const MAX_BLOCK_KEPT: usize = 16 * 1024;
-
-/// What is sent after the block and before the ring.
-#[derive(Debug)]
-enum Spill {
-    /// Bytes that a send from the scratch buffer left over.
-    Own(Vec<u8>),
-    /// A page that other clients get too. It is in memory once, however many take it, and however slowly.
-    Shared(Arc<[u8]>),
-}
-
-impl Default for Spill {
-    fn default() -> Self {
-        Self::Own(Vec::new())
-    }
-}
-
-impl Deref for Spill {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Own(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
 
 /// The state of one direction.
 #[derive(Debug, Default)]
@@ -53,7 +25,8 @@ pub struct Flow {
     pub block: Vec<u8>,
     /// How many of them have been sent.
     pub block_sent: usize,
-    spill: Spill,
+    /// What a send from the scratch buffer left over.
+    spill: Vec<u8>,
     /// How many bytes of it have not been sent.
     spill_left: usize,
     /// Opaque bytes that were read past the ring, and are neither sent nor spilled yet.
@@ -99,7 +72,7 @@ impl Flow {
         if block.capacity() > MAX_BLOCK_KEPT {
             *block = Vec::new();
         }
-        (*spill, *tail, *is_frame, *is_ended) = (Spill::default(), b"", false, false);
+        (*spill, *tail, *is_frame, *is_ended) = (Vec::new(), b"", false, false);
         (*block_sent, *spill_left, *past, *head_at) = (0, 0, 0, 0);
         (*sent, *overhead, *final_at, *overhead_at) = (0, 0, 0, 0);
     }
@@ -113,9 +86,9 @@ impl Flow {
         self.sent + (self.block.len() - self.block_sent) as u64
     }
 
-    /// Notes that the head is written. Of what was appended, all but `content` bytes is overhead.
-    pub fn close_head(&mut self, content: usize) {
-        self.overhead += (self.block.len() - self.head_at - content) as u64;
+    /// Notes that the head is written: what was appended is overhead.
+    pub fn close_head(&mut self) {
+        self.overhead += (self.block.len() - self.head_at) as u64;
     }
 
     /// Takes back a head of which nothing was sent, and the content after it.
@@ -128,7 +101,7 @@ impl Flow {
     /// Drops what was not sent of the content.
     pub fn drop_content(&mut self) {
         self.ring.clear();
-        (self.spill, self.spill_left, self.past, self.tail) = (Spill::default(), 0, 0, b"");
+        (self.spill, self.spill_left, self.past, self.tail) = (Vec::new(), 0, 0, b"");
         self.is_ended = true;
     }
 
@@ -209,7 +182,7 @@ impl Flow {
         self.ring.sent(take(self.ring.ready()));
         self.tail = &self.tail[take(self.tail.len())..];
         if had_spill && self.spill_left == 0 {
-            self.spill = Spill::default();
+            self.spill = Vec::new();
         }
     }
 
@@ -229,14 +202,7 @@ impl Flow {
         debug_assert!(self.spill_left == 0);
         self.past -= bytes.len();
         self.spill_left = bytes.len();
-        self.spill = Spill::Own(bytes.to_vec());
-    }
-
-    /// Appends the content of an answer whose head was just written.
-    pub fn append_shared(&mut self, content: Arc<[u8]>) {
-        debug_assert!(self.spill_left == 0 && self.past == 0);
-        self.spill_left = content.len();
-        self.spill = Spill::Shared(content);
+        self.spill = bytes.to_vec();
     }
 
     /// Makes everything that was sent ready to be sent again; the ring must have kept its part.

@@ -17,10 +17,13 @@ pub trait Recipient {
     /// Passes on the head of the final response; says how its content has to come. `request` is the flow of the request's content.
     fn pass_head(&mut self, down: &mut Flow, request: RequestFacts, response: &Response, turn: &mut Turn) -> Recode;
 
-    /// Writes an answer made here.
+    /// Writes the head of an answer made here. Its content follows by [`Recipient::add_content`].
     fn answer(&mut self, down: &mut Flow, request: RequestFacts, answer: &Answer, turn: &mut Turn);
 
-    /// The content of the answer has ended where only the closing of its connection shows that.
+    /// Content of an answer made here lies raw in the ring: makes of it what can be sent. What it leaves there for now it is given again.
+    fn add_content(&mut self, down: &mut Flow);
+
+    /// The content of an answer that the front frames has come to its end.
     fn end_content(&mut self, down: &mut Flow);
 
     /// The answer ends here, before its end: nothing is written that would say otherwise.

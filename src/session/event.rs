@@ -51,6 +51,8 @@ pub enum Event {
     Passed(Direction, usize),
     /// An admin page is ready.
     Rendered(Box<RenderedPage>),
+    /// The producer of an answer has more of its content.
+    SourceReady,
     /// Other requests wait for the place that is held by an answer which the client does not take.
     MakeRoom,
     /// The client has all that was sent to it.

@@ -2,7 +2,7 @@
 
 use super::Event;
 use crate::back;
-use crate::exchange::{Context, Exchange, ExchangeEvent, ExchangeState, Reply};
+use crate::exchange::{Context, Exchange, ExchangeEvent, ExchangeState};
 use crate::front::h1::{Serving, request_limits};
 use crate::http::{HeadLimits, Refusal};
 use crate::machine::failure::Failure;
@@ -67,6 +67,7 @@ impl Seat<'_> {
             (Event::Passed(direction, n), mode) => self.on_passed(mode, direction, n, turn),
 
             (Event::Rendered(page), _) => self.tell(Inner::Rendered(page), turn),
+            (Event::SourceReady, _) => self.tell(Inner::SourceReady, turn),
             (Event::MakeRoom, _) => self.tell(Inner::MakeRoom, turn),
             (Event::Deadline, _) => self.tell(Inner::Deadline, turn),
             (Event::Cut, _) => self.tell(Inner::Cut, turn),
@@ -136,7 +137,7 @@ impl Seat<'_> {
 
     fn on_content(&mut self, turn: &mut Turn) {
         let mut content = self.read_content();
-        let is_answered = matches!(self.exchange.state(), ExchangeState::Replying(Reply::Sending(_)));
+        let is_answered = matches!(self.exchange.state(), ExchangeState::Replying(reply) if reply.has_begun());
         if is_answered && self.exchange.check_content(content).is_err() {
             self.serving.lose_framing(&mut self.exchange.up);
             content = Ok(());
@@ -147,7 +148,7 @@ impl Seat<'_> {
     fn on_client_fin(&mut self, mode: Mode, turn: &mut Turn) {
         match (mode, self.exchange.state()) {
             (Mode::Tunnelling, _) => self.step(turn, |x, state, cx| x.on_tunnel_fin(state, Direction::Up, cx.turn)),
-            (_, ExchangeState::Replying(Reply::Sending(_))) => {
+            (_, ExchangeState::Replying(reply)) if reply.has_begun() => {
                 self.serving.on_fin(&mut self.exchange.up);
                 self.tell(ExchangeEvent::ClientTook, turn);
             }

@@ -5,6 +5,7 @@ mod details;
 mod ends;
 mod retries;
 mod scene;
+mod sources;
 mod strays;
 mod streams;
 mod verdicts;

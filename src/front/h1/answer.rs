@@ -15,7 +15,7 @@ impl Recipient for Serving {
         if self.minor == 1 {
             down.open_head();
             down.block.extend_from_slice(head);
-            down.close_head(0);
+            down.close_head();
         }
         self.minor == 1
     }
@@ -44,8 +44,10 @@ impl Recipient for Serving {
     }
 
     fn answer(&mut self, down: &mut Flow, request: RequestFacts, answer: &Answer, turn: &mut Turn) {
-        self.framer = Framer::default();
-        if !request.is_read || turn.is_leaving {
+        let is_chunked = answer.length.is_none() && self.minor == 1;
+        self.framer = if is_chunked { Framer::of_chunks() } else { Framer::default() };
+        self.ends_with_close = answer.length.is_none() && !is_chunked;
+        if !request.is_read || self.ends_with_close || turn.is_leaving {
             self.fate = Fate::Closed;
         }
         down.final_at = down.open_head();
@@ -56,11 +58,17 @@ impl Recipient for Serving {
             trace_id: request.trace_id,
         };
         answer.write(&mut down.block, frame);
-        down.close_head(if answer.with_content { answer.content.len() } else { 0 });
+        down.close_head();
+    }
+
+    fn add_content(&mut self, down: &mut Flow) {
+        self.framer.add(down);
     }
 
     fn end_content(&mut self, down: &mut Flow) {
-        self.framer.end(down);
+        if !self.ends_with_close {
+            self.framer.end(down);
+        }
     }
 
     fn cut(&mut self, down: &mut Flow) {
@@ -79,7 +87,7 @@ impl Serving {
         let reply = ResponseAdditions { minor: self.minor, persists, recode, date: turn.date.at(turn.now.wall_ms), trace_id };
         let at = down.open_head();
         write::response_head(&mut down.block, response, reply);
-        down.close_head(0);
+        down.close_head();
         at
     }
 }

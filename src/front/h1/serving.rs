@@ -121,11 +121,30 @@ impl Serving {
 /// Puts content into chunks where its end is not known before (RFC 9112 7.1).
 #[derive(Debug, Default)]
 pub(super) struct Framer {
+    /// Whether content that is added goes into chunks.
+    makes_chunks: bool,
     /// Whether the last chunk has yet to be written, after the rest of the content, which lies raw in the ring.
     owes_last_chunk: bool,
 }
 
 impl Framer {
+    /// For an answer made here, whose content is put into chunks.
+    pub(super) fn of_chunks() -> Self {
+        Self { makes_chunks: true, owes_last_chunk: false }
+    }
+
+    /// Content lies raw in the ring. A chunk is made of it once everything before was sent.
+    pub(super) fn add(&mut self, down: &mut Flow) {
+        let rest = down.ring.raw();
+        if rest == 0 || (self.makes_chunks && down.pending() > 0) {
+            return;
+        }
+        down.ring.check(rest, rest);
+        if self.makes_chunks {
+            self.frame(rest, down);
+        }
+    }
+
     /// Writes the frame of a chunk of so many bytes, which are ready in the ring.
     fn frame(&mut self, length: usize, down: &mut Flow) {
         let write = |block: &mut Vec<u8>| {
