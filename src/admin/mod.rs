@@ -23,18 +23,35 @@ pub enum AdminPage {
     Metrics,
 }
 
-/// Which page a request asks for, by the normal form of its path. `/` is an index for browsers, and the metrics for all others.
-pub fn find(method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> Result<AdminPage, Reason> {
-    let page = match path {
-        b"/" if accepts_html() => AdminPage::Index,
-        b"/" => AdminPage::Metrics,
-        b"/live" => AdminPage::Live,
-        b"/ready" => AdminPage::Ready,
-        b"/metrics" => AdminPage::Metrics,
-        b"/health" => AdminPage::Health,
-        b"/backends/health" => AdminPage::Backends,
-        _ => return Err(Reason::DestinationNotFound),
-    };
+/// A path, and the page that is there.
+#[derive(Debug)]
+pub struct PageRoute {
+    path: &'static str,
+    page: AdminPage,
+    /// The page for those who accept HTML.
+    for_browsers: AdminPage,
+}
+
+/// The paths of the admin port. `/` is an index for browsers, and the metrics for all others.
+pub const ROUTES: &[PageRoute] = &[
+    PageRoute { path: "/", page: AdminPage::Metrics, for_browsers: AdminPage::Index },
+    PageRoute::of("/live", AdminPage::Live),
+    PageRoute::of("/ready", AdminPage::Ready),
+    PageRoute::of("/metrics", AdminPage::Metrics),
+    PageRoute::of("/health", AdminPage::Health),
+    PageRoute::of("/backends/health", AdminPage::Backends),
+];
+
+impl PageRoute {
+    const fn of(path: &'static str, page: AdminPage) -> Self {
+        Self { path, page, for_browsers: page }
+    }
+}
+
+/// Which page a request asks for, by the normal form of its path.
+pub fn find(routes: &[PageRoute], method: &str, path: &[u8], accepts_html: impl FnOnce() -> bool) -> Result<AdminPage, Reason> {
+    let route = routes.iter().find(|route| route.path.as_bytes() == path).ok_or(Reason::DestinationNotFound)?;
+    let page = if route.page != route.for_browsers && accepts_html() { route.for_browsers } else { route.page };
     if matches!(method, "GET" | "HEAD") { Ok(page) } else { Err(Reason::MethodNotAllowed) }
 }
 

@@ -176,8 +176,6 @@ pub struct Asked {
     pub wants_detail: bool,
     /// The client waits for 100 (Continue) before it sends its body.
     pub awaits_continue: bool,
-    /// On the admin port: not counted, not logged.
-    pub is_admin: bool,
     /// The forwarded head lacks a `Host`.
     pub needs_host: bool,
     /// It asks for another protocol.

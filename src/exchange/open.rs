@@ -14,6 +14,7 @@ use crate::http::request::{self, Request};
 use crate::http::write::{self, RequestAdditions};
 use crate::machine::Turn;
 use crate::machine::failure::Failure;
+use crate::machine::service::ServiceRoutes;
 use crate::observe::reason::{RateScope, Reason};
 use crate::route::RouteQuery;
 use crate::source::AnswerSource;
@@ -29,7 +30,7 @@ impl Exchange {
     pub fn open(&mut self, request: &Request, is_late: bool, turn: &Turn) -> Result<(), Failure> {
         let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
         let client = self.client;
-        self.describe(request, turn.journal.is_on());
+        self.describe(request, turn.is_logged());
         let trusts = |peer| turn.site.config.trusted_proxies.contains(peer);
         let is_trusted = trusts(client);
         if is_trusted {
@@ -40,8 +41,8 @@ impl Exchange {
         self.up.is_ended = matches!(request.length, BodyLength::Empty | BodyLength::Known(0));
         self.asked.awaits_continue = request.expects_continue && request.length != BodyLength::Empty;
         self.asked.upgrades_after_content = request.upgrade.is_some() && request.length != BodyLength::Empty;
-        if turn.is_admin {
-            return match admin::find(request.method, request.normal.path, || request.accepts_html()) {
+        if let ServiceRoutes::Pages(routes) = turn.service.routes {
+            return match admin::find(routes, request.method, request.normal.path, || request.accepts_html()) {
                 Ok(page) => {
                     self.source = AnswerSource::Page(page);
                     Ok(())

@@ -105,8 +105,8 @@ impl Exchange {
         *state = ExchangeState::Replying(Reply::Reading);
         (up.is_ended, down.is_ended) = (false, true);
         (*source, *pool, *route) = (AnswerSource::Bare(204), 0, None);
-        (*asked, *attempt) = (Asked { is_admin: turn.is_admin, ..Asked::default() }, Attempt::default());
-        *outcome = Outcome { is_logged: turn.is_admin || !turn.journal.is_on(), ..Outcome::default() };
+        (*asked, *attempt) = (Asked::default(), Attempt::default());
+        *outcome = Outcome { is_logged: !turn.is_logged(), ..Outcome::default() };
         text.clear();
         trace_id.make(&mut turn.rng);
         note.clear();
@@ -187,7 +187,7 @@ impl Exchange {
 
     /// Counts the final response, unless that was done.
     pub(super) fn count_answer(&mut self, turn: &Turn) {
-        if !std::mem::replace(&mut self.outcome.settled, true) && !self.asked.is_admin {
+        if !std::mem::replace(&mut self.outcome.settled, true) {
             let class = usize::from(self.outcome.status / 100).clamp(1, 5) - 1;
             turn.stats.responses[class].add(1);
             turn.stats.duration.observe(turn.now.micros.saturating_sub(self.started));
@@ -197,7 +197,6 @@ impl Exchange {
     /// Counts how it ended, for the last diagnostic of the process.
     pub(super) fn count_end(&self, turn: &Turn) {
         match self.outcome.error {
-            _ if self.asked.is_admin => {}
             _ if self.outcome.is_cut => turn.stats.exchanges_cut.add(1),
             Some(Reason::Draining | Reason::ClientAborted) => {}
             _ => turn.stats.exchanges_finished.add(1),
@@ -206,23 +205,19 @@ impl Exchange {
 
     /// Counts an answer that was made or cut off here.
     pub(super) fn count_error(&self, reason: Reason, turn: &Turn) {
-        if !self.asked.is_admin {
-            turn.stats.errors[reason].add(1);
-        }
+        turn.stats.errors[reason].add(1);
     }
 
     /// Counts the timeout of a failure, if it is one.
     pub(super) fn count_timeout(&self, reason: Reason, turn: &Turn) {
-        if let Some(kind) = reason.timeout().filter(|_| !self.asked.is_admin) {
+        if let Some(kind) = reason.timeout() {
             turn.stats.timeouts[kind as usize].add(1);
         }
     }
 
     /// Counts an interim response that the client gets.
     pub(super) fn count_interim(&self, turn: &Turn) {
-        if !self.asked.is_admin {
-            turn.stats.responses[0].add(1);
-        }
+        turn.stats.responses[0].add(1);
     }
 
     /// Counts a response from the upstream.

@@ -9,6 +9,7 @@ pub mod failure;
 pub mod flow;
 pub mod outcome;
 pub mod recipient;
+pub mod service;
 pub mod turn;
 
 pub use effect::{Direction, Effect};

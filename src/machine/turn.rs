@@ -1,6 +1,7 @@
 //! What the worker lends to the machines for an event: time, chance, configuration, counters, storage.
 
 use super::effect::Effect;
+use super::service::Service;
 use crate::base::clock::Now;
 use crate::base::pool::BufferPool;
 use crate::http::date::DateCache;
@@ -33,8 +34,8 @@ pub struct Turn {
     pub worker: usize,
     /// The port that the client connected to.
     pub port: Option<u16>,
-    /// Whether the session came through the admin port.
-    pub is_admin: bool,
+    /// What the client's entrance leads to.
+    pub service: Arc<Service>,
     /// Whether the process drains: new requests are refused if so configured.
     pub is_draining: bool,
     /// Whether connections are not kept, because the process ends or the address is no longer listened on.
@@ -47,7 +48,7 @@ pub struct Turn {
     pub rng: fastrand::Rng,
     /// The value of `Date`.
     pub date: DateCache,
-    /// This worker's counters.
+    /// The service's counters.
     pub stats: Arc<WorkerStats>,
     /// The access log.
     pub journal: Box<dyn Journal>,
@@ -78,7 +79,7 @@ impl Turn {
             site,
             worker,
             port: None,
-            is_admin: false,
+            service: Service::of_site(stats.clone()),
             is_draining: false,
             is_leaving: false,
             quiet_until: 0,
@@ -96,6 +97,19 @@ impl Turn {
             effects: Vec::new(),
         }
     }
+
+    /// What follows is about a client of this service.
+    pub fn enter(&mut self, service: &Arc<Service>) {
+        if !Arc::ptr_eq(&self.service, service) {
+            (self.service, self.stats) = (service.clone(), service.stats.clone());
+        }
+    }
+
+    /// Whether requests get lines in the access log.
+    pub fn is_logged(&self) -> bool {
+        self.service.is_logged && self.journal.is_on()
+    }
+
     /// A number for a wait: a message for an earlier one is recognised as late.
     pub fn number_wait(&mut self) -> u64 {
         self.waits += 1;

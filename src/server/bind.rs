@@ -3,15 +3,20 @@
 use super::listeners::{self, Listeners, Sockets};
 use crate::base::mailbox::Mailbox;
 use crate::config::model::Config;
+use crate::machine::service::Service;
 use crate::net::token::Source;
+use crate::observe::stats::WorkerStats;
 use crate::worker::shared::Mail;
 use std::io;
+use std::sync::Arc;
 
 /// What is bound.
 pub(super) struct Bound {
     pub(super) polls: Vec<mio::Poll>,
     /// The mailbox of each worker, which wakes its poll.
     pub(super) mailboxes: Vec<Mailbox<Mail>>,
+    /// The counters of each worker.
+    pub(super) stats: Vec<Arc<WorkerStats>>,
     /// The addresses for clients.
     pub(super) listeners: Listeners,
     /// The sockets of each worker. The first also has the admin port.
@@ -30,7 +35,8 @@ pub(super) fn bind(config: &Config) -> io::Result<Bound> {
     let polls = (0..config.workers).map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let wakers = polls.iter().map(|poll| mio::Waker::new(poll.registry(), Source::Waker.token()));
     let mailboxes = wakers.map(|waker| Ok(Mailbox::new(Box::new(waker?)))).collect::<io::Result<Vec<_>>>()?;
-    let mut listeners = Listeners::new(config.workers);
+    let stats: Vec<Arc<WorkerStats>> = (0..config.workers).map(|_| Arc::default()).collect();
+    let mut listeners = Listeners::new(stats.iter().cloned().map(Service::of_site).collect());
     let change = listeners.prepare(config)?;
     let (mut sockets, _) = listeners.commit(change, config.limits.max_client_conns);
     let mut metrics = "off".to_owned();
@@ -38,5 +44,5 @@ pub(super) fn bind(config: &Config) -> io::Result<Bound> {
         metrics = bound.to_string();
         first.push(admin);
     }
-    Ok(Bound { polls, mailboxes, listeners, sockets, metrics, is_shared })
+    Ok(Bound { polls, mailboxes, stats, listeners, sockets, metrics, is_shared })
 }

@@ -4,6 +4,7 @@
 use crate::base::address::Address;
 use crate::config::model::{Config, ListenerConfig};
 use crate::guard::door::Door;
+use crate::machine::service::Service;
 use crate::net::listen::{ListenSocket, Listening, is_listened_on, listen, listen_alone};
 use crate::net::unix::SocketFile;
 use crate::worker::Entrance;
@@ -20,7 +21,8 @@ pub(super) type Sockets = Vec<Vec<(ListenSocket, Entrance)>>;
 /// The addresses that are listened on.
 #[derive(Debug)]
 pub(super) struct Listeners {
-    workers: usize,
+    /// What the addresses lead to, for each worker.
+    services: Vec<Arc<Service>>,
     open: Vec<OpenListener>,
 }
 
@@ -46,13 +48,13 @@ pub(super) struct ListenersChange {
 
 impl Listeners {
     /// No address yet.
-    pub(super) fn new(workers: usize) -> Self {
-        Self { workers, open: Vec::new() }
+    pub(super) fn new(services: Vec<Arc<Service>>) -> Self {
+        Self { services, open: Vec::new() }
     }
 
     /// Binds the new addresses of a configuration. The first worker's socket gets the port, and the others share it.
     pub(super) fn prepare(&self, config: &Config) -> io::Result<ListenersChange> {
-        let mut sockets: Sockets = (0..self.workers).map(|_| Vec::new()).collect();
+        let mut sockets: Sockets = self.services.iter().map(|_| Vec::new()).collect();
         let mut open = Vec::new();
         // Each old one is used at most once: two addresses with port 0 are two listeners.
         let mut old: Vec<Option<&OpenListener>> = self.open.iter().map(Some).collect();
@@ -62,11 +64,11 @@ impl Listeners {
                 open.push(OpenListener { configured: listener.clone(), ..same.clone() });
                 continue;
             }
-            let opened = listen(&listener.address, listener.mode, self.workers);
+            let opened = listen(&listener.address, listener.mode, self.services.len());
             let Listening { sockets: own, bound, file } = opened.map_err(|error| refusal("listen", &listener.address, &error))?;
-            let door = Arc::new(Door::new(config.limits.max_client_conns, self.workers).named(bound.to_string()));
-            for (worker, socket) in sockets.iter_mut().zip(own) {
-                worker.push((socket, Entrance { door: door.clone(), port: bound.port(), is_admin: false }));
+            let door = Arc::new(Door::new(config.limits.max_client_conns, self.services.len()).named(bound.to_string()));
+            for ((worker, service), socket) in sockets.iter_mut().zip(&self.services).zip(own) {
+                worker.push((socket, Entrance { door: door.clone(), port: bound.port(), service: service.clone() }));
             }
             open.push(OpenListener { configured: listener.clone(), bound, file: file.map(Arc::new), door });
         }
@@ -114,7 +116,7 @@ pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAd
     let opened = listen_alone(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
     let (bound, socket) = opened.map_err(|error| refusal("metrics_listen", &address.into(), &error))?;
     let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers).named(bound.to_string()));
-    Ok((bound, (ListenSocket::Tcp(socket), Entrance { door, port: Some(bound.port()), is_admin: true })))
+    Ok((bound, (ListenSocket::Tcp(socket), Entrance { door, port: Some(bound.port()), service: Service::of_admin() })))
 }
 
 /// Says which key to change.

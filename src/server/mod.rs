@@ -59,10 +59,9 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     let bound = bind::bind(&config)?;
     leftovers.set_sockets(bound.listeners.files());
     let ready = ready_line(&bound);
-    let Bound { polls, mailboxes, listeners, sockets, .. } = bound;
+    let Bound { polls, mailboxes, stats, listeners, sockets, .. } = bound;
     let in_use = sys::open_descriptors() - sockets.iter().map(Vec::len).sum::<usize>();
     let (renderer, jobs) = channel();
-    let stats = mailboxes.iter().map(|_| Arc::default()).collect();
     let shared = Arc::new(Shared {
         descriptors: Arc::new(Descriptors::new(limit, in_use)),
         connections: Arc::default(),

@@ -109,9 +109,7 @@ impl Session<'_> {
 
     fn start(&mut self, key: usize, opened: Result<(), Failure>, turn: &mut Turn) {
         turn.requests_begun += 1;
-        if !turn.is_admin {
-            turn.stats.requests.add(1);
-        }
+        turn.stats.requests.add(1);
         self.talks[key].exchange.up.ring = std::mem::take(&mut self.front.ring);
         let is_over = self.seat(key).is_some_and(|mut seat| seat.start(opened, turn));
         if is_over {

@@ -137,7 +137,7 @@ impl Worker {
         }
         let open = self.core.shared.panel.stats.iter().map(|stats| stats.client_connections.value());
         let fewest = open.min().unwrap_or(0);
-        if self.core.turn.stats.client_connections.value() <= fewest + fewest / 8 + FEW {
+        if listener.entrance.service.stats.client_connections.value() <= fewest + fewest / 8 + FEW {
             return false;
         }
         (listener.has_yielded, listener.is_paused) = (true, true);
@@ -200,7 +200,7 @@ impl Worker {
         let (shared, door) = (&self.core.shared, &entrance.door);
         let stay = if anyway { Some(door.enter_anyway()) } else { door.try_enter() };
         let Some(stay) = stay else { return Admission::Full };
-        let descriptor = if entrance.is_admin {
+        let descriptor = if entrance.service.is_reserved {
             Some(shared.descriptors.enter_anyway())
         } else {
             let resting = shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
@@ -217,7 +217,7 @@ impl Worker {
     /// Counts it, and warns once as long as it lasts.
     fn tell_full(&mut self, number: usize, starves: bool) {
         let (now, listener) = (self.core.turn.now.millis(), &mut self.listeners[number]);
-        let Entrance { door, is_admin, .. } = &listener.entrance;
+        let Entrance { door, service, .. } = &listener.entrance;
         let is_first = !std::mem::replace(&mut listener.is_full, true);
         if starves {
             if self.core.shared.starved.note_shortage(now) {
@@ -233,12 +233,12 @@ impl Worker {
             door.count_full();
         }
         if door.paused.note_shortage(now) {
-            let limit = if *is_admin { "the admin port's limit" } else { "limits.max_client_conns" };
             log::warn!(
                 target: "listener",
-                "{} has as many clients as {limit} allows ({}): connections that idle are closed for new ones, and where none idles \
+                "{} has as many clients as {} allows ({}): connections that idle are closed for new ones, and where none idles \
                  clients wait until others leave",
                 door.name(),
+                service.limit,
                 door.limit()
             );
         }

@@ -47,7 +47,7 @@ impl<N: Net> Core<N> {
 
     fn most_of_a_client(&self, entrance: &Entrance) -> Option<usize> {
         let most = self.turn.site.config.limits.max_conns_per_client;
-        (most > 0 && !entrance.is_admin).then_some(most)
+        (most > 0 && !entrance.service.is_reserved).then_some(most)
     }
 
     fn seat(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance, standing: Standing) -> Option<usize> {
@@ -61,10 +61,8 @@ impl<N: Net> Core<N> {
         enter(&mut self.turn, &entrance);
         let front = FrontH1::new(peer, &self.turn);
         let since = front.idle_since();
-        let side = self.enter_side(&entrance.door, entrance.is_admin);
-        if !entrance.is_admin {
-            self.turn.stats.client_connections.add(1);
-        }
+        let side = self.enter_side(&entrance.door, entrance.service.is_reserved);
+        entrance.service.stats.client_connections.add(1);
         self.clients.insert(Client {
             link,
             front,
@@ -89,8 +87,8 @@ impl<N: Net> Core<N> {
         match link.read(&mut [0]) {
             Transfer::Fin | Transfer::Failed => return Some(Event::ClientFin),
             Transfer::Blocked if link.may_part() => return Some(Event::Delivered),
-            Transfer::Bytes(n) if !entrance.is_admin => self.turn.stats.bytes_received.add(n as u64),
-            Transfer::Blocked | Transfer::Bytes(_) | Transfer::Beside(_) => {}
+            Transfer::Bytes(n) => entrance.service.stats.bytes_received.add(n as u64),
+            Transfer::Blocked | Transfer::Beside(_) => {}
         }
         link.close(Close::Sending);
         None
@@ -132,7 +130,7 @@ impl<N: Net> Core<N> {
         self.set_rest(key, None);
         let mut client = self.clients.remove(key);
         if client.is_resting {
-            self.turn.stats.resting_clients.sub(1);
+            self.stats.resting_clients.sub(1);
         }
         client.front.ring.clear();
         self.turn.buffers.give_back(client.front.ring.detach());
@@ -143,9 +141,7 @@ impl<N: Net> Core<N> {
         let Client { entrance, link, standing, side, .. } = client;
         drop((link, standing));
         self.leave_side(side);
-        if !entrance.is_admin {
-            self.turn.stats.client_connections.sub(1);
-        }
+        entrance.service.stats.client_connections.sub(1);
         self.on_client_left(&entrance);
     }
 

@@ -14,8 +14,10 @@ use crate::front::h1::FrontH1;
 use crate::guard::connections::CountedConnection;
 use crate::guard::door::{Door, Rest, Stay};
 use crate::guard::gate::Ticket;
+use crate::machine::service::Service;
 use crate::net::token::Source;
 use crate::net::transport::{Edge, Link, Transport};
+use crate::observe::stats::WorkerStats;
 use crate::session::talks::Stand;
 use crate::session::{Effect, Event, Journal, Session, SessionView, Talks, Turn};
 use crate::site::Site;
@@ -50,8 +52,8 @@ pub struct Entrance {
     pub door: Arc<Door>,
     /// The port that the client connected to; a Unix socket has none.
     pub port: Option<u16>,
-    /// Whether it is the admin port, whose clients are neither counted nor logged, and may use reserved descriptors.
-    pub is_admin: bool,
+    /// What its clients get.
+    pub service: Arc<Service>,
 }
 
 /// What a client's connection holds of what all workers share.
@@ -82,9 +84,9 @@ pub struct Client<T> {
 }
 
 impl<T> Client<T> {
-    /// Whether it came to the admin port.
-    pub fn is_admin(&self) -> bool {
-        self.entrance.is_admin
+    /// Whether it came through an entrance for those who operate the process.
+    pub fn is_reserved(&self) -> bool {
+        self.entrance.service.is_reserved
     }
 }
 
@@ -155,6 +157,8 @@ pub struct Core<N: Net> {
     pub shared: Arc<Shared>,
     /// What is lent to the machines.
     pub turn: Turn,
+    /// The worker's own counters.
+    pub stats: Arc<WorkerStats>,
     /// Open client connections.
     pub clients: Slots<Client<N::Transport>>,
     /// The exchanges in progress.
@@ -199,7 +203,8 @@ impl<N: Net> Core<N> {
     pub fn new(worker: usize, net: N, journal: Box<dyn Journal>, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
         let stats = shared.panel.stats[worker].clone();
         Self {
-            turn: Turn::new(worker, site, stats, journal, seed),
+            turn: Turn::new(worker, site, stats.clone(), journal, seed),
+            stats,
             net,
             shared,
             clients: Slots::default(),
@@ -434,6 +439,7 @@ impl<N: Net> Core<N> {
 
 /// Sets what differs between clients.
 pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
-    (turn.port, turn.is_admin) = (entrance.port, entrance.is_admin);
+    turn.enter(&entrance.service);
+    turn.port = entrance.port;
     turn.is_leaving = turn.is_draining || entrance.door.keeps_nobody();
 }

@@ -283,7 +283,7 @@ impl Worker {
         self.core.set_own_timer(OwnTimer::Grace, self.clock.read().millis() + u64::from(grace_ms));
         // In both cases, those who have connected are served.
         match new_requests {
-            NewRequests::Refuse => self.close(|entrance| !entrance.is_admin),
+            NewRequests::Refuse => self.close(|entrance| !entrance.service.is_reserved),
             NewRequests::Reject => self.empty_all(),
         }
         self.checks.stop();

@@ -65,7 +65,7 @@ impl<N: Net> Core<N> {
 
     /// After a pump: empty rings go back, the timer is set, a finished connection is closed.
     fn settle(&mut self, key: usize) {
-        let Self { clients, talks, turn, .. } = self;
+        let Self { clients, talks, turn, stats, .. } = self;
         let Some(client) = clients.get_mut(key) else { return };
         give_back_if_empty(&mut client.front.ring, turn);
         let exchange = client.front.exchange();
@@ -76,7 +76,7 @@ impl<N: Net> Core<N> {
         }
         let rests = client.front.is_resting() || client.front.has_had_its_last();
         if rests != std::mem::replace(&mut client.is_resting, rests) {
-            if rests { turn.stats.resting_clients.add(1) } else { turn.stats.resting_clients.sub(1) }
+            if rests { stats.resting_clients.add(1) } else { stats.resting_clients.sub(1) }
         }
         if client.front.ending().is_some() {
             self.close_client(key);
@@ -113,7 +113,7 @@ impl<N: Net> Core<N> {
             return self.move_opaque(key, Direction::Up);
         }
         let Self { clients, talks, turn, .. } = self;
-        let Client { link, front, entrance, .. } = &mut clients[key];
+        let Client { link, front, .. } = &mut clients[key];
         let ring = match front.exchange() {
             Some(exchange) => &mut talks[exchange].exchange.up.ring,
             None => &mut front.ring,
@@ -128,7 +128,7 @@ impl<N: Net> Core<N> {
             Transfer::Fin => (Event::ClientFin, 1),
             Transfer::Failed => (Event::ClientGone, 1),
         };
-        if matches!(event, Event::ClientBytes) && !entrance.is_admin {
+        if matches!(event, Event::ClientBytes) {
             turn.stats.bytes_received.add(n as u64);
         }
         self.deliver_here(key, event);
@@ -187,7 +187,7 @@ impl<N: Net> Core<N> {
 
     fn write_client(&mut self, key: usize) -> usize {
         let Self { clients, talks, turn, .. } = self;
-        let Some(Client { link, front, entrance, .. }) = clients.get_mut(key) else { return 0 };
+        let Some(Client { link, front, .. }) = clients.get_mut(key) else { return 0 };
         let view = SessionView::new(front, talks);
         if view.past(Direction::Down) > 0 {
             return self.pour_out(key, Direction::Down);
@@ -199,7 +199,7 @@ impl<N: Net> Core<N> {
             Transfer::Beside(n) => return n,
             Transfer::Fin | Transfer::Failed => (Event::ClientGone, 1),
         };
-        if matches!(event, Event::ClientTook(_)) && !entrance.is_admin {
+        if matches!(event, Event::ClientTook(_)) {
             turn.stats.bytes_sent.add(n as u64);
         }
         self.deliver_here(key, event);

@@ -17,7 +17,7 @@ const LAST_READS: usize = 4;
 /// A listening address as one worker sees it.
 pub(super) struct Side {
     door: Arc<Door>,
-    is_admin: bool,
+    is_reserved: bool,
     /// How many connections of this worker came through it.
     clients: usize,
     rests: [Rank; 2],
@@ -38,10 +38,10 @@ pub enum Room {
 
 impl<N: Net> Core<N> {
     /// This worker's view of a listening address, made for its first connection; counts one more connection.
-    pub(super) fn enter_side(&mut self, door: &Arc<Door>, is_admin: bool) -> usize {
+    pub(super) fn enter_side(&mut self, door: &Arc<Door>, is_reserved: bool) -> usize {
         let side = self
             .side(door)
-            .unwrap_or_else(|| self.sides.insert(Side { door: door.clone(), is_admin, clients: 0, rests: Default::default() }));
+            .unwrap_or_else(|| self.sides.insert(Side { door: door.clone(), is_reserved, clients: 0, rests: Default::default() }));
         self.sides[side].clients += 1;
         side
     }
@@ -134,11 +134,10 @@ impl<N: Net> Core<N> {
         let longest = self.side(door).and_then(|side| self.ranks.first(&self.sides[side].rests[Rest::Lingering as usize]));
         let Some((key, _)) = longest else { return false };
         let client = &mut self.clients[key];
-        let is_public = !client.entrance.is_admin;
         for _ in 0..LAST_READS {
             match client.link.read(&mut self.scratch) {
-                Transfer::Bytes(n) if is_public => self.turn.stats.bytes_received.add(n as u64),
-                Transfer::Bytes(_) | Transfer::Beside(_) => {}
+                Transfer::Bytes(n) => client.entrance.service.stats.bytes_received.add(n as u64),
+                Transfer::Beside(_) => {}
                 Transfer::Blocked | Transfer::Fin | Transfer::Failed => break,
             }
         }
@@ -149,7 +148,7 @@ impl<N: Net> Core<N> {
 
     /// Which connection has been in that state longest, as far as is known: at that address or, if `at_any`, at any.
     fn longest(&self, rest: Rest, door: &Arc<Door>, at_any: bool) -> Option<(usize, u64, Arc<Door>)> {
-        let others = self.sides.iter().filter(|(_, side)| at_any && !side.is_admin).map(|(_, side)| &side.door);
+        let others = self.sides.iter().filter(|(_, side)| at_any && !side.is_reserved).map(|(_, side)| &side.door);
         let longest = others.chain([door]).filter_map(|door| Some((door.longest(rest)?, door)));
         longest.min_by_key(|((_, since), _)| *since).map(|((worker, since), door)| (worker, since, door.clone()))
     }

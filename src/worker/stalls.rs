@@ -35,7 +35,7 @@ impl<N: Net> Core<N> {
     }
 
     pub(super) fn on_stall_timer(&mut self) {
-        if self.turn.stats.queued_requests.value() > 0 {
+        if self.stats.queued_requests.value() > 0 {
             self.other_mailboxes().for_each(|mailbox| mailbox.post(Mail::Stalls));
             self.relieve_lines();
             self.watch_stalls();

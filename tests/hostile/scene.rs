@@ -18,6 +18,7 @@ use tidegate::config::model::{Action, Config, Matcher, Retry, Route, UpstreamCon
 use tidegate::config::{ConfigSources, load};
 use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
+use tidegate::machine::service::Service;
 use tidegate::net::token::Source;
 use tidegate::net::transport::Link;
 use tidegate::net::transport::plain::PlainTransport;
@@ -195,8 +196,10 @@ impl Scene {
         self.clients.push(Peer::new(id));
         self.slots[index] = Some(self.clients.len() - 1);
         let socket = SimSocket { wires: self.wires.clone(), id, taken: None };
-        let (peer, entrance) =
-            (SocketAddr::from(([10, 9, 8, 7], 1000)).into(), Entrance { door: self.door.clone(), port: Some(8080), is_admin: false });
+        let (peer, entrance) = (
+            SocketAddr::from(([10, 9, 8, 7], 1000)).into(),
+            Entrance { door: self.door.clone(), port: Some(8080), service: Service::of_site(self.core.stats.clone()) },
+        );
         let stay = self.door.try_enter().expect("a place");
         let link = Link::new(PlainTransport::accepted(socket), self.core.shared.descriptors.admit_client(0).expect("a descriptor"));
         self.core.begin_turn(Now::new(self.micros, 1_700_000_000_000));
@@ -308,8 +311,8 @@ impl Scene {
             let is_timely = view.next_deadline().is_none_or(|due| due > self.micros / 1000);
             assert!(is_timely || is_back, "a deadline has passed: {:?}", client.front);
         }
-        assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
-        assert_eq!(core.turn.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
+        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.stats.client_connections.value(), core.clients.len() as u64, "the gauge of clients");
         let in_use: u64 = self
             .site
             .servers()
@@ -329,7 +332,7 @@ impl Scene {
         assert!(core.upstreams.is_empty(), "upstream connections are left");
         assert!(core.talks.is_empty(), "exchanges are left");
         assert!(!core.is_behind());
-        assert_eq!((core.turn.stats.client_connections.value(), core.turn.stats.resting_clients.value()), (0, 0));
+        assert_eq!((core.stats.client_connections.value(), core.stats.resting_clients.value()), (0, 0));
         for (pool, server) in self.site.servers() {
             let places = &server.places;
             assert_eq!((places.taken(), places.partial(), places.tunnels()), (0, 0, 0), "places of {}", server.config.name);

@@ -45,12 +45,12 @@ impl World {
                 assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle session holds a ring");
             }
         }
-        assert_eq!(core.turn.stats.queued_requests.value(), queued, "the gauge of queued requests");
+        assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
         if queued > 0 {
             note(Seen::InLine);
         }
-        let clients = core.clients.iter().filter(|(_, client)| !client.is_admin()).count();
-        assert_eq!(core.turn.stats.client_connections.value(), clients as u64, "the gauge of clients");
+        let clients = core.clients.iter().filter(|(_, client)| !client.is_reserved()).count();
+        assert_eq!(core.stats.client_connections.value(), clients as u64, "the gauge of clients");
         let cells = self.servers().into_iter().map(|(_, server)| {
             let cell = &server.cells[worker];
             cell.active.value() + cell.idle.value() + cell.tunnels.value()
@@ -79,7 +79,7 @@ impl World {
                     server.last_fault()
                 );
             }
-            let errors = core.turn.stats.errors[Reason::RequestTimeout].value();
+            let errors = core.stats.errors[Reason::RequestTimeout].value();
             (0..errors.min(1)).for_each(|_| note(Seen::HostileBesideWellOrigins));
         }
         for (_, server) in self.site.servers() {
@@ -143,8 +143,8 @@ impl World {
             assert!(seat.core.talks.is_empty(), "exchanges are left");
             assert_eq!(seat.core.next_wake(), None, "timers are left");
             assert!(!seat.core.is_behind());
-            assert_eq!(seat.core.turn.stats.client_connections.value(), 0);
-            assert_eq!(seat.core.turn.stats.resting_clients.value(), 0);
+            assert_eq!(seat.core.stats.client_connections.value(), 0);
+            assert_eq!(seat.core.stats.resting_clients.value(), 0);
         }
         let mut pools: Vec<_> = self.sites.iter().flat_map(|site| &site.pools).collect();
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
@@ -263,7 +263,7 @@ impl World {
     fn check_counters(&self) {
         let books = self.books.borrow();
         let sum = |pick: &dyn Fn(&tidegate::observe::stats::WorkerStats) -> u64| {
-            self.seats.iter().map(|seat| pick(&seat.core.turn.stats)).sum::<u64>()
+            self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>()
         };
         let count = |pick: &dyn Fn(&super::net::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
         let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));

@@ -182,8 +182,6 @@ impl FrontH1 {
 }
 
 fn count_refused_head(turn: &Turn) {
-    if !turn.is_admin {
-        turn.stats.requests.add(1);
-        turn.stats.parse_errors.add(1);
-    }
+    turn.stats.requests.add(1);
+    turn.stats.parse_errors.add(1);
 }

@@ -9,6 +9,7 @@ use crate::config::model::{Config, UpstreamConfig};
 use crate::config::{ConfigSources, load};
 use crate::guard::descriptors::{Descriptor, Descriptors};
 use crate::guard::door::{Door, Paused};
+use crate::machine::service::Service;
 use crate::net::token::Source;
 use crate::net::transport::plain::{PlainTransport, Socket};
 use crate::net::transport::{Edge, Link};
@@ -255,7 +256,8 @@ impl Stage {
         seat: impl FnOnce(&mut Core<Wires>, Link<PlainTransport<End>>, Peer, Entrance),
     ) -> Guest {
         let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
-        let entrance = Entrance { door, port: Some(80), is_admin: false };
+        let service = Service::of_site(self.cores[worker].stats.clone());
+        let entrance = Entrance { door, port: Some(80), service };
         let link = Link::new(PlainTransport::accepted(End(wire.clone())), descriptor);
         seat(&mut self.cores[worker], link, Peer::of([10, 0, 0, 1].into(), Some(1)), entrance);
         Guest { worker, key, wire }

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use tidegate::base::clock::Now;
 use tidegate::guard::descriptors::Descriptor;
 use tidegate::guard::door::{Door, Paused, Stay};
+use tidegate::machine::service::Service;
 use tidegate::net::token::Source;
 use tidegate::net::transport::Link;
 use tidegate::worker::Entrance;
@@ -188,7 +189,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
     while let Some(id) = seat.admin_backlog.pop_front() {
         came = true;
         let held = (admin_door.try_enter().expect("a place"), shared.descriptors.enter_anyway());
-        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), is_admin: true }, held);
+        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), service: Service::of_admin() }, held);
     }
     while seat.is_ready && !seat.is_paused {
         let Some(&(id, last)) = seat.backlog.front() else {
@@ -215,7 +216,8 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         };
         seat.backlog.pop_front();
         came = true;
-        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: Some(8080), is_admin: false }, held);
+        let service = Service::of_site(seat.core.stats.clone());
+        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: Some(8080), service }, held);
     }
     came
 }
