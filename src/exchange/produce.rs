@@ -63,6 +63,7 @@ impl Exchange {
     }
 
     /// There is room again, or more to put there.
+    #[cold]
     pub(super) fn go_on_producing(&mut self, mut supply: Box<Supply>, cx: &mut Context) -> ExchangeState {
         match self.produce(&mut supply, cx) {
             Progress::Whole => self.end_content(&supply, cx),
@@ -97,6 +98,7 @@ impl Exchange {
         self.after_reply(ExchangeEnd::Answered, cx)
     }
 
+    #[cold]
     fn fail_short(&mut self, cx: &mut Context) -> ExchangeState {
         self.fail(Failure::new(Reason::InternalError, "the content of the answer ended before its announced length"), cx)
     }

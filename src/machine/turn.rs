@@ -101,8 +101,13 @@ impl Turn {
     /// What follows is about a client of this service.
     pub fn enter(&mut self, service: &Arc<Service>) {
         if !Arc::ptr_eq(&self.service, service) {
-            (self.service, self.stats) = (service.clone(), service.stats.clone());
+            self.change_service(service);
         }
+    }
+
+    #[cold]
+    fn change_service(&mut self, service: &Arc<Service>) {
+        (self.service, self.stats) = (service.clone(), service.stats.clone());
     }
 
     /// Whether requests get lines in the access log.
