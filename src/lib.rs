@@ -71,7 +71,7 @@
 //!    sent; the access log gets its line, the exchange ends, and the front is ready for the next head.
 //!
 //! A failed attempt is reported to its server's circuit (`exchange::retry`). Where the request may be sent again, it goes back to
-//! step 5 after a wait. A place that becomes free goes to the first in its pool's queue, in whatever worker (`worker::line`).
+//! step 5 after a wait. A place that becomes free goes to the first in its pool's queue, in whatever worker (`worker::queue`).
 //!
 //! # What the code does not do
 //!

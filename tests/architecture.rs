@@ -164,7 +164,7 @@ fn the_reader_of_paths_reads_them_all() {
                 // crate::server\nuse super::base;\nuse super::super::guard::gate;\nmycrate::cache::x;";
     let used = |path: &str| used_rooms(&Source::new(path, code)).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(used("session/mod.rs"), "admin answer base http net site");
-    assert_eq!(used("session/half.rs"), "admin answer guard http net site");
+    assert_eq!(used("session/seat.rs"), "admin answer guard http net site");
 }
 
 /// Log targets are for operators: they say what a line is about, not which module logged it.

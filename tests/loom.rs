@@ -27,7 +27,7 @@ const WHOLE: Needs = Needs { is_partial: false, tunnel: false, has_left: false }
 const PARTIAL: Needs = Needs { is_partial: true, ..WHOLE };
 const MOST: UpstreamLimits = UpstreamLimits { connections: 1, tunnels: 1 };
 
-/// A server with one place and its queue, as `upstream::pool` and `worker::line` use them.
+/// A server with one place and its queue, as `upstream::pool` and `worker::queue` use them.
 #[derive(Default)]
 struct Pool {
     places: Places,
@@ -85,7 +85,7 @@ fn a_gate_never_lets_more_in_than_the_limit() {
 }
 
 #[test]
-fn nobody_stands_in_line_before_a_free_place() {
+fn nobody_is_queued_before_a_free_place() {
     model(|| {
         let pool = Arc::new(Pool::default());
         let other = thread::spawn({
@@ -94,13 +94,13 @@ fn nobody_stands_in_line_before_a_free_place() {
         });
         pool.ask(0, WHOLE);
         other.join().unwrap();
-        assert!(pool.line.is_empty() && pool.places.taken() == 0);
+        assert!(pool.queue.is_empty() && pool.places.taken() == 0);
         assert_eq!([0, 1].map(|worker| pool.served[worker].load(Relaxed)), [1, 1]);
     });
 }
 
 #[test]
-fn who_leaves_the_line_is_called_or_has_left() {
+fn who_leaves_the_queue_is_called_or_has_left() {
     model(|| {
         let line = Arc::new(WaitQueue::default());
         [0, 1].into_iter().for_each(|worker| line.join(ticket(worker), WHOLE));

@@ -1,4 +1,4 @@
-//! The seeded simulation: the production worker (sessions, pump, dial, line, timers) over TCP in memory, on a virtual clock,
+//! The seeded simulation: the production worker (machines, pump, dial, queue, timers) over TCP in memory, on a virtual clock,
 //! between clients and origins that a seed makes polite or hostile. Seeds from five thousand millions on have connections that carry
 //! records (`sim::record`): of clients, of origins, or of both.
 //!

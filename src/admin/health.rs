@@ -6,10 +6,10 @@ use crate::site::Site;
 use crate::upstream::server::Server;
 use serde_json::{Value, json};
 
-pub(super) fn summary(panel: &AdminState, site: &Site) -> RenderedPage {
+pub(super) fn summary(state: &AdminState, site: &Site) -> RenderedPage {
     let total = site.servers().count();
     let healthy = site.servers().filter(|(_, server)| server.is_healthy()).count();
-    let status = match (panel.is_draining(), healthy) {
+    let status = match (state.is_draining(), healthy) {
         (true, _) => "draining",
         _ if healthy == total => "healthy",
         (false, 0) => "unhealthy",
@@ -24,7 +24,7 @@ pub(super) fn summary(panel: &AdminState, site: &Site) -> RenderedPage {
     });
     let content = json!({
         "status": status,
-        "uptime_seconds": panel.started.elapsed().as_secs(),
+        "uptime_seconds": state.started.elapsed().as_secs(),
         "backends": {"healthy": healthy, "total": total},
         "features": features,
     });
@@ -37,8 +37,8 @@ pub(super) fn live() -> RenderedPage {
 }
 
 /// Whether new requests should be sent here. Upstreams that are down do not matter: without requests none would be tried again.
-pub(super) fn ready(panel: &AdminState) -> RenderedPage {
-    let (status, word) = match (panel.has_started(), panel.is_draining()) {
+pub(super) fn ready(state: &AdminState) -> RenderedPage {
+    let (status, word) = match (state.has_started(), state.is_draining()) {
         (_, true) => (503, "draining"),
         (false, false) => (503, "starting"),
         (true, false) => (200, "ready"),

@@ -7,7 +7,7 @@
 //!        |             |              |  at yet)     |
 //! ```
 //!
-//! `released <= sent <= checked <= filled <= released + capacity`. Bytes come in as raw, the session checks them (and may
+//! `released <= sent <= checked <= filled <= released + capacity`. Bytes come in as raw, a machine checks them (and may
 //! shorten them in place), the shell sends them; after that they are kept until released, so that they can be sent again.
 //! A ring without storage has capacity 0: an idle connection holds none.
 

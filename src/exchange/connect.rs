@@ -145,13 +145,13 @@ impl Exchange {
     }
 
     pub(super) fn on_admitted(&mut self, place: Place, grant: Grant, cx: &mut Context) -> ExchangeState {
-        self.leave_line(place, cx.turn);
+        self.leave_queue(place, cx.turn);
         self.attempt(grant, cx.turn)
     }
 
     /// Nobody in the queue can be served, or nobody with such needs. A request that failed at a server may still go back to it.
     pub(super) fn on_dismissed(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
-        self.leave_line(place, cx.turn);
+        self.leave_queue(place, cx.turn);
         if self.again == RetryChoice::Regardless { self.connect(cx) } else { self.fail_unavailable(cx) }
     }
 
@@ -210,14 +210,14 @@ impl Exchange {
     /// Gives up its place in the queue, if it has one.
     pub(super) fn left(&mut self, leg: Leg, turn: &mut Turn) -> &mut Self {
         if let Leg::Queued(place) = leg {
-            self.leave_line(place, turn);
+            self.leave_queue(place, turn);
             turn.effects.push(Effect::LeaveQueue);
         }
         self
     }
 
     /// Its time in the queue is over.
-    fn leave_line(&mut self, place: Place, turn: &Turn) {
+    fn leave_queue(&mut self, place: Place, turn: &Turn) {
         turn.stats.queued_requests.sub(1);
         self.queue_micros = Some(self.queue_micros.unwrap_or(0) + turn.now.micros.saturating_sub(place.since));
     }
@@ -228,9 +228,9 @@ impl Exchange {
         self.deadlines.set(Timer::Attempt, 0);
         (self.attempt.replaced, self.attempt.reused, self.attempt.broken) = (false, false, false);
         // What is given back here does not wake others: without a descriptor they would fail and come back here at once.
-        let may_move = turn.line_may_move;
+        let may_move = turn.queue_may_move;
         self.give_back(self.attempt.holds, turn);
-        turn.line_may_move = may_move;
+        turn.queue_may_move = may_move;
         if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
             self.pool().settle(server, permit, AttemptVerdict::Unknown, turn.now.millis());
         }
@@ -251,7 +251,7 @@ impl Exchange {
         if let Some(server) = self.server() {
             server.places.give_back(part);
             // Also for requests of another site's pool that shares this server.
-            turn.line_may_move = true;
+            turn.queue_may_move = true;
         }
     }
 

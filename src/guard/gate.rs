@@ -34,12 +34,12 @@ impl Gate {
     }
 }
 
-/// Identifies a waiting session: worker, slot, and a serial number that tells it from later ones in the same slot.
+/// Identifies a waiting exchange: worker, slot, and a serial number that tells it from later ones in the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The index of the worker.
     pub worker: usize,
-    /// The slot of the session there.
+    /// The slot of the exchange there.
     pub key: usize,
     /// Unique within the worker.
     pub serial: u64,
@@ -148,9 +148,9 @@ mod tests {
     }
 
     /// All tickets that are called while such needs can be met, in their order.
-    fn called(line: &WaitQueue, for_whom: impl Fn(Needs) -> bool) -> Vec<usize> {
+    fn called(queue: &WaitQueue, for_whom: impl Fn(Needs) -> bool) -> Vec<usize> {
         let admit = |_: &Ticket, needs| if for_whom(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
-        std::iter::from_fn(|| line.call(admit)).map(|(ticket, ())| ticket.key).collect()
+        std::iter::from_fn(|| queue.call(admit)).map(|(ticket, ())| ticket.key).collect()
     }
 
     #[test]
@@ -163,24 +163,24 @@ mod tests {
     }
 
     #[test]
-    fn the_line_keeps_its_order() {
-        let line = WaitQueue::default();
-        (0..4).for_each(|key| line.join(ticket(key), WHOLE));
-        assert!(line.leave(ticket(1), WHOLE) && !line.leave(ticket(1), WHOLE));
-        assert_eq!(line.call(|_, _| ControlFlow::Break(None::<()>)), None);
-        assert_eq!(called(&line, |_| true), [0, 2, 3]);
-        assert!(line.is_empty());
+    fn the_queue_keeps_its_order() {
+        let queue = WaitQueue::default();
+        (0..4).for_each(|key| queue.join(ticket(key), WHOLE));
+        assert!(queue.leave(ticket(1), WHOLE) && !queue.leave(ticket(1), WHOLE));
+        assert_eq!(queue.call(|_, _| ControlFlow::Break(None::<()>)), None);
+        assert_eq!(called(&queue, |_| true), [0, 2, 3]);
+        assert!(queue.is_empty());
     }
 
     #[test]
     fn who_can_be_helped_passes_who_cannot_and_else_all_keep_their_order() {
-        let line = WaitQueue::default();
-        [PARTIAL, WHOLE, PARTIAL, LEFT, WHOLE].into_iter().enumerate().for_each(|(key, needs)| line.join(ticket(key), needs));
-        assert_eq!((line.count(|_| true), line.count(|needs| needs.is_partial)), (5, 2));
-        assert_eq!(called(&line, |needs| needs == WHOLE), [1, 4]);
-        assert!(line.has_any(|needs| needs.is_partial) && !line.has_any(|needs| needs == WHOLE));
-        line.join(ticket(5), WHOLE);
-        assert_eq!(called(&line, |_| true), [0, 2, 5, 3], "who may have left comes last");
-        assert!(line.is_empty());
+        let queue = WaitQueue::default();
+        [PARTIAL, WHOLE, PARTIAL, LEFT, WHOLE].into_iter().enumerate().for_each(|(key, needs)| queue.join(ticket(key), needs));
+        assert_eq!((queue.count(|_| true), queue.count(|needs| needs.is_partial)), (5, 2));
+        assert_eq!(called(&queue, |needs| needs == WHOLE), [1, 4]);
+        assert!(queue.has_any(|needs| needs.is_partial) && !queue.has_any(|needs| needs == WHOLE));
+        queue.join(ticket(5), WHOLE);
+        assert_eq!(called(&queue, |_| true), [0, 2, 5, 3], "who may have left comes last");
+        assert!(queue.is_empty());
     }
 }

@@ -14,7 +14,7 @@ pub trait Recipient {
     /// Passes on the head of an interim response; returns whether this client gets such.
     fn pass_interim(&mut self, down: &mut Flow, response: &Response, trace_id: &[u8], turn: &mut Turn) -> bool;
 
-    /// Passes on the head of the final response; says how its content has to come. `request` is the flow of the request's content.
+    /// Passes on the head of the final response; says how its content has to come. `request` is what it must know of the request.
     fn pass_head(&mut self, down: &mut Flow, request: RequestFacts, response: &Response, turn: &mut Turn) -> Recode;
 
     /// Writes the head of an answer made here. Its content follows by [`Recipient::add_content`].

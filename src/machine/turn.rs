@@ -63,7 +63,7 @@ pub struct Turn {
     /// How many requests have begun in total.
     pub requests_begun: u64,
     /// Whether something was given back that a queued request may wait for.
-    pub line_may_move: bool,
+    pub queue_may_move: bool,
     /// The number of the latest wait for something that a message will bring.
     waits: u64,
     /// What to do next, in order.
@@ -92,7 +92,7 @@ impl Turn {
             open_circuits: Vec::new(),
             circuits_moved: false,
             requests_begun: 0,
-            line_may_move: false,
+            queue_may_move: false,
             waits: 0,
             effects: Vec::new(),
         }

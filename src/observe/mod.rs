@@ -8,7 +8,7 @@
 //!   log       front of the `log` facade ---------+--> writer    one thread, bounded queues, targets that may fail
 //! ```
 //!
-//! Nothing here makes a worker wait, and nothing here depends on sessions, pools or the configuration.
+//! Nothing here makes a worker wait, and nothing here depends on exchanges, pools or the configuration.
 
 pub mod access;
 pub mod escape;

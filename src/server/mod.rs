@@ -67,7 +67,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
         connections: Arc::default(),
         starved: Paused::new(mailboxes.len()),
         starving: Default::default(),
-        panel: Arc::new(AdminState::new(stats, listeners.doors().cloned().collect(), writer.clone())),
+        admin: Arc::new(AdminState::new(stats, listeners.doors().cloned().collect(), writer.clone())),
         running: AtomicUsize::new(mailboxes.len()),
         mailboxes,
         renderer,
@@ -89,7 +89,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     };
     let ends = start_workers(polls, sockets, &shared, &site, &writer, &signals)?;
     leftovers.pid_file.write()?;
-    shared.panel.started_up.store(true, SeqCst);
+    shared.admin.started_up.store(true, SeqCst);
     observe::log::announce(&ready);
 
     desk.serve(&mut signals);
@@ -121,7 +121,7 @@ fn start_workers(
     let clock = Clock::start();
     let (end, ends) = channel();
     for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
-        let journal = writer.access_log(shared.panel.stats[worker].clone());
+        let journal = writer.access_log(shared.admin.stats[worker].clone());
         let seat = WorkerSetup { worker, poll, listeners, shared: shared.clone(), site: site.clone(), journal, clock };
         let (end, signals, shared) = (end.clone(), signals.handle(), shared.clone());
         spawn(&format!("worker-{worker}"), move || {

@@ -53,12 +53,12 @@ impl Reloader {
             while calls.try_recv().is_ok() {}
             // Noted before reading, so that a change while it is read is found later.
             self.watch.note_read();
-            let panel = self.shared.panel.clone();
+            let admin = self.shared.admin.clone();
             match self.reload() {
-                Ok(()) => panel.reloads_ok.fetch_add(1, Relaxed),
+                Ok(()) => admin.reloads_ok.fetch_add(1, Relaxed),
                 Err(why) => {
                     why.lines().for_each(|line| log::error!(target: "reload", "reload refused, the old configuration stays: {line}"));
-                    panel.reloads_error.fetch_add(1, Relaxed)
+                    admin.reloads_error.fetch_add(1, Relaxed)
                 }
             };
         }
@@ -107,7 +107,7 @@ impl Reloader {
         self.site.retire(&site);
         let (sockets, closed) = self.listeners.commit(listeners, site.config.limits.max_client_conns);
         self.leftovers.set_sockets(self.listeners.files());
-        self.shared.panel.set_doors(self.listeners.doors().cloned().collect());
+        self.shared.admin.set_doors(self.listeners.doors().cloned().collect());
         for (mailbox, opened) in self.shared.mailboxes.iter().zip(sockets) {
             mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened, closed: closed.clone() })));
         }

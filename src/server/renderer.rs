@@ -17,7 +17,7 @@ pub(super) fn run(jobs: &Receiver<RenderJob>, shared: &Shared) {
             let group = take_next(&mut waiting, last);
             let Some(RenderJob { page, site, .. }) = group.first() else { continue };
             last = Some(*page);
-            let rendered = shared.panel.render(*page, site);
+            let rendered = shared.admin.render(*page, site);
             for RenderJob { ticket, .. } in &group {
                 shared.mailboxes[ticket.worker].post(Mail::Rendered { ticket: *ticket, page: Box::new(rendered.clone()) });
             }

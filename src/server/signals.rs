@@ -95,7 +95,7 @@ impl SignalHandler {
                 log::info!(target: "signal", "{}: finishing what is in flight", if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" });
                 let finished_before = self.sum(|stats| stats.exchanges_finished.value());
                 self.drain = Some(Draining { since: Instant::now(), finished_before, hurried: None });
-                self.shared.panel.draining.store(true, SeqCst);
+                self.shared.admin.draining.store(true, SeqCst);
                 self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Drain));
             }
             Some(drain) if drain.since.elapsed() < ONE_SIGNAL => {}
@@ -124,6 +124,6 @@ impl SignalHandler {
     }
 
     fn sum(&self, of: impl Fn(&WorkerStats) -> u64) -> u64 {
-        self.shared.panel.stats.iter().map(|stats| of(stats)).sum()
+        self.shared.admin.stats.iter().map(|stats| of(stats)).sum()
     }
 }

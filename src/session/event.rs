@@ -1,10 +1,10 @@
-//! What can happen to a session.
+//! What can happen to a client's connection and its exchange.
 
 use crate::admin::RenderedPage;
 use crate::machine::Direction;
 use crate::observe::reason::Reason;
 
-/// What the worker tells the session. The bytes themselves are in the rings.
+/// What the worker tells a session. The bytes themselves are in the rings.
 #[derive(Debug)]
 pub enum Event {
     /// It was accepted only to be told that its client has too many connections.
@@ -19,7 +19,7 @@ pub enum Event {
     ClientHalfClosed,
     /// The client is lost: reset, closed on both sides, or a send to it failed.
     ClientGone,
-    /// The client's socket took that many bytes of [`super::Session::client_output`].
+    /// The client's socket took that many bytes of the exchange's output to it.
     ClientTook(usize),
     /// Its turn in the queue has come: a place was taken for it, or an idle connection of this worker comes with it. The grant lies
     /// with the exchange.
@@ -33,7 +33,7 @@ pub enum Event {
     },
     /// No connection could be made.
     ConnectFailed(Reason),
-    /// There was no descriptor for a new connection: the session must wait in the queue.
+    /// There was no descriptor for a new connection: the exchange must wait in the queue.
     NoDescriptor,
     /// New raw bytes in the `down` ring.
     UpstreamBytes,
@@ -43,7 +43,7 @@ pub enum Event {
     UpstreamGone,
     /// The upstream takes no more bytes; what it still sends decides the outcome.
     UpstreamBroken,
-    /// The upstream's socket took that many bytes of [`super::Session::upstream_output`].
+    /// The upstream's socket took that many bytes of the exchange's output to it.
     UpstreamTook(usize),
     /// That many opaque bytes were read past the ring. They are sent next.
     Moved(Direction, usize),
@@ -57,7 +57,7 @@ pub enum Event {
     MakeRoom,
     /// The client has all that was sent to it.
     Delivered,
-    /// A deadline of the session may have passed.
+    /// A deadline of the front or of the exchange may have passed.
     Deadline,
     /// The process ends soon.
     Drain,

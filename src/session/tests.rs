@@ -114,7 +114,7 @@ fn the_line_of_requests() {
 }
 
 #[test]
-fn who_waits_too_long_in_line_leaves_it() {
+fn who_waits_too_long_in_the_queue_leaves_it() {
     let mut scene = Scene::with(|config| config.limits.max_conns_per_upstream = 0);
     scene.client(GET);
     scene.effects();

@@ -19,7 +19,7 @@ pub struct Pool {
     /// The servers in the order of the configuration.
     pub servers: Vec<Arc<Server>>,
     /// The queue of waiting requests.
-    pub line: WaitQueue,
+    pub queue: WaitQueue,
     /// How many retries its requests may make; kept across reloads.
     pub budget: Arc<Budget>,
     /// Which warnings about it were logged, to limit their number.
@@ -59,7 +59,7 @@ impl Pool {
     pub fn new(config: &model::PoolConfig, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
         let balance = Balance::new(&config.balance, &config.upstreams, fastrand::u32(..));
         let (name, warnings) = (config.name.clone(), Warnings::default());
-        Self { name, servers, line: WaitQueue::default(), budget, warnings, policy: Policy::of(config), balance }
+        Self { name, servers, queue: WaitQueue::default(), budget, warnings, policy: Policy::of(config), balance }
     }
 
     /// Whether it is what the configuration describes.
@@ -70,7 +70,7 @@ impl Pool {
     /// Picks a server. Called once for each attempt.
     pub fn pick(&self, seeker: PickRequest) -> Pick {
         let Requirements { now, most, needs, again, .. } = seeker.want;
-        let must_wait = self.line.has_any(|other| other.goes_before(needs));
+        let must_wait = self.queue.has_any(|other| other.goes_before(needs));
         match if must_wait { None } else { self.grant(seeker, true) } {
             Some(grant) => Pick::Granted(grant),
             None if again == RetryChoice::Elsewhere => Pick::Unavailable,

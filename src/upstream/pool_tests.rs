@@ -84,7 +84,7 @@ fn a_full_server_is_passed_over_and_a_full_pool_waits() {
 fn nobody_passes_those_who_wait() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 10));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
-    pool.line.join(ticket, Needs::default());
+    pool.queue.join(ticket, Needs::default());
     assert_eq!(picker.pick(&pool), Err(Pick::Full));
     assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket, grant.server)), Some((ticket, 0)));
     assert_eq!(picker.pick(&pool), Ok((0, false)));
@@ -212,11 +212,11 @@ fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
     picker.needs = partial;
     assert_eq!([picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)], [Ok((0, false)), Ok((0, false)), Err(Pick::Full)]);
     let ticket = |key| Ticket { worker: 1, key, serial: 1 };
-    pool.line.join(ticket(0), partial);
+    pool.queue.join(ticket(0), partial);
     picker.needs = Needs::default();
     assert_eq!(picker.pick(&pool), Ok((0, false)), "it passes who waits for more than a place");
     assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().want.most), "a place alone helps nobody");
-    pool.line.join(ticket(1), Needs::default());
+    pool.queue.join(ticket(1), Needs::default());
     assert_eq!(picker.pick(&pool), Err(Pick::Full), "but not who waits for the same");
     let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds));
     assert_eq!((next(), next()), (Some((1, Needs::default())), None));
@@ -235,9 +235,9 @@ fn who_wants_a_tunnel_goes_where_there_is_room_for_one_or_nowhere() {
     assert_eq!(picks, [Ok((0, false)), Ok((1, false))]);
     assert_eq!(picker.pick(&pool), Err(Pick::NoTunnel));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
-    pool.line.join(ticket, picker.needs);
+    pool.queue.join(ticket, picker.needs);
     let most = picker.seeker().want.most;
-    assert_eq!((pool.dismiss_first(most, 0), pool.dismiss_first(most, 0)), (Some(ticket), None), "nobody stands in line for that");
+    assert_eq!((pool.dismiss_first(most, 0), pool.dismiss_first(most, 0)), (Some(ticket), None), "nobody is queued for that");
     picker.needs.tunnel = false;
     assert!(picker.pick(&pool).is_ok());
 }

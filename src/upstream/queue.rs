@@ -17,7 +17,7 @@ impl Pool {
     /// Takes a place for the first in the queue, if there is one. Called by whoever freed a place or has just joined.
     pub fn admit_first(&self, seeker: PickRequest) -> Option<(Ticket, Grant)> {
         let PickRequest { rng, key, want } = seeker;
-        self.line.call(|_, needs| {
+        self.queue.call(|_, needs| {
             let seeker = PickRequest { rng, key, want: Requirements { needs, ..want } };
             self.grant(seeker, false).map_or(ControlFlow::Continue(()), |grant| ControlFlow::Break(Some(grant)))
         })
@@ -28,12 +28,12 @@ impl Pool {
     pub fn dismiss_first(&self, most: UpstreamLimits, now: u64) -> Option<Ticket> {
         let is_vain = |needs: Needs| !self.is_up(now) || (needs.tunnel && !self.has_tunnel(most));
         let dismiss = |_: &Ticket, needs| if is_vain(needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
-        self.line.call(dismiss).map(|(ticket, ())| ticket)
+        self.queue.call(dismiss).map(|(ticket, ())| ticket)
     }
 
     /// Whether a place at that server would help a waiting request.
     pub fn is_wanted(&self, server: &Server, most: UpstreamLimits) -> bool {
-        self.lets_through(server) && self.line.has_any(|needs| server.places.has_room(needs, most))
+        self.lets_through(server) && self.queue.has_any(|needs| server.places.has_room(needs, most))
     }
 
     /// Another worker with an idle connection to a server that `is_wanted`: closing that connection makes a place.

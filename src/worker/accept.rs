@@ -135,7 +135,7 @@ impl Worker {
         if !listener.socket.is_shared() || listener.has_yielded || listener.newcomer.is_some() {
             return false;
         }
-        let open = self.core.shared.panel.stats.iter().map(|stats| stats.client_connections.value());
+        let open = self.core.shared.admin.stats.iter().map(|stats| stats.client_connections.value());
         let fewest = open.min().unwrap_or(0);
         if listener.entrance.service.stats.client_connections.value() <= fewest + fewest / 8 + FEW {
             return false;
@@ -203,7 +203,7 @@ impl Worker {
         let descriptor = if entrance.service.is_reserved {
             Some(shared.descriptors.enter_anyway())
         } else {
-            let resting = shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
+            let resting = shared.admin.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
             shared.descriptors.admit_client(resting)
         };
         if let Some(descriptor) = descriptor {

@@ -1,4 +1,4 @@
-//! The worker without its poll: sessions, upstream connections, timers and storage, generic over the network, so that the
+//! The worker without its poll: clients, exchanges, upstream connections, timers and storage, generic over the network, so that the
 //! simulation drives exactly what runs in production.
 
 use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
@@ -76,7 +76,7 @@ pub struct Client<T> {
     pub(super) rest: Option<Rest>,
     pub(super) standing: Standing,
     pub(super) is_queued: bool,
-    /// Its session has ended, and its transport has something left to say.
+    /// Its exchange has ended, and its transport has something left to say.
     pub(super) takes_leave: bool,
     pub(super) is_closing: bool,
     /// Whether `stats.resting_clients` includes it.
@@ -192,8 +192,8 @@ pub struct Core<N: Net> {
     pub(super) ready: VecDeque<usize>,
     pub(super) closing_clients: Vec<usize>,
     pub(super) closing_upstreams: Vec<usize>,
-    /// Sessions of this worker whose turn in the queue has come.
-    pub(super) admitted: VecDeque<super::line::Admission>,
+    /// Exchanges of this worker whose turn in the queue has come.
+    pub(super) admitted: VecDeque<super::queue::Admission>,
     /// Circuits that opened here; this worker makes them half-open.
     pub(super) open_circuits: Vec<OpenCircuit>,
 }
@@ -201,7 +201,7 @@ pub struct Core<N: Net> {
 impl<N: Net> Core<N> {
     /// A worker without connections.
     pub fn new(worker: usize, net: N, journal: Box<dyn Journal>, shared: Arc<Shared>, site: Rc<Arc<Site>>, seed: u64) -> Self {
-        let stats = shared.panel.stats[worker].clone();
+        let stats = shared.admin.stats[worker].clone();
         Self {
             turn: Turn::new(worker, site, stats.clone(), journal, seed),
             stats,
@@ -299,8 +299,8 @@ impl<N: Net> Core<N> {
             if std::mem::take(&mut self.turn.circuits_moved) {
                 self.hand_on_all();
             }
-            if std::mem::take(&mut self.turn.line_may_move) {
-                self.serve_lines();
+            if std::mem::take(&mut self.turn.queue_may_move) {
+                self.serve_queues();
             }
         }
         self.clients.reuse();
@@ -318,7 +318,7 @@ impl<N: Net> Core<N> {
     fn has_loose_ends(&self) -> bool {
         let Self { closing_clients, closing_upstreams, admitted, turn, .. } = self;
         let is_settled = closing_clients.is_empty() && closing_upstreams.is_empty() && admitted.is_empty();
-        !is_settled || turn.circuits_moved || turn.line_may_move || !turn.open_circuits.is_empty()
+        !is_settled || turn.circuits_moved || turn.queue_may_move || !turn.open_circuits.is_empty()
     }
 
     /// When the next deadline is due (milliseconds).
@@ -392,7 +392,7 @@ impl<N: Net> Core<N> {
     /// An exchange is over, or its client is gone.
     pub(super) fn end_exchange(&mut self, key: usize) {
         if self.talks[key].stand.is_some() {
-            self.leave_line(key);
+            self.leave_queue(key);
         }
         if !self.pipes.is_empty() {
             self.take_up_pipes(key, |_, _| true);
@@ -425,10 +425,10 @@ impl<N: Net> Core<N> {
     }
 
     /// Leaves the queue. If its turn has come meanwhile, the message finds no exchange, and the place is passed on.
-    pub(super) fn leave_line(&mut self, key: usize) {
+    pub(super) fn leave_queue(&mut self, key: usize) {
         if let Some(Stand { pool, serial, needs, starves }) = self.talks[key].stand.take() {
             self.shared.starving.fetch_sub(starves.into(), SeqCst);
-            pool.line.leave(Ticket { worker: self.turn.worker, key, serial }, needs);
+            pool.queue.leave(Ticket { worker: self.turn.worker, key, serial }, needs);
         }
     }
 

@@ -79,7 +79,7 @@ impl<N: Net> Core<N> {
             Effect::Connect { server, reuse } => return self.connect(key, server, reuse),
             Effect::Reconnect => return self.reconnect(key),
             Effect::Queue { starved } => self.queue(key, starved),
-            Effect::LeaveQueue => self.leave_line(key),
+            Effect::LeaveQueue => self.leave_queue(key),
             Effect::Tunnel => self.become_tunnel(self.talks[key].upstream?),
             Effect::Release { keep } => {
                 let upstream = self.talks[key].upstream.take()?;
@@ -128,11 +128,11 @@ impl<N: Net> Core<N> {
         let (pool, ticket) = (exchange.pool().clone(), exchange.ticket(self.turn.worker, key));
         *stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs, starves: starved });
         self.shared.starving.fetch_add(starved.into(), SeqCst);
-        pool.line.join(ticket, needs);
+        pool.queue.join(ticket, needs);
         if self.keep_former(&pool) {
             self.announce_former(&pool);
         }
-        self.serve_line(&pool, starved, 1);
+        self.serve_queue(&pool, starved, 1);
         self.watch_stalls();
     }
 
@@ -242,7 +242,7 @@ impl<N: Net> Core<N> {
                     self.upstreams[key].link = Some(link);
                     self.upstreams[key].address = Some(address);
                     if left > 0 && deadline > 0 {
-                        // This address gets the time left divided by the addresses left; the last has the session's deadline.
+                        // This address gets the time left divided by the addresses left; the last has the deadline of the exchange.
                         self.upstream_wheel.set(key as u32, now + deadline.saturating_sub(now) / (left + 1));
                     } else {
                         self.upstream_wheel.cancel(key as u32);
@@ -293,7 +293,7 @@ impl<N: Net> Core<N> {
         match upstream.owner {
             Owner::Exchange(exchange) => self.enqueue(self.talks[exchange].client),
             // No answer is expected on an idle connection: whatever came, it is not used again.
-            Owner::Idle if !link.is_quiet() => self.close_upstream(key),
+            Owner::Idle if !link.check_quiet() => self.close_upstream(key),
             // Whoever gets it looks at it.
             Owner::Idle | Owner::Promised => {}
         }

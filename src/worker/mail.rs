@@ -1,7 +1,7 @@
 //! Messages from other threads: a new configuration, new addresses, the end, a place from the queue, a rendered page.
 
 use super::core::{Core, Net, Owner, Upstream};
-use super::line::Admission;
+use super::queue::Admission;
 use super::shared::Mail;
 use super::timers::OwnTimer;
 use crate::session::{DRAIN_IDLE_MS, Event};
@@ -19,7 +19,7 @@ impl<N: Net> Core<N> {
             }
             Mail::Former(pool) => {
                 self.keep_former(&pool);
-                self.serve_line(&pool, false, pool.line.count(|_| true));
+                self.serve_queue(&pool, false, pool.queue.count(|_| true));
             }
             Mail::Stalls => self.relieve_lines(),
             Mail::Evict { door, since, starved } => self.on_evict(&door, since, starved),
@@ -68,9 +68,9 @@ impl<N: Net> Core<N> {
         self.close_idle(|upstream| upstream.server().is_retired());
         // A limit may be higher, or a server new. Requests that joined the queue of a pool which has just become an earlier one were
         // not announced; and other workers with idle connections did not know of a queue that is new here.
-        self.former.iter().filter(|pool| !pool.line.is_empty()).for_each(|pool| self.announce_former(pool));
+        self.former.iter().filter(|pool| !pool.queue.is_empty()).for_each(|pool| self.announce_former(pool));
         self.on_descriptor_freed();
-        self.serve_lines();
+        self.serve_queues();
     }
 
     /// Closes the idle connections that `goes` selects.

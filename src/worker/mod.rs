@@ -1,4 +1,4 @@
-//! A worker: one thread, one poll, one loop. The only place where sockets and sessions are connected.
+//! A worker: one thread, one poll, one loop. The only place where sockets and machines meet.
 
 pub mod checks;
 pub mod core;
@@ -8,9 +8,9 @@ mod accept;
 mod bulk;
 mod clients;
 mod dial;
-mod line;
 mod mail;
 mod pump;
+mod queue;
 mod rests;
 mod reuse;
 mod stalls;
@@ -165,7 +165,7 @@ impl Worker {
             self.core.begin_rests(|| self.clock.read());
             self.core.turn.journal.hand_over();
         }
-        // A place given to a session here that has ended must be passed on to another worker.
+        // A place given to an exchange here that has ended must be passed on to another worker.
         self.take_mail();
         self.core.end_turn();
         self.core.turn.journal.hand_over();

@@ -50,7 +50,7 @@ impl<N: Net> Core<N> {
         upstream.lease.pass_to(ConnectionUse::Exchange);
         // Bytes may have come since the poll.
         let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
-        if is_unsure && !upstream.link.as_mut().is_some_and(|link| link.is_quiet_now()) {
+        if is_unsure && !upstream.link.as_mut().is_some_and(|link| link.check_quiet_now()) {
             return Idled::Place(self.discard(key).lease);
         }
         Idled::Ready(key)
@@ -119,32 +119,32 @@ impl<N: Net> Core<N> {
     /// Whether its place would help a queued request.
     fn is_wanted(&self, key: usize) -> bool {
         let Upstream { pool, lease, .. } = &self.upstreams[key];
-        !pool.line.is_empty() && pool.is_wanted(lease.server(), self.turn.site.most())
+        !pool.queue.is_empty() && pool.is_wanted(lease.server(), self.turn.site.most())
     }
 
     /// Whether a connection may become idle after its exchange.
     fn may_idle(&mut self, key: usize) -> bool {
         let upstream = &self.upstreams[key];
         let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server().is_retired();
-        may_stay && !self.is_wanted_elsewhere() && self.is_quiet(key)
+        may_stay && !self.is_wanted_elsewhere() && self.check_quiet(key)
     }
 
     /// Whether a request that this connection does not help needs its place or its descriptor: in the queue of an earlier pool, where
     /// the server has another index; or in any queue.
     fn is_wanted_elsewhere(&self) -> bool {
         let starves = || self.shared.starving.load(SeqCst) > 0 && !self.shared.descriptors.has_free();
-        self.former.iter().any(|pool| !pool.line.is_empty()) || starves()
+        self.former.iter().any(|pool| !pool.queue.is_empty()) || starves()
     }
 
-    /// Whether nothing came on a connection on which nothing is expected.
-    fn is_quiet(&mut self, key: usize) -> bool {
-        self.upstreams[key].link.as_mut().is_some_and(|link| link.is_quiet())
+    /// Checks whether nothing came on a connection on which nothing is expected.
+    fn check_quiet(&mut self, key: usize) -> bool {
+        self.upstreams[key].link.as_mut().is_some_and(|link| link.check_quiet())
     }
 
     /// Whether a connection may serve its next exchange at once.
     fn is_reliable(&mut self, key: usize) -> bool {
         let upstream = &mut self.upstreams[key];
-        upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(|link| link.is_quiet_now())
+        upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(|link| link.check_quiet_now())
     }
 
     /// At the end of the turn, connections that became idle after an answer without content begin to rest.

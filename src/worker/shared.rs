@@ -18,11 +18,11 @@ use std::sync::{Arc, OnceLock, Weak};
 
 /// A message to a worker.
 pub enum Mail {
-    /// The first in the pool's queue is a session of this worker.
+    /// The first in the pool's queue is an exchange of this worker.
     Admitted {
         /// The pool.
         pool: Arc<Pool>,
-        /// The session's ticket.
+        /// The ticket of the exchange.
         ticket: Ticket,
         /// The server where a place was taken for it; `None` if all of them are down.
         grant: Option<Grant>,
@@ -55,9 +55,9 @@ pub enum Mail {
     Resume,
     /// A new configuration.
     Site(Box<NewSite>),
-    /// A page for a session.
+    /// A page for an exchange.
     Rendered {
-        /// The session's ticket.
+        /// The ticket of the exchange.
         ticket: Ticket,
         /// The page.
         page: Box<RenderedPage>,
@@ -78,11 +78,11 @@ pub struct NewSite {
     pub closed: Vec<Arc<Door>>,
 }
 
-/// A page that a session asked for, to be rendered by the helper thread.
+/// A page that an exchange asked for, to be rendered by the helper thread.
 pub struct RenderJob {
     /// The page.
     pub page: AdminPage,
-    /// The ticket of the asking session.
+    /// The ticket of the exchange that asks.
     pub ticket: Ticket,
     /// The configuration and state that the page shows.
     pub site: Arc<Site>,
@@ -102,8 +102,8 @@ pub struct Shared {
     pub starved: Paused,
     /// How many requests are queued because there was no descriptor: any idle connection, of whatever pool, has one.
     pub starving: AtomicUsize,
-    /// Counters of all workers.
-    pub panel: Arc<AdminState>,
+    /// What the pages of the admin port show, the counters of all workers among it.
+    pub admin: Arc<AdminState>,
     /// How many workers have not ended. The first ends last, because it has the admin port.
     pub running: AtomicUsize,
     /// Sends jobs to the helper thread.

@@ -46,9 +46,9 @@ impl<N: Net> Core<N> {
     pub(super) fn relieve_lines(&mut self) {
         let (site, former) = (Rc::clone(&self.turn.site), self.former.clone());
         let stalls = self.stalls();
-        for pool in site.pools.iter().chain(&former).filter(|pool| !pool.line.is_empty()) {
+        for pool in site.pools.iter().chain(&former).filter(|pool| !pool.queue.is_empty()) {
             for server in &pool.servers {
-                let waiting = pool.line.count(|needs| server.places.has_room(needs, site.most()));
+                let waiting = pool.queue.count(|needs| server.places.has_room(needs, site.most()));
                 let from = stalls.partition_point(|stall| stall.slot < server.slot);
                 let here = stalls[from..].iter().take_while(|stall| stall.slot == server.slot);
                 self.relieve(server, &here.copied().collect::<Vec<_>>(), waiting);

@@ -100,7 +100,7 @@ fn who_was_promised_a_connection_and_left_holds_up_nobody() {
 
 /// The place belongs to a worker with the newer site, where no queue leads to the request that waits for it.
 #[test]
-fn who_waits_in_a_former_line_at_one_worker_is_served_by_the_place_of_another() {
+fn who_waits_in_a_former_queue_at_one_worker_is_served_by_the_place_of_another() {
     let mut stage = Stage::new(2, 1, one_place);
     let first = stage.accept(0);
     let dialled = stage.ask(&first);
@@ -125,7 +125,7 @@ fn who_waits_in_a_former_line_at_one_worker_is_served_by_the_place_of_another() 
 
 /// After a wait between two attempts, it joins the queue when both workers have the newer site and have forgotten the earlier pool.
 #[test]
-fn who_comes_into_a_former_line_late_is_served_as_well() {
+fn who_comes_into_a_former_queue_late_is_served_as_well() {
     let mut stage = Stage::new(2, 1, |config| {
         one_place(config);
         (config.pools[0].retry.max_retries, config.pools[0].retry.backoff_ms) = (2, 1000);

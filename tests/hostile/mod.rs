@@ -11,7 +11,7 @@
 //!
 //! Invariants: what an upstream gets is canonical, and is a request of some client, read in the same way; it has nothing of a refused
 //! request. A client gets its answers in order: made here, or what the upstream sent for that request; none looks complete that is
-//! not. Rings stay bounded, and so does the work for each byte. After some time no session, connection, place or timer is left. What
+//! not. Rings stay bounded, and so does the work for each byte. After some time no client, exchange, connection, place or timer is left. What
 //! one client sends has the same result whole and byte by byte.
 
 mod agree;

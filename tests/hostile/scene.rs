@@ -32,7 +32,7 @@ use tidegate::worker::shared::Shared;
 const MAX_ROUNDS: u32 = 400_000;
 /// How many turns of the worker in a row may move nothing.
 const MAX_VAIN_TURNS: u32 = 20;
-/// How many bytes a session may hold besides its two rings: one scratch buffer, and what heads and error pages take.
+/// How many bytes an exchange may hold besides its two rings: one scratch buffer, and what heads and error pages take.
 const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
 
 /// The worker and everything around it.
@@ -116,7 +116,7 @@ impl Scene {
             server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80)).into()]);
         }
         let (renderer, jobs) = mpsc::channel();
-        let panel = AdminState {
+        let admin = AdminState {
             started_up: AtomicBool::new(true),
             ..AdminState::new(vec![Arc::new(WorkerStats::default())], Vec::new(), writer())
         };
@@ -128,7 +128,7 @@ impl Scene {
             connections: Default::default(),
             starved: Paused::new(1),
             starving: Default::default(),
-            panel: Arc::new(panel),
+            admin: Arc::new(admin),
             renderer,
         });
         let mut wires = Wires::new(setting.seed, setting.mtu, setting.max_buffer, false);
@@ -304,7 +304,7 @@ impl Scene {
                 let beside = exchange.down.pending() + exchange.up.pending();
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {
-                assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle session holds a ring");
+                assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle client holds a ring");
             }
             // A request that rejoins the queue after its deadline fails in the next millisecond.
             let is_back = view.exchange().is_some_and(|x| x.is_queued());
@@ -328,7 +328,7 @@ impl Scene {
 
     fn check_end(&self) {
         let core = &self.core;
-        assert!(core.clients.is_empty(), "sessions are left, and nothing is due");
+        assert!(core.clients.is_empty(), "clients are left, and nothing is due");
         assert!(core.upstreams.is_empty(), "upstream connections are left");
         assert!(core.talks.is_empty(), "exchanges are left");
         assert!(!core.is_behind());
@@ -336,7 +336,7 @@ impl Scene {
         for (pool, server) in self.site.servers() {
             let places = &server.places;
             assert_eq!((places.taken(), places.partial(), places.tunnels()), (0, 0, 0), "places of {}", server.config.name);
-            assert!(pool.line.is_empty(), "somebody stands in line");
+            assert!(pool.queue.is_empty(), "somebody is queued still");
         }
         let descriptors = format!("{:?}", core.shared.descriptors);
         assert!(descriptors.contains("clients: 0, upstreams: 0"), "{descriptors}");

@@ -12,7 +12,7 @@ use tidegate::guard::breaker::CircuitState;
 use tidegate::guard::places::Needs;
 use tidegate::observe::reason::Reason;
 
-/// How many bytes a session may hold besides its two rings: one scratch buffer, and what heads and error pages take.
+/// How many bytes an exchange may hold besides its two rings: one scratch buffer, and what heads and error pages take.
 const MAX_BESIDE: usize = 256 * 1024 + 32 * 1024;
 
 impl World {
@@ -38,11 +38,11 @@ impl World {
                 // While content is missing, the deadline is that of the content.
                 let is_partial = exchange.queued_for().is_some_and(|needs| needs.is_partial);
                 let most = if is_partial { u64::MAX - 1 } else { exchange.queue_due };
-                assert!(!exchange.is_queued() || due <= most, "it stands in line for ever");
+                assert!(!exchange.is_queued() || due <= most, "it is queued for ever");
                 let beside = exchange.down.pending() + exchange.up.pending();
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {
-                assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle session holds a ring");
+                assert!(client.front.ring.capacity() == 0 || !client.front.ring.is_empty(), "an idle client holds a ring");
             }
         }
         assert_eq!(core.stats.queued_requests.value(), queued, "the gauge of queued requests");
@@ -138,7 +138,7 @@ impl World {
     pub fn check_end(&mut self) {
         for seat in &self.seats {
             assert!(seat.backlog.is_empty(), "clients wait to be accepted, and nothing is due");
-            assert!(seat.core.clients.is_empty(), "sessions are left, and nothing is due");
+            assert!(seat.core.clients.is_empty(), "clients are left, and nothing is due");
             assert!(seat.core.upstreams.is_empty(), "upstream connections are left");
             assert!(seat.core.talks.is_empty(), "exchanges are left");
             assert_eq!(seat.core.next_wake(), None, "timers are left");
@@ -148,7 +148,7 @@ impl World {
         }
         let mut pools: Vec<_> = self.sites.iter().flat_map(|site| &site.pools).collect();
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
-        assert!(pools.iter().all(|pool| pool.line.is_empty()), "somebody stands in line");
+        assert!(pools.iter().all(|pool| pool.queue.is_empty()), "somebody is queued still");
         for (_, server) in self.servers() {
             let places = &server.places;
             assert_eq!((places.taken(), places.partial(), places.tunnels()), (0, 0, 0), "places of {}", server.config.name);

@@ -297,7 +297,7 @@ impl Transport for RecordTransport {
         panic!("bytes go past the records")
     }
 
-    fn is_quiet(&mut self) -> bool {
+    fn check_quiet(&mut self) -> bool {
         for _ in 0..LOOKS {
             if self.ready.gone || self.ready.read_closed {
                 return false;
@@ -314,9 +314,9 @@ impl Transport for RecordTransport {
         false
     }
 
-    fn is_quiet_now(&mut self) -> bool {
+    fn check_quiet_now(&mut self) -> bool {
         self.look_again();
-        self.is_quiet()
+        self.check_quiet()
     }
 
     fn is_delivered(&self) -> bool {

@@ -14,7 +14,7 @@ impl World {
         if self.weather.roads.starved > 0 {
             return;
         }
-        let mut pools: Vec<&Arc<Pool>> = self.sites.iter().flat_map(|site| &site.pools).filter(|pool| !pool.line.is_empty()).collect();
+        let mut pools: Vec<&Arc<Pool>> = self.sites.iter().flat_map(|site| &site.pools).filter(|pool| !pool.queue.is_empty()).collect();
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         for pool in pools {
             note(Seen::InLineAtRest);

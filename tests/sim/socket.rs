@@ -91,7 +91,7 @@ impl SimPipe {
     }
 }
 
-/// The panel needs a log writer, which is a thread: all worlds share one.
+/// An `AdminState` needs a log writer, which is a thread: all worlds share one.
 pub fn writer() -> Arc<Writer> {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
     let settings = LogSettings {

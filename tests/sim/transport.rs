@@ -93,12 +93,12 @@ impl Transport for SimTransport {
         each!(self, transport => transport.pour_out(pipe, most))
     }
 
-    fn is_quiet(&mut self) -> bool {
-        each!(self, transport => transport.is_quiet())
+    fn check_quiet(&mut self) -> bool {
+        each!(self, transport => transport.check_quiet())
     }
 
-    fn is_quiet_now(&mut self) -> bool {
-        each!(self, transport => transport.is_quiet_now())
+    fn check_quiet_now(&mut self) -> bool {
+        each!(self, transport => transport.check_quiet_now())
     }
 
     fn is_delivered(&self) -> bool {

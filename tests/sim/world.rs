@@ -173,7 +173,7 @@ impl World {
             connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
-            panel: Arc::new(AdminState { started_up: AtomicBool::new(true), ..AdminState::new(stats, Vec::new(), writer()) }),
+            admin: Arc::new(AdminState { started_up: AtomicBool::new(true), ..AdminState::new(stats, Vec::new(), writer()) }),
             renderer,
         });
         let mut wires = Wires::new(rng.u64(..), weather.mtu, weather.max_buffer, trace);
@@ -411,8 +411,8 @@ impl World {
         for (worker, seat) in self.seats.iter().enumerate() {
             lines.push(format!("worker {worker}: next {:?}, backlog {:?}", seat.core.next_wake(), seat.backlog));
             for (key, client) in &seat.core.clients {
-                let session = format!("{:?}", client.front);
-                lines.push(format!("  client {key}: {}", &session[..session.len().min(60)]));
+                let front = format!("{:?}", client.front);
+                lines.push(format!("  client {key}: {}", &front[..front.len().min(60)]));
             }
         }
         lines.join("\n")

@@ -53,10 +53,10 @@ pub trait Transport {
     /// Writes once out of a pipe that holds at least `most`.
     fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> Transfer;
 
-    /// Whether nothing has come, of bytes or an end, as far as events have told. Consumes what has come.
-    fn is_quiet(&mut self) -> bool;
-    /// The same, of this very moment: events may be older.
-    fn is_quiet_now(&mut self) -> bool;
+    /// Checks whether nothing has come, of bytes or an end, as far as events have told. It may read, and loses what it finds.
+    fn check_quiet(&mut self) -> bool;
+    /// The same at this very moment, because events may be older.
+    fn check_quiet_now(&mut self) -> bool;
     /// Whether the other end has acknowledged all that was written, and all that had to be said.
     fn is_delivered(&self) -> bool;
     /// Whether nothing can be lost by closing both directions now, after a read that was refused. Where the other end has yet to say

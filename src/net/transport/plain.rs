@@ -193,14 +193,14 @@ impl<S: Socket> Transport for PlainTransport<S> {
         self.after_write(written, 0)
     }
 
-    fn is_quiet(&mut self) -> bool {
+    fn check_quiet(&mut self) -> bool {
         let is_over = self.ready.gone || self.ready.read_closed;
         !is_over && (!self.ready.readable || self.read(&mut [0]) == Transfer::Blocked)
     }
 
-    fn is_quiet_now(&mut self) -> bool {
+    fn check_quiet_now(&mut self) -> bool {
         self.look_again();
-        self.is_quiet()
+        self.check_quiet()
     }
 
     fn is_delivered(&self) -> bool {

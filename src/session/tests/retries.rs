@@ -244,7 +244,7 @@ fn a_backoff_is_a_timer() {
 }
 
 #[test]
-fn another_try_may_wait_in_line_as_long_as_the_first() {
+fn another_try_may_wait_in_the_queue_as_long_as_the_first() {
     let mut scene = retrying(|config| {
         config.pools[0].upstreams.truncate(1);
         config.limits.max_conns_per_upstream = 1;

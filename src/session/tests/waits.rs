@@ -240,7 +240,7 @@ fn an_attempt_is_held_to_one_wall_from_the_pick_to_the_head_of_the_answer() {
 }
 
 #[test]
-fn a_connect_too_is_part_of_an_attempt_and_a_place_in_line_is_not() {
+fn a_connect_too_is_part_of_an_attempt_and_a_place_in_the_queue_is_not() {
     let mut scene = only(|timeouts| &mut timeouts.attempt_ms);
     scene.client(GET).effects();
     scene.wait(1000);
@@ -248,7 +248,7 @@ fn a_connect_too_is_part_of_an_attempt_and_a_place_in_line_is_not() {
     assert!(scene.sent_to_client().contains("504 connection_read_timeout: origin did not answer within 1 s (timeouts.attempt_ms)"));
     let mut scene = only(|timeouts| &mut timeouts.attempt_ms);
     scene.client(GET).event(Event::NoDescriptor).wait(4999);
-    assert_eq!(scene.lines(), [] as [&str; 0], "it stands in line");
+    assert_eq!(scene.lines(), [] as [&str; 0], "it is queued");
 }
 
 #[test]

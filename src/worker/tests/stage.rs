@@ -216,7 +216,7 @@ impl Stage {
             connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
-            panel: Arc::new(panel(stats)),
+            admin: Arc::new(admin_state(stats)),
             running: AtomicUsize::new(workers),
             renderer: channel().0,
             resolver: OnceLock::new(),
@@ -353,7 +353,7 @@ impl Stage {
     }
 }
 
-fn panel(stats: Vec<Arc<WorkerStats>>) -> AdminState {
+fn admin_state(stats: Vec<Arc<WorkerStats>>) -> AdminState {
     static WRITER: OnceLock<Arc<Writer>> = OnceLock::new();
     let settings = || LogSettings { access: None, format: Format::Text, errors: SinkTarget::StandardError, rotate: None };
     let writer = WRITER.get_or_init(|| Arc::new(Writer::start(settings()).unwrap())).clone();

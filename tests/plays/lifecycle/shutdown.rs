@@ -194,7 +194,7 @@ fn a_worker_that_ends_first_leaves_no_place_taken() {
 }
 
 #[test]
-fn who_leaves_the_line_stands_in_it_no_more() {
+fn who_leaves_the_queue_is_not_in_it_any_more() {
     let gate = Gate::default();
     let origin = Origin::gated(&gate);
     let proxy = Config::to(&origin).set("limits.max_conns_per_upstream", 1).start();

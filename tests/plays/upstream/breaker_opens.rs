@@ -258,7 +258,7 @@ fn a_line(proxy: &Proxy, origin: &Origin) -> [Client; 3] {
 }
 
 #[test]
-fn those_in_line_are_sent_away_when_the_last_circuit_opens() {
+fn those_in_the_queue_are_sent_away_when_the_last_circuit_opens() {
     for end in [|conn: &mut Conn| conn.reset(), |conn: &mut Conn| conn.send("HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")] {
         let gate = Gate::default();
         let held = gate.clone();
@@ -288,7 +288,7 @@ fn those_in_line_are_sent_away_when_the_last_circuit_opens() {
 }
 
 #[test]
-fn another_attempt_waits_in_line_for_those_that_are_left() {
+fn another_attempt_waits_in_the_queue_for_those_that_are_left() {
     let gate = Gate::default();
     let (refusing, origin) = (nobody(), Origin::gated(&gate));
     let config = guarded([origin.addr(), refusing], 60_000).set("circuit_breaker.failure_threshold", 1);

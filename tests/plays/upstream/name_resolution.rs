@@ -224,7 +224,7 @@ fn never_again_is_kept_and_costs_no_thread() {
 }
 
 #[test]
-fn who_waits_in_line_goes_where_a_name_begins_to_lead() {
+fn who_waits_in_the_queue_goes_where_a_name_begins_to_lead() {
     let gate = Gate::default();
     let (full, late) = (Origin::gated(&gate), Origin::named("late"));
     let upstreams = json!([{"host": "127.0.0.1", "port": full.port()}, {"host": "late.test", "port": late.port()}]);

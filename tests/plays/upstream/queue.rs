@@ -20,7 +20,7 @@ fn queued(proxy: &Proxy) -> f64 {
 }
 
 #[test]
-fn a_circuit_that_closes_lets_all_of_the_line_through() {
+fn a_circuit_that_closes_lets_all_of_the_queue_through() {
     let (shut, gate) = (Gate::default(), Gate::default());
     let (full, back) = (Origin::gated(&shut), failing(&gate));
     let config = Config::to_all([full.addr(), back.addr()]).set("limits.max_conns_per_upstream", 2).set("workers", 1);
@@ -59,7 +59,7 @@ fn a_circuit_that_closes_lets_all_of_the_line_through() {
 /// A reload that makes a new pool: a request held under the earlier configuration joins the queue of a pool that takes no new
 /// requests, and still gets its place.
 #[test]
-fn who_comes_late_into_a_former_line_gets_the_place_that_gets_free() {
+fn who_comes_late_into_a_former_queue_gets_the_place_that_gets_free() {
     let gate = Gate::default();
     let origin = Origin::gated(&gate);
     let config = Config::to(&origin).set("limits.max_conns_per_upstream", 1).set("workers", 2);

@@ -64,7 +64,7 @@ impl World {
             note(Seen::ServerGoneWithConnections);
         }
         let is_former = |pool: &Arc<Pool>| !site.pools.iter().any(|other| Arc::ptr_eq(pool, other));
-        if self.site.pools.iter().any(|pool| is_former(pool) && !pool.line.is_empty()) {
+        if self.site.pools.iter().any(|pool| is_former(pool) && !pool.queue.is_empty()) {
             note(Seen::LineOfAFormerPool);
         }
         let is_back = |server: &Arc<Server>| {
@@ -110,7 +110,7 @@ impl World {
     /// As the helper thread of `server` does it.
     pub(super) fn render(&mut self) {
         let job = self.rendering.pop_front().unwrap();
-        let page = Box::new(self.shared.panel.render(job.page, &job.site));
+        let page = Box::new(self.shared.admin.render(job.page, &job.site));
         let is_there = self.seats[0].core.talks.get(job.ticket.key).is_some_and(|talk| talk.exchange.is_serial(job.ticket.serial));
         note(if is_there { Seen::PageRendered } else { Seen::PageOfOneGone });
         self.shared.mailboxes[job.ticket.worker].post(Mail::Rendered { ticket: job.ticket, page });

@@ -23,7 +23,7 @@ use tidegate::worker::shared::Mail;
 /// How many turns of a worker in a row, in a short time, may move nothing.
 const MAX_VAIN_TURNS: u32 = 40;
 const VAIN_MICROS: u64 = 1_000_000;
-/// How many calls one turn may make: far beyond what the budgets of all sessions allow.
+/// How many calls one turn may make: far beyond what the budgets of all clients allow.
 const MAX_CALLS: u64 = 300_000;
 
 /// What a turn does next, in the order of `worker::Worker::run`.
@@ -184,7 +184,7 @@ impl World {
 /// Like `worker::accept`. Returns whether a connection was accepted.
 fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc<Door>; 2], worker: usize, now: Now) -> bool {
     let shared = seat.core.shared.clone();
-    let resting = || shared.panel.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
+    let resting = || shared.admin.stats.iter().map(|stats| stats.resting_clients.value() as usize).sum();
     let mut came = false;
     while let Some(id) = seat.admin_backlog.pop_front() {
         came = true;

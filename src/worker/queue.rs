@@ -19,7 +19,7 @@ use std::sync::atomic::{Ordering::SeqCst, fence};
 /// How often open circuits are looked at again, because one may have become that of the last usable upstream.
 const LOOK_MS: u64 = 1000;
 
-/// A session whose turn in the queue has come.
+/// An exchange whose turn in the queue has come.
 pub(super) struct Admission {
     pub(super) pool: Arc<Pool>,
     pub(super) ticket: Ticket,
@@ -31,23 +31,23 @@ pub(super) struct Admission {
 
 impl<N: Net> Core<N> {
     /// A request has joined the queue, or waits there: gives it a free place, or one that an idle connection holds.
-    pub(super) fn serve_line(&mut self, pool: &Arc<Pool>, starved: bool, most: usize) {
+    pub(super) fn serve_queue(&mut self, pool: &Arc<Pool>, starved: bool, most: usize) {
         if !starved {
             self.hand_on(pool);
         }
         for _ in 0..most {
-            if pool.line.is_empty() || !self.reclaim(pool, starved) {
+            if pool.queue.is_empty() || !self.reclaim(pool, starved) {
                 break;
             }
         }
     }
 
     /// The same for all queues.
-    pub(super) fn serve_lines(&mut self) {
+    pub(super) fn serve_queues(&mut self) {
         let site = Rc::clone(&self.turn.site);
-        let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.line.is_empty());
+        let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.queue.is_empty());
         let pools: Vec<Arc<Pool>> = pools.cloned().collect();
-        pools.iter().for_each(|pool| self.serve_line(pool, false, pool.line.count(|_| true)));
+        pools.iter().for_each(|pool| self.serve_queue(pool, false, pool.queue.count(|_| true)));
     }
 
     /// Remembers a pool of an earlier site, because nothing else would lead to its queue. Returns whether it is one.
@@ -100,7 +100,7 @@ impl<N: Net> Core<N> {
         let Upstream { pool, lease, .. } = &self.upstreams[key];
         let server = lease.server();
         let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
-        let called = pool.line.call(|ticket, needs| {
+        let called = pool.queue.call(|ticket, needs| {
             if !server.places.has_room(needs, most) {
                 return ControlFlow::Continue(());
             }
@@ -127,7 +127,7 @@ impl<N: Net> Core<N> {
     pub fn hand_on_all(&mut self) {
         self.hand_on_former();
         let site = Rc::clone(&self.turn.site);
-        for pool in site.pools.iter().filter(|pool| !pool.line.is_empty()) {
+        for pool in site.pools.iter().filter(|pool| !pool.queue.is_empty()) {
             self.hand_on(pool);
         }
     }
@@ -140,7 +140,7 @@ impl<N: Net> Core<N> {
 
     fn hand_on_former(&mut self) {
         let former = std::mem::take(&mut self.former);
-        for pool in former.into_iter().filter(|pool| !pool.line.is_empty()) {
+        for pool in former.into_iter().filter(|pool| !pool.queue.is_empty()) {
             self.hand_on(&pool);
             self.former.push(pool);
         }
@@ -197,7 +197,7 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Tells sessions whose turn has come. If one has stopped waiting, its place is passed on.
+    /// Tells exchanges whose turn has come. If one has stopped waiting, its place is passed on.
     pub(super) fn admit_waiting(&mut self) {
         for _ in 0..self.admitted.len() {
             let Some(Admission { pool, ticket, grant, reuse }) = self.admitted.pop_front() else { break };
