@@ -97,3 +97,19 @@ fn watch(current: &AtomicU64) {
         }
     }
 }
+
+/// MANY_SEED=n plays one connection.
+#[test]
+fn many_exchanges_on_one_connection_do_not_disturb_each_other() {
+    if let Ok(seed) = std::env::var("MANY_SEED") {
+        hostile::many::run(seed.parse().expect("a number"));
+        return;
+    }
+    let (mut whole, mut most) = (0, 0);
+    for seed in 0..300 {
+        let played = catch_unwind(|| hostile::many::run(seed));
+        let (here, at_once) = played.unwrap_or_else(|_| panic!("MANY_SEED={seed}"));
+        (whole, most) = (whole + u64::from(here), most.max(at_once));
+    }
+    assert!(whole > 6000 && most > 10, "{whole} streams were whole, {most} at once");
+}

@@ -31,6 +31,8 @@ pub struct BackH1 {
     body: Body,
     /// Whether the answer is a 101 that waits until the request's content has been sent.
     holds_switch: bool,
+    /// Whether the close of the connection is the end of the content.
+    ends_with_close: bool,
     /// Whether the connection may serve again.
     keep: bool,
     /// Whether the answer has no content.
@@ -137,6 +139,7 @@ impl BackH1 {
         self.keep = is_framed && response.connection.persists(response.minor);
         // Stray bytes may have been taken for the answer, in which case the answer is still to come.
         self.keep &= reading.is_request_out || !reading.is_reused;
+        self.ends_with_close = response.length == BodyLength::UntilClose;
         self.is_bare = response.length == BodyLength::Empty;
         self.body = Body::new(response.length, recode);
     }
@@ -189,7 +192,7 @@ impl BackH1 {
     /// The end of the answer: what follows it is dropped, and makes the connection unusable.
     pub fn end(&self, down: &mut Flow) -> AnswerEnd {
         let is_exact = down.ring.raw() == 0;
-        if !self.body.is_enchunked() {
+        if !self.ends_with_close {
             down.ring.drop_raw();
         }
         AnswerEnd { keep: self.keep && is_exact, is_bare: self.is_bare }

@@ -96,6 +96,15 @@ impl Ring {
         (&mut right[..first], &mut left[..room - first])
     }
 
+    /// Copies bytes into the free part, which must have room for them.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let (first, second) = self.room_mut();
+        let (head, tail) = bytes.split_at(bytes.len().min(first.len()));
+        first[..head.len()].copy_from_slice(head);
+        second[..tail.len()].copy_from_slice(tail);
+        self.fill(bytes.len());
+    }
+
     /// Notes that `n` bytes were read into the free part.
     pub fn fill(&mut self, n: usize) {
         debug_assert!(n <= self.room());
@@ -117,9 +126,9 @@ impl Ring {
         &mut self.storage[start..start + n]
     }
 
-    /// The raw bytes, if they lie in one piece (as they do after [`Ring::raw_mut`]).
-    pub fn raw_bytes(&self) -> &[u8] {
-        self.slices((self.kept + self.ready) as usize, self.raw()).0
+    /// The raw bytes; the second slice is the part beyond the wrap.
+    pub fn raw_slices(&self) -> (&[u8], &[u8]) {
+        self.slices((self.kept + self.ready) as usize, self.raw())
     }
 
     /// Notes that the first `consumed` raw bytes were checked, and that of these the first `kept` remain, now ready to be sent.
@@ -254,7 +263,7 @@ mod tests {
         let mut ring = ring(8);
         put(&mut ring, b"abXXcd");
         ring.check(4, 2);
-        assert_eq!((ready(&ring), ring.raw_bytes()), (b"ab".to_vec(), &b"cd"[..]));
+        assert_eq!((ready(&ring), ring.raw_slices().0), (b"ab".to_vec(), &b"cd"[..]));
     }
 
     /// Compared with a model: whatever the order of operations, bytes come out as they went in.

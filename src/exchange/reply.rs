@@ -67,8 +67,9 @@ impl Exchange {
     /// Tells a client that waits for it to send its content.
     pub(super) fn invite(&mut self, cx: &mut Context) {
         self.asked.awaits_continue = false;
-        cx.front.interim(&mut self.down, 100);
-        self.count_interim(cx.turn);
+        if cx.front.interim(&mut self.down, 100) {
+            self.count_interim(cx.turn);
+        }
     }
 
     /// The request fails, without an upstream's fault.
@@ -167,6 +168,7 @@ impl Exchange {
     }
 
     /// The client took some of the answer.
+    #[inline(always)]
     pub(super) fn go_on(&mut self, reply: Reply, cx: &mut Context) -> ExchangeState {
         match reply {
             Reply::Sending(end) => self.after_reply(end, cx),

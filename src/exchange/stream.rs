@@ -138,6 +138,7 @@ impl Exchange {
     }
 
     /// The head of a response has come: decides what becomes of it, and passes it on if it is for the client.
+    #[inline(always)]
     pub fn take_head(&mut self, response: &Response, cx: &mut Context) -> Result<Passed, Refusal> {
         if self.is_farewell(response) {
             return Ok(Passed::Aside);
@@ -204,6 +205,7 @@ impl Exchange {
     }
 
     /// The last byte of the answer is here. Everything is settled before the client can see that byte.
+    #[inline(always)]
     pub fn on_answer_whole(&mut self, end: AnswerEnd, cx: &mut Context) -> ExchangeState {
         let turn = &mut *cx.turn;
         self.count_answer(turn);

@@ -2,3 +2,4 @@
 //! knows how the connection goes on after each. It knows no upstream.
 
 pub mod h1;
+pub mod many;

@@ -54,7 +54,8 @@ pub enum Recode {
     Same,
     /// Chunked to an HTTP/1.0 client: only the data, ended by the close.
     Dechunk,
-    /// Until close to an HTTP/1.1 client: in chunks, so that a truncated body is recognised.
+    /// Only the data, which the recipient's side frames anew. Until close to an HTTP/1.1 client becomes chunks in this way, so that a
+    /// truncated body is recognised.
     Enchunk,
 }
 
@@ -134,7 +135,7 @@ impl Body {
                 ChunkProgress { consumed: n, kept: n }
             }
             RemainingBody::Chunked(decoder) => {
-                let keep = if self.recode == Recode::Dechunk { ChunkOutput::Data } else { ChunkOutput::Framing };
+                let keep = if self.recode == Recode::Same { ChunkOutput::Framing } else { ChunkOutput::Data };
                 let before = decoder.announced() - decoder.opaque();
                 let step = decoder.decode(bytes, keep, limits)?;
                 let data = decoder.announced() - decoder.opaque() - before;
@@ -151,6 +152,7 @@ impl Body {
     /// How many of the following bytes need no look, framing or change.
     pub fn opaque(&self) -> u64 {
         match &self.rest {
+            _ if self.recode == Recode::Enchunk => 0,
             RemainingBody::Known(left) => *left,
             RemainingBody::Chunked(decoder) => decoder.opaque(),
             RemainingBody::UntilClose if self.recode == Recode::Same => u64::MAX,

@@ -64,3 +64,10 @@ pub enum Effect {
     /// Reset the upstream connection when it is closed, so that the upstream does not take the end for a regular one.
     ResetUpstream,
 }
+
+impl Effect {
+    /// Whether a front asks for it, about its connection.
+    pub fn is_for_front(self) -> bool {
+        matches!(self, Self::HalfClose | Self::Part | Self::AskDelivered)
+    }
+}

@@ -5,7 +5,7 @@ use crate::back::h1::{FoundResponse, Reading, response_limits};
 use crate::exchange::Context;
 use crate::http::HeadLimits;
 use crate::http::response::Response;
-use crate::machine::recipient::Recipient;
+use crate::machine::recipient::ClientSide;
 use crate::machine::{Passed, Turn};
 use crate::observe::reason::Reason;
 
@@ -17,7 +17,7 @@ enum Heads {
     Wait,
 }
 
-impl Seat<'_> {
+impl<C: ClientSide> Seat<'_, C> {
     pub(super) fn on_upstream_bytes(&mut self, turn: &mut Turn) {
         self.exchange.on_upstream_progress();
         if self.exchange.is_stray() {
@@ -52,10 +52,10 @@ impl Seat<'_> {
         }
         match self.back.read_content(&mut self.exchange.down, &limits) {
             Ok(None) => {}
-            Ok(Some(ready)) => self.serving.frame(ready, &mut self.exchange.down),
+            Ok(Some(ready)) => self.client.frame(ready, &mut self.exchange.down),
             Err(refusal) => return self.step(turn, |x, _, cx| x.fail_response(refusal, cx)),
         }
-        if self.exchange.attempt.upstream_fin && !self.exchange.down.is_ended && !self.close_content() {
+        if self.exchange.attempt.upstream_fin && !self.exchange.down.is_ended && !self.back.close(&mut self.exchange.down) {
             return self.step(turn, |x, _, cx| x.fail_upstream(Reason::ResponseIncomplete, cx));
         }
         if self.exchange.down.is_ended {
@@ -63,16 +63,8 @@ impl Seat<'_> {
         }
     }
 
-    /// The upstream has closed its side. Returns whether that completes the content.
-    fn close_content(&mut self) -> bool {
-        if self.back.is_framed_by_client() {
-            self.serving.end_content(&mut self.exchange.down);
-        }
-        self.back.close(&mut self.exchange.down)
-    }
-
     fn take_head(&mut self, limits: &HeadLimits, turn: &mut Turn) -> Heads {
-        let Self { serving, exchange, back, .. } = self;
+        let Self { client, exchange, back, .. } = self;
         if exchange.down.pending() >= exchange.site.config.limits.buffer_size {
             // Many interim responses wait for the client; until it takes them the upstream waits too.
             return Heads::Wait;
@@ -87,7 +79,7 @@ impl Seat<'_> {
         };
         // The bytes are set apart, because the exchange is changed while they are read.
         let mut ring = std::mem::take(&mut exchange.down.ring);
-        let take = |response: &Response, turn: &mut Turn| exchange.take_head(response, &mut Context { turn, front: *serving });
+        let take = |response: &Response, turn: &mut Turn| exchange.take_head(response, &mut Context { turn, front: *client });
         let (found, length) = back.read_head(ring.raw_mut(), reading, turn, take);
         if matches!(found, FoundResponse::Head(Passed::Interim | Passed::Final(_))) {
             ring.skip(length);
@@ -125,7 +117,7 @@ impl Seat<'_> {
 
     /// The upstream has switched to the protocol that was asked for.
     fn open_tunnel(&mut self, turn: &mut Turn) {
-        self.serving.open_tunnel();
+        self.client.open_tunnel();
         self.back.open_tunnel();
         self.step(turn, |x, _, cx| x.open_tunnel(cx.turn));
         self.on_tunnel_bytes(turn);
@@ -133,6 +125,9 @@ impl Seat<'_> {
 
     /// The last byte of the answer is here.
     pub(super) fn on_answer_whole(&mut self, turn: &mut Turn) {
+        if self.back.is_framed_by_client() {
+            self.client.end_content(&mut self.exchange.down);
+        }
         let end = self.back.end(&mut self.exchange.down);
         self.step(turn, |x, _, cx| x.on_answer_whole(end, cx));
     }

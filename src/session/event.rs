@@ -1,11 +1,10 @@
 //! What can happen to a client's connection and its exchange.
 
-use crate::admin::RenderedPage;
 use crate::machine::Direction;
 use crate::observe::reason::Reason;
 
 /// What the worker tells a session. The bytes themselves are in the rings.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It was accepted only to be told that its client has too many connections.
     OverLimit,
@@ -49,8 +48,8 @@ pub enum Event {
     Moved(Direction, usize),
     /// That many of these were sent; what is left was spilled before.
     Passed(Direction, usize),
-    /// An admin page is ready.
-    Rendered(Box<RenderedPage>),
+    /// An admin page is ready. It lies with the exchange.
+    Rendered,
     /// The producer of an answer has more of its content.
     SourceReady,
     /// Other requests wait for the place that is held by an answer which the client does not take.
@@ -63,4 +62,11 @@ pub enum Event {
     Drain,
     /// The process ends now.
     Cut,
+}
+
+impl Event {
+    /// Whether it concerns every exchange of a client that has several.
+    pub fn is_for_all(self) -> bool {
+        matches!(self, Self::ClientFin | Self::ClientHalfClosed | Self::ClientGone | Self::Deadline | Self::Cut)
+    }
 }

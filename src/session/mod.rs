@@ -8,6 +8,7 @@ pub mod talks;
 pub mod view;
 
 mod downward;
+mod many;
 mod seat;
 #[cfg(test)]
 mod tests;
@@ -22,12 +23,15 @@ pub use crate::machine::{Direction, Effect, Journal, Turn};
 use crate::front::h1::{self, Demand, FoundRequest, FrontH1};
 use crate::http::request::Request;
 use crate::machine::failure::Failure;
+use crate::machine::recipient::ClientSide;
 use seat::Seat;
 
 /// A client's connection with its exchange.
 pub struct Session<'a> {
     /// The key of the client.
     pub client: usize,
+    /// The exchange that the event is about, where there may be several.
+    pub about: Option<usize>,
     /// Its front.
     pub front: &'a mut FrontH1,
     /// All exchanges of the worker.
@@ -42,20 +46,18 @@ impl Session<'_> {
         if matches!(event, Event::ClientHalfClosed) {
             self.front.on_half_close();
         }
-        let Some(key) = self.front.exchange() else {
-            self.on_front_event(event, turn);
-            return self.front.exchange();
-        };
-        let is_over = self.seat(key).is_some_and(|mut seat| seat.handle(event, turn));
-        if is_over {
-            self.end(key, turn);
+        if let Some(serving) = self.front.serving_mut() {
+            let key = serving.exchange();
+            if seat(serving, &mut self.talks[key]).handle(event, turn) {
+                self.end(key, turn);
+            }
+            return Some(key);
         }
-        Some(key)
-    }
-
-    fn seat(&mut self, key: usize) -> Option<Seat<'_>> {
-        let Talk { exchange, back, grant, .. } = &mut self.talks[key];
-        Some(Seat { serving: self.front.serving_mut()?, exchange, back, grant })
+        if self.front.many().is_some() {
+            return self.handle_many(event, turn);
+        }
+        self.on_front_event(event, turn);
+        self.front.exchange()
     }
 
     /// The exchange is over, and the client's connection goes on without it. The owner of the exchanges removes it.
@@ -70,6 +72,8 @@ impl Session<'_> {
         self.front.on_exchange_end(end, ring, is_read, turn);
     }
 
+    /// An event while the client has no exchange, or one that is not about any.
+    #[inline(always)]
     fn on_front_event(&mut self, event: Event, turn: &mut Turn) {
         let event = match event {
             Event::ClientBytes if self.front.is_asking() => return self.on_head_bytes(turn),
@@ -107,12 +111,15 @@ impl Session<'_> {
         }
     }
 
+    #[inline(always)]
     fn start(&mut self, key: usize, opened: Result<(), Failure>, turn: &mut Turn) {
         turn.requests_begun += 1;
         turn.stats.requests.add(1);
-        self.talks[key].exchange.up.ring = std::mem::take(&mut self.front.ring);
-        let is_over = self.seat(key).is_some_and(|mut seat| seat.start(opened, turn));
-        if is_over {
+        let ring = std::mem::take(&mut self.front.ring);
+        let Some(serving) = self.front.serving_mut() else { return };
+        let talk = &mut self.talks[key];
+        talk.exchange.up.ring = ring;
+        if seat(serving, talk).start(opened, turn) {
             self.end(key, turn);
         }
     }
@@ -123,8 +130,7 @@ impl Session<'_> {
         self.talks[key].exchange.open_refused(self.front.ring.raw_mut(), is_cut);
         self.front.serve_refused(key);
         self.talks[key].exchange.up.ring = std::mem::take(&mut self.front.ring);
-        let is_over = self.seat(key).is_some_and(|mut seat| seat.refuse(failure, turn));
-        if is_over {
+        if self.front.serving_mut().is_some_and(|serving| seat(serving, &mut self.talks[key]).refuse(failure, turn)) {
             self.end(key, turn);
         }
     }
@@ -134,10 +140,16 @@ impl Session<'_> {
         let key = self.talks.begin(self.client, self.front.client(), self.front.has_half_closed(), turn);
         self.talks[key].exchange.open_refused(self.front.ring.raw_mut(), false);
         self.front.serve_refused(key);
-        if let Some(mut seat) = self.seat(key) {
-            seat.abandon(turn);
+        if let Some(serving) = self.front.serving_mut() {
+            seat(serving, &mut self.talks[key]).abandon(turn);
         }
         self.end(key, turn);
         self.talks.end(key);
     }
+}
+
+/// An exchange with its neighbours.
+fn seat<'a, C: ClientSide>(client: &'a mut C, talk: &'a mut Talk) -> Seat<'a, C> {
+    let Talk { exchange, back, grant, page, .. } = talk;
+    Seat { client, exchange, back, grant, page }
 }

@@ -1,11 +1,13 @@
 //! One exchange between its two neighbours: whose event it is, and who must know of it.
 
 use super::Event;
+use crate::admin::RenderedPage;
 use crate::back;
 use crate::exchange::{Context, Exchange, ExchangeEvent, ExchangeState};
-use crate::front::h1::{Serving, request_limits};
+use crate::front::h1::request_limits;
 use crate::http::{HeadLimits, Refusal};
 use crate::machine::failure::Failure;
+use crate::machine::recipient::ClientSide;
 use crate::machine::{Direction, Turn};
 use crate::observe::reason::Reason;
 use crate::upstream::pool::Grant;
@@ -14,11 +16,12 @@ use crate::upstream::pool::Grant;
 const UNLIMITED: HeadLimits = HeadLimits { first_line: 0, line: 0, lines: 0, total: 0 };
 
 /// An exchange with its neighbours.
-pub(super) struct Seat<'a> {
-    pub(super) serving: &'a mut Serving,
+pub(super) struct Seat<'a, C> {
+    pub(super) client: &'a mut C,
     pub(super) exchange: &'a mut Exchange,
     pub(super) back: &'a mut back::h1::BackH1,
     pub(super) grant: &'a mut Option<Grant>,
+    pub(super) page: &'a mut Option<Box<RenderedPage>>,
 }
 
 /// Which of the states that differ in what bytes mean.
@@ -30,7 +33,7 @@ enum Mode {
     Tunnelling,
 }
 
-impl Seat<'_> {
+impl<C: ClientSide> Seat<'_, C> {
     /// Handles an event. Returns whether the exchange is over.
     #[inline(always)]
     pub(super) fn handle(&mut self, event: Event, turn: &mut Turn) -> bool {
@@ -66,7 +69,11 @@ impl Seat<'_> {
             (Event::Moved(direction, n), mode) => self.on_moved(mode, direction, n, turn),
             (Event::Passed(direction, n), mode) => self.on_passed(mode, direction, n, turn),
 
-            (Event::Rendered(page), _) => self.tell(Inner::Rendered(page), turn),
+            (Event::Rendered, _) => {
+                if let Some(page) = self.page.take() {
+                    self.tell(Inner::Rendered(page), turn);
+                }
+            }
             (Event::SourceReady, _) => self.tell(Inner::SourceReady, turn),
             (Event::MakeRoom, _) => self.tell(Inner::MakeRoom, turn),
             (Event::Deadline, _) => self.tell(Inner::Deadline, turn),
@@ -106,12 +113,12 @@ impl Seat<'_> {
 
     #[inline(always)]
     fn tell(&mut self, event: ExchangeEvent, turn: &mut Turn) {
-        self.exchange.handle(event, &mut Context { turn, front: self.serving });
+        self.exchange.handle(event, &mut Context { turn, front: self.client });
     }
 
     #[inline(always)]
     pub(super) fn step(&mut self, turn: &mut Turn, step: impl FnOnce(&mut Exchange, ExchangeState, &mut Context) -> ExchangeState) {
-        self.exchange.step(&mut Context { turn, front: self.serving }, step);
+        self.exchange.step(&mut Context { turn, front: self.client }, step);
     }
 
     fn settle(&mut self, turn: &mut Turn) -> bool {
@@ -121,17 +128,17 @@ impl Seat<'_> {
 
     /// Looks at new bytes of the request's content.
     fn read_content(&mut self) -> Result<(), Refusal> {
-        let Self { serving, exchange, .. } = self;
+        let Self { client, exchange, .. } = self;
         let ring = &mut exchange.up.ring;
         if ring.room() == 0 && ring.ready() == 0 && ring.kept() > 0 {
             // The bytes kept for another attempt leave no room to complete a line, and the body has to go on.
             ring.release();
             exchange.replayable = false;
         }
-        let before = serving.received();
-        serving.read_content(&mut exchange.up, &request_limits(&exchange.site.config.limits))?;
-        exchange.bytes_in += serving.received() - before;
-        exchange.content = serving.announced();
+        let before = client.received();
+        client.read_content(&mut exchange.up, &request_limits(&exchange.site.config.limits))?;
+        exchange.bytes_in += client.received() - before;
+        exchange.content = client.announced();
         Ok(())
     }
 
@@ -139,7 +146,7 @@ impl Seat<'_> {
         let mut content = self.read_content();
         let is_answered = matches!(self.exchange.state(), ExchangeState::Replying(reply) if reply.has_begun());
         if is_answered && self.exchange.check_content(content).is_err() {
-            self.serving.lose_framing(&mut self.exchange.up);
+            self.client.lose_framing(&mut self.exchange.up);
             content = Ok(());
         }
         self.tell(ExchangeEvent::Content(content), turn);
@@ -149,7 +156,7 @@ impl Seat<'_> {
         match (mode, self.exchange.state()) {
             (Mode::Tunnelling, _) => self.step(turn, |x, state, cx| x.on_tunnel_fin(state, Direction::Up, cx.turn)),
             (_, ExchangeState::Replying(reply)) if reply.has_begun() => {
-                self.serving.on_fin(&mut self.exchange.up);
+                self.client.on_fin(&mut self.exchange.up);
                 self.tell(ExchangeEvent::ClientTook, turn);
             }
             _ => self.tell(ExchangeEvent::RequestCut, turn),
@@ -158,7 +165,7 @@ impl Seat<'_> {
 
     fn on_client_took(&mut self, mode: Mode, n: usize, turn: &mut Turn) {
         self.exchange.on_client_progress();
-        self.serving.took(n, &mut self.exchange.down);
+        self.client.took(n, &mut self.exchange.down);
         if mode != Mode::Connecting {
             self.exchange.down.ring.release();
         }
@@ -193,11 +200,11 @@ impl Seat<'_> {
     }
 
     fn on_moved(&mut self, mode: Mode, direction: Direction, n: usize, turn: &mut Turn) {
-        let Self { serving, exchange, back, .. } = self;
+        let Self { client, exchange, back, .. } = self;
         match (mode, direction) {
             (Mode::Streaming, Direction::Up) => {
                 exchange.on_content_moved(n);
-                serving.on_moved(n, &mut exchange.up);
+                client.on_moved(n, &mut exchange.up);
             }
             (Mode::Streaming, Direction::Down) => {
                 exchange.on_upstream_progress();
@@ -247,9 +254,9 @@ impl Seat<'_> {
 
     /// Bytes of either side of a tunnel. Without framing nothing can be refused.
     pub(super) fn on_tunnel_bytes(&mut self, turn: &mut Turn) {
-        let Self { serving, exchange, back, .. } = self;
+        let Self { client, exchange, back, .. } = self;
         let before = exchange.up.ring.ready();
-        let _ = serving.read_content(&mut exchange.up, &UNLIMITED);
+        let _ = client.read_content(&mut exchange.up, &UNLIMITED);
         exchange.bytes_in += (exchange.up.ring.ready() - before) as u64;
         let _ = back.read_content(&mut exchange.down, &UNLIMITED);
         self.tell(ExchangeEvent::Content(Ok(())), turn);

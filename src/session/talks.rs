@@ -1,5 +1,6 @@
 //! The exchanges of a worker, each with what it has of an upstream.
 
+use crate::admin::RenderedPage;
 use crate::back;
 use crate::base::address::Peer;
 use crate::base::slots::Slots;
@@ -28,6 +29,8 @@ pub struct Talk {
     pub stand: Option<Stand>,
     /// What it was granted when its turn came.
     pub grant: Option<Grant>,
+    /// The page that was rendered for it.
+    pub page: Option<Box<RenderedPage>>,
 }
 
 /// A position in the queue of a pool.
@@ -55,7 +58,7 @@ impl Talks {
     pub fn begin(&mut self, client: usize, peer: Peer, has_half_closed: bool, turn: &mut Turn) -> usize {
         let mut talk = self.free.pop().unwrap_or_else(|| {
             let exchange = Exchange::new(turn.site.clone());
-            Box::new(Talk { exchange, back: Default::default(), client, upstream: None, stand: None, grant: None })
+            Box::new(Talk { exchange, back: Default::default(), client, upstream: None, stand: None, grant: None, page: None })
         });
         talk.client = client;
         talk.exchange.begin(peer, has_half_closed, turn);

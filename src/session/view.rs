@@ -2,8 +2,9 @@
 
 use super::{Direction, Ending, Session, Talk, Talks};
 use crate::exchange::{Exchange, ExchangeState};
-use crate::front::h1::{FrontH1, Serving};
+use crate::front::h1::FrontH1;
 use crate::machine::flow::Flow;
+use crate::machine::recipient::ClientSide;
 use std::io::IoSlice;
 
 /// A client's connection with its exchange.
@@ -21,13 +22,14 @@ impl<'a> SessionView<'a> {
         Self { front, talk: front.exchange().map(|key| &talks[key]) }
     }
 
+    /// The same with one exchange, where there may be several.
+    pub fn of(front: &'a FrontH1, talk: &'a Talk) -> Self {
+        Self { front, talk: Some(talk) }
+    }
+
     /// The exchange, while there is one.
     pub fn exchange(self) -> Option<&'a Exchange> {
         self.talk.map(|talk| &talk.exchange)
-    }
-
-    fn serving(self) -> Option<(&'a Serving, &'a Talk)> {
-        self.front.serving().zip(self.talk)
     }
 
     /// Whether bytes from the client are wanted, and there is room for them.
@@ -70,13 +72,14 @@ impl<'a> SessionView<'a> {
     }
 
     /// How many bytes of that direction need no look and may bypass the ring: none while other bytes are to be sent first.
+    #[inline(always)]
     pub fn opaque(self, direction: Direction) -> u64 {
-        let Some((serving, talk)) = self.serving() else { return 0 };
+        let Some(talk) = self.talk else { return 0 };
         let Exchange { up, down, .. } = &talk.exchange;
         match (talk.exchange.state(), direction) {
             (ExchangeState::StreamingBody(_) | ExchangeState::Tunnelling(_), Direction::Down) => talk.back.opaque(down),
             (ExchangeState::StreamingBody(_) | ExchangeState::Tunnelling(_), Direction::Up) if !talk.exchange.attempt.broken => {
-                serving.opaque(up)
+                self.front.serving().map_or(0, |serving| serving.opaque(up))
             }
             _ => 0,
         }
@@ -125,7 +128,7 @@ impl<'a> SessionView<'a> {
 impl Session<'_> {
     /// Stores what a send of opaque bytes left over; it is sent before anything else of that direction.
     pub fn spill(&mut self, direction: Direction, bytes: &[u8]) {
-        let Some(talk) = self.front.exchange().and_then(|key| self.talks.get_mut(key)) else { return };
+        let Some(talk) = self.about.or(self.front.exchange()).and_then(|key| self.talks.get_mut(key)) else { return };
         let is_taken = SessionView { front: self.front, talk: Some(talk) }.flow(direction).is_some();
         let Exchange { up, down, .. } = &mut talk.exchange;
         match direction {

@@ -69,7 +69,7 @@ impl<N: Net> Core<N> {
             Direction::Up => upstreams[talks[exchange].upstream?].link.as_mut()?,
             Direction::Down => &mut client.link,
         };
-        let session = Session { client: key, front: &mut client.front, talks };
+        let session = Session { client: key, about: None, front: &mut client.front, talks };
         Some(Taker { link, session, exchange, pipes, scratch })
     }
 
@@ -101,11 +101,11 @@ impl<N: Net> Core<N> {
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin => {
-                self.deliver_here(key, ended);
+                self.deliver_here(key, None, ended);
                 return 1;
             }
             Transfer::Failed => {
-                self.deliver_here(key, lost);
+                self.deliver_here(key, None, lost);
                 return 1;
             }
         };
@@ -115,7 +115,7 @@ impl<N: Net> Core<N> {
         }
         // The event comes first: it settles the end of the answer before the client can see these bytes, and may release the
         // upstream connection.
-        self.deliver_here(key, Event::Moved(direction, read));
+        self.deliver_here(key, None, Event::Moved(direction, read));
         if pipe.is_some() {
             self.pour_out(key, direction);
         } else {
@@ -162,7 +162,7 @@ impl<N: Net> Core<N> {
         if let Event::Passed(Direction::Down, n) = event {
             self.turn.stats.bytes_sent.add(n as u64);
         }
-        self.deliver_here(key, event);
+        self.deliver_here(key, None, event);
         n
     }
 

@@ -344,6 +344,15 @@ impl<N: Net> Core<N> {
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }
 
+    /// The earliest deadline of a client's machines (milliseconds).
+    fn next_deadline(&self, key: usize) -> Option<u64> {
+        let front = &self.clients[key].front;
+        let Some(protocol) = front.many() else { return SessionView::new(front, &self.talks).next_deadline() };
+        let own = Some(front.deadline()).filter(|&at| at != 0);
+        let of_exchanges = protocol.exchanges().iter().filter_map(|&exchange| self.talks[exchange].exchange.next_deadline());
+        of_exchanges.chain(own).min()
+    }
+
     /// A client's connection with its exchange.
     pub fn view(&self, client: usize) -> SessionView<'_> {
         SessionView::new(&self.clients[client].front, &self.talks)
@@ -351,28 +360,44 @@ impl<N: Net> Core<N> {
 
     /// Gives an event to a client's machines, and carries out what they ask for.
     pub(super) fn deliver(&mut self, client: usize, event: Event) {
+        let Some(Client { front, .. }) = self.clients.get(client) else { return };
+        if let Some(protocol) = front.many().filter(|_| event.is_for_all()) {
+            for exchange in protocol.exchanges().to_vec() {
+                // Of those whose content is complete, the end of the client's side concerns none.
+                if event != Event::ClientFin || !self.talks[exchange].exchange.up.is_ended {
+                    self.deliver_about(client, Some(exchange), event);
+                }
+            }
+        }
+        self.deliver_about(client, None, event);
+    }
+
+    /// The same, for one exchange of the client.
+    pub(super) fn deliver_about(&mut self, client: usize, exchange: Option<usize>, event: Event) {
         if let Some(Client { entrance, .. }) = self.clients.get(client) {
             enter(&mut self.turn, entrance);
-            self.deliver_here(client, event);
+            self.deliver_here(client, exchange, event);
         }
     }
 
     /// The same for the client whose entrance the turn knows. Effects are carried out at once and in order; that may lead to further
     /// events. An exchange that is over is removed.
-    pub(super) fn deliver_here(&mut self, client: usize, event: Event) {
+    pub(super) fn deliver_here(&mut self, client: usize, mut about: Option<usize>, event: Event) {
         let (mut next, mut exchange) = (Some(event), None);
         loop {
             if let Some(event) = next.take() {
                 let Self { clients, talks, turn, effects, .. } = self;
                 let Some(Client { front, .. }) = clients.get_mut(client) else { return };
-                exchange = Session { client, front, talks }.handle(event, turn).or(exchange);
+                exchange = Session { client, about, front, talks }.handle(event, turn).or(exchange);
                 // Effects of a later event come before the rest of an earlier one, so that each is carried out in order.
                 while let Some(effect) = turn.effects.pop() {
                     effects.push(effect);
                 }
             }
             let Some(effect) = self.effects.pop() else { break };
-            next = match exchange {
+            // What follows from an effect concerns who asked for it.
+            about = exchange.filter(|_| !effect.is_for_front());
+            next = match about {
                 Some(exchange) => self.perform(client, exchange, effect),
                 None => self.perform_for_front(client, effect),
             };
@@ -385,7 +410,7 @@ impl<N: Net> Core<N> {
     /// Gives an event to an exchange, and has its client pumped.
     pub(super) fn deliver_to(&mut self, exchange: usize, event: Event) {
         let client = self.talks[exchange].client;
-        self.deliver(client, event);
+        self.deliver_about(client, Some(exchange), event);
         self.enqueue(client);
     }
 
@@ -415,7 +440,7 @@ impl<N: Net> Core<N> {
     /// when it fires: the waits for an answer and for the next request alternate.
     pub(super) fn arm(&mut self, key: usize) {
         let timer = TimerKey::Client(key);
-        let Some(due) = self.view(key).next_deadline() else { return self.timers.cancel(timer) };
+        let Some(due) = self.next_deadline(key) else { return self.timers.cancel(timer) };
         let left = due.saturating_sub(self.turn.now.millis());
         let slack = left - left / 16;
         let is_near = self.timers.deadline(timer).is_some_and(|armed| armed <= due && armed + slack >= due);

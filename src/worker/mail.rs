@@ -27,10 +27,10 @@ impl<N: Net> Core<N> {
             Mail::Reclaim(server) => self.close_coldest(&server),
             Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {
-                let talk = self.talks.get(ticket.key).filter(|talk| talk.exchange.is_serial(ticket.serial));
-                if let Some(client) = talk.map(|talk| talk.client) {
-                    self.deliver(client, Event::Rendered(page));
-                    self.pump(client);
+                let talk = self.talks.get_mut(ticket.key).filter(|talk| talk.exchange.is_serial(ticket.serial));
+                if let Some(talk) = talk {
+                    talk.page = Some(page);
+                    self.deliver_to(ticket.key, Event::Rendered);
                 }
             }
             Mail::Drain => {

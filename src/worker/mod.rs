@@ -9,6 +9,7 @@ mod bulk;
 mod clients;
 mod dial;
 mod mail;
+mod many;
 mod pump;
 mod queue;
 mod rests;

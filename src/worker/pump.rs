@@ -29,15 +29,13 @@ impl<N: Net> Core<N> {
 
     /// Moves what can be moved, within the budget.
     pub(super) fn pump(&mut self, key: usize) {
-        let mut budget = BUDGET_BYTES;
-        if let Some(Client { entrance, .. }) = self.clients.get(key) {
-            enter(&mut self.turn, entrance);
-        }
+        let Some(Client { entrance, front, .. }) = self.clients.get(key) else { return };
+        enter(&mut self.turn, entrance);
+        let (mut budget, is_many) = (BUDGET_BYTES, front.many().is_some());
         while self.is_open(key) {
             let begun = self.turn.requests_begun;
-            let mut moved = self.read_client(key) + self.read_upstream(key);
-            moved += self.write_upstream(key) + self.write_client(key);
-            if moved == 0 || self.is_blocked(key) {
+            let moved = if is_many { self.move_many(key) } else { self.move_one(key) };
+            if moved == 0 || (!is_many && self.is_blocked(key)) {
                 break;
             }
             let requests = (self.turn.requests_begun - begun) as usize;
@@ -48,6 +46,15 @@ impl<N: Net> Core<N> {
             }
         }
         self.settle(key);
+    }
+
+    /// One round for a client with one exchange at a time.
+    fn move_one(&mut self, key: usize) -> usize {
+        let mut moved = self.read_client(key);
+        if let Some(exchange) = self.clients.get(key).and_then(|client| client.front.exchange()) {
+            moved += self.read_upstream(key, exchange) + self.write_upstream(key, exchange);
+        }
+        moved + self.write_client(key)
     }
 
     /// Whether another round would certainly move nothing: no side has sent anything, and there is nothing to send.
@@ -69,7 +76,8 @@ impl<N: Net> Core<N> {
         let Some(client) = clients.get_mut(key) else { return };
         give_back_if_empty(&mut client.front.ring, turn);
         let exchange = client.front.exchange();
-        if let Some(exchange) = exchange {
+        let of_many = client.front.many().map_or(&[][..], |protocol| protocol.exchanges());
+        for &exchange in exchange.iter().chain(of_many) {
             let Exchange { up, down, .. } = &mut talks[exchange].exchange;
             give_back_if_empty(&mut up.ring, turn);
             give_back_if_empty(&mut down.ring, turn);
@@ -91,15 +99,16 @@ impl<N: Net> Core<N> {
         }
     }
 
-    fn read_client(&mut self, key: usize) -> usize {
+    #[inline(always)]
+    pub(super) fn read_client(&mut self, key: usize) -> usize {
         let Client { link, front, .. } = &mut self.clients[key];
         // A poll also calls it gone once both sides are closed: what was sent before is still read and dropped.
         if link.is_gone() && !SessionView::new(front, &self.talks).is_lingering() {
-            self.deliver_here(key, Event::ClientGone);
+            self.deliver(key, Event::ClientGone);
             return 0;
         }
         if front.is_behind() {
-            self.deliver_here(key, Event::ClientBytes);
+            self.deliver_here(key, None, Event::ClientBytes);
             return 1;
         }
         if !link.may_read() {
@@ -131,46 +140,50 @@ impl<N: Net> Core<N> {
         if matches!(event, Event::ClientBytes) {
             turn.stats.bytes_received.add(n as u64);
         }
-        self.deliver_here(key, event);
+        if event.is_for_all() {
+            self.deliver(key, event);
+        } else {
+            self.deliver_here(key, None, event);
+        }
         n
     }
 
-    fn write_upstream(&mut self, key: usize) -> usize {
-        let Some(Client { front, .. }) = self.clients.get(key) else { return 0 };
-        let view = SessionView::new(front, &self.talks);
-        let Some(upstream) = view.talk.and_then(|talk| talk.upstream) else { return 0 };
-        if view.past(Direction::Up) > 0 {
+    #[inline(always)]
+    pub(super) fn write_upstream(&mut self, key: usize, exchange: usize) -> usize {
+        let Some(talk) = self.talks.get(exchange) else { return 0 };
+        let (Some(upstream), Some(flow)) = (talk.upstream, talk.exchange.to_upstream()) else { return 0 };
+        if flow.past() > 0 {
             return self.pour_out(key, Direction::Up);
         }
-        let Some(output) = view.output(Direction::Up) else { return 0 };
+        if flow.pending() == 0 {
+            return 0;
+        }
         let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.may_write()) else { return 0 };
-        let (event, n) = match link.send(&output) {
+        let (event, n) = match link.send(&flow.output()) {
             Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             // What the upstream still sends, or its end, decides.
             Transfer::Fin | Transfer::Failed => (Event::UpstreamBroken, 1),
         };
-        self.deliver_here(key, event);
+        self.deliver_here(key, Some(exchange), event);
         n
     }
 
-    fn read_upstream(&mut self, key: usize) -> usize {
-        let Some(Client { front, .. }) = self.clients.get(key) else { return 0 };
-        let view = SessionView::new(front, &self.talks);
-        let Some(upstream) = view.talk.and_then(|talk| talk.upstream) else { return 0 };
-        let Some(link) = self.upstreams[upstream].link.as_ref() else { return 0 };
-        if !link.may_read() || !view.wants_upstream() {
+    #[inline(always)]
+    pub(super) fn read_upstream(&mut self, key: usize, exchange: usize) -> usize {
+        let Self { clients, talks, upstreams, turn, .. } = self;
+        let Some(talk) = talks.get_mut(exchange) else { return 0 };
+        let Some(link) = talk.upstream.and_then(|upstream| upstreams[upstream].link.as_mut()) else { return 0 };
+        if !link.may_read() || !talk.exchange.wants_upstream() {
             return 0;
         }
         // While the client takes nothing, the ring is filled all the same: that shows which side is slow.
-        if view.opaque(Direction::Down) >= MIN_OPAQUE && self.is_writable(key, Direction::Down) {
+        let opaque = SessionView::of(&clients[key].front, talk).opaque(Direction::Down);
+        if opaque >= MIN_OPAQUE && clients[key].link.may_write() {
             return self.move_opaque(key, Direction::Down);
         }
-        let Self { clients, talks, upstreams, turn, .. } = self;
-        let Some(exchange) = clients[key].front.exchange() else { return 0 };
-        let Some(link) = upstreams[upstream].link.as_mut() else { return 0 };
-        let ring = &mut talks[exchange].exchange.down.ring;
+        let ring = &mut talk.exchange.down.ring;
         if !ring.is_attached() {
             ring.attach(turn.buffers.lend());
         }
@@ -181,19 +194,21 @@ impl<N: Net> Core<N> {
             Transfer::Fin => (Event::UpstreamFin, 1),
             Transfer::Failed => (Event::UpstreamGone, 1),
         };
-        self.deliver_here(key, event);
+        self.deliver_here(key, Some(exchange), event);
         n
     }
 
     fn write_client(&mut self, key: usize) -> usize {
         let Self { clients, talks, turn, .. } = self;
         let Some(Client { link, front, .. }) = clients.get_mut(key) else { return 0 };
-        let view = SessionView::new(front, talks);
-        if view.past(Direction::Down) > 0 {
+        let Some(flow) = front.exchange().map(|exchange| &talks[exchange].exchange.down) else { return 0 };
+        if flow.past() > 0 {
             return self.pour_out(key, Direction::Down);
         }
-        let Some(output) = view.output(Direction::Down).filter(|_| link.may_write()) else { return 0 };
-        let (event, n) = match link.send(&output) {
+        if flow.pending() == 0 || !link.may_write() {
+            return 0;
+        }
+        let (event, n) = match link.send(&flow.output()) {
             Transfer::Bytes(n) => (Event::ClientTook(n), n),
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
@@ -202,7 +217,7 @@ impl<N: Net> Core<N> {
         if matches!(event, Event::ClientTook(_)) {
             turn.stats.bytes_sent.add(n as u64);
         }
-        self.deliver_here(key, event);
+        self.deliver_here(key, None, event);
         n
     }
 }

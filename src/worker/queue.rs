@@ -207,7 +207,7 @@ impl<N: Net> Core<N> {
                 self.shared.starving.fetch_sub(stand.starves.into(), SeqCst);
                 let talk = &mut self.talks[ticket.key];
                 (talk.upstream, talk.grant) = (reuse, grant);
-                self.deliver(client, grant.map_or(Event::Dismissed, |_| Event::Admitted));
+                self.deliver_about(client, Some(ticket.key), grant.map_or(Event::Dismissed, |_| Event::Admitted));
                 self.pump(client);
                 continue;
             }

@@ -67,8 +67,9 @@ impl<N: Net> Core<N> {
         if !client.standing.stay.has_place() || client.front.has_had_its_last() || client.takes_leave {
             return self.linger(key);
         }
+        // One that is busy stays where it is, and moves to the end when it is idle again: who closes idle ones looks.
         let since = client.front.idle_since();
-        if since != self.ranks.since(key) {
+        if since.is_some() && since != self.ranks.since(key) {
             self.set_rest(key, since.map(|since| (Rest::Idle, since)));
         }
     }
@@ -195,6 +196,11 @@ impl<N: Net> Core<N> {
             let Some((key, since)) = self.ranks.first(&self.sides[side].rests[Rest::Idle as usize]) else { break };
             if since > latest {
                 break;
+            }
+            let idle_since = self.clients[key].front.idle_since();
+            if idle_since != Some(since) {
+                self.set_rest(key, idle_since.map(|since| (Rest::Idle, since)));
+                continue;
             }
             self.clients[key].link.look_again();
             self.pump(key);

@@ -22,6 +22,7 @@ mod dice;
 #[path = "../shared/http.rs"]
 mod http;
 pub mod judge;
+pub mod many;
 mod net;
 mod peer;
 mod pieces;

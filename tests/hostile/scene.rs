@@ -292,7 +292,7 @@ impl Scene {
     fn check_turn(&self) {
         let (core, limits) = (&self.core, &self.site.config.limits);
         let largest = limits.buffer_size.max(limits.max_total_headers);
-        let mut queued = 0;
+        let queued = core.talks.iter().filter(|(_, talk)| talk.exchange.is_queued()).count() as u64;
         for (key, client) in &core.clients {
             let view = core.view(key);
             view.check();
@@ -300,7 +300,6 @@ impl Scene {
                 view.exchange().map_or(0, |x| x.up.ring.capacity().max(x.down.ring.capacity())).max(client.front.ring.capacity());
             assert!(largest_ring <= largest, "a ring is too large");
             if let Some(exchange) = view.exchange() {
-                queued += u64::from(exchange.is_queued());
                 let beside = exchange.down.pending() + exchange.up.pending();
                 assert!(beside <= 2 * largest + MAX_BESIDE, "{beside} bytes wait");
             } else {

@@ -1,13 +1,15 @@
 //! The end of an exchange, and the end of a connection: what the client was told about its connection is kept to.
 
 use super::FrontH1;
-use super::head::request_limits;
+use super::head::{DRAIN_IDLE_MS, request_limits};
 use super::serving::Fate;
-use super::state::{Ending, FrontState, Why};
+use super::state::{Ending, FrontEvent, FrontState, Why};
 use crate::base::ring::Ring;
+use crate::front::many::Multiplexed;
 use crate::http::framing::Body;
 use crate::machine::deadlines::after;
 use crate::machine::{Effect, ExchangeEnd, Turn};
+use std::io::IoSlice;
 
 /// How long the rest of a request is read and dropped after its answer.
 const LINGER_MS: u32 = 2000;
@@ -36,6 +38,36 @@ impl FrontH1 {
             // The kernel still delivers what it has after a plain close.
             ExchangeEnd::ClosedMidway => FrontState::Closed(if ends_with_close { Ending::Reset } else { Ending::Plain }),
         };
+    }
+
+    /// One of several exchanges is over.
+    pub fn on_one_end(&mut self, exchange: usize, end: ExchangeEnd, rest: &[IoSlice], turn: &mut Turn) {
+        let FrontState::Many { protocol, idle_since } = &mut self.state else { return };
+        protocol.on_end(exchange, end, rest);
+        if protocol.exchanges().is_empty() {
+            *idle_since = turn.now.millis();
+            self.deadline = self.many_deadline(turn.now.millis(), turn);
+        }
+    }
+
+    /// Until when a connection without an exchange stays open.
+    pub(super) fn many_deadline(&self, idle_since: u64, turn: &Turn) -> u64 {
+        let keepalive_ms = turn.site.config.timeouts.client_keepalive_ms;
+        if turn.is_draining { idle_since + DRAIN_IDLE_MS } else { after(idle_since, keepalive_ms) }
+    }
+
+    /// An event of a connection with several exchanges, which were told of it before.
+    pub(super) fn on_many(&mut self, protocol: Box<dyn Multiplexed>, idle_since: u64, event: FrontEvent, turn: &mut Turn) -> FrontState {
+        let (is_idle, now) = (protocol.exchanges().is_empty(), turn.now.millis());
+        match event {
+            FrontEvent::Gone | FrontEvent::Cut | FrontEvent::Fin | FrontEvent::Evicted if is_idle => FrontState::Closed(Ending::Plain),
+            FrontEvent::Deadline if is_idle && self.deadline != 0 && self.deadline <= now => self.linger(Why::Idle, turn),
+            FrontEvent::Drain if is_idle => {
+                self.deadline = self.many_deadline(now, turn);
+                FrontState::Many { protocol, idle_since }
+            }
+            _ => FrontState::Many { protocol, idle_since },
+        }
     }
 
     pub(super) fn on_discarded_bytes(&mut self, mut body: Body, turn: &mut Turn) -> FrontState {

@@ -22,8 +22,10 @@ pub use state::{Demand, Ending, FoundRequest, FrontEvent, FrontState};
 
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
+use crate::front::many::Multiplexed;
 use crate::machine::Turn;
 use crate::machine::failure::Failure;
+use crate::machine::recipient::ClientSide;
 use crate::observe::reason::Reason;
 use head::ReadHead;
 use state::Why;
@@ -57,6 +59,13 @@ impl FrontH1 {
         }
     }
 
+    /// The connection, on which nothing was read yet, carries several exchanges at once.
+    pub fn carry_many(&mut self, protocol: Box<dyn Multiplexed>, turn: &Turn) {
+        let idle_since = turn.now.millis();
+        self.state = FrontState::Many { protocol, idle_since };
+        self.deadline = self.many_deadline(idle_since, turn);
+    }
+
     /// Handles an event; one without a meaning in this state is ignored. New bytes of a head are left to [`FrontH1::read_head`].
     pub fn handle(&mut self, event: FrontEvent, turn: &mut Turn) -> Option<Demand> {
         use FrontEvent::*;
@@ -81,6 +90,8 @@ impl FrontH1 {
                 ask = Some(Demand::Refuse(Failure::new(Reason::ClientConnectionLimit, detail)));
                 ReadingHead(head)
             }
+
+            (Many { protocol, idle_since }, event) => self.on_many(protocol, idle_since, event, turn),
 
             (Discarding(body), Bytes) => self.on_discarded_bytes(body, turn),
             (Discarding(_), Fin) => self.part(turn),
@@ -121,7 +132,31 @@ impl FrontH1 {
         if let FrontState::Serving(serving) = &mut self.state { Some(serving) } else { None }
     }
 
-    /// The key of the exchange in progress.
+    /// The protocol, if it is one with several exchanges at once.
+    pub fn many(&self) -> Option<&dyn Multiplexed> {
+        if let FrontState::Many { protocol, .. } = &self.state { Some(&**protocol) } else { None }
+    }
+
+    /// The same, to be changed, with the ring that it reads from.
+    pub fn many_mut(&mut self) -> Option<(&mut dyn Multiplexed, &mut Ring)> {
+        if let FrontState::Many { protocol, .. } = &mut self.state { Some((&mut **protocol, &mut self.ring)) } else { None }
+    }
+
+    /// The front's part in one of several exchanges.
+    pub fn side(&mut self, exchange: usize) -> Option<&mut dyn ClientSide> {
+        if let FrontState::Many { protocol, .. } = &mut self.state { protocol.side(exchange) } else { None }
+    }
+
+    /// The exchanges in progress, by number.
+    pub fn exchange_at(&self, number: usize) -> Option<usize> {
+        match &self.state {
+            FrontState::Serving(serving) if number == 0 => Some(serving.exchange()),
+            FrontState::Many { protocol, .. } => protocol.exchanges().get(number).copied(),
+            _ => None,
+        }
+    }
+
+    /// The key of the exchange in progress, if there can be one only.
     pub fn exchange(&self) -> Option<usize> {
         self.serving().map(Serving::exchange)
     }
@@ -134,7 +169,9 @@ impl FrontH1 {
     /// Whether bytes from the client are wanted, and there is room for them. While an exchange has the ring, that one tells.
     pub fn wants_bytes(&self) -> bool {
         match &self.state {
-            FrontState::ReadingHead(_) | FrontState::Discarding(_) => !self.ring.is_attached() || self.ring.room() > 0,
+            FrontState::ReadingHead(_) | FrontState::Many { .. } | FrontState::Discarding(_) => {
+                !self.ring.is_attached() || self.ring.room() > 0
+            }
             FrontState::Draining(_) => true,
             FrontState::Serving(_) | FrontState::Closed(_) => false,
         }
@@ -142,7 +179,11 @@ impl FrontH1 {
 
     /// Whether the first bytes of a request are in the ring already, so that a look at them is due without a read.
     pub fn is_behind(&self) -> bool {
-        matches!(&self.state, FrontState::ReadingHead(head) if head.is_behind(&self.ring))
+        match &self.state {
+            FrontState::ReadingHead(head) => head.is_behind(&self.ring),
+            FrontState::Many { protocol, .. } => protocol.has_frame(&self.ring),
+            _ => false,
+        }
     }
 
     /// The deadline (milliseconds); 0 = none.
@@ -164,6 +205,7 @@ impl FrontH1 {
     pub fn idle_since(&self) -> Option<u64> {
         match &self.state {
             FrontState::ReadingHead(head) if !head.has_begun() && self.ring.raw() == 0 => Some(head.since()),
+            FrontState::Many { protocol, idle_since } if protocol.exchanges().is_empty() => Some(*idle_since),
             _ => None,
         }
     }
@@ -190,7 +232,11 @@ impl FrontH1 {
 
     /// Whether a request is being served, or the rest of one is read.
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, FrontState::Serving(_) | FrontState::Discarding(_))
+        match &self.state {
+            FrontState::Serving(_) | FrontState::Discarding(_) => true,
+            FrontState::Many { protocol, .. } => !protocol.exchanges().is_empty(),
+            _ => false,
+        }
     }
 
     /// The peer.

@@ -7,6 +7,7 @@ use crate::http::request::Request;
 use crate::http::{HeadLimits, Refusal};
 use crate::machine::Turn;
 use crate::machine::flow::Flow;
+use crate::machine::recipient::ClientSide;
 
 /// How the client's connection goes on after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,60 +61,52 @@ impl Serving {
     pub fn exchange(&self) -> usize {
         self.exchange
     }
+}
 
-    /// Looks at new bytes of the request's content.
-    pub fn read_content(&mut self, up: &mut Flow, limits: &HeadLimits) -> Result<(), Refusal> {
+impl ClientSide for Serving {
+    fn read_content(&mut self, up: &mut Flow, limits: &HeadLimits) -> Result<(), Refusal> {
         up.scan(&mut self.body, limits).map(drop)
     }
 
-    /// Bytes of content that have come.
-    pub fn received(&self) -> u64 {
+    fn received(&self) -> u64 {
         self.body.received()
     }
 
-    /// The same, and those that the chunk in progress announces.
-    pub fn announced(&self) -> u64 {
+    fn announced(&self) -> u64 {
         self.body.content()
     }
 
-    /// How many of the following bytes of the request need no look, and may bypass the ring.
-    pub fn opaque(&self, up: &Flow) -> u64 {
+    fn opaque(&self, up: &Flow) -> u64 {
         if up.may_bypass() && !up.is_ended { self.body.opaque() } else { 0 }
     }
 
-    /// Notes that `n` opaque bytes were moved past the ring.
-    pub fn on_moved(&mut self, n: usize, up: &mut Flow) {
+    fn on_moved(&mut self, n: usize, up: &mut Flow) {
         self.body.moved(n);
         up.is_ended = self.body.is_ended();
     }
 
-    /// The client's socket took `n` bytes of the answer.
-    pub fn took(&mut self, n: usize, down: &mut Flow) {
+    fn took(&mut self, n: usize, down: &mut Flow) {
         down.took(n);
         self.framer.go_on(down);
     }
 
-    /// Frames what has just become ready of an answer whose end only the closing of its connection shows.
-    pub fn frame(&mut self, ready: usize, down: &mut Flow) {
+    fn frame(&mut self, ready: usize, down: &mut Flow) {
         self.framer.frame(ready, down);
     }
 
-    /// How the request is framed is broken, while its answer is on its way: where the next one begins is unknown.
-    pub fn lose_framing(&mut self, up: &mut Flow) {
+    fn lose_framing(&mut self, up: &mut Flow) {
         up.ring.clear();
         (self.body, up.is_ended) = (Body::new(BodyLength::UntilClose, Recode::Same), false);
         self.fate = Fate::Closed;
     }
 
-    /// The client closed its sending side while its answer is on its way: no other request comes.
-    pub fn on_fin(&mut self, up: &mut Flow) {
+    fn on_fin(&mut self, up: &mut Flow) {
         up.ring.clear();
         (self.body, up.is_ended) = (Body::default(), true);
         (self.is_last, self.fate) = (true, Fate::Closed);
     }
 
-    /// From here on the client's bytes are not looked at.
-    pub fn open_tunnel(&mut self) {
+    fn open_tunnel(&mut self) {
         self.body = Body::new(BodyLength::UntilClose, Recode::Same);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::head::ReadHead;
 use super::serving::Serving;
+use crate::front::many::Multiplexed;
 use crate::http::framing::Body;
 use crate::machine::failure::Failure;
 
@@ -12,6 +13,13 @@ pub enum FrontState {
     ReadingHead(ReadHead),
     /// An exchange has the ring.
     Serving(Serving),
+    /// Several exchanges at once, in a protocol of its own; none of them has the ring.
+    Many {
+        /// The protocol.
+        protocol: Box<dyn Multiplexed>,
+        /// Since when there has been no exchange (milliseconds).
+        idle_since: u64,
+    },
     /// The client has its answer, and the rest of its request is read and dropped so that the next one can be found.
     Discarding(Body),
     /// Everything was sent; what still comes is read and dropped, so that no reset overtakes the answer.

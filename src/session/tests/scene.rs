@@ -59,7 +59,7 @@ impl Session {
 
     fn handle(&mut self, event: Event, turn: &mut Turn) {
         let before = self.front.exchange();
-        session::Session { client: 0, front: &mut self.front, talks: &mut self.talks }.handle(event, turn);
+        session::Session { client: 0, about: None, front: &mut self.front, talks: &mut self.talks }.handle(event, turn);
         let over = before.filter(|&key| self.talks[key].exchange.end().is_some());
         over.into_iter().for_each(|key| self.talks.end(key));
         self.talks.reuse();
@@ -81,6 +81,7 @@ impl Session {
             (FrontState::Discarding(_), _) => Phase::Discarding,
             (FrontState::Draining(_), _) => Phase::Draining,
             (FrontState::Closed(_), _) => Phase::Closed,
+            (FrontState::Many { .. }, _) => unreachable!("a test of HTTP/1"),
         }
     }
 
@@ -113,7 +114,7 @@ impl Session {
     }
 
     pub(super) fn spill(&mut self, direction: Direction, bytes: &[u8]) {
-        session::Session { client: 0, front: &mut self.front, talks: &mut self.talks }.spill(direction, bytes);
+        session::Session { client: 0, about: None, front: &mut self.front, talks: &mut self.talks }.spill(direction, bytes);
     }
 
     pub(super) fn wants_client(&self) -> bool {
