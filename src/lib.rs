@@ -22,8 +22,8 @@
 //!   nor a socket; what it says to the client goes through a [`machine::recipient::Recipient`].
 //! - [`source`] is where an answer comes from that no upstream gives. It fills the exchange's flow to the client piece by piece, as the
 //!   client takes it.
-//! - [`back`] is what is known of an answer on an upstream connection. What that connection holds of the upstream is a
-//!   [`upstream::lease::Lease`], given back by `Drop`.
+//! - [`back`] is an upstream connection: the addresses that are tried, the exchanges that it carries, how long it idles, and what is
+//!   known of an answer. What it holds of the upstream is a [`upstream::lease::Lease`], given back by `Drop`.
 //!
 //! None of these three machines touches a socket or knows another: an event comes in, the state moves, effects are left behind, and
 //! bytes lie in bounded rings, one for each direction. They meet in [`session`]. Around it a thin shell, [`worker`], fills rings from
@@ -62,7 +62,7 @@
 //! 5. `exchange::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or wait in the pool's queue. Where
 //!    places are scarce, it does so only once the request's content is there. The pool asks its balancing algorithm, and each server
 //!    whether it is healthy, whether its circuit lets the attempt through, and whether it has room.
-//! 6. `worker::dial` takes an idle connection or opens one, and handles the event that results.
+//! 6. `worker::reuse` takes an idle connection, or has `worker::dial` open one, and the event that results is handled.
 //! 7. The new head lies in a block beside the ring; the pump sends head and body bytes together, with one write.
 //! 8. `back::h1` reads the answer's head, `exchange::stream` decides what becomes of it, the front writes it. Bodies pass through the
 //!    exchange's two flows in place: look at new bytes, mark them as checked, send them. Long runs that need no look bypass the ring

@@ -1,5 +1,13 @@
 //! A table whose keys are small integers. A removed entry is gone at once, but its key is reused only after [`Slots::reuse`], so that
 //! something still pending for the key, such as another event of the same poll, finds no entry instead of a wrong one.
+//!
+//! [`Slots::reuse`] is called at the end of a turn, when all events of the poll are handled. A key that is kept for longer needs one of
+//! these, and then meets no entry that came later:
+//!
+//! - It is undone when the entry is removed: its socket is closed, so that the poll reports no more events under its token; its timer
+//!   is cancelled, also one that is due and not yet handled; it is taken out of lists; entries that know it forget it.
+//! - A number goes with it that is given to nobody else: so it is with the tickets of those who wait for a message.
+//! - It is a hint: whoever has the key now may be looked at in vain, and nothing is concluded from the key alone.
 
 use std::iter::{Enumerate, FilterMap};
 use std::ops::{Index, IndexMut};

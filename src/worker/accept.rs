@@ -2,7 +2,8 @@
 //! been idle longest is closed, or the new one waits until one is free, with those behind it in the kernel's queue.
 
 use super::Worker;
-use super::core::Entrance;
+use super::entrance::Entrance;
+use super::listener::Listener;
 use super::rests::Room;
 use super::timers::OwnTimer;
 use crate::base::address::Peer;
@@ -27,38 +28,8 @@ const FEW: u64 = 4;
 /// How long a new connection is left to a worker that has fewer; then this one takes it.
 const YIELD_MS: u64 = 1;
 
-/// A listening socket of this worker.
-pub(super) struct Listener {
-    pub(super) socket: ListenSocket,
-    pub(super) entrance: Entrance,
-    /// Whether the accept queue may have something.
-    is_ready: bool,
-    /// Whether it waits until a connection is closed.
-    is_paused: bool,
-    /// Whether a connection found no place, and the queue has not been empty since.
-    is_full: bool,
-    /// Whether new connections were left to another worker, and the queue has not been empty since.
-    has_yielded: bool,
-    /// A connection that was accepted and has no place yet.
-    newcomer: Option<(Stream, Peer)>,
-}
-
-impl Listener {
-    pub(super) fn on_edge(&mut self) {
-        self.is_ready = true;
-    }
-
-    pub(super) fn resume(&mut self) {
-        self.is_paused = false;
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        (self.is_ready || self.newcomer.is_some()) && !self.is_paused
-    }
-}
-
 /// Whether a new connection got a place.
-enum Admission {
+enum Entry {
     Granted(Stay, Descriptor),
     Full,
     Starved,
@@ -79,8 +50,7 @@ impl Worker {
     pub(super) fn open(&mut self, (socket, entrance): (ListenSocket, Entrance)) -> io::Result<()> {
         Source::Listener(self.listeners.vacant_key()).register(self.poll.registry(), &socket, Interest::READABLE)?;
         self.core.shared.descriptors.listener_opened();
-        let (is_ready, is_paused, is_full, has_yielded, newcomer) = (false, false, false, false, None);
-        self.listeners.insert(Listener { socket, entrance, is_ready, is_paused, is_full, has_yielded, newcomer });
+        self.listeners.insert(Listener::new((socket, entrance)));
         Ok(())
     }
 
@@ -110,7 +80,7 @@ impl Worker {
 
     /// Accepts one connection. Returns false if there is none, or none may be accepted for now.
     fn accept_one(&mut self, number: usize, anyway: bool) -> bool {
-        if !anyway && self.is_for_another(number) {
+        if !anyway && self.leave_to_another(number) {
             return false;
         }
         let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
@@ -129,8 +99,8 @@ impl Worker {
     }
 
     /// All workers are told of a connection at a socket that they share. The one that has many leaves it to the others for a moment:
-    /// otherwise the first to wake up would get all connections that come one by one, and keep them.
-    fn is_for_another(&mut self, number: usize) -> bool {
+    /// otherwise the first to wake up would get all connections that come one by one, and keep them. Returns whether it does so.
+    fn leave_to_another(&mut self, number: usize) -> bool {
         let listener = &mut self.listeners[number];
         if !listener.socket.is_shared() || listener.has_yielded || listener.newcomer.is_some() {
             return false;
@@ -171,9 +141,9 @@ impl Worker {
     /// afterwards, because one may have become free between the first look and the pause.
     fn enter(&mut self, number: usize, entrance: &Entrance, anyway: bool) -> Option<(Stay, Descriptor)> {
         let mut starves = match self.try_enter(entrance, anyway) {
-            Admission::Granted(stay, descriptor) => return Some((stay, descriptor)),
-            Admission::Full => false,
-            Admission::Starved => true,
+            Entry::Granted(stay, descriptor) => return Some((stay, descriptor)),
+            Entry::Full => false,
+            Entry::Starved => true,
         };
         self.tell_full(number, starves);
         let shared = self.core.shared.clone();
@@ -182,9 +152,9 @@ impl Worker {
             let paused = if starves { &shared.starved } else { &entrance.door.paused };
             paused.pause(self.core.turn.worker);
             starves = match self.try_enter(entrance, anyway) {
-                Admission::Granted(stay, descriptor) => return Some((stay, descriptor)),
-                Admission::Full => false,
-                Admission::Starved => true,
+                Entry::Granted(stay, descriptor) => return Some((stay, descriptor)),
+                Entry::Full => false,
+                Entry::Starved => true,
             };
             match self.core.make_room(&entrance.door, starves) {
                 Room::Made => continue,
@@ -196,10 +166,10 @@ impl Worker {
         }
     }
 
-    fn try_enter(&mut self, entrance: &Entrance, anyway: bool) -> Admission {
+    fn try_enter(&mut self, entrance: &Entrance, anyway: bool) -> Entry {
         let (shared, door) = (&self.core.shared, &entrance.door);
         let stay = if anyway { Some(door.enter_anyway()) } else { door.try_enter() };
-        let Some(stay) = stay else { return Admission::Full };
+        let Some(stay) = stay else { return Entry::Full };
         let descriptor = if entrance.service.is_reserved {
             Some(shared.descriptors.enter_anyway())
         } else {
@@ -207,11 +177,11 @@ impl Worker {
             shared.descriptors.admit_client(resting)
         };
         if let Some(descriptor) = descriptor {
-            return Admission::Granted(stay, descriptor);
+            return Entry::Granted(stay, descriptor);
         }
         drop(stay);
         shared.resume(&door.paused);
-        Admission::Starved
+        Entry::Starved
     }
 
     /// Counts it, and warns once as long as it lasts.

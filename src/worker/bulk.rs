@@ -1,35 +1,14 @@
 //! Parts of a body that need no look bypass the ring, from socket to socket.
 
 use super::core::{Core, Net};
-use crate::guard::descriptors::Descriptor;
+use super::pipes::{Laid, SCRATCH_BYTES};
 use crate::net::pipe::PIPE_BYTES;
 use crate::net::transport::{Link, Transfer, Transport};
 use crate::session::{Direction, Event, Session, SessionView};
 use std::io::IoSlice;
 
-/// The size of the scratch buffer: few large copies cost a third of many small ones.
-pub(super) const SCRATCH_BYTES: usize = 256 * 1024;
-/// From this length on a pipe is worth the system calls that open and close it.
-pub(super) const LONG_RUN: u64 = 1024 * 1024;
 /// How many pipes a worker may have; without one, bytes go through the scratch buffer.
 const MAX_PIPES: usize = 16;
-
-/// A pipe that carries a long part of one direction of an exchange.
-pub(super) struct Laid<T: Transport> {
-    key: usize,
-    direction: Direction,
-    pipe: T::Pipe,
-    /// After the pipe, so that it is free only once that is closed.
-    _descriptor: Descriptor,
-    /// How many bytes are in it.
-    held: usize,
-}
-
-impl<T: Transport> Laid<T> {
-    fn is_for(&self, key: usize, direction: Direction) -> bool {
-        self.key == key && self.direction == direction
-    }
-}
 
 /// What takes bytes of one direction, with what may be sent.
 struct Taker<'a, T: Transport> {
@@ -56,7 +35,7 @@ impl<N: Net> Core<N> {
         let client = &self.clients[key];
         match direction {
             Direction::Up => Some(&client.link),
-            Direction::Down => self.upstreams[self.talks[client.front.exchange()?].upstream?].link.as_ref(),
+            Direction::Down => self.upstreams[self.talks[client.front.exchange()?].upstream?].link(),
         }
     }
 
@@ -66,7 +45,7 @@ impl<N: Net> Core<N> {
         let client = clients.get_mut(key)?;
         let exchange = client.front.exchange()?;
         let link = match direction {
-            Direction::Up => upstreams[talks[exchange].upstream?].link.as_mut()?,
+            Direction::Up => upstreams[talks[exchange].upstream?].link_mut()?,
             Direction::Down => &mut client.link,
         };
         let session = Session { client: key, about: None, front: &mut client.front, talks };
@@ -81,7 +60,7 @@ impl<N: Net> Core<N> {
         let pours = is_long(run, self.long_run) && may_pour(direction) && may_pour(direction.turned());
         let mut pipe = if pours { self.lay_pipe(exchange, direction) } else { None };
         let Self { clients, talks, upstreams, scratch, pipes, .. } = self;
-        let Some(upstream) = talks[exchange].upstream.and_then(|key| upstreams[key].link.as_mut()) else { return 0 };
+        let Some(upstream) = talks[exchange].upstream.and_then(|key| upstreams[key].link_mut()) else { return 0 };
         let (source, lost, ended) = match direction {
             Direction::Up => (&mut clients[key].link, Event::ClientGone, Event::ClientFin),
             Direction::Down => (upstream, Event::UpstreamGone, Event::UpstreamFin),

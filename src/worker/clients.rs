@@ -1,6 +1,8 @@
 //! Opening and closing a client's connection: its slot, and the places that it holds meanwhile.
 
-use super::core::{Client, Core, Entrance, Net, Standing, enter};
+use super::client::{Client, Standing};
+use super::core::{Core, Net, enter};
+use super::entrance::Entrance;
 use super::timers::TimerKey;
 use crate::base::address::Peer;
 use crate::front::h1::FrontH1;
@@ -96,13 +98,13 @@ impl<N: Net> Core<N> {
 
     /// Closes a connection that has ended, once its transport has taken leave.
     pub(super) fn close_client(&mut self, key: usize) {
-        if self.has_taken_leave(key) {
+        if self.take_leave(key) {
             self.drop_client(key);
         }
     }
 
-    /// Whether nothing is left to say, or the time for that is over. Until then it lingers.
-    fn has_taken_leave(&mut self, key: usize) -> bool {
+    /// Says what is left to say. Returns whether that is done, or the time for it is over; until then it lingers.
+    fn take_leave(&mut self, key: usize) -> bool {
         let client = &mut self.clients[key];
         if client.is_closing || client.front.ending() == Some(Ending::Reset) || client.link.take_leave() {
             return true;

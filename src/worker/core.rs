@@ -1,31 +1,29 @@
 //! The worker without its poll: clients, exchanges, upstream connections, timers and storage, generic over the network, so that the
 //! simulation drives exactly what runs in production.
 
-use super::bulk::{LONG_RUN, Laid, SCRATCH_BYTES};
-use super::rests::Side;
+use super::admission::Admission;
+use super::client::Client;
+use super::entrance::Entrance;
+use super::pipes::{LONG_RUN, Laid, SCRATCH_BYTES};
 use super::shared::Shared;
+use super::side::Side;
 use super::timers::{OwnTimer, TimerKey, Timers};
+use super::upstream::{Parting, Upstream};
 use crate::base::address::Address;
 use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
 use crate::base::wheel::{Wheel, earlier};
-use crate::front::h1::FrontH1;
-use crate::guard::connections::CountedConnection;
-use crate::guard::door::{Door, Rest, Stay};
 use crate::guard::gate::Ticket;
-use crate::machine::service::Service;
 use crate::net::token::Source;
-use crate::net::transport::{Edge, Link, Transport};
+use crate::net::transport::{Edge, Transport};
 use crate::observe::stats::WorkerStats;
 use crate::session::talks::Stand;
 use crate::session::{Effect, Event, Journal, Session, SessionView, Talks, Turn};
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::idle::IdleConnections;
-use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
-use crate::upstream::server::Server;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
@@ -43,110 +41,6 @@ pub trait Net {
     fn dial(&mut self, address: &Address, source: Source) -> io::Result<Self::Transport>;
     /// From now on events of an accepted connection come for `source`.
     fn register(&mut self, transport: &Self::Transport, source: Source) -> io::Result<()>;
-}
-
-/// The listening address that a client came through.
-#[derive(Clone, Debug)]
-pub struct Entrance {
-    /// Its limit of connections.
-    pub door: Arc<Door>,
-    /// The port that the client connected to; a Unix socket has none.
-    pub port: Option<u16>,
-    /// What its clients get.
-    pub service: Arc<Service>,
-}
-
-/// What a client's connection holds of what all workers share.
-pub(super) struct Standing {
-    /// At its listening address.
-    pub(super) stay: Stay,
-    /// While it counts as a connection of its client.
-    pub(super) counted: Option<CountedConnection>,
-}
-
-/// A client's slot.
-pub struct Client<T> {
-    pub(super) link: Link<T>,
-    /// The state of its connection.
-    pub front: FrontH1,
-    pub(super) entrance: Entrance,
-    /// The index of this worker's view of its listening address.
-    pub(super) side: usize,
-    /// Which list of resting connections it is in.
-    pub(super) rest: Option<Rest>,
-    pub(super) standing: Standing,
-    pub(super) is_queued: bool,
-    /// Its exchange has ended, and its transport has something left to say.
-    pub(super) takes_leave: bool,
-    pub(super) is_closing: bool,
-    /// Whether `stats.resting_clients` includes it.
-    pub(super) is_resting: bool,
-}
-
-impl<T> Client<T> {
-    /// Whether it came through an entrance for those who operate the process.
-    pub fn is_reserved(&self) -> bool {
-        self.entrance.service.is_reserved
-    }
-}
-
-/// Who uses an upstream connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    /// That exchange.
-    Exchange(usize),
-    /// Nobody: it may be reused or closed.
-    Idle,
-    /// It is reserved for an exchange whose turn in the queue has come, and which has not been told yet.
-    Promised,
-}
-
-impl Owner {
-    pub(super) fn exchange(self) -> Option<usize> {
-        if let Self::Exchange(key) = self { Some(key) } else { None }
-    }
-}
-
-/// An upstream connection's slot.
-pub struct Upstream<T> {
-    /// `None` between two addresses.
-    pub(super) link: Option<Link<T>>,
-    /// The server's pool in the newest site that has the server, whose queue its place helps.
-    pub(super) pool: Arc<Pool>,
-    /// After the link, so that its place is free only once the socket is closed.
-    pub(super) lease: Lease,
-    pub(super) owner: Owner,
-    /// While it is being made: the addresses that are left.
-    pub(super) dialing: Option<super::dial::Dialing>,
-    /// The address that it leads to.
-    pub(super) address: Option<Address>,
-    /// How long it may be idle; 0 = it serves no exchange after the present one.
-    pub(super) keepalive_ms: u32,
-    /// Until when it may be idle (milliseconds). Its timer may be set for earlier, since it is not moved while the connection is busy.
-    pub(super) idle_until: u64,
-    /// When it may serve again (microseconds): 0 = at once, the largest value = its rest has not begun.
-    pub(super) ripe_at: u64,
-    /// The turn in which it last became idle.
-    pub(super) parked_in: u64,
-    /// It is closing, and its transport has something left to say.
-    pub(super) takes_leave: bool,
-    pub(super) is_closing: bool,
-}
-
-impl<T> Upstream<T> {
-    pub(super) fn server(&self) -> &Arc<Server> {
-        self.lease.server()
-    }
-
-    /// Whether it only says what is left to say.
-    pub fn takes_leave(&self) -> bool {
-        self.takes_leave
-    }
-
-    /// The exchange that uses it.
-    pub fn exchange(&self) -> Option<usize> {
-        self.owner.exchange()
-    }
 }
 
 /// The state of a worker, without its poll.
@@ -193,7 +87,7 @@ pub struct Core<N: Net> {
     pub(super) closing_clients: Vec<usize>,
     pub(super) closing_upstreams: Vec<usize>,
     /// Exchanges of this worker whose turn in the queue has come.
-    pub(super) admitted: VecDeque<super::queue::Admission>,
+    pub(super) admitted: VecDeque<Admission>,
     /// Circuits that opened here; this worker makes them half-open.
     pub(super) open_circuits: Vec<OpenCircuit>,
 }
@@ -422,9 +316,7 @@ impl<N: Net> Core<N> {
         if !self.pipes.is_empty() {
             self.take_up_pipes(key, |_, _| true);
         }
-        if let Some(upstream) = self.talks[key].upstream.take() {
-            self.release(upstream, false);
-        }
+        self.release(key, Parting::Reset);
         self.talks.end(key);
     }
 

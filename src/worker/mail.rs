@@ -1,9 +1,10 @@
 //! Messages from other threads: a new configuration, new addresses, the end, a place from the queue, a rendered page.
 
-use super::core::{Core, Net, Owner, Upstream};
-use super::queue::Admission;
+use super::admission::Admission;
+use super::core::{Core, Net};
 use super::shared::Mail;
 use super::timers::OwnTimer;
+use super::upstream::Stage;
 use crate::session::{DRAIN_IDLE_MS, Event};
 use crate::site::Site;
 use crate::upstream::server::Server;
@@ -73,22 +74,16 @@ impl<N: Net> Core<N> {
         self.serve_queues();
     }
 
-    /// Closes the idle connections that `goes` selects.
-    pub(super) fn close_idle(&mut self, goes: impl Fn(&Upstream<N::Transport>) -> bool) {
-        let is_idle = |upstream: &Upstream<N::Transport>| upstream.owner == Owner::Idle && !upstream.is_closing && goes(upstream);
-        let keys: Vec<usize> = self.upstreams.iter().filter(|(_, upstream)| is_idle(upstream)).map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.close_upstream(key));
-    }
-
     /// A connection to an address that is gone is closed if it is idle; otherwise its present exchange is its last.
     pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
         let addresses = server.addresses();
         for (_, upstream) in self.upstreams.iter_mut() {
             let is_its = Arc::ptr_eq(upstream.server(), server);
-            let is_there = match &upstream.dialing {
+            let is_there = match &upstream.stage {
                 // One that is being made may still go on to an address that is gone.
-                Some(dialing) => dialing.is_to(&addresses),
-                None => upstream.address.as_ref().is_some_and(|address| addresses.contains(address)),
+                Stage::Waiting(dial) | Stage::Connecting { dial, .. } => dial.is_to(&addresses),
+                Stage::Open { address, .. } => addresses.contains(address),
+                Stage::Leaving(_) | Stage::Left(_) => continue,
             };
             if is_its && !is_there {
                 upstream.keepalive_ms = 0;

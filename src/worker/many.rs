@@ -1,6 +1,7 @@
 //! Sends to a client whose connection carries several exchanges: one exchange's frames after another's.
 
-use super::core::{Client, Core, Net};
+use super::client::Client;
+use super::core::{Core, Net};
 use crate::front::many::Multiplexed;
 use crate::net::transport::{Transfer, Transport};
 use crate::session::{Event, Talks};

@@ -5,19 +5,28 @@ pub mod core;
 pub mod shared;
 
 mod accept;
+mod admission;
 mod bulk;
+mod client;
 mod clients;
+mod closing;
 mod dial;
+mod effects;
+mod entrance;
+mod listener;
 mod mail;
 mod many;
+mod pipes;
 mod pump;
 mod queue;
 mod rests;
 mod reuse;
+mod side;
 mod stalls;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod upstream;
 
 use crate::base::address::Address;
 use crate::base::clock::Clock;
@@ -34,10 +43,10 @@ use crate::observe::access::Record;
 use crate::observe::writer::AccessLog;
 use crate::session::Journal;
 use crate::site::Site;
-use accept::Listener;
 use checks::Checks;
-pub use core::Entrance;
 use core::{Core, Net};
+pub use entrance::Entrance;
+use listener::Listener;
 use mio::{Events, Interest, Poll, Registry};
 pub use rests::Room;
 use shared::{Mail, NewSite, Shared};
@@ -153,7 +162,7 @@ impl Worker {
     /// Runs turn after turn, until the process ends.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        while !self.is_finished() {
+        while !self.finish() {
             let patience = self.patience();
             self.wait(&mut events, patience)?;
             self.core.begin_turn(self.clock.read());
@@ -339,9 +348,9 @@ impl Worker {
         }
     }
 
-    /// Whether the loop may end. Connections that came into the accept queue meanwhile are answered first. The first worker, which
+    /// Ends what is left to end. Returns whether the loop may end. Connections that came into the accept queue meanwhile are answered first. The first worker, which
     /// has the admin port, ends last.
-    fn is_finished(&mut self) -> bool {
+    fn finish(&mut self) -> bool {
         if self.is_over {
             return true;
         }

@@ -1,7 +1,8 @@
 //! Drives one client's connection until it is blocked: reads into its rings, lets the machines process the bytes, and sends.
 
 use super::bulk::is_long;
-use super::core::{Client, Core, Net, enter};
+use super::client::Client;
+use super::core::{Core, Net, enter};
 use crate::base::ring::Ring;
 use crate::exchange::Exchange;
 use crate::net::transport::{Transfer, Transport};
@@ -61,7 +62,7 @@ impl<N: Net> Core<N> {
     fn is_blocked(&self, key: usize) -> bool {
         let Some(Client { link, front, .. }) = self.clients.get(key) else { return true };
         let view = SessionView::new(front, &self.talks);
-        let upstream = view.talk.and_then(|talk| self.upstreams[talk.upstream?].link.as_ref());
+        let upstream = view.talk.and_then(|talk| self.upstreams[talk.upstream?].link());
         let is_silent = !link.may_read() && !link.is_gone() && upstream.is_none_or(|upstream| !upstream.may_read());
         is_silent && !front.is_behind() && !view.has_output()
     }
@@ -158,7 +159,7 @@ impl<N: Net> Core<N> {
         if flow.pending() == 0 {
             return 0;
         }
-        let Some(link) = self.upstreams[upstream].link.as_mut().filter(|link| link.may_write()) else { return 0 };
+        let Some(link) = self.upstreams[upstream].link_mut().filter(|link| link.may_write()) else { return 0 };
         let (event, n) = match link.send(&flow.output()) {
             Transfer::Bytes(n) => (Event::UpstreamTook(n), n),
             Transfer::Blocked => return 0,
@@ -174,7 +175,7 @@ impl<N: Net> Core<N> {
     pub(super) fn read_upstream(&mut self, key: usize, exchange: usize) -> usize {
         let Self { clients, talks, upstreams, turn, .. } = self;
         let Some(talk) = talks.get_mut(exchange) else { return 0 };
-        let Some(link) = talk.upstream.and_then(|upstream| upstreams[upstream].link.as_mut()) else { return 0 };
+        let Some(link) = talk.upstream.and_then(|upstream| upstreams[upstream].link_mut()) else { return 0 };
         if !link.may_read() || !talk.exchange.wants_upstream() {
             return 0;
         }

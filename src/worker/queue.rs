@@ -1,8 +1,11 @@
 //! The queues of requests that wait for a place: whoever frees a place gives it to the first, in whatever worker that is.
 
-use super::core::{Core, Net, Owner, Upstream};
+use super::admission::Admission;
+use super::core::{Core, Net};
 use super::shared::Mail;
 use super::timers::OwnTimer;
+use super::upstream::Upstream;
+use crate::back::connection::BackConnection;
 use crate::base::mailbox::Mailbox;
 use crate::guard::gate::Ticket;
 use crate::guard::places::Needs;
@@ -18,16 +21,6 @@ use std::sync::atomic::{Ordering::SeqCst, fence};
 
 /// How often open circuits are looked at again, because one may have become that of the last usable upstream.
 const LOOK_MS: u64 = 1000;
-
-/// An exchange whose turn in the queue has come.
-pub(super) struct Admission {
-    pub(super) pool: Arc<Pool>,
-    pub(super) ticket: Ticket,
-    /// `None` if every server of the pool is down.
-    pub(super) grant: Option<Grant>,
-    /// An idle connection that comes with the place.
-    pub(super) reuse: Option<usize>,
-}
 
 impl<N: Net> Core<N> {
     /// A request has joined the queue, or waits there: gives it a free place, or one that an idle connection holds.
@@ -111,7 +104,7 @@ impl<N: Net> Core<N> {
         match called {
             Some((ticket, grant)) => {
                 self.admitted.push_back(Admission { pool: pool.clone(), ticket, grant: Some(grant), reuse: Some(key) });
-                self.upstreams[key].owner = Owner::Promised;
+                self.upstreams[key].back_mut().into_iter().for_each(BackConnection::promise);
             }
             None => self.close_upstream(key),
         }

@@ -3,7 +3,7 @@
 
 use super::core::{Core, Net};
 use super::shared::Mail;
-use crate::base::ranks::Rank;
+use super::side::Side;
 use crate::guard::door::{Door, Rest};
 use crate::net::transport::{Transfer, Transport};
 use crate::session::Event;
@@ -13,15 +13,6 @@ use std::sync::Arc;
 const LEAST_IDLE_MS: u64 = 1_000;
 /// How many reads are made before a lingering connection is closed: bytes that are left unread reset it.
 const LAST_READS: usize = 4;
-
-/// A listening address as one worker sees it.
-pub(super) struct Side {
-    door: Arc<Door>,
-    is_reserved: bool,
-    /// How many connections of this worker came through it.
-    clients: usize,
-    rests: [Rank; 2],
-}
 
 /// What was done for a new connection for which there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,20 +1,23 @@
 //! Upstream connections between two exchanges: which are kept, which may serve again, and which are closed.
 
-use super::core::{Core, Net, Owner, Upstream};
+use super::core::{Core, Net};
+use super::dial::DialOrder;
+use super::upstream::{Parting, Stage, Upstream};
+use crate::back::connection::{BackConnection, BackDeadline, Trust, UsersLeft};
 use crate::base::clock::Now;
-use crate::net::transport::{Close, Transport};
+use crate::guard::places::Needs;
+use crate::net::transport::{Close, Edge, Transport};
+use crate::observe::reason::Reason;
+use crate::session::Event;
 use crate::upstream::lease::{ConnectionUse, Lease};
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering::SeqCst, fence};
 
-/// How long a connection rests after an answer without content (microseconds). An upstream that wrongly sends content all the
-/// same does so in this time; later, it would be taken for the answer to the next request.
-const REST_MICROS: u64 = 5000;
-
 /// What the idle connections to a server offer a request.
-pub(super) enum Idled {
+enum IdleOffer {
     /// It was not asked for one: it has a place for a new one.
     Fresh,
     /// This connection.
@@ -27,93 +30,207 @@ pub(super) enum Idled {
 }
 
 /// What is left of a connection in whose place another is made.
-pub(super) struct Discarded {
-    pub(super) pool: Arc<Pool>,
-    pub(super) lease: Lease,
-    pub(super) keepalive_ms: u32,
+struct Discarded {
+    pool: Arc<Pool>,
+    lease: Lease,
+    keepalive_ms: u32,
 }
 
 impl<N: Net> Core<N> {
+    /// Connects an exchange to that server, by an idle connection or a new one. Returns what has happened at once.
+    pub(super) fn connect(&mut self, key: usize, server: usize, reuse: bool) -> Option<Event> {
+        match if reuse { self.reuse(key, server) } else { IdleOffer::Fresh } {
+            IdleOffer::Ready(upstream) => {
+                self.talks[key].upstream = Some(upstream);
+                Some(Event::UpstreamConnected { reused: true })
+            }
+            found => self.connect_anew(key, server, found),
+        }
+    }
+
+    #[inline(never)]
+    fn connect_anew(&mut self, key: usize, server: usize, found: IdleOffer) -> Option<Event> {
+        let exchange = &self.talks[key].exchange;
+        let (deadline, keepalive_ms) = (exchange.connect_due(self.turn.now.millis()), exchange.timeouts.upstream_keepalive_ms);
+        let server = exchange.pool().servers[server].clone();
+        let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
+        let pool = pool.unwrap_or(exchange.pool()).clone();
+        let worker = self.turn.worker;
+        let of_place = |server: &Arc<Server>| Lease::of_place(server.clone(), worker);
+        let take = || server.places.try_enter(Needs::default(), self.turn.site.most()).then(|| of_place(&server));
+        let lease = match found {
+            // The pick has taken it.
+            IdleOffer::Fresh => Some(of_place(&server)),
+            IdleOffer::Place(lease) => Some(lease),
+            IdleOffer::Resting => take().or_else(|| self.discard_coldest(&server)),
+            // An idle connection that was closed since the pick: it counts like any other full upstream.
+            IdleOffer::Nothing => take(),
+            IdleOffer::Ready(_) => None,
+        };
+        match lease {
+            Some(lease) => self.dial(key, DialOrder { lease, pool, deadline, keepalive_ms }),
+            None => Some(self.without_place()),
+        }
+    }
+
+    /// Replaces a stale connection: its place is kept, and its socket is closed first.
+    pub(super) fn reconnect(&mut self, key: usize) -> Option<Event> {
+        let old = self.talks[key].upstream.take()?;
+        let Discarded { pool, lease, keepalive_ms } = self.discard(old);
+        let deadline = self.talks[key].exchange.connect_due(self.turn.now.millis());
+        self.dial(key, DialOrder { lease, pool, deadline, keepalive_ms })
+    }
+
     /// Takes the connection that is reserved for the exchange, or an idle one. Touches no shared count, because every request comes
     /// through here.
-    pub(super) fn reuse(&mut self, key: usize, server: usize) -> Idled {
-        let talk = &self.talks[key];
-        if let Some(reserved) = talk.upstream {
-            return Idled::Ready(reserved);
-        }
+    fn reuse(&mut self, exchange: usize, server: usize) -> IdleOffer {
+        let talk = &self.talks[exchange];
+        let reserved = talk.upstream;
         let (slot, now) = (talk.exchange.pool().servers[server].slot, self.turn.now.micros);
         let Self { idle, upstreams, .. } = self;
-        let Some(key) = idle.take(slot, |key| upstreams[key].ripe_at <= now) else {
-            return if idle.count(slot) > 0 { Idled::Resting } else { Idled::Nothing };
+        let is_ripe = |key: usize| upstreams[key].back().is_some_and(|back| back.is_ripe(now));
+        let Some(key) = reserved.or_else(|| idle.take(slot, is_ripe)) else {
+            return if idle.count(slot) > 0 { IdleOffer::Resting } else { IdleOffer::Nothing };
         };
-        let upstream = &mut upstreams[key];
-        upstream.lease.pass_to(ConnectionUse::Exchange);
-        // Bytes may have come since the poll.
-        let is_unsure = std::mem::take(&mut upstream.ripe_at) > 0 || upstream.parked_in == self.turn_number;
-        if is_unsure && !upstream.link.as_mut().is_some_and(|link| link.check_quiet_now()) {
-            return Idled::Place(self.discard(key).lease);
+        let Upstream { stage: Stage::Open { link, back, .. }, lease, .. } = &mut upstreams[key] else { return IdleOffer::Nothing };
+        if back.is_idle() {
+            lease.pass_to(ConnectionUse::Exchange);
         }
-        Idled::Ready(key)
+        if back.serve(exchange, self.turn_number) == Trust::Unsure && !link.check_quiet_now() {
+            return IdleOffer::Place(self.discard(key).lease);
+        }
+        IdleOffer::Ready(key)
     }
 
     /// Closes the idle connection that has rested longest, in favour of one that may serve now.
-    pub(super) fn discard_coldest(&mut self, server: &Server) -> Option<Lease> {
+    fn discard_coldest(&mut self, server: &Server) -> Option<Lease> {
         let coldest = self.idle.coldest(server.slot)?;
         Some(self.discard(coldest).lease)
     }
 
     /// Resets a connection, and keeps its place for another.
-    pub(super) fn discard(&mut self, key: usize) -> Discarded {
+    fn discard(&mut self, key: usize) -> Discarded {
         self.upstream_wheel.cancel(key as u32);
-        let Upstream { link, pool, mut lease, keepalive_ms, .. } = self.upstreams.remove(key);
+        let Upstream { stage, pool, mut lease, keepalive_ms } = self.upstreams.remove(key);
         self.idle.remove(lease.server().slot, key);
         lease.pass_to(ConnectionUse::Exchange);
-        if let Some(mut link) = link {
+        if let Some(mut link) = stage.into_link() {
             link.close(Close::Reset);
         }
         Discarded { pool, lease, keepalive_ms }
     }
 
-    /// The exchange no longer needs its connection.
-    pub(super) fn release(&mut self, key: usize, keep: bool) {
-        let now = self.turn.now.millis();
-        let upstream = &mut self.upstreams[key];
-        upstream.owner = Owner::Idle;
-        if upstream.dialing.as_ref().is_some_and(|dialing| dialing.is_over(now)) {
-            self.shared.look_up(upstream.server(), now);
+    /// An event for an upstream connection.
+    pub fn on_upstream_edge(&mut self, key: usize, edge: Edge) {
+        let Some(upstream) = self.upstreams.get_mut(key) else { return };
+        match &mut upstream.stage {
+            Stage::Open { link, back, .. } => {
+                link.on_edge(edge);
+                match back {
+                    BackConnection::Serving { exchanges, .. } => {
+                        for exchange in exchanges.iter() {
+                            self.enqueue(self.talks[exchange].client);
+                        }
+                    }
+                    // Nothing is expected on an idle connection: if anything has come, it is not used again.
+                    BackConnection::Idle(_) if !link.check_quiet() => self.close_upstream(key),
+                    // Whoever gets it looks at it.
+                    BackConnection::Idle(_) | BackConnection::Promised => {}
+                }
+            }
+            Stage::Connecting { link, .. } => {
+                link.on_edge(edge);
+                self.on_connecting_edge(key);
+            }
+            Stage::Leaving(link) => {
+                link.on_edge(edge);
+                self.go_on_leaving(key);
+            }
+            Stage::Waiting(_) | Stage::Left(_) => {}
         }
-        if !keep {
-            return self.reset_upstream(key);
+    }
+
+    pub(super) fn on_upstream_deadline(&mut self, key: usize) {
+        let Some(upstream) = self.upstreams.get(key) else { return };
+        match &upstream.stage {
+            Stage::Waiting(_) => self.go_on_dialing(key),
+            Stage::Connecting { .. } => self.on_address_failed(key, Reason::ConnectionTimeout),
+            Stage::Open { back, .. } => match back.on_deadline(self.turn.now.millis()) {
+                BackDeadline::Moot => {}
+                BackDeadline::Later(until) => self.upstream_wheel.set(key as u32, until),
+                BackDeadline::Over => self.close_upstream(key),
+            },
+            Stage::Leaving(_) => self.go_on_leaving(key),
+            Stage::Left(_) => {}
         }
-        if !self.may_idle(key) {
+    }
+
+    /// An exchange no longer needs its connection.
+    pub(super) fn release(&mut self, exchange: usize, how: Parting) {
+        let Some(key) = self.talks[exchange].upstream.take() else { return };
+        let (now, upstream) = (self.turn.now.millis(), &mut self.upstreams[key]);
+        let must_rest = match &mut upstream.stage {
+            Stage::Waiting(dial) | Stage::Connecting { dial, .. } => {
+                if dial.go_without(exchange) {
+                    return;
+                }
+                if dial.is_over(now) {
+                    self.shared.look_up(upstream.server(), now);
+                }
+                false
+            }
+            Stage::Open { back, .. } => match back.finish(exchange) {
+                UsersLeft::Some => return,
+                UsersLeft::None { must_rest } => must_rest,
+            },
+            Stage::Leaving(_) | Stage::Left(_) => false,
+        };
+        match how {
+            Parting::Keep => self.keep(key, must_rest),
+            Parting::Close => self.close_upstream(key),
+            Parting::Reset => self.reset_upstream(key),
+        }
+    }
+
+    /// A connection that nobody uses becomes idle, unless something speaks against it.
+    #[inline]
+    fn keep(&mut self, key: usize, must_rest: bool) {
+        let may_stay = self.may_stay(key);
+        let Stage::Open { link, .. } = &mut self.upstreams[key].stage else { return self.close_upstream(key) };
+        if !may_stay || !link.check_quiet() {
             return self.close_upstream(key);
         }
         if self.is_wanted(key) {
-            // A queued request must not wait for the rest: it gets the place without the connection.
-            return if self.is_reliable(key) { self.offer(key) } else { self.reset_upstream(key) };
+            return self.keep_for_queue(key, must_rest);
         }
-        let upstream = &mut self.upstreams[key];
-        let slot = upstream.server().slot;
+        let slot = self.upstreams[key].server().slot;
         if self.idle.count(slot) >= self.turn.site.config.limits.upstream_idle_conns {
             return self.close_upstream(key);
         }
-        upstream.lease.pass_to(ConnectionUse::Idle);
+        self.upstreams[key].lease.pass_to(ConnectionUse::Idle);
         self.idle.park(slot, key);
         // A request that joined a queue meanwhile may have seen no idle connection.
         fence(SeqCst);
         if self.is_wanted(key) || self.is_wanted_elsewhere() {
             return self.close_upstream(key);
         }
-        let upstream = &mut self.upstreams[key];
-        upstream.parked_in = self.turn_number;
-        if upstream.ripe_at > 0 {
+        let Upstream { stage: Stage::Open { back, .. }, keepalive_ms, .. } = &mut self.upstreams[key] else { return };
+        let until = self.turn.now.millis() + u64::from(*keepalive_ms);
+        back.park(until, must_rest, self.turn_number);
+        if must_rest {
             self.resting.push(key);
         }
-        upstream.idle_until = self.turn.now.millis() + u64::from(upstream.keepalive_ms);
-        let until = upstream.idle_until;
+        // Its timer may be set for earlier, since it is not moved while the connection is busy.
         if self.upstream_wheel.deadline(key as u32).is_none_or(|armed| armed > until) {
             self.upstream_wheel.set(key as u32, until);
         }
+    }
+
+    /// A queued request must not wait for the rest of a connection: it gets the place without the connection.
+    #[cold]
+    fn keep_for_queue(&mut self, key: usize, must_rest: bool) {
+        let is_ready = !must_rest && self.upstreams[key].link_mut().is_some_and(|link| link.check_quiet_now());
+        if is_ready { self.offer(key) } else { self.reset_upstream(key) }
     }
 
     /// Whether its place would help a queued request.
@@ -122,29 +239,18 @@ impl<N: Net> Core<N> {
         !pool.queue.is_empty() && pool.is_wanted(lease.server(), self.turn.site.most())
     }
 
-    /// Whether a connection may become idle after its exchange.
-    fn may_idle(&mut self, key: usize) -> bool {
+    /// Whether a connection may become idle after its exchange, as far as the worker is concerned.
+    fn may_stay(&self, key: usize) -> bool {
         let upstream = &self.upstreams[key];
-        let may_stay = upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server().is_retired();
-        may_stay && !self.is_wanted_elsewhere() && self.check_quiet(key)
+        upstream.keepalive_ms > 0 && !self.turn.is_draining && !upstream.server().is_retired() && !self.is_wanted_elsewhere()
     }
 
     /// Whether a request that this connection does not help needs its place or its descriptor: in the queue of an earlier pool, where
     /// the server has another index; or in any queue.
+    #[inline]
     fn is_wanted_elsewhere(&self) -> bool {
         let starves = || self.shared.starving.load(SeqCst) > 0 && !self.shared.descriptors.has_free();
         self.former.iter().any(|pool| !pool.queue.is_empty()) || starves()
-    }
-
-    /// Checks whether nothing came on a connection on which nothing is expected.
-    fn check_quiet(&mut self, key: usize) -> bool {
-        self.upstreams[key].link.as_mut().is_some_and(|link| link.check_quiet())
-    }
-
-    /// Whether a connection may serve its next exchange at once.
-    fn is_reliable(&mut self, key: usize) -> bool {
-        let upstream = &mut self.upstreams[key];
-        upstream.ripe_at == 0 && upstream.link.as_mut().is_some_and(|link| link.check_quiet_now())
     }
 
     /// At the end of the turn, connections that became idle after an answer without content begin to rest.
@@ -152,24 +258,11 @@ impl<N: Net> Core<N> {
         if self.resting.is_empty() {
             return;
         }
-        let ripe_at = clock().micros + REST_MICROS;
+        let now = clock().micros;
         for key in self.resting.drain(..) {
-            // It may have been closed meanwhile, and its slot reused.
-            let upstream = self.upstreams.get_mut(key).filter(|upstream| upstream.ripe_at == u64::MAX);
-            upstream.into_iter().for_each(|upstream| upstream.ripe_at = ripe_at);
-        }
-    }
-
-    /// Resets a connection in the middle of an exchange: its end must not look regular, and a reset leaves no port in TIME_WAIT.
-    fn reset_upstream(&mut self, key: usize) {
-        self.upstreams[key].link.iter_mut().for_each(|link| link.close(Close::Reset));
-        self.close_upstream(key);
-    }
-
-    /// Closes the connection to a server that has been idle longest, if there is one.
-    pub(super) fn close_coldest(&mut self, server: &Server) {
-        if let Some(key) = self.idle.coldest(server.slot) {
-            self.close_upstream(key);
+            // It may have been closed meanwhile.
+            let back = self.upstreams.get_mut(key).and_then(Upstream::back_mut);
+            back.into_iter().for_each(|back| back.begin_rest(now));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the workers of a process share: mailboxes, limits, counters. All of it is atomic, or locked for a moment.
 
-use super::core::Entrance;
+use super::entrance::Entrance;
 use crate::admin::{AdminPage, AdminState, RenderedPage};
 use crate::base::mailbox::Mailbox;
 use crate::guard::connections::Connections;

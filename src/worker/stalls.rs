@@ -4,9 +4,10 @@
 //! Each worker knows only its own. While requests wait, all workers repeatedly count their stalled exchanges and publish the count.
 //! Each then cuts its share of the excess, and the worker with the longest stalled one cuts at least that.
 
-use super::core::{Core, Net, Upstream};
+use super::core::{Core, Net};
 use super::shared::Mail;
 use super::timers::OwnTimer;
+use super::upstream::Upstream;
 use crate::observe::stats::StallStats;
 use crate::session::Event;
 use crate::upstream::server::Server;
@@ -70,12 +71,13 @@ impl<N: Net> Core<N> {
     /// The stalled exchanges of this worker, by server, and for each the longest first.
     fn stalls(&self) -> Vec<Stall> {
         let latest = self.turn.now.millis().saturating_sub(STALLED_MS);
-        let of = |upstream: &Upstream<N::Transport>| {
-            let talk = self.talks.get(upstream.owner.exchange().filter(|_| !upstream.is_closing)?)?;
+        let of = |exchange: usize, upstream: &Upstream<N::Transport>| {
+            let talk = self.talks.get(exchange)?;
             let since = talk.exchange.stalled_since().filter(|&since| since <= latest)?;
             Some(Stall { slot: upstream.server().slot, since, client: talk.client })
         };
-        let mut stalls: Vec<Stall> = self.upstreams.iter().filter_map(|(_, upstream)| of(upstream)).collect();
+        let all = self.upstreams.iter().flat_map(|(_, upstream)| upstream.exchanges().map(move |exchange| (exchange, upstream)));
+        let mut stalls: Vec<Stall> = all.filter_map(|(exchange, upstream)| of(exchange, upstream)).collect();
         stalls.sort_unstable_by_key(|stall| (stall.slot, stall.since));
         stalls
     }

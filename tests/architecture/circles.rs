@@ -15,7 +15,7 @@ use super::source::{Names, Source, sources};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rooms that may have circles of files, and the reason.
-const CIRCLES: &[(&str, &str)] = &[("worker", "it is being rebuilt")];
+const CIRCLES: &[(&str, &str)] = &[];
 
 /// For each file, the files of its room that it uses, and by which name.
 struct Uses<'a>(BTreeMap<&'a str, BTreeMap<&'a str, String>>);

@@ -56,7 +56,7 @@ impl World {
             cell.active.value() + cell.idle.value() + cell.tunnels.value()
         });
         let in_use: u64 = cells.sum();
-        let open = core.upstreams.iter().filter(|(_, upstream)| !upstream.takes_leave()).count();
+        let open = core.upstreams.iter().filter(|(_, upstream)| !upstream.is_leaving()).count();
         assert_eq!(in_use, open as u64, "the gauges of upstream connections");
         if self.sites.len() == 1 {
             self.check_halves();

@@ -91,7 +91,8 @@ fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'sta
                 clients.insert(key, id);
             }
             Some(Source::Upstream(key)) => {
-                let client = core.upstreams.get(key).and_then(|upstream| upstream.exchange()).map(|exchange| core.talks[exchange].client);
+                let client =
+                    core.upstreams.get(key).and_then(|upstream| upstream.exchanges().next()).map(|exchange| core.talks[exchange].client);
                 upstreams.extend(client.map(|client| (client, id)));
             }
             _ => {}
