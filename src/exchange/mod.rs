@@ -259,6 +259,7 @@ impl Exchange {
     }
 
     /// To be called after each event: gives back what is not needed any more, and finds out which deadlines run.
+    #[inline(always)]
     pub fn settle(&mut self, turn: &mut Turn) {
         self.settle_content(turn);
         self.update_waits(turn.now.millis());

@@ -9,6 +9,7 @@ use crate::machine::failure::{Failure, Time};
 use crate::observe::reason::Reason;
 
 impl Exchange {
+    #[inline(always)]
     pub(super) fn update_waits(&mut self, now: u64) {
         let to_upstream = match &self.state {
             ExchangeState::StreamingBody(_) => !self.attempt.broken && self.up.is_owing(),

@@ -81,7 +81,8 @@ impl<C: ClientSide> Seat<'_, C> {
             (Event::Evicted, _) => self.tell(Inner::Evicted, turn),
             _ => {}
         }
-        self.settle(turn)
+        self.exchange.settle(turn);
+        self.exchange.end().is_some()
     }
 
     /// The head has been read. Content that came with it is processed first: if it is complete, the connection survives a refusal.
@@ -121,6 +122,7 @@ impl<C: ClientSide> Seat<'_, C> {
         self.exchange.step(&mut Context { turn, front: self.client }, step);
     }
 
+    #[inline(never)]
     fn settle(&mut self, turn: &mut Turn) -> bool {
         self.exchange.settle(turn);
         self.exchange.end().is_some()
