@@ -302,11 +302,12 @@ impl Transport for RecordTransport {
             if self.ready.gone || self.ready.read_closed {
                 return false;
             }
+            // Half a record may be the beginning of anything.
             if !self.may_read() {
-                return true;
+                return self.layer(Records::is_read);
             }
             match self.read(&mut [0]) {
-                Transfer::Blocked => return true,
+                Transfer::Blocked => return self.layer(Records::is_read),
                 Transfer::Beside(_) => note(Seen::MurmurOnIdle),
                 _ => return false,
             }

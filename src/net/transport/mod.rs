@@ -53,7 +53,8 @@ pub trait Transport {
     /// Writes once out of a pipe that holds at least `most`.
     fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> Transfer;
 
-    /// Checks whether nothing has come, of bytes or an end, as far as events have told. It may read, and loses what it finds.
+    /// Checks whether nothing has come, of bytes or an end, as far as events have told. What has come only in part, and may be bytes, is
+    /// not nothing. It may read, and loses what it finds.
     fn check_quiet(&mut self) -> bool;
     /// The same at this very moment, because events may be older.
     fn check_quiet_now(&mut self) -> bool;
