@@ -90,7 +90,11 @@ impl RecordTransport {
                     self.ready.writable = false;
                     return false;
                 }
-                Err(_) => (self.is_broken, self.ready.readable) = (true, true),
+                Err(_) => {
+                    // Who waited for this to be written reads what came before, and then the end.
+                    self.change(|layer| layer.wrote(out.len()));
+                    (self.is_broken, self.ready.readable) = (true, true);
+                }
             }
         }
         if self.ends && !self.is_broken && !std::mem::replace(&mut self.has_ended, true) {
