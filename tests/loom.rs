@@ -31,7 +31,7 @@ const MOST: UpstreamLimits = UpstreamLimits { connections: 1, tunnels: 1 };
 #[derive(Default)]
 struct Pool {
     places: Places,
-    line: WaitQueue,
+    queue: WaitQueue,
     /// How often each worker's ticket was called: each must be served once.
     served: [AtomicUsize; 2],
 }
@@ -43,7 +43,7 @@ impl Pool {
             true => ControlFlow::Break(Some(needs)),
             false => ControlFlow::Continue(()),
         };
-        while let Some((ticket, needs)) = self.line.call(enter) {
+        while let Some((ticket, needs)) = self.queue.call(enter) {
             self.serve(ticket.worker, needs);
         }
     }
@@ -55,10 +55,10 @@ impl Pool {
     }
 
     fn ask(&self, worker: usize, needs: Needs) {
-        if self.line.is_empty() && self.places.try_enter(needs, MOST) {
+        if self.queue.is_empty() && self.places.try_enter(needs, MOST) {
             self.serve(worker, needs);
         } else {
-            self.line.join(ticket(worker), needs);
+            self.queue.join(ticket(worker), needs);
         }
         self.hand_on();
     }
