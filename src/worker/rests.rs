@@ -185,13 +185,13 @@ impl<N: Net> Core<N> {
         let latest = latest.min(self.turn.now.millis().saturating_sub(LEAST_IDLE_MS));
         while let Some(side) = self.side(door) {
             let Some((key, since)) = self.ranks.first(&self.sides[side].rests[Rest::Idle as usize]) else { break };
-            if since > latest {
-                break;
-            }
             let idle_since = self.clients[key].front.idle_since();
             if idle_since != Some(since) {
                 self.set_rest(key, idle_since.map(|since| (Rest::Idle, since)));
                 continue;
+            }
+            if since > latest {
+                break;
             }
             self.clients[key].link.look_again();
             self.pump(key);
@@ -199,7 +199,7 @@ impl<N: Net> Core<N> {
                 self.free_closing();
                 return true;
             }
-            if self.ranks.since(key) != Some(since) {
+            if self.clients[key].front.idle_since() != Some(since) {
                 continue;
             }
             self.deliver(key, Event::Evicted);

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What the origin received.
@@ -51,6 +52,7 @@ struct Shared {
 pub struct Origin {
     addr: SocketAddr,
     shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Origin {
@@ -63,7 +65,7 @@ impl Origin {
         let shared = Arc::new(Shared::default());
         let stage = shared.clone();
         let script = Arc::new(script);
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stage.stopped.load(SeqCst) {
                     return;
@@ -85,7 +87,7 @@ impl Origin {
                 std::thread::spawn(move || perform(&*script, conn));
             }
         });
-        Origin { addr, shared }
+        Origin { addr, shared, accepting: Some(accepting) }
     }
 
     /// Answers each request with its own method and target, so that no answer can be taken for another.
@@ -189,6 +191,8 @@ impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopped.store(true, SeqCst);
         let _ = TcpStream::connect(self.addr); // wakes the accepting thread
+        // From here on connects are refused.
+        self.accepting.take().into_iter().for_each(|accepting| drop(accepting.join()));
         let faults = self.shared.faults.lock().unwrap().join("\n");
         if !faults.is_empty() {
             match std::thread::panicking() {

@@ -1,6 +1,7 @@
 //! Which connection is closed for a new one.
 
-use super::stage::{Guest, OK, Stage};
+use super::stage::{Guest, OK, READABLE, Stage};
+use crate::config::model::{Action, Config, Matcher, Retry, Route};
 use crate::guard::door::Door;
 use crate::worker::Room;
 use crate::worker::shared::Mail;
@@ -59,4 +60,31 @@ fn who_waits_for_a_descriptor_is_woken() {
         stage.settle();
         assert!(!stage.shared.starved.is_any(), "it is still asleep");
     }
+}
+
+fn echoing(config: &mut Config) {
+    config.routes = vec![Route {
+        name: "echo".into(),
+        matcher: Matcher { path_prefix: Some("/echo".into()), ..Matcher::default() },
+        action: Action::Echo { name: "e".into() },
+        timeouts: config.timeouts.clone(),
+        retry: Retry::default(),
+        rate_limit: None,
+        access_log: true,
+        max_body_size: 0,
+    }];
+}
+
+/// Its request lies in its socket, and no event has told of it yet.
+#[test]
+fn who_has_just_asked_is_not_closed_for_another() {
+    let mut stage = Stage::new(1, 1, echoing);
+    let door = stage.door.clone();
+    let guests = idle(&mut stage, 0, 1);
+    guests[0].wire.put("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab");
+    assert_eq!((stage.make_room(0, &door), are_there(&guests)), (Room::None, true));
+    guests[0].wire.put("cd");
+    stage.cores[0].on_client_edge(guests[0].key, READABLE);
+    stage.settle();
+    assert!(guests[0].wire.take().ends_with("body: 4 bytes\n") && are_there(&guests));
 }
