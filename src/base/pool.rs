@@ -1,5 +1,7 @@
 //! Storage for rings. The buffer that came back last is lent first, because it is still in the cache.
 
+use super::ring::Ring;
+
 /// How many unused buffers are kept: enough for the busy connections of a turn.
 const MAX_FREE: usize = 256;
 
@@ -32,6 +34,15 @@ impl BufferPool {
     /// Lends a buffer, with whatever content its last user left in it.
     pub fn lend(&mut self) -> Box<[u8]> {
         self.free.pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice())
+    }
+
+    /// Takes back what a ring has of it, whatever lies there.
+    #[inline]
+    pub fn take_back(&mut self, ring: &mut Ring) {
+        if ring.is_attached() {
+            ring.clear();
+            self.give_back(ring.detach());
+        }
     }
 
     /// Takes a buffer back. One of another size, or one too many, is freed.

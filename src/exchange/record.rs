@@ -6,6 +6,7 @@ use super::note::{Note, TraceId};
 use super::{Asked, Exchange, ExchangeState, Outcome, Reply};
 use crate::base::address::Peer;
 use crate::base::clock::Now;
+use crate::base::pool::BufferPool;
 use crate::http::request::{self, Request};
 use crate::machine::flow::Flow;
 use crate::machine::{ExchangeEnd, Turn};
@@ -120,9 +121,9 @@ impl Exchange {
     }
 
     /// Frees large leftovers at its end, and not at the next beginning.
-    pub fn clear(&mut self) {
-        self.up.reset();
-        self.down.reset();
+    pub fn clear(&mut self, buffers: &mut BufferPool) {
+        self.up.reset(buffers);
+        self.down.reset(buffers);
         self.source = AnswerSource::Bare(204);
         if self.text.capacity() > MAX_TEXT_KEPT {
             self.text = Vec::new();

@@ -8,6 +8,7 @@
 //!
 //! What block and tail mean is known to the machine that speaks the taker's protocol, and to nobody else.
 
+use crate::base::pool::BufferPool;
 use crate::base::ring::Ring;
 use crate::http::framing::Body;
 use crate::http::{HeadLimits, Refusal};
@@ -49,8 +50,8 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Prepares it for another exchange; the block's storage stays. The ring must have been taken away.
-    pub fn reset(&mut self) {
+    /// Prepares it for another exchange; the block's storage stays. The ring's goes back to where it was lent.
+    pub fn reset(&mut self, buffers: &mut BufferPool) {
         let Self {
             ring,
             block,
@@ -67,7 +68,7 @@ impl Flow {
             head_at,
             overhead_at,
         } = self;
-        debug_assert!(!ring.is_attached());
+        buffers.take_back(ring);
         block.clear();
         if block.capacity() > MAX_BLOCK_KEPT {
             *block = Vec::new();

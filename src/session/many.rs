@@ -15,10 +15,7 @@ impl Session<'_> {
                 (key, None) => return Some(key),
                 (key, Some(event)) => (key, event),
             },
-            None => {
-                self.on_front_event(event, turn);
-                return None;
-            }
+            None => return self.on_front_event(event, turn),
         };
         let mut side = self.front.side(key)?;
         if seat(&mut side, &mut self.talks[key]).handle(event, turn) {
@@ -88,14 +85,8 @@ impl Session<'_> {
 
     /// One exchange is over, and the connection goes on with the others.
     fn end_one(&mut self, key: usize, turn: &mut Turn) {
-        let exchange = &mut self.talks[key].exchange;
+        let exchange = &self.talks[key].exchange;
         let Some(end) = exchange.end() else { return };
         self.front.on_one_end(key, end, &exchange.down.output(), turn);
-        for ring in [&mut exchange.up.ring, &mut exchange.down.ring] {
-            ring.clear();
-            if ring.is_attached() {
-                turn.buffers.give_back(ring.detach());
-            }
-        }
     }
 }

@@ -40,7 +40,7 @@ pub struct Session<'a> {
 
 impl Session<'_> {
     /// Handles an event: moves the machines, and leaves effects behind. An event without a meaning in this state is ignored. Returns the
-    /// key of the exchange that was concerned, or has begun.
+    /// key of the exchange that was concerned, or has begun; if that has ended, the owner of the exchanges removes it.
     #[inline(always)]
     pub fn handle(&mut self, event: Event, turn: &mut Turn) -> Option<usize> {
         if matches!(event, Event::ClientHalfClosed) {
@@ -56,25 +56,21 @@ impl Session<'_> {
         if self.front.many().is_some() {
             return self.handle_many(event, turn);
         }
-        self.on_front_event(event, turn);
-        self.front.exchange()
+        self.on_front_event(event, turn)
     }
 
-    /// The exchange is over, and the client's connection goes on without it. The owner of the exchanges removes it.
+    /// The exchange is over, and the client's connection goes on without it.
     fn end(&mut self, key: usize, turn: &mut Turn) {
         let exchange = &mut self.talks[key].exchange;
         let Some(end) = exchange.end() else { return };
-        exchange.down.ring.clear();
-        if exchange.down.ring.is_attached() {
-            turn.buffers.give_back(exchange.down.ring.detach());
-        }
         let (ring, is_read) = (std::mem::take(&mut exchange.up.ring), exchange.up.is_ended);
         self.front.on_exchange_end(end, ring, is_read, turn);
     }
 
-    /// An event while the client has no exchange, or one that is not about any.
+    /// An event while the client has no exchange, or one that is not about any. Returns the key of one that has begun, even if it has
+    /// ended as well.
     #[inline(always)]
-    fn on_front_event(&mut self, event: Event, turn: &mut Turn) {
+    fn on_front_event(&mut self, event: Event, turn: &mut Turn) -> Option<usize> {
         let event = match event {
             Event::ClientBytes if self.front.is_asking() => return self.on_head_bytes(turn),
             Event::ClientBytes => h1::FrontEvent::Bytes,
@@ -86,18 +82,18 @@ impl Session<'_> {
             Event::Deadline => h1::FrontEvent::Deadline,
             Event::Drain => h1::FrontEvent::Drain,
             Event::Cut => h1::FrontEvent::Cut,
-            _ => return,
+            _ => return None,
         };
-        match self.front.handle(event, turn) {
-            None => {}
-            Some(Demand::Refuse(failure)) => self.refuse_head(failure, false, turn),
-            Some(Demand::RefuseAtEnd(failure)) => self.refuse_head(failure, true, turn),
-            Some(Demand::Abandon) => self.abandon(turn),
-        }
+        let key = match self.front.handle(event, turn)? {
+            Demand::Refuse(failure) => self.refuse_head(failure, false, turn),
+            Demand::RefuseAtEnd(failure) => self.refuse_head(failure, true, turn),
+            Demand::Abandon => self.abandon(turn),
+        };
+        Some(key)
     }
 
     /// A head may be whole: begins an exchange.
-    fn on_head_bytes(&mut self, turn: &mut Turn) {
+    fn on_head_bytes(&mut self, turn: &mut Turn) -> Option<usize> {
         let Self { client, front, talks, .. } = self;
         let (peer, has_half_closed, is_late) = (front.client(), front.has_half_closed(), front.is_late());
         let begin = |request: &Request, turn: &mut Turn| {
@@ -105,9 +101,12 @@ impl Session<'_> {
             (key, (key, talks[key].exchange.open(request, is_late, turn)))
         };
         match front.read_head(turn, begin) {
-            FoundRequest::More => {}
-            FoundRequest::Request((key, opened)) => self.start(key, opened, turn),
-            FoundRequest::Refused(failure) => self.refuse_head(failure, false, turn),
+            FoundRequest::More => None,
+            FoundRequest::Request((key, opened)) => {
+                self.start(key, opened, turn);
+                Some(key)
+            }
+            FoundRequest::Refused(failure) => Some(self.refuse_head(failure, false, turn)),
         }
     }
 
@@ -125,7 +124,7 @@ impl Session<'_> {
     }
 
     /// Answers a head that is refused; whatever else has come or comes is dropped.
-    fn refuse_head(&mut self, failure: Failure, is_cut: bool, turn: &mut Turn) {
+    fn refuse_head(&mut self, failure: Failure, is_cut: bool, turn: &mut Turn) -> usize {
         let key = self.talks.begin(self.client, self.front.client(), self.front.has_half_closed(), turn);
         self.talks[key].exchange.open_refused(self.front.ring.raw_mut(), is_cut);
         self.front.serve_refused(key);
@@ -133,10 +132,11 @@ impl Session<'_> {
         if self.front.serving_mut().is_some_and(|serving| seat(serving, &mut self.talks[key]).refuse(failure, turn)) {
             self.end(key, turn);
         }
+        key
     }
 
     /// The client left in the middle of a head.
-    fn abandon(&mut self, turn: &mut Turn) {
+    fn abandon(&mut self, turn: &mut Turn) -> usize {
         let key = self.talks.begin(self.client, self.front.client(), self.front.has_half_closed(), turn);
         self.talks[key].exchange.open_refused(self.front.ring.raw_mut(), false);
         self.front.serve_refused(key);
@@ -144,7 +144,7 @@ impl Session<'_> {
             seat(serving, &mut self.talks[key]).abandon(turn);
         }
         self.end(key, turn);
-        self.talks.end(key);
+        key
     }
 }
 

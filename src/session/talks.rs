@@ -3,6 +3,7 @@
 use crate::admin::RenderedPage;
 use crate::back;
 use crate::base::address::Peer;
+use crate::base::pool::BufferPool;
 use crate::base::slots::Slots;
 use crate::exchange::Exchange;
 use crate::guard::places::Needs;
@@ -65,12 +66,12 @@ impl Talks {
         self.slots.insert(talk)
     }
 
-    /// Removes an exchange that is over. Its key is reused after [`Talks::reuse`] only.
-    pub fn end(&mut self, key: usize) {
+    /// Removes an exchange that is over, with all that it still has. Its key is reused after [`Talks::reuse`] only.
+    pub fn end(&mut self, key: usize, buffers: &mut BufferPool) {
         let mut talk = self.slots.remove(key);
         debug_assert!(talk.upstream.is_none() && talk.stand.is_none());
+        talk.exchange.clear(buffers);
         if self.free.len() < MAX_FREE {
-            talk.exchange.clear();
             self.free.push(talk);
         }
     }

@@ -134,8 +134,7 @@ impl<N: Net> Core<N> {
         if client.is_resting {
             self.stats.resting_clients.sub(1);
         }
-        client.front.ring.clear();
-        self.turn.buffers.give_back(client.front.ring.detach());
+        self.turn.buffers.take_back(&mut client.front.ring);
         if client.front.ending() == Some(Ending::Reset) {
             client.link.close(Close::Reset);
         }

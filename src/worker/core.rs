@@ -317,7 +317,7 @@ impl<N: Net> Core<N> {
             self.take_up_pipes(key, |_, _| true);
         }
         self.release(key, Parting::Reset);
-        self.talks.end(key);
+        self.talks.end(key, &mut self.turn.buffers);
     }
 
     pub(super) fn enqueue(&mut self, key: usize) {

@@ -224,7 +224,7 @@ impl<N: Net> Core<N> {
 }
 
 fn give_back_if_empty(ring: &mut Ring, turn: &mut Turn) {
-    if ring.is_attached() && ring.is_empty() {
-        turn.buffers.give_back(ring.detach());
+    if ring.is_empty() {
+        turn.buffers.take_back(ring);
     }
 }

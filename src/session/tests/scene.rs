@@ -58,10 +58,9 @@ impl Session {
     }
 
     fn handle(&mut self, event: Event, turn: &mut Turn) {
-        let before = self.front.exchange();
-        session::Session { client: 0, about: None, front: &mut self.front, talks: &mut self.talks }.handle(event, turn);
-        let over = before.filter(|&key| self.talks[key].exchange.end().is_some());
-        over.into_iter().for_each(|key| self.talks.end(key));
+        let concerned = session::Session { client: 0, about: None, front: &mut self.front, talks: &mut self.talks }.handle(event, turn);
+        let over = concerned.filter(|&key| self.talks[key].exchange.end().is_some());
+        over.into_iter().for_each(|key| self.talks.end(key, &mut turn.buffers));
         self.talks.reuse();
         self.view().check();
         assert_eq!(self.talks.iter().count(), self.front.exchange().iter().count(), "an exchange is left over");
@@ -222,8 +221,8 @@ impl Scene {
     pub(super) fn event(&mut self, event: Event) -> &mut Self {
         self.session.handle(event, &mut self.turn);
         for ring in self.session.rings() {
-            if ring.is_attached() && ring.is_empty() {
-                self.turn.buffers.give_back(ring.detach());
+            if ring.is_empty() {
+                self.turn.buffers.take_back(ring);
             }
         }
         self
