@@ -113,3 +113,8 @@ fn many_exchanges_on_one_connection_do_not_disturb_each_other() {
     }
     assert!(whole > 6000 && most > 10, "{whole} streams were whole, {most} at once");
 }
+
+#[test]
+fn of_several_stalled_exchanges_on_one_connection_one_is_cut() {
+    hostile::many::stalled::one_is_cut();
+}

@@ -67,7 +67,7 @@ pub enum ExchangeEvent {
     RequestCut,
     /// The client sends nothing after what it has sent, read or not.
     HalfClosed,
-    /// The client is lost.
+    /// The client is lost, or sent away.
     ClientGone,
     /// The client took some of the answer, or its front has done what it still had to do for it.
     ClientTook,
@@ -93,8 +93,6 @@ pub enum ExchangeEvent {
     Deadline,
     /// The process ends now.
     Cut,
-    /// Its client's place is needed.
-    Evicted,
 }
 
 /// One request and its answer.
@@ -232,7 +230,6 @@ impl Exchange {
             (Replying(Reply::Rendering(_)), Rendered(page)) => self.on_rendered(*page, cx),
             (Replying(Reply::Producing(supply)), SourceReady) => self.go_on_producing(supply, cx),
             (Replying(reply), Deadline) => self.on_deadline(Replying(reply), cx),
-            (Replying(_), Evicted) => self.abort(cx),
 
             (Tunnelling(tunnel), Content(_) | ClientTook | UpstreamTook(_)) => self.on_tunnel_progress(tunnel, cx.turn),
             (Tunnelling(tunnel), UpstreamBroken) => self.on_tunnel_broken(tunnel, true, cx.turn),

@@ -6,7 +6,7 @@ use crate::exchange::Context;
 use crate::http::HeadLimits;
 use crate::http::response::Response;
 use crate::machine::recipient::ClientSide;
-use crate::machine::{Passed, Turn};
+use crate::machine::{Direction, Passed, Turn};
 use crate::observe::reason::Reason;
 
 /// How reading heads goes on.
@@ -121,6 +121,10 @@ impl<C: ClientSide> Seat<'_, C> {
         self.back.open_tunnel();
         self.step(turn, |x, _, cx| x.open_tunnel(cx.turn));
         self.on_tunnel_bytes(turn);
+        if self.exchange.attempt.upstream_fin {
+            // It came while the 101 had to wait for the client.
+            self.step(turn, |x, state, cx| x.on_tunnel_fin(state, Direction::Down, cx.turn));
+        }
     }
 
     /// The last byte of the answer is here.

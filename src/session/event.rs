@@ -8,8 +8,10 @@ use crate::observe::reason::Reason;
 pub enum Event {
     /// It was accepted only to be told that its client has too many connections.
     OverLimit,
-    /// Its place is needed: it ends, unless a request is in progress.
+    /// It is idle, and its place or its descriptor is needed: it ends, unless something of a request has come meanwhile.
     Evicted,
+    /// It lingers, or is only told that its client has too many connections, and its descriptor is needed: it ends, whatever it does.
+    SentAway,
     /// New raw bytes in the `up` ring.
     ClientBytes,
     /// The client closed its sending side: what it sent before still counts.
@@ -67,6 +69,6 @@ pub enum Event {
 impl Event {
     /// Whether it concerns every exchange of a client that has several.
     pub fn is_for_all(self) -> bool {
-        matches!(self, Self::ClientFin | Self::ClientHalfClosed | Self::ClientGone | Self::Deadline | Self::Cut)
+        matches!(self, Self::ClientFin | Self::ClientHalfClosed | Self::ClientGone | Self::SentAway | Self::Deadline | Self::Cut)
     }
 }

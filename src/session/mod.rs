@@ -79,6 +79,7 @@ impl Session<'_> {
             Event::Delivered => h1::FrontEvent::Delivered,
             Event::OverLimit => h1::FrontEvent::OverLimit,
             Event::Evicted => h1::FrontEvent::Evicted,
+            Event::SentAway => h1::FrontEvent::SentAway,
             Event::Deadline => h1::FrontEvent::Deadline,
             Event::Drain => h1::FrontEvent::Drain,
             Event::Cut => h1::FrontEvent::Cut,

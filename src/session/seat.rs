@@ -43,7 +43,7 @@ impl<C: ClientSide> Seat<'_, C> {
             (Event::ClientBytes, _) => self.on_content(turn),
             (Event::ClientFin, mode) => self.on_client_fin(mode, turn),
             (Event::ClientHalfClosed, _) => self.tell(Inner::HalfClosed, turn),
-            (Event::ClientGone, _) => self.tell(Inner::ClientGone, turn),
+            (Event::ClientGone | Event::SentAway, _) => self.tell(Inner::ClientGone, turn),
             (Event::ClientTook(n), mode) => self.on_client_took(mode, n, turn),
 
             (Event::Admitted, _) => {
@@ -78,7 +78,6 @@ impl<C: ClientSide> Seat<'_, C> {
             (Event::MakeRoom, _) => self.tell(Inner::MakeRoom, turn),
             (Event::Deadline, _) => self.tell(Inner::Deadline, turn),
             (Event::Cut, _) => self.tell(Inner::Cut, turn),
-            (Event::Evicted, _) => self.tell(Inner::Evicted, turn),
             _ => {}
         }
         self.exchange.settle(turn);

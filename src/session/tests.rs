@@ -8,6 +8,7 @@ mod scene;
 mod sources;
 mod strays;
 mod streams;
+mod tunnels;
 mod verdicts;
 mod waits;
 

@@ -14,7 +14,6 @@ const MAX_PIPES: usize = 16;
 struct Taker<'a, T: Transport> {
     link: &'a mut Link<T>,
     session: Session<'a>,
-    exchange: usize,
     pipes: &'a mut Vec<Laid<T>>,
     scratch: &'a mut [u8],
 }
@@ -26,37 +25,35 @@ pub(super) fn is_long(run: u64, long: u64) -> bool {
 
 impl<N: Net> Core<N> {
     /// Whether the connection that takes bytes of this direction is writable.
-    pub(super) fn is_writable(&self, key: usize, direction: Direction) -> bool {
-        self.link_of(key, direction.turned()).is_some_and(|link| link.may_write())
+    pub(super) fn is_writable(&self, key: usize, exchange: usize, direction: Direction) -> bool {
+        self.link_of(key, exchange, direction.turned()).is_some_and(|link| link.may_write())
     }
 
     /// The connection that bytes of this direction come from.
-    fn link_of(&self, key: usize, direction: Direction) -> Option<&Link<N::Transport>> {
-        let client = &self.clients[key];
+    fn link_of(&self, key: usize, exchange: usize, direction: Direction) -> Option<&Link<N::Transport>> {
         match direction {
-            Direction::Up => Some(&client.link),
-            Direction::Down => self.upstreams[self.talks[client.front.exchange()?].upstream?].link(),
+            Direction::Up => Some(&self.clients[key].link),
+            Direction::Down => self.upstreams[self.talks[exchange].upstream?].link(),
         }
     }
 
-    /// The connection that bytes of this direction go to, and the exchange, beside the pipes and the scratch buffer.
-    fn taker(&mut self, key: usize, direction: Direction) -> Option<Taker<'_, N::Transport>> {
+    /// The connection that bytes of this direction go to, beside the pipes and the scratch buffer, while there is the exchange.
+    fn taker(&mut self, key: usize, exchange: usize, direction: Direction) -> Option<Taker<'_, N::Transport>> {
         let Self { clients, talks, upstreams, pipes, scratch, .. } = self;
         let client = clients.get_mut(key)?;
-        let exchange = client.front.exchange()?;
+        let upstream = talks.get(exchange)?.upstream;
         let link = match direction {
-            Direction::Up => upstreams[talks[exchange].upstream?].link_mut()?,
+            Direction::Up => upstreams[upstream?].link_mut()?,
             Direction::Down => &mut client.link,
         };
-        let session = Session { client: key, about: None, front: &mut client.front, talks };
-        Some(Taker { link, session, exchange, pipes, scratch })
+        let session = Session { client: key, about: Some(exchange), front: &mut client.front, talks };
+        Some(Taker { link, session, pipes, scratch })
     }
 
     /// Moves part of a body past its ring, straight to the other socket: through a pipe if it is long, otherwise the scratch buffer.
-    pub(super) fn move_opaque(&mut self, key: usize, direction: Direction) -> usize {
-        let run = self.view(key).opaque(direction);
-        let Some(exchange) = self.clients[key].front.exchange() else { return 0 };
-        let may_pour = |direction| self.link_of(key, direction).is_some_and(|link| link.may_pour());
+    pub(super) fn move_opaque(&mut self, key: usize, exchange: usize, direction: Direction) -> usize {
+        let run = SessionView::of(&self.clients[key].front, &self.talks[exchange]).opaque(direction);
+        let may_pour = |direction| self.link_of(key, exchange, direction).is_some_and(|link| link.may_pour());
         let pours = is_long(run, self.long_run) && may_pour(direction) && may_pour(direction.turned());
         let mut pipe = if pours { self.lay_pipe(exchange, direction) } else { None };
         let Self { clients, talks, upstreams, scratch, pipes, .. } = self;
@@ -80,11 +77,11 @@ impl<N: Net> Core<N> {
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin => {
-                self.deliver_here(key, None, ended);
+                self.deliver_here(key, Some(exchange), ended);
                 return 1;
             }
             Transfer::Failed => {
-                self.deliver_here(key, None, lost);
+                self.deliver_here(key, Some(exchange), lost);
                 return 1;
             }
         };
@@ -94,30 +91,30 @@ impl<N: Net> Core<N> {
         }
         // The event comes first: it settles the end of the answer before the client can see these bytes, and may release the
         // upstream connection.
-        self.deliver_here(key, None, Event::Moved(direction, read));
+        self.deliver_here(key, Some(exchange), Event::Moved(direction, read));
         if pipe.is_some() {
-            self.pour_out(key, direction);
+            self.pour_out(key, exchange, direction);
         } else {
-            self.pass_on(key, direction, read);
+            self.pass_on(key, exchange, direction, read);
         }
         read
     }
 
     /// Sends the scratch buffer's content; the exchange stores what is left over.
-    fn pass_on(&mut self, key: usize, direction: Direction, read: usize) {
-        let Some(Taker { link, mut session, scratch, .. }) = self.taker(key, direction) else { return };
+    fn pass_on(&mut self, key: usize, exchange: usize, direction: Direction, read: usize) {
+        let Some(Taker { link, mut session, scratch, .. }) = self.taker(key, exchange, direction) else { return };
         let transfer = link.send(&[IoSlice::new(&scratch[..read])]);
         let sent = if let Transfer::Bytes(n) = transfer { n } else { 0 };
         if sent < read {
             session.spill(direction, &scratch[sent..read]);
         }
-        self.on_passed(key, direction, transfer);
+        self.on_passed(key, exchange, direction, transfer);
     }
 
     /// Sends a pipe's content; what is left over stays there, and is sent next.
-    pub(super) fn pour_out(&mut self, key: usize, direction: Direction) -> usize {
-        let Some(Taker { link, session, exchange, pipes, .. }) = self.taker(key, direction) else { return 0 };
-        let past = SessionView::new(session.front, session.talks).past(direction);
+    pub(super) fn pour_out(&mut self, key: usize, exchange: usize, direction: Direction) -> usize {
+        let Some(Taker { link, session, pipes, .. }) = self.taker(key, exchange, direction) else { return 0 };
+        let past = SessionView::of(session.front, &session.talks[exchange]).past(direction);
         let Some(laid) = pipes.iter_mut().find(|laid| laid.is_for(exchange, direction)).filter(|_| link.may_write()) else {
             return 0;
         };
@@ -125,11 +122,11 @@ impl<N: Net> Core<N> {
         if let Transfer::Bytes(n) = transfer {
             laid.held -= n;
         }
-        self.on_passed(key, direction, transfer)
+        self.on_passed(key, exchange, direction, transfer)
     }
 
     /// Tells the machines how a send of opaque bytes went; returns how many were sent.
-    fn on_passed(&mut self, key: usize, direction: Direction, transfer: Transfer) -> usize {
+    fn on_passed(&mut self, key: usize, exchange: usize, direction: Direction, transfer: Transfer) -> usize {
         let (event, n) = match (transfer, direction) {
             (Transfer::Bytes(n), _) => (Event::Passed(direction, n), n),
             (Transfer::Blocked, _) => return 0,
@@ -141,7 +138,7 @@ impl<N: Net> Core<N> {
         if let Event::Passed(Direction::Down, n) = event {
             self.turn.stats.bytes_sent.add(n as u64);
         }
-        self.deliver_here(key, None, event);
+        self.deliver_here(key, Some(exchange), event);
         n
     }
 
@@ -164,8 +161,8 @@ impl<N: Net> Core<N> {
 
     /// Closes the pipes of an exchange that are no longer needed.
     pub(super) fn take_up_pipes(&mut self, key: usize, is_done: impl Fn(SessionView, Direction) -> bool) {
-        let (client, before) = (self.talks[key].client, self.pipes.len());
-        let view = SessionView::new(&self.clients[client].front, &self.talks);
+        let (talk, before) = (&self.talks[key], self.pipes.len());
+        let view = SessionView::of(&self.clients[talk.client].front, talk);
         self.pipes.retain(|laid| laid.key != key || !is_done(view, laid.direction));
         if self.pipes.len() < before {
             self.on_descriptor_freed();

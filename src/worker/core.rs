@@ -149,7 +149,7 @@ impl<N: Net> Core<N> {
 
     /// Pumps connections that were just accepted: their first bytes may be there before the poll reports them.
     pub fn pump_new(&mut self) {
-        let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| client.front.is_asking()).map(|(key, _)| key).collect();
+        let keys: Vec<usize> = self.clients.iter().filter(|(_, client)| client.front.awaits_request()).map(|(key, _)| key).collect();
         for key in keys {
             self.on_client_edge(key, Edge { readable: true, ..Edge::default() });
         }
@@ -233,7 +233,7 @@ impl<N: Net> Core<N> {
                 || front.is_busy()
                 || front.has_had_its_last()
                 || front.is_within_head()
-                || (self.turn.now.millis() < self.asks_until && front.is_asking())
+                || (self.turn.now.millis() < self.asks_until && front.awaits_request())
         };
         !self.clients.iter().any(|(_, client)| is_owed(client))
     }

@@ -119,8 +119,10 @@ impl<N: Net> Core<N> {
         if !view.wants_client() {
             return 0;
         }
-        if view.opaque(Direction::Up) >= MIN_OPAQUE && self.is_writable(key, Direction::Up) {
-            return self.move_opaque(key, Direction::Up);
+        if view.opaque(Direction::Up) >= MIN_OPAQUE
+            && let Some(exchange) = front.exchange().filter(|&exchange| self.is_writable(key, exchange, Direction::Up))
+        {
+            return self.move_opaque(key, exchange, Direction::Up);
         }
         let Self { clients, talks, turn, .. } = self;
         let Client { link, front, .. } = &mut clients[key];
@@ -154,7 +156,7 @@ impl<N: Net> Core<N> {
         let Some(talk) = self.talks.get(exchange) else { return 0 };
         let (Some(upstream), Some(flow)) = (talk.upstream, talk.exchange.to_upstream()) else { return 0 };
         if flow.past() > 0 {
-            return self.pour_out(key, Direction::Up);
+            return self.pour_out(key, exchange, Direction::Up);
         }
         if flow.pending() == 0 {
             return 0;
@@ -182,7 +184,7 @@ impl<N: Net> Core<N> {
         // While the client takes nothing, the ring is filled all the same: that shows which side is slow.
         let opaque = SessionView::of(&clients[key].front, talk).opaque(Direction::Down);
         if opaque >= MIN_OPAQUE && clients[key].link.may_write() {
-            return self.move_opaque(key, Direction::Down);
+            return self.move_opaque(key, exchange, Direction::Down);
         }
         let ring = &mut talk.exchange.down.ring;
         if !ring.is_attached() {
@@ -202,9 +204,10 @@ impl<N: Net> Core<N> {
     fn write_client(&mut self, key: usize) -> usize {
         let Self { clients, talks, turn, .. } = self;
         let Some(Client { link, front, .. }) = clients.get_mut(key) else { return 0 };
-        let Some(flow) = front.exchange().map(|exchange| &talks[exchange].exchange.down) else { return 0 };
+        let Some(exchange) = front.exchange() else { return 0 };
+        let flow = &talks[exchange].exchange.down;
         if flow.past() > 0 {
-            return self.pour_out(key, Direction::Down);
+            return self.pour_out(key, exchange, Direction::Down);
         }
         if flow.pending() == 0 || !link.may_write() {
             return 0;

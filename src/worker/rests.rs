@@ -133,7 +133,7 @@ impl<N: Net> Core<N> {
                 Transfer::Blocked | Transfer::Fin | Transfer::Failed => break,
             }
         }
-        self.deliver(key, Event::Evicted);
+        self.deliver(key, Event::SentAway);
         self.drop_client(key);
         true
     }

@@ -24,7 +24,7 @@ struct Stall {
     /// The slot of its server.
     slot: usize,
     since: u64,
-    client: usize,
+    exchange: usize,
 }
 
 impl<N: Net> Core<N> {
@@ -61,9 +61,9 @@ impl<N: Net> Core<N> {
     fn relieve(&mut self, server: &Server, stalls: &[Stall], waiting: usize) {
         self.publish(server, stalls);
         let (cut, left) = stalls.split_at(self.share(server, stalls, waiting));
-        for Stall { client, .. } in cut {
-            self.deliver(*client, Event::MakeRoom);
-            self.pump(*client);
+        for Stall { exchange, .. } in cut {
+            // Of a client with several exchanges, only this one is cut.
+            self.deliver_to(*exchange, Event::MakeRoom);
         }
         self.publish(server, left);
     }
@@ -72,9 +72,8 @@ impl<N: Net> Core<N> {
     fn stalls(&self) -> Vec<Stall> {
         let latest = self.turn.now.millis().saturating_sub(STALLED_MS);
         let of = |exchange: usize, upstream: &Upstream<N::Transport>| {
-            let talk = self.talks.get(exchange)?;
-            let since = talk.exchange.stalled_since().filter(|&since| since <= latest)?;
-            Some(Stall { slot: upstream.server().slot, since, client: talk.client })
+            let since = self.talks.get(exchange)?.exchange.stalled_since().filter(|&since| since <= latest)?;
+            Some(Stall { slot: upstream.server().slot, since, exchange })
         };
         let all = self.upstreams.iter().flat_map(|(_, upstream)| upstream.exchanges().map(move |exchange| (exchange, upstream)));
         let mut stalls: Vec<Stall> = all.filter_map(|(exchange, upstream)| of(exchange, upstream)).collect();

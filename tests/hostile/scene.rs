@@ -110,8 +110,15 @@ fn config(setting: Setting) -> Config {
 
 impl Scene {
     pub fn new(setting: Setting) -> Self {
+        Self::with(setting, |_| {})
+    }
+
+    /// A scene with other settings than its kind has.
+    pub fn with(setting: Setting, change: impl FnOnce(&mut Config)) -> Self {
         fastrand::seed(1);
-        let site = Arc::new(Site::new(config(setting), 1, None));
+        let mut config = config(setting);
+        change(&mut config);
+        let site = Arc::new(Site::new(config, 1, None));
         for (index, (_, server)) in site.servers().enumerate() {
             server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80)).into()]);
         }
@@ -164,7 +171,7 @@ impl Scene {
                     Some(upstream) => self.upstreams[upstream].perform(act, &mut self.wires.borrow_mut()),
                     None => self.early.push(act.clone()),
                 },
-                Op::Wait(ms) => self.wait(*ms),
+                Op::Wait(ms) => self.pass(*ms),
                 Op::Road(road) => self.road.set(*road),
             }
             if *rests {
@@ -213,7 +220,7 @@ impl Scene {
         (0..self.upstreams.len()).rev().filter(is_open).nth(back)
     }
 
-    fn wait(&mut self, ms: u64) {
+    pub fn pass(&mut self, ms: u64) {
         let end = self.micros + ms * 1000;
         while let Some(wake) = self.core.next_wake().filter(|wake| wake * 1000 <= end) {
             self.micros = self.micros.max(wake * 1000);

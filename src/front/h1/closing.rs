@@ -60,7 +60,9 @@ impl FrontH1 {
     pub(super) fn on_many(&mut self, protocol: Box<dyn Multiplexed>, idle_since: u64, event: FrontEvent, turn: &mut Turn) -> FrontState {
         let (is_idle, now) = (protocol.exchanges().is_empty(), turn.now.millis());
         match event {
-            FrontEvent::Gone | FrontEvent::Cut | FrontEvent::Fin | FrontEvent::Evicted if is_idle => FrontState::Closed(Ending::Plain),
+            FrontEvent::Gone | FrontEvent::Cut | FrontEvent::Fin | FrontEvent::Evicted | FrontEvent::SentAway if is_idle => {
+                FrontState::Closed(Ending::Plain)
+            }
             FrontEvent::Deadline if is_idle && self.deadline != 0 && self.deadline <= now => self.linger(Why::Idle, turn),
             FrontEvent::Drain if is_idle => {
                 self.deadline = self.many_deadline(now, turn);

@@ -84,6 +84,7 @@ impl FrontH1 {
             (ReadingHead(_), Deadline) if is_due && turn.is_draining => self.linger(Why::Idle, turn),
             (ReadingHead(_), Deadline) if is_due => self.part(turn),
             (ReadingHead(head), Drain) => self.on_head_drain(head, now),
+            (ReadingHead(_), SentAway) => Closed(Ending::Plain),
             (ReadingHead(head), Evicted) if !head.has_begun() && self.ring.raw() == 0 => Closed(Ending::Plain),
             (ReadingHead(head), OverLimit) => {
                 let detail = "this client has as many connections open as limits.max_conns_per_client allows";
@@ -95,16 +96,16 @@ impl FrontH1 {
 
             (Discarding(body), Bytes) => self.on_discarded_bytes(body, turn),
             (Discarding(_), Fin) => self.part(turn),
-            (Discarding(_), Gone | Evicted | Cut) => Closed(Ending::Plain),
+            (Discarding(_), Gone | SentAway | Cut) => Closed(Ending::Plain),
             (Discarding(_), Deadline) if is_due => Closed(Ending::Plain),
 
             (Draining(why), Bytes) => {
                 self.ring.clear();
                 Draining(why)
             }
-            (Draining(Why::Broken { .. }), Delivered | Evicted | Cut) => Closed(Ending::Reset),
+            (Draining(Why::Broken { .. }), Delivered | SentAway | Cut) => Closed(Ending::Reset),
             (Draining(why @ Why::Broken { .. }), Fin) => Draining(why),
-            (Draining(_), Fin | Gone | Delivered | Evicted | Cut) => Closed(Ending::Plain),
+            (Draining(_), Fin | Gone | Delivered | SentAway | Cut) => Closed(Ending::Plain),
             (Draining(why), Deadline) if is_due => self.on_lingering_deadline(why, turn),
 
             (state, _) => state,
@@ -198,7 +199,11 @@ impl FrontH1 {
 
     /// Whether it waits for the next request, of which nothing has come.
     pub fn is_resting(&self) -> bool {
-        matches!(&self.state, FrontState::ReadingHead(head) if head.is_between_requests())
+        match &self.state {
+            FrontState::ReadingHead(head) => head.is_between_requests(),
+            FrontState::Many { protocol, .. } => protocol.exchanges().is_empty(),
+            _ => false,
+        }
     }
 
     /// Since when it has waited for a request (also its first) of which nothing has come (milliseconds).
@@ -218,6 +223,11 @@ impl FrontH1 {
     /// Whether it is between requests, or in the middle of a head.
     pub fn is_asking(&self) -> bool {
         matches!(self.state, FrontState::ReadingHead(_))
+    }
+
+    /// Whether the next thing that comes may be a request.
+    pub fn awaits_request(&self) -> bool {
+        matches!(self.state, FrontState::ReadingHead(_) | FrontState::Many { .. })
     }
 
     /// Whether a head has begun and is incomplete.

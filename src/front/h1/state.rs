@@ -50,8 +50,10 @@ pub enum FrontEvent {
     Delivered,
     /// It was accepted only to be told that its client has too many connections.
     OverLimit,
-    /// Its place is needed.
+    /// It is idle, and its place is needed.
     Evicted,
+    /// It lingers, and its descriptor is needed.
+    SentAway,
     /// A deadline may have passed.
     Deadline,
     /// The process ends soon.

@@ -1,10 +1,10 @@
-//! Which clients are told the details of an error, and which only the reason.
+//! Which clients are told the details of an error, and which only the reason; and how connections end that are of no use any more.
 
 use super::scene::{GET, Scene, Session};
 use crate::base::address::Peer;
 use crate::config::model::ErrorDetail;
 use crate::observe::reason::Reason;
-use crate::session::Event;
+use crate::session::{self, Ending, Event};
 
 /// The content of a 502 for this client and request.
 fn refused(setting: ErrorDetail, client: &str, request: &str) -> String {
@@ -70,4 +70,33 @@ fn what_is_wrong_with_a_request_is_told_to_everybody() {
         let answer = scene.client(request).sent_to_client();
         assert!(answer.starts_with("HTTP/1.1 505 ") && answer.contains(": trace_id=") != told, "{answer}");
     }
+}
+
+#[test]
+fn one_that_is_over_as_soon_as_it_begins_is_told_to_its_owner() {
+    let mut scene = Scene::new();
+    scene.client("GET /a HT");
+    let Scene { session: Session { front, talks }, turn, .. } = &mut scene;
+    let key = session::Session { client: 0, about: None, front, talks }.handle(Event::ClientGone, turn).expect("it began");
+    assert!(talks[key].exchange.end().is_some());
+    talks.end(key, &mut turn.buffers);
+    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["499 client_aborted".into()]));
+}
+
+#[test]
+fn who_lingers_can_be_sent_away_and_is_not_idle() {
+    let mut scene = Scene::new();
+    scene.event(Event::OverLimit).event(Event::Evicted);
+    assert!(scene.session.is_busy(), "it has not been told yet");
+    scene.event(Event::SentAway);
+    assert_eq!(scene.session.ending(), Some(Ending::Plain));
+    let mut scene = Scene::new();
+    scene.client("nonsense\r\n\r\n").sent_to_client();
+    scene.event(Event::Evicted);
+    assert_eq!(scene.session.ending(), None, "it lingers");
+    scene.event(Event::SentAway);
+    assert_eq!(scene.session.ending(), Some(Ending::Plain));
+    let mut scene = Scene::new();
+    scene.event(Event::Evicted);
+    assert_eq!(scene.session.ending(), Some(Ending::Plain), "it is idle");
 }

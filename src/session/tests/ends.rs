@@ -1,10 +1,9 @@
 //! How things end: truncated answers, clients that leave, half-closes, drains.
 
-use super::scene::{GET, Scene, Session, field};
+use super::scene::{GET, Scene, field};
 use super::{Direction, Effect, Ending, Event, OK, Phase};
 use crate::config::model::{NewRequests, Rate, RateAlgorithm, RateLimit};
 use crate::observe::reason::Reason;
-use crate::session;
 
 #[test]
 fn a_failed_request_that_was_read_whole_keeps_its_connection() {
@@ -31,17 +30,6 @@ fn a_connection_too_many_is_told_so_before_it_says_anything() {
     scene.wait(100);
     assert_eq!(scene.session.ending(), Some(Ending::Plain));
     assert_eq!((scene.stats.errors[Reason::ClientConnectionLimit].value(), scene.stats.requests.value()), (1, 0));
-}
-
-#[test]
-fn one_that_is_over_as_soon_as_it_begins_is_told_to_its_owner() {
-    let mut scene = Scene::new();
-    scene.client("GET /a HT");
-    let Scene { session: Session { front, talks }, turn, .. } = &mut scene;
-    let key = session::Session { client: 0, about: None, front, talks }.handle(Event::ClientGone, turn).expect("it began");
-    assert!(talks[key].exchange.end().is_some());
-    talks.end(key, &mut turn.buffers);
-    assert_eq!((scene.session.ending(), scene.lines()), (Some(Ending::Plain), vec!["499 client_aborted".into()]));
 }
 
 #[test]

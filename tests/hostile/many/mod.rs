@@ -2,6 +2,7 @@
 //! the middle, and all others must come out whole.
 
 mod frames;
+pub mod stalled;
 mod tube;
 
 use super::scene::Scene;

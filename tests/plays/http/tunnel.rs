@@ -44,6 +44,19 @@ fn bytes_pass_both_ways_and_a_half_close_passes_too() {
 }
 
 #[test]
+fn who_sends_nothing_in_the_tunnel_may_have_closed_before_it_began() {
+    let origin = parrot();
+    let proxy = Config::to(&origin).start();
+    let mut client = proxy.client();
+    client.send(ASK);
+    client.half_close();
+    assert_eq!(client.head().unwrap().status, 101);
+    let mut rest = Vec::new();
+    assert_eq!(client.wire.rest(&mut rest), End::Closed);
+    assert_eq!(rest, b"hellobye");
+}
+
+#[test]
 fn megabytes_pass_through_a_tunnel_unharmed() {
     let origin = parrot();
     let proxy = Config::to(&origin).start();
