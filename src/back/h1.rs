@@ -75,59 +75,75 @@ impl BackH1 {
         turn: &mut Turn,
         take: impl FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>,
     ) -> (FoundResponse, usize) {
-        let mut take = Some(take);
         // Most heads come complete, and need no search for their end.
-        if self.scan.is_fresh() {
-            let found = self.parse(bytes, None, reading, turn, &mut take);
-            if take.is_none() || !matches!(found.0, FoundResponse::More) {
-                return found;
-            }
-        }
+        let take = match if self.scan.is_fresh() { self.find(bytes, reading, turn, take) } else { Err(take) } {
+            Ok(found) => return found,
+            Err(take) => take,
+        };
         if is_no_status_line(bytes) {
             return (FoundResponse::NoHttp, 0);
         }
         match self.scan.find_end(bytes, reading.limits) {
-            Ok(HeadEnd::At(length)) => self.parse(bytes, Some(length), reading, turn, &mut take),
+            Ok(HeadEnd::At(length)) => self.parse(&bytes[..length], reading, turn, take),
             Ok(HeadEnd::Missing) => (FoundResponse::More, 0),
             Err(refusal) => (FoundResponse::Refused(refusal), 0),
         }
     }
 
-    fn parse<T: FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>>(
+    /// Takes a head that is complete and of the usual shape. For any other one, gives `take` back.
+    #[inline(never)]
+    fn find<T: FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>>(
         &mut self,
         bytes: &[u8],
-        length: Option<usize>,
         reading: Reading,
         turn: &mut Turn,
-        take: &mut Option<T>,
-    ) -> (FoundResponse, usize) {
+        take: T,
+    ) -> Result<(FoundResponse, usize), T> {
         let mut table: Box<SmallTable> = turn.table.take().unwrap_or_default();
-        let mut large;
-        let read = if let Some(length) = length {
-            large = HeadTable::default();
-            Response::parse(&bytes[..length], reading.to_head, &mut large).map_err(NoHead::Refused)
-        } else {
-            Response::find(bytes, reading.to_head, reading.limits, &mut table)
-        };
-        let found = match &read {
-            Err(NoHead::Undecided) => (FoundResponse::More, 0),
-            Err(NoHead::Refused(refusal)) => (FoundResponse::Refused(*refusal), 0),
-            Ok(response) if response.status == 101 && reading.holds_switch => {
-                self.holds_switch = true;
-                *take = None;
-                (FoundResponse::More, 0)
-            }
-            Ok(response) => match take.take().map(|take| take(response, turn)) {
-                Some(Ok(passed)) => {
-                    self.note(response, passed, reading);
-                    (FoundResponse::Head(passed), response.fields.head().len())
-                }
-                Some(Err(refusal)) => (FoundResponse::Refused(refusal), 0),
-                None => (FoundResponse::More, 0),
-            },
+        let found = match Response::find(bytes, reading.to_head, reading.limits, &mut table) {
+            Ok(response) => Ok(self.pass(&response, reading, turn, take)),
+            Err(NoHead::Refused(refusal)) => Ok((FoundResponse::Refused(refusal), 0)),
+            Err(NoHead::Undecided) => Err(take),
         };
         turn.table = Some(table);
         found
+    }
+
+    /// Takes a head of any shape. Not compiled into its caller, which would then reserve its large table for every head.
+    #[inline(never)]
+    fn parse(
+        &mut self,
+        head: &[u8],
+        reading: Reading,
+        turn: &mut Turn,
+        take: impl FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>,
+    ) -> (FoundResponse, usize) {
+        let mut table = HeadTable::default();
+        match Response::parse(head, reading.to_head, &mut table) {
+            Ok(response) => self.pass(&response, reading, turn, take),
+            Err(refusal) => (FoundResponse::Refused(refusal), 0),
+        }
+    }
+
+    #[inline(always)]
+    fn pass(
+        &mut self,
+        response: &Response,
+        reading: Reading,
+        turn: &mut Turn,
+        take: impl FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>,
+    ) -> (FoundResponse, usize) {
+        if response.status == 101 && reading.holds_switch {
+            self.holds_switch = true;
+            return (FoundResponse::More, 0);
+        }
+        match take(response, turn) {
+            Ok(passed) => {
+                self.note(response, passed, reading);
+                (FoundResponse::Head(passed), response.fields.head().len())
+            }
+            Err(refusal) => (FoundResponse::Refused(refusal), 0),
+        }
     }
 
     /// A head has been passed on.

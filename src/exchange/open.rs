@@ -27,7 +27,6 @@ const MAX_TIMES_HERE: u32 = 10;
 impl Exchange {
     /// Decides who answers. A request that fails here was understood, so the connection can go on. `is_late`: its client connected after
     /// the process began to drain.
-    #[inline(always)]
     pub fn open(&mut self, request: &Request, is_late: bool, turn: &Turn) -> Result<(), Failure> {
         let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
         let client = self.client;

@@ -97,17 +97,19 @@ impl Session<'_> {
     fn on_head_bytes(&mut self, turn: &mut Turn) -> Option<usize> {
         let Self { client, front, talks, .. } = self;
         let (peer, has_half_closed, is_late) = (front.client(), front.has_half_closed(), front.is_late());
+        let mut opened = Ok(());
         let begin = |request: &Request, turn: &mut Turn| {
             let key = talks.begin(*client, peer, has_half_closed, turn);
-            (key, (key, talks[key].exchange.open(request, is_late, turn)))
+            opened = talks[key].exchange.open(request, is_late, turn);
+            key
         };
         match front.read_head(turn, begin) {
             FoundRequest::More => None,
-            FoundRequest::Request((key, opened)) => {
+            FoundRequest::Request(key) => {
                 self.start(key, opened, turn);
                 Some(key)
             }
-            FoundRequest::Refused(failure) => Some(self.refuse_head(failure, false, turn)),
+            FoundRequest::Refused(refusal) => Some(self.refuse_head(Failure::of_request(refusal), false, turn)),
         }
     }
 

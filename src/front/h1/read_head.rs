@@ -4,11 +4,11 @@ use super::FrontH1;
 use super::head::{DRAIN_IDLE_MS, ReadHead, request_limits};
 use super::serving::Serving;
 use super::state::{Demand, FoundRequest, FrontEvent, FrontState};
-use crate::http::HeadLimits;
 use crate::http::head::{HeadTable, NoHead, SmallTable};
 use crate::http::preface::{self, Preface};
 use crate::http::request::Request;
 use crate::http::scan::{HeadEnd, HeadScan};
+use crate::http::{HeadLimits, Refusal};
 use crate::machine::Turn;
 use crate::machine::failure::Failure;
 use crate::observe::reason::Reason;
@@ -27,29 +27,26 @@ impl FrontH1 {
     }
 
     /// Looks at the new bytes. A whole head is given to `begin`, which makes an exchange of it and returns its key.
-    pub fn read_head<T>(&mut self, turn: &mut Turn, begin: impl FnOnce(&Request, &mut Turn) -> (usize, T)) -> FoundRequest<T> {
+    pub fn read_head(&mut self, turn: &mut Turn, begin: impl FnOnce(&Request, &mut Turn) -> usize) -> FoundRequest {
         let FrontState::ReadingHead(mut head) = self.state else { return FoundRequest::More };
         self.skip_blank_lines(&mut head);
         if self.ring.raw() == 0 {
             return self.keep_reading(head);
         }
         let limits = request_limits(&turn.site.config.limits);
-        let mut begin = Some(begin);
         // Most heads come complete, and need no search for their end.
-        if head.scan.is_fresh() {
-            match self.parse(None, &limits, &mut begin, turn) {
-                FoundRequest::More => {}
-                found => return found,
-            }
-        }
+        let begin = match if head.scan.is_fresh() { self.find(&limits, begin, turn) } else { Err(begin) } {
+            Ok(found) => return found,
+            Err(begin) => begin,
+        };
         if head.scan.searched() < preface::LONGEST
-            && let Some(failure) = self.find_preface(turn)
+            && let Some(refusal) = self.find_preface(turn)
         {
-            return FoundRequest::Refused(failure);
+            return FoundRequest::Refused(refusal);
         }
         head.on_bytes(turn.now.millis(), &turn.site.config.timeouts);
         match head.scan.find_end(self.ring.raw_mut(), &limits) {
-            Ok(HeadEnd::At(length)) => self.parse(Some(length), &limits, &mut begin, turn),
+            Ok(HeadEnd::At(length)) => self.parse(length, begin, turn),
             Ok(HeadEnd::Missing) => {
                 if self.ring.room() == 0 {
                     // It does not fit an ordinary ring and gets a larger one, as long as this head lasts. `total` was checked above.
@@ -61,12 +58,12 @@ impl FrontH1 {
             }
             Err(refusal) => {
                 count_refused_head(turn);
-                FoundRequest::Refused(Failure::of_request(refusal))
+                FoundRequest::Refused(refusal)
             }
         }
     }
 
-    fn keep_reading<T>(&mut self, head: ReadHead) -> FoundRequest<T> {
+    fn keep_reading(&mut self, head: ReadHead) -> FoundRequest {
         self.state = FrontState::ReadingHead(head);
         FoundRequest::More
     }
@@ -80,46 +77,44 @@ impl FrontH1 {
         }
     }
 
-    /// Parses a head of that length; if it is unknown, only one that is complete and of the usual shape.
-    fn parse<T, B: FnOnce(&Request, &mut Turn) -> (usize, T)>(
-        &mut self,
-        length: Option<usize>,
-        limits: &HeadLimits,
-        begin: &mut Option<B>,
-        turn: &mut Turn,
-    ) -> FoundRequest<T> {
+    /// Takes a head that is complete and of the usual shape. For any other one, gives `begin` back.
+    #[inline(never)]
+    fn find<B: FnOnce(&Request, &mut Turn) -> usize>(&mut self, limits: &HeadLimits, begin: B, turn: &mut Turn) -> Result<FoundRequest, B> {
         let mut table: Box<SmallTable> = turn.table.take().unwrap_or_default();
-        let mut large;
-        let bytes = &*self.ring.raw_mut();
-        let read = if let Some(length) = length {
-            large = HeadTable::default();
-            Request::parse(&bytes[..length], &mut large).map_err(NoHead::Refused)
-        } else {
-            Request::find(bytes, limits, &mut table)
-        };
-        let found = match (&read, begin.take()) {
-            (Ok(request), Some(begin)) => {
-                let (key, made) = begin(request, turn);
-                self.state = FrontState::Serving(Serving::new(key, request, turn));
-                let length = request.fields.head().len();
-                self.ring.skip(length);
-                self.deadline = 0;
-                FoundRequest::Request(made)
-            }
-            (Err(NoHead::Refused(refusal)), _) => {
-                count_refused_head(turn);
-                FoundRequest::Refused(Failure::of_request(*refusal))
-            }
-            (_, back) => {
-                *begin = back;
-                FoundRequest::More
-            }
+        let found = match Request::find(self.ring.raw_mut(), limits, &mut table) {
+            Ok(request) => Ok(Ok(Begun::of(&request, begin, turn))),
+            Err(NoHead::Refused(refusal)) => Ok(Err(refusal)),
+            Err(NoHead::Undecided) => Err(begin),
         };
         turn.table = Some(table);
-        if matches!(found, FoundRequest::Request(_)) {
-            self.shrink(turn);
+        found.map(|found| self.serve(found, turn))
+    }
+
+    /// Takes a head of any shape and of that length. Not compiled into its caller, which would then reserve its large table for every
+    /// head.
+    #[inline(never)]
+    fn parse(&mut self, length: usize, begin: impl FnOnce(&Request, &mut Turn) -> usize, turn: &mut Turn) -> FoundRequest {
+        let mut table = HeadTable::default();
+        let found = Request::parse(&self.ring.raw_mut()[..length], &mut table).map(|request| Begun::of(&request, begin, turn));
+        self.serve(found, turn)
+    }
+
+    #[inline(always)]
+    fn serve(&mut self, found: Result<Begun, Refusal>, turn: &mut Turn) -> FoundRequest {
+        match found {
+            Ok(Begun { serving, length }) => {
+                let key = serving.exchange();
+                self.state = FrontState::Serving(serving);
+                self.deadline = 0;
+                self.ring.skip(length);
+                self.shrink(turn);
+                FoundRequest::Request(key)
+            }
+            Err(refusal) => {
+                count_refused_head(turn);
+                FoundRequest::Refused(refusal)
+            }
         }
-        found
     }
 
     /// Replaces the large ring of a large head as soon as what follows fits an ordinary one.
@@ -163,7 +158,7 @@ impl FrontH1 {
     /// The client speaks another protocol. It is told at once, because it may be waiting for an answer; and so is the operator, whose
     /// load balancer may be misconfigured.
     #[cold]
-    fn find_preface(&mut self, turn: &mut Turn) -> Option<Failure> {
+    fn find_preface(&mut self, turn: &mut Turn) -> Option<Refusal> {
         let preface = Preface::of(self.ring.raw_mut());
         let refusal = preface.refusal()?;
         if let Preface::Foreign(protocol) = preface {
@@ -177,7 +172,22 @@ impl FrontH1 {
             log::log!(target: "listener", level, "the client {client} speaks {protocol} to {port}, which speaks plain HTTP without it: 400");
         }
         count_refused_head(turn);
-        Some(Failure::of_request(refusal))
+        Some(refusal)
+    }
+}
+
+/// An exchange that a head has begun.
+struct Begun {
+    serving: Serving,
+    /// The length of the head.
+    length: usize,
+}
+
+impl Begun {
+    #[inline(always)]
+    fn of(request: &Request, begin: impl FnOnce(&Request, &mut Turn) -> usize, turn: &mut Turn) -> Self {
+        let exchange = begin(request, turn);
+        Self { serving: Serving::new(exchange, request, turn), length: request.fields.head().len() }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::head::ReadHead;
 use super::serving::Serving;
 use crate::front::many::Multiplexed;
+use crate::http::Refusal;
 use crate::http::framing::Body;
 use crate::machine::failure::Failure;
 
@@ -92,11 +93,11 @@ pub enum Why {
 
 /// What new bytes of a head amount to.
 #[derive(Debug)]
-pub enum FoundRequest<T> {
+pub enum FoundRequest {
     /// Not yet a head.
     More,
-    /// A request, and what was made of it.
-    Request(T),
+    /// A request, for which there is an exchange with this key.
+    Request(usize),
     /// A head that is refused.
-    Refused(Failure),
+    Refused(Refusal),
 }
