@@ -28,6 +28,9 @@ pub enum Field {
     /// Becomes a field that frames, routes or is written here once `_` is read as `-`, or becomes one of CGI's own variables
     /// (RFC 3875 4.1). Applications that turn fields into such variables would confuse the two.
     LookAlike,
+    /// Means nothing to a proxy, as [`Field::Other`]. It is known because most messages have some of these, and a name that is known needs
+    /// no check.
+    Common,
     Other,
 }
 
@@ -39,9 +42,11 @@ pub fn classify(name: &[u8]) -> Field {
         3 if name.eq_ignore_ascii_case(b"via") => Field::Via,
         4 if key == const { self::key(b"host") } => Field::Host,
         4 if key == const { self::key(b"date") } => Field::Date,
+        4 if key == const { self::key(b"etag") } || key == const { self::key(b"vary") } => Field::Common,
         6 if key == const { self::key(b"accept") } => Field::Accept,
         6 if key == const { self::key(b"cookie") } => Field::Cookie,
         6 if key == const { self::key(b"expect") } => Field::Expect,
+        6 if key == const { self::key(b"server") } => Field::Common,
         7 if key == const { self::key(b"referer") } => Field::Referer,
         7 if key == const { self::key(b"upgrade") } => Field::Upgrade,
         9 if key == const { self::key(b"forwarded") } => Field::Forwarding,
@@ -50,10 +55,15 @@ pub fn classify(name: &[u8]) -> Field {
         10 if key == const { self::key(b"user-agent") } => Field::UserAgent,
         10 if key == const { self::key(b"keep-alive") } => Field::HopByHop,
         10 if key == const { self::key(b"x-trace-id") } => Field::TraceId,
+        10 if key == const { self::key(b"set-cookie") } => Field::Common,
+        12 if key == const { self::key(b"content-type") } => Field::Common,
         12 if key == const { self::key(b"max-forwards") } => Field::MaxForwards,
+        13 if key == const { self::key(b"cache-control") } || key == const { self::key(b"last-modified") } => Field::Common,
         13 if key == const { self::key(b"authorization") } => Field::Authorization,
         14 if key == const { self::key(b"content-length") } => Field::ContentLength,
+        15 if key == const { self::key(b"accept-encoding") } || key == const { self::key(b"accept-language") } => Field::Common,
         16 if key == const { self::key(b"proxy-connection") } => Field::HopByHop,
+        16 if key == const { self::key(b"content-encoding") } => Field::Common,
         17 if key == const { self::key(b"transfer-encoding") } && name[8] == b'-' => Field::TransferEncoding,
         12.. if key.0 == const { self::key(b"x-forwarded-").0 } && name[8..12].eq_ignore_ascii_case(b"ded-") => Field::Forwarding,
         // The names with a `-` that look-alikes could mean have these lengths, or begin with `x-`.
@@ -253,6 +263,16 @@ mod tests {
             "proxy-connection",
             "transfer-encoding",
             "x-forwarded-for",
+            "etag",
+            "vary",
+            "server",
+            "set-cookie",
+            "content-type",
+            "cache-control",
+            "last-modified",
+            "accept-encoding",
+            "accept-language",
+            "content-encoding",
         ];
         for name in names.map(str::as_bytes) {
             let class = classify(name);
@@ -265,7 +285,7 @@ mod tests {
                         || other.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
                     assert_eq!(is_known, !matches!(classify(&other), Field::Other | Field::LookAlike), "{other:?}");
                 }
-                if name[at] == b'-' && !matches!(name, b"user-agent" | b"max-forwards") {
+                if name[at] == b'-' && !matches!(class, Field::UserAgent | Field::MaxForwards | Field::Common) {
                     let mut other = name.to_vec();
                     other[at] = b'_';
                     assert_eq!(classify(&other), Field::LookAlike, "{other:?}");

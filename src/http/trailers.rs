@@ -83,6 +83,6 @@ pub(super) fn may_pass(line: &[u8]) -> bool {
         "x-http-method-override",
     ];
     let name = &line[..line.iter().position(|&b| b == b':').unwrap_or(0)];
-    matches!(fields::classify(name), Field::Other | Field::Date | Field::UserAgent | Field::Referer)
+    matches!(fields::classify(name), Field::Common | Field::Other | Field::Date | Field::UserAgent | Field::Referer)
         && !UNFIT.iter().any(|unfit| name.eq_ignore_ascii_case(unfit.as_bytes()))
 }

@@ -240,10 +240,10 @@ fn assert_same<T: PartialEq + std::fmt::Debug>(whole: Result<T, Refusal>, pieces
 /// Fields go on in the order in which they came, and none is added. None is missing that only the recipient understands, unless
 /// `Connection` names it.
 fn check_end_to_end(came: Fields, went: Fields) {
-    let is_end_to_end = |line: &FieldLine| matches!(line.class(), Field::Other | Field::Authorization | Field::Cookie);
+    let is_end_to_end = |line: &FieldLine| matches!(line.class(), Field::Common | Field::Other | Field::Authorization | Field::Cookie);
     let is_named = |line: &FieldLine| {
         let mut names = came.of(Field::Connection).flat_map(|connection| text::list(connection.value()));
-        line.class() == Field::Other && names.any(|name| name.eq_ignore_ascii_case(line.name()))
+        matches!(line.class(), Field::Common | Field::Other) && names.any(|name| name.eq_ignore_ascii_case(line.name()))
     };
     let plain = |line: FieldLine| (line.name().to_owned(), line.value().to_vec());
     let expected: Vec<_> = came.iter().filter(is_end_to_end).filter(|line| !is_named(line)).map(plain).collect();

@@ -30,7 +30,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
     let mut expects = request.expects_continue;
     push_lines(out, fields, stays, |line| {
         let passes = match line.class() {
-            Field::Other | Field::Accept | Field::UserAgent | Field::Referer => true,
+            Field::Common | Field::Other | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Via => forward.via,
             Field::Authorization | Field::Cookie | Field::Date => true,
             Field::Host => stays,
