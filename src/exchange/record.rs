@@ -136,8 +136,13 @@ impl Exchange {
         self.asked.is_idempotent = request.is_idempotent();
         self.asked.wants_json = request.wants_json;
         if log {
-            let [method, target] = [request.method, request.target].map(str::as_bytes);
-            let parts = [method, target, request.authority, request.user_agent.unwrap_or_default(), request.referer.unwrap_or_default()];
+            let parts = [
+                request.method.as_bytes(),
+                request.target,
+                request.authority,
+                request.user_agent.unwrap_or_default(),
+                request.referer.unwrap_or_default(),
+            ];
             self.note.take(parts, Some(request.minor));
         }
     }

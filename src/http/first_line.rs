@@ -11,7 +11,7 @@ pub(super) fn split(head: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
 }
 
 /// `method SP target SP HTTP/1.minor` (RFC 9112 3).
-pub(super) fn request(line: &[u8]) -> Result<(&str, &str, u8), Refusal> {
+pub(super) fn request(line: &[u8]) -> Result<(&str, &[u8], u8), Refusal> {
     let malformed = |what| Err(Refusal::Malformed(what));
     let mut words = line.splitn(3, |&b| b == b' ');
     let [method, target, version] = [words.next(), words.next(), words.next()].map(Option::unwrap_or_default);
@@ -29,9 +29,8 @@ pub(super) fn request(line: &[u8]) -> Result<(&str, &str, u8), Refusal> {
     if !is_target(target) {
         return malformed("the request target has a control, a #, or a byte above 0x7f in it");
     }
-    // Both are ASCII.
-    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-    Ok((text(method), text(target), minor))
+    // A token is ASCII.
+    Ok((std::str::from_utf8(method).unwrap_or_default(), target, minor))
 }
 
 /// `HTTP/1.minor SP status [SP reason]` (RFC 9112 4); many leave out the last space.
@@ -102,8 +101,8 @@ mod tests {
 
     #[test]
     fn later_minor_versions_are_read_as_1_1() {
-        assert_eq!(request(b"GET / HTTP/1.2"), Ok(("GET", "/", 1)));
-        assert_eq!(request(b"GET / HTTP/1.0"), Ok(("GET", "/", 0)));
+        assert_eq!(request(b"GET / HTTP/1.2"), Ok(("GET", &b"/"[..], 1)));
+        assert_eq!(request(b"GET / HTTP/1.0"), Ok(("GET", &b"/"[..], 0)));
         assert_eq!(status(b"HTTP/1.9 204"), Ok((204, &b""[..], 1)));
         assert_eq!(status(b"HTTP/1.1 200 caf\xe9"), Ok((200, &b"caf\xe9"[..], 1)));
         for line in ["GET / HTTP/2.0", "GET / HTTP/0.9", "PRI * HTTP/3.1"] {

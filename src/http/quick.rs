@@ -10,7 +10,7 @@ use super::head::FieldSpan;
 use crate::base::steps;
 
 /// `method SP target SP HTTP/1.1`: method, target, and where the fields begin.
-pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(&'a str, &'a str, usize)> {
+pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(&'a str, &'a [u8], usize)> {
     let method = ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"]
         .into_iter()
         .find(|method| bytes.starts_with(method.as_bytes()) && bytes.get(method.len()) == Some(&b' '))?;
@@ -19,7 +19,7 @@ pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(
     let (target, after) = rest.split_at(find(rest, b' ')?);
     let start = method.len() + 1 + target.len() + b" HTTP/1.1\r\n".len();
     let is_usual = !target.is_empty() && is_target(target) && after.starts_with(b" HTTP/1.1\r\n") && start - 2 <= limits.first_line;
-    if is_usual { Some((method, std::str::from_utf8(target).ok()?, start)) } else { None }
+    is_usual.then_some((method, target, start))
 }
 
 /// `HTTP/1.1 SP status SP reason`: status, reason, and where the fields begin.

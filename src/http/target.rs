@@ -16,8 +16,8 @@ pub struct NormalTarget<'t> {
 impl<'t> NormalTarget<'t> {
     /// The normal form of a target (origin-form, absolute-form without its authority, or `*`) and of a valid authority. The usual
     /// ones are their own normal form, of the authority if it `is_plain`; that of others is written into `buffer`.
-    pub(super) fn read(target: &'t str, authority: &'t [u8], is_plain: bool, buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
-        let (path, path_is_plain) = uri::split_path(if target == "*" { b"/" } else { target.as_bytes() });
+    pub(super) fn read(target: &'t [u8], authority: &'t [u8], is_plain: bool, buffer: &'t mut Vec<u8>) -> Result<Self, Refusal> {
+        let (path, path_is_plain) = uri::split_path(if target == b"*" { b"/" } else { target });
         let host = if is_plain { authority } else { without_port(authority) };
         let host_is_plain = is_plain || uri::is_plain_host(host);
         if path_is_plain && host_is_plain {
@@ -45,25 +45,23 @@ fn without_port(authority: &[u8]) -> &[u8] {
 }
 
 /// The forms of RFC 9112 3.2 that a reverse proxy accepts: the target to pass on, and the authority if the target names one.
-pub(super) fn split<'a>(method: &str, target: &'a str) -> Result<(&'a str, Option<&'a [u8]>), Refusal> {
+pub(super) fn split<'a>(method: &str, target: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), Refusal> {
     let malformed = Refusal::Malformed("the request target is malformed");
-    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+    if target.first() == Some(&b'/') || (target == b"*" && method == "OPTIONS") {
         return Ok((target, None));
     }
-    let scheme = target.get(..8).map_or("", |start| if start.eq_ignore_ascii_case("https://") { start } else { &start[..7] });
-    if scheme.is_empty() || !(scheme.eq_ignore_ascii_case("http://") || scheme.len() == 8) {
-        return Err(malformed);
-    }
+    let has_scheme = |scheme: &&[u8]| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let Some(scheme) = [&b"http://"[..], b"https://"].into_iter().find(has_scheme) else { return Err(malformed) };
     let rest = &target[scheme.len()..];
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = (&rest.as_bytes()[..end], &rest[end..]);
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
     if !fields::is_host(authority) {
         return Err(malformed);
     }
     match path {
-        "" if method == "OPTIONS" => Ok(("*", Some(authority))),
-        "" => Ok(("/", Some(authority))),
-        _ if path.starts_with('/') => Ok((path, Some(authority))),
+        b"" if method == "OPTIONS" => Ok((b"*", Some(authority))),
+        b"" => Ok((b"/", Some(authority))),
+        [b'/', ..] => Ok((path, Some(authority))),
         // The path of `http://host?query` is empty; the writer puts a `/` in front.
         _ => Ok((path, Some(authority))),
     }
@@ -76,7 +74,9 @@ mod tests {
     fn read(target: &str, authority: &str) -> Option<(String, String)> {
         let mut buffer = b"left over".to_vec();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        NormalTarget::read(target, authority.as_bytes(), false, &mut buffer).ok().map(|normal| (text(normal.host), text(normal.path)))
+        NormalTarget::read(target.as_bytes(), authority.as_bytes(), false, &mut buffer)
+            .ok()
+            .map(|normal| (text(normal.host), text(normal.path)))
     }
 
     #[test]

@@ -74,8 +74,8 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
 
 /// The rewritten head means what the one that came in meant, and its fields are its own; `authority` is what it is sent to.
 fn check_request(request: &Request, again: &Request, authority: &[u8]) {
-    let slash = if request.path.starts_with('?') { "/" } else { "" };
-    assert_eq!((again.method, again.path, again.minor), (request.method, [slash, request.path].concat().as_str(), 1));
+    let slash: &[u8] = if request.path.starts_with(b"?") { b"/" } else { b"" };
+    assert_eq!((again.method, again.path, again.minor), (request.method, &*[slash, request.path].concat(), 1));
     assert_eq!((again.authority, again.length), (authority, request.length));
     if !request.authority.is_empty() {
         assert_eq!(again.normal, request.normal, "matched is another target than the one that went on");

@@ -17,8 +17,8 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
         && line.len() == request.method.len() + request.target.len() + b"  HTTP/1.1\r\n".len()
         && line.ends_with(b" HTTP/1.1\r\n");
     if !stays {
-        let slash = if request.path.starts_with('?') { "/" } else { "" };
-        put(out, [request.method.as_bytes(), b" ", slash.as_bytes(), request.path.as_bytes(), b" HTTP/1.1\r\n"]);
+        let slash: &[u8] = if request.path.starts_with(b"?") { b"/" } else { b"" };
+        put(out, [request.method.as_bytes(), b" ", slash, request.path, b" HTTP/1.1\r\n"]);
         if !request.authority.is_empty() {
             put(out, [b"Host: ", request.authority, b"\r\n"]);
         }
