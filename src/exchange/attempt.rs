@@ -1,33 +1,25 @@
 //! One attempt to get an answer from an upstream.
 
 use crate::guard::breaker::CircuitPermit;
-use crate::guard::places::Needs;
 use crate::machine::failure::Silence;
+use crate::upstream::reservation::Reservation;
 use crate::upstream::server::UpstreamFault;
 
 /// One attempt at one upstream.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Attempt {
     /// The index of the server in its pool, once picked.
     pub server: Option<usize>,
-    /// The permit of the server's circuit, until the attempt is settled.
-    pub permit: Option<CircuitPermit>,
-    /// What it holds at the server besides its connection's place.
-    pub holds: Needs,
-    /// Whether it has a connection, or one is being made.
-    pub has_upstream: bool,
+    /// What it holds of that server, from the pick until the connection is let go.
+    pub(super) hold: Option<Hold>,
     /// Whether the connection had served before.
     pub reused: bool,
-    /// Whether a stale connection was replaced already.
-    pub replaced: bool,
     /// Whether the upstream takes no more bytes.
     pub broken: bool,
-    /// Whether a byte of an answer has come.
-    pub answered: bool,
+    /// How much of an answer has come.
+    pub heard: Heard,
     /// Whether the upstream closed its sending side.
     pub upstream_fin: bool,
-    /// Whether an interim response has come, or was passed on.
-    pub has_interim: bool,
     /// How many bytes the kernel took on this connection.
     pub taken: u64,
     /// How many bytes the kernel must have taken before the client counts as having sent more of its content.
@@ -44,8 +36,43 @@ pub struct Attempt {
     pub upstream_micros: Option<u64>,
 }
 
+/// What an attempt holds of its server: it has a connection, or one is being made.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// The permit of the server's circuit, until the outcome is reported.
+    pub(super) permit: Option<CircuitPermit>,
+    /// What is reserved besides the connection's place, which goes over to the connection.
+    pub(super) reserved: Reservation,
+}
+
+/// How much of an answer an attempt has had, before the final head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Heard {
+    /// No byte.
+    #[default]
+    Nothing,
+    /// Some bytes.
+    Bytes,
+    /// An interim response.
+    Interim,
+}
+
+impl Attempt {
+    /// Takes the permit, to report the outcome by it.
+    #[inline]
+    pub(super) fn take_permit(&mut self) -> Option<CircuitPermit> {
+        self.hold.as_mut()?.permit.take()
+    }
+
+    /// What it has reserved, if that is anything: for most requests it is nothing.
+    #[inline]
+    pub(super) fn reserved(&mut self) -> Option<&mut Reservation> {
+        self.hold.as_mut().map(|hold| &mut hold.reserved).filter(|reserved| !reserved.is_empty())
+    }
+}
+
 /// A fault of a server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Charge {
     /// The server's index in the pool.
     pub server: usize,

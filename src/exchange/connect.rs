@@ -1,9 +1,9 @@
 //! From a request to a connection: pick an upstream, wait in the queue where all are full, and wait for the connect itself.
 
+use super::attempt::{Heard, Hold};
 use super::deadlines::Timer;
 use super::state::{Leg, Place, Streaming};
 use super::{Attempt, Context, Exchange, ExchangeState};
-use crate::guard::breaker::AttemptVerdict;
 use crate::guard::places::Needs;
 use crate::http::Refusal;
 use crate::http::write;
@@ -11,7 +11,8 @@ use crate::machine::deadlines::after;
 use crate::machine::failure::{Failure, Time};
 use crate::machine::{Effect, Turn};
 use crate::observe::reason::Reason;
-use crate::upstream::pool::{Grant, Pick, PickRequest, Requirements, RetryChoice};
+use crate::upstream::pool::{Grant, NoGrant, PickRequest, Requirements, RetryChoice};
+use crate::upstream::reservation::Reservation;
 
 /// How long a trial request may wait for its content, or for the answer of the last upstream, before another trial may begin.
 const TRIAL_MS: u64 = 1000;
@@ -24,11 +25,11 @@ impl Exchange {
         let (most, now) = (self.site.most(), turn.now.millis());
         let want = Requirements { worker: turn.worker, most, needs, now, tried: &self.tried, again: self.again };
         match self.pool().pick(PickRequest { rng: &mut turn.rng, key: self.key, want }) {
-            Pick::Granted(grant) => self.attempt(grant, turn),
-            Pick::Full => self.queue(cx),
-            Pick::NoTunnel => self.fail_without_tunnel(cx),
-            Pick::Unresolved => self.fail(Failure::new(Reason::DnsError, "no upstream's name is resolved"), cx),
-            Pick::Unavailable => self.fail_unavailable(cx),
+            Ok(grant) => self.attempt(grant, turn),
+            Err(NoGrant::Full) => self.queue(cx),
+            Err(NoGrant::NoTunnel) => self.fail_without_tunnel(cx),
+            Err(NoGrant::Unresolved) => self.fail(Failure::new(Reason::DnsError, "no upstream's name is resolved"), cx),
+            Err(NoGrant::Unavailable) => self.fail_unavailable(cx),
         }
     }
 
@@ -71,9 +72,10 @@ impl Exchange {
     }
 
     fn attempt(&mut self, grant: Grant, turn: &mut Turn) -> ExchangeState {
-        let Grant { server, reuse, permit, holds } = grant;
-        (self.attempt.server, self.attempt.permit, self.attempt.holds) = (Some(server), Some(permit), holds);
-        self.attempt.has_upstream = true;
+        let Grant { server, permit, reserved } = grant;
+        let reuse = !reserved.has_place();
+        self.attempt.server = Some(server);
+        self.attempt.hold = Some(Hold { permit: Some(permit), reserved });
         self.attempt.sent_at = turn.now.micros;
         self.attempts += 1;
         self.attempt.taken = 0;
@@ -93,7 +95,7 @@ impl Exchange {
 
     /// Joins the queue. A dial for which there was no descriptor comes here too, and keeps the deadline of its first wait.
     pub(super) fn queue(&mut self, cx: &mut Context) -> ExchangeState {
-        let starved = self.attempt.has_upstream;
+        let starved = self.has_upstream();
         if starved {
             self.withdraw(cx.turn);
             if self.again == RetryChoice::Elsewhere {
@@ -172,7 +174,7 @@ impl Exchange {
     /// The connection is made. If it is a kept one, the upstream may be closing it at this moment.
     pub fn on_connected(&mut self, state: ExchangeState, reused: bool, turn: &Turn) -> ExchangeState {
         let ExchangeState::ConnectingUpstream(Leg::Dialing { .. }) = state else { return state };
-        let is_trial = self.attempt.permit.is_some_and(|permit| permit.is_trial());
+        let is_trial = self.attempt.hold.as_ref().is_some_and(|hold| hold.reserved.is_trial());
         self.attempt.reused = reused;
         self.attempt.connect_micros = (!reused).then(|| turn.now.micros.saturating_sub(self.attempt.sent_at));
         if self.asked.needs_host {
@@ -185,16 +187,9 @@ impl Exchange {
     /// The kept connection is unusable: the upstream closed it, or what it sent is no answer to this request. It is replaced by a
     /// new one, once.
     pub(super) fn replace_stale(&mut self, turn: &mut Turn) -> ExchangeState {
-        self.attempt = Attempt {
-            replaced: true,
-            reused: false,
-            broken: false,
-            answered: false,
-            upstream_fin: false,
-            taken: 0,
-            sent_at: turn.now.micros,
-            ..self.attempt
-        };
+        let attempt = &mut self.attempt;
+        (attempt.reused, attempt.broken, attempt.heard, attempt.upstream_fin) = (false, false, Heard::Nothing, false);
+        (attempt.taken, attempt.sent_at) = (0, turn.now.micros);
         self.down.ring.clear();
         self.up.replay();
         turn.effects.push(Effect::Reconnect);
@@ -223,17 +218,11 @@ impl Exchange {
     }
 
     /// There was no descriptor for the attempt, so it does not count as one.
-    fn withdraw(&mut self, turn: &mut Turn) {
-        self.attempt.has_upstream = false;
-        self.deadlines.set(Timer::Attempt, 0);
-        (self.attempt.replaced, self.attempt.reused, self.attempt.broken) = (false, false, false);
+    fn withdraw(&mut self, turn: &Turn) {
         // What is given back here does not wake others: without a descriptor they would fail and come back here at once.
-        let may_move = turn.queue_may_move;
-        self.give_back(self.attempt.holds, turn);
-        turn.queue_may_move = may_move;
-        if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
-            self.pool().settle(server, permit, AttemptVerdict::Unknown, turn.now.millis());
-        }
+        self.attempt.hold = None;
+        self.deadlines.set(Timer::Attempt, 0);
+        (self.attempt.reused, self.attempt.broken) = (false, false);
         if let Some(cell) = self.server().map(|server| &server.cells[turn.worker]) {
             cell.requests.sub(1);
             cell.retries.sub((self.attempts > 1).into());
@@ -241,27 +230,20 @@ impl Exchange {
         self.attempts -= 1;
     }
 
-    /// Gives back part of what the attempt holds besides its connection's place, because queued requests may need it.
-    pub(super) fn give_back(&mut self, part: Needs, turn: &mut Turn) {
-        if part == Needs::default() {
-            return;
-        }
-        let Needs { is_partial, tunnel, .. } = &mut self.attempt.holds;
-        (*is_partial, *tunnel) = (*is_partial && !part.is_partial, *tunnel && !part.tunnel);
-        if let Some(server) = self.server() {
-            server.places.give_back(part);
-            // Also for requests of another site's pool that shares this server.
-            turn.queue_may_move = true;
-        }
+    /// Takes the place that was reserved for the connection.
+    pub fn take_place(&mut self) -> Reservation {
+        self.attempt.reserved().map(Reservation::take_place).unwrap_or_default()
     }
 
-    /// The part of what the attempt holds that requests with incomplete content need.
-    pub(super) fn held_as_partial(&self) -> Needs {
-        Needs { is_partial: self.attempt.holds.is_partial, ..Needs::default() }
+    /// Takes what was reserved for a tunnel: the connection holds it from here on.
+    pub fn take_tunnel(&mut self) -> Reservation {
+        self.attempt.reserved().map(Reservation::take_tunnel).unwrap_or_default()
     }
 
-    /// The part of what the attempt holds that a tunnel needs.
-    pub(super) fn held_for_tunnel(&self) -> Needs {
-        Needs { tunnel: self.attempt.holds.tunnel, ..Needs::default() }
+    /// Gives back part of what the attempt has reserved, because queued requests may need it.
+    #[inline]
+    pub(super) fn give_back(&mut self, take: impl FnOnce(&mut Reservation) -> Reservation, turn: &mut Turn) {
+        // Also for requests of another site's pool that shares this server.
+        turn.queue_may_move |= self.attempt.reserved().is_some_and(|reserved| !take(reserved).is_empty());
     }
 }

@@ -28,7 +28,7 @@ mod stream;
 mod tunnel;
 mod waits;
 
-pub use attempt::{Attempt, Charge};
+pub use attempt::{Attempt, Charge, Heard};
 pub use state::{ExchangeState, Leg, Reply};
 
 use crate::admin::RenderedPage;
@@ -344,6 +344,11 @@ impl Exchange {
         self.attempt.server.map(|index| &self.pool().servers[index])
     }
 
+    /// Whether it has a connection to an upstream, or one is being made.
+    pub fn has_upstream(&self) -> bool {
+        self.attempt.hold.is_some()
+    }
+
     /// Whether a byte of the final response has gone to the client.
     fn has_begun(&self) -> bool {
         self.outcome.status != 0 && self.down.sent > self.down.final_at
@@ -359,16 +364,11 @@ impl Exchange {
         for flow in [&self.up, &self.down] {
             assert!(flow.ring.len() <= flow.ring.capacity());
         }
-        let holds = self.attempt.holds != Needs::default();
-        match &self.state {
-            ExchangeState::Replying(_) | ExchangeState::Done(_) => {
-                assert!(!self.attempt.has_upstream && !holds, "an answered exchange holds a share of an upstream");
-            }
-            ExchangeState::StreamingBody(_) | ExchangeState::Tunnelling(_) => assert!(self.attempt.has_upstream, "without a connection"),
-            ExchangeState::ConnectingUpstream(leg) => {
-                assert_eq!(self.attempt.has_upstream, matches!(leg, Leg::Dialing { .. }), "a connection in the wrong state");
-            }
-        }
+        let needs_upstream = match &self.state {
+            ExchangeState::StreamingBody(_) | ExchangeState::Tunnelling(_) | ExchangeState::ConnectingUpstream(Leg::Dialing { .. }) => true,
+            ExchangeState::ConnectingUpstream(_) | ExchangeState::Replying(_) | ExchangeState::Done(_) => false,
+        };
+        assert_eq!(self.has_upstream(), needs_upstream, "a connection in the wrong state: {:?}", self.state);
     }
 }
 

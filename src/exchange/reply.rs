@@ -5,6 +5,7 @@ use super::state::Reply;
 use super::{Context, Exchange, ExchangeState};
 use crate::answer::Answer;
 use crate::answer::page::ErrorPage;
+use crate::guard::breaker::AttemptVerdict;
 use crate::http::Refusal;
 use crate::machine::deadlines::after;
 use crate::machine::failure::Failure;
@@ -184,9 +185,9 @@ impl Exchange {
 
     /// Releases what the exchange holds of an upstream.
     pub(super) fn let_go(&mut self, turn: &mut Turn) {
-        self.conclude_early(turn);
-        self.give_back(self.attempt.holds, turn);
-        if std::mem::take(&mut self.attempt.has_upstream) {
+        // A server whose answer had begun has served the request, whoever ends it.
+        let has_served = self.attempt.upstream_micros.is_some();
+        if self.end_attempt(if has_served { AttemptVerdict::Success } else { AttemptVerdict::Unknown }, turn) {
             turn.effects.push(Effect::Release { keep: false });
         }
     }

@@ -7,7 +7,7 @@
 
 use super::deadlines::Timer;
 use super::state::{Leg, Streaming};
-use super::{Attempt, Charge, Context, Exchange, ExchangeState};
+use super::{Attempt, Charge, Context, Exchange, ExchangeState, Heard};
 use crate::guard::breaker::{AttemptVerdict, CircuitPermit};
 use crate::guard::retry::backoff;
 use crate::http::response::Response;
@@ -100,7 +100,7 @@ impl Exchange {
             Reason::ConnectionTerminated | Reason::ReadTimeout => self.asked.is_idempotent,
             _ => false,
         };
-        is_safe && self.replayable && !self.attempt.answered
+        is_safe && self.replayable && self.attempt.heard == Heard::Nothing
     }
 
     /// Whether a response with this head asks for another attempt, if one is possible.
@@ -109,7 +109,7 @@ impl Exchange {
             && !response.is_interim()
             && self.asked.is_idempotent
             && self.replayable
-            && !self.attempt.has_interim
+            && self.attempt.heard < Heard::Interim
     }
 
     /// An answer with that status is dropped for another attempt, if one is left; if not, the client gets it.
@@ -127,12 +127,12 @@ impl Exchange {
 
     /// Whether a failure counts against the server. What any client could cause at will does not.
     fn is_its_fault(&self, reason: Reason, turn: &Turn) -> bool {
-        let Attempt { reused, answered, sent_at, upstream_micros, silence, .. } = self.attempt;
+        let &Attempt { reused, heard, sent_at, upstream_micros, silence, .. } = &self.attempt;
         // Half of the time, or more, went by before it had what it has of the request.
         let had_half_of = |ms: u32| turn.now.micros.saturating_sub(sent_at) / 500 >= u64::from(ms);
         match reason {
             // An upstream may close an idle connection while a request is on its way.
-            Reason::ConnectionTerminated => !reused || answered,
+            Reason::ConnectionTerminated => !reused || heard > Heard::Nothing,
             Reason::InternalError => false,
             // It switched to what the client asked for, under another name.
             Reason::UpgradeFailed => false,
@@ -180,9 +180,9 @@ impl Exchange {
     /// The attempt failed by its server's fault. Before anything of the request was written that counts at once, since no client can
     /// cause it. Later it may be the request's fault, which its end tells; while the client owes content, it is nobody's.
     pub(super) fn accuse(&mut self, fault: UpstreamFault, turn: &mut Turn) {
-        let Some((server, mut permit)) = self.attempt.server.zip(self.attempt.permit.take()) else { return };
+        let Some((server, permit)) = self.attempt.server.zip(self.attempt.take_permit()) else { return };
+        self.end_trial(turn);
         let (pool, now) = (self.pool(), turn.now.millis());
-        turn.circuits_moved |= pool.end_trial(server, &mut permit);
         if self.attempt.upstream_micros.is_none() && self.attempt.taken > 0 {
             pool.observe(server, turn.now.micros.saturating_sub(self.attempt.sent_at), now);
         }
@@ -228,22 +228,27 @@ impl Exchange {
         turn.open_circuits.extend(opened);
     }
 
-    /// The attempt is over, whoever ended it. A server whose answer had begun has served the request.
-    pub(super) fn conclude_early(&mut self, turn: &mut Turn) {
-        let has_served = self.attempt.upstream_micros.is_some();
-        self.conclude(if has_served { AttemptVerdict::Success } else { AttemptVerdict::Unknown }, turn);
+    /// The exchange needs its connection no longer. Reports the outcome, unless that was done, and gives back what the attempt has
+    /// reserved. Returns whether there is a connection to be released, or one being made.
+    #[inline]
+    pub(super) fn end_attempt(&mut self, verdict: AttemptVerdict, turn: &mut Turn) -> bool {
+        self.conclude(verdict, turn);
+        turn.queue_may_move |= self.attempt.reserved().is_some();
+        self.attempt.hold.take().is_some()
     }
 
-    /// The attempt is over without its server's fault.
+    /// The outcome of the attempt is known, and is not its server's fault.
+    #[inline]
     pub(super) fn conclude(&mut self, verdict: AttemptVerdict, turn: &mut Turn) {
-        if let Some((server, permit)) = self.attempt.server.zip(self.attempt.permit.take()) {
+        if let Some((server, permit)) = self.attempt.server.zip(self.attempt.take_permit()) {
+            self.end_trial(turn);
             turn.circuits_moved |= self.pool().settle(server, permit, verdict, turn.now.millis());
         }
     }
 
-    /// The answer's head is here: however long the rest takes, another trial request may begin.
+    /// If it is a trial, another may begin, however long the rest takes.
+    #[inline]
     pub(super) fn end_trial(&mut self, turn: &mut Turn) {
-        let Attempt { server: Some(server), permit: Some(permit), .. } = &mut self.attempt else { return };
-        turn.circuits_moved |= self.site.pools[self.pool].end_trial(*server, permit);
+        turn.circuits_moved |= self.attempt.reserved().is_some_and(|reserved| !reserved.take_trial().is_empty());
     }
 }

@@ -2,13 +2,14 @@
 
 use super::deadlines::Timer;
 use super::state::Streaming;
-use super::{Context, Exchange, ExchangeState, request};
+use super::{Context, Exchange, ExchangeState, Heard, request};
 use crate::guard::breaker::AttemptVerdict;
 use crate::http::Refusal;
 use crate::http::response::Response;
 use crate::machine::failure::Failure;
 use crate::machine::{AnswerEnd, Effect, ExchangeEnd, Passed, Turn};
 use crate::observe::reason::Reason;
+use crate::upstream::reservation::Reservation;
 use crate::upstream::server::UpstreamFault;
 
 /// A client that sends less than this counts as one that sends nothing (bytes).
@@ -48,7 +49,7 @@ impl Exchange {
         self.on_request_progress(n, turn);
         // What cannot be repeated need not be kept, nor what fills the ring: the body has to go on.
         let is_full = self.up.ring.room() == 0 && self.up.ring.ready() == 0;
-        let has_passed = self.outcome.status != 0 || self.attempt.has_interim;
+        let has_passed = self.outcome.status != 0 || self.attempt.heard == Heard::Interim;
         if !self.asked.is_idempotent || has_passed || is_full {
             self.replayable &= self.asked.is_idempotent && self.up.ring.kept() == 0;
             self.up.ring.release();
@@ -86,6 +87,11 @@ impl Exchange {
         self.deadlines.set(Timer::Read, 0);
     }
 
+    /// These are bytes of an answer.
+    pub fn on_answer_bytes(&mut self) {
+        self.attempt.heard = self.attempt.heard.max(Heard::Bytes);
+    }
+
     /// Bytes have come on a kept connection before anything was sent to it: they follow its previous answer, or announce that it closes.
     pub fn is_stray(&self) -> bool {
         self.attempt.reused && self.attempt.taken == 0
@@ -103,7 +109,7 @@ impl Exchange {
 
     /// The upstream closed before the head of its answer was complete; `has_begun`: some of it had come.
     pub fn on_no_answer(&mut self, has_begun: bool, cx: &mut Context) -> ExchangeState {
-        let is_stale = self.attempt.reused && !self.attempt.answered && !self.attempt.replaced;
+        let is_stale = self.attempt.reused && self.attempt.heard == Heard::Nothing;
         // Content that was dropped is missing for a new connection, even if nothing was written to this one.
         if is_stale && self.replayable && (self.attempt.taken == 0 || self.asked.is_idempotent) {
             return self.replace_stale(cx.turn);
@@ -165,11 +171,11 @@ impl Exchange {
     fn is_farewell(&self, response: &Response) -> bool {
         let closes = response.status == 408 && !response.connection.persists(response.minor);
         let is_safe = self.asked.is_idempotent && self.replayable && self.up.is_ended && self.content == 0;
-        closes && is_safe && self.attempt.reused && !self.attempt.has_interim
+        closes && is_safe && self.attempt.reused && self.attempt.heard < Heard::Interim
     }
 
     fn pass_interim(&mut self, response: &Response, cx: &mut Context) -> Passed {
-        self.attempt.has_interim = true;
+        self.attempt.heard = Heard::Interim;
         if cx.front.pass_interim(&mut self.down, response, self.trace_id.as_bytes(), cx.turn) {
             cx.turn.stats.responses[0].add(1);
         }
@@ -190,7 +196,7 @@ impl Exchange {
             pool.observe(server, micros, turn.now.millis());
         }
         if response.status != 101 {
-            self.give_back(self.held_for_tunnel(), turn);
+            self.give_back(Reservation::take_tunnel, turn);
         }
         let is_fault = self.pool().is_fault(response.status);
         if is_fault {
@@ -209,7 +215,7 @@ impl Exchange {
     pub fn on_answer_whole(&mut self, end: AnswerEnd, cx: &mut Context) -> ExchangeState {
         let turn = &mut *cx.turn;
         self.count_answer(turn);
-        self.conclude(AttemptVerdict::Success, turn);
+        self.end_attempt(AttemptVerdict::Success, turn);
         let request_is_out = self.is_request_out();
         if request_is_out {
             self.up.ring.release();
@@ -217,14 +223,12 @@ impl Exchange {
             // Nobody reads the rest of the request any more.
             self.up.ring.drop_checked();
         }
-        self.give_back(self.attempt.holds, turn);
         let keep = end.keep && request_is_out && !self.asked.upgrades_after_content && !self.attempt.upstream_fin;
         if keep && end.is_bare {
             turn.effects.push(Effect::LetRest);
         }
         let is_closed = !keep && request_is_out;
         turn.effects.push(if is_closed { Effect::CloseUpstream } else { Effect::Release { keep } });
-        self.attempt.has_upstream = false;
         self.outcome.is_whole = true;
         self.deadlines.set(Timer::Read, 0);
         self.deadlines.set(Timer::Write, 0);

@@ -8,6 +8,7 @@ use crate::guard::breaker::AttemptVerdict;
 use crate::machine::deadlines::after;
 use crate::machine::{Direction, Effect, ExchangeEnd, Turn};
 use crate::observe::reason::Reason;
+use crate::upstream::reservation::Reservation;
 
 impl Exchange {
     /// The upstream has switched: bytes that came with either head are sent first.
@@ -16,9 +17,7 @@ impl Exchange {
         self.conclude(AttemptVerdict::Success, turn);
         self.judge(true, turn);
         self.outcome.is_whole = true;
-        self.give_back(self.held_as_partial(), turn);
-        // The connection, not the attempt, counts as the tunnel from here on.
-        self.attempt.holds.tunnel = false;
+        self.give_back(Reservation::take_partial, turn);
         turn.effects.push(Effect::Tunnel);
         self.deadlines = Deadlines::default();
         (self.up.is_ended, self.down.is_ended) = (false, false);
@@ -88,10 +87,9 @@ impl Exchange {
     }
 
     fn end_tunnel(&mut self, turn: &mut Turn) -> ExchangeState {
-        if std::mem::take(&mut self.attempt.has_upstream) {
+        if self.end_attempt(AttemptVerdict::Success, turn) {
             turn.effects.push(Effect::CloseUpstream);
         }
-        self.let_go(turn);
         self.finish(ExchangeEnd::Closed, turn)
     }
 }

@@ -7,6 +7,7 @@ use super::{Context, Exchange};
 use crate::machine::Turn;
 use crate::machine::failure::{Failure, Time};
 use crate::observe::reason::Reason;
+use crate::upstream::reservation::Reservation;
 
 impl Exchange {
     #[inline(always)]
@@ -39,9 +40,10 @@ impl Exchange {
     }
 
     /// Once the content is complete, gives back what the request took because it was incomplete.
+    #[inline(always)]
     pub(super) fn settle_content(&mut self, turn: &mut Turn) {
-        if self.attempt.holds.is_partial && self.is_here() {
-            self.give_back(self.held_as_partial(), turn);
+        if self.attempt.hold.as_ref().is_some_and(|hold| hold.reserved.is_partial()) && self.is_here() {
+            self.give_back(Reservation::take_partial, turn);
         }
     }
 
@@ -81,7 +83,7 @@ impl Exchange {
 
     /// Whether more of the answer is expected from the upstream, which is not waiting for the request.
     fn upstream_owes(&self) -> bool {
-        self.attempt.has_upstream && !self.attempt.upstream_fin && (!self.client_owes() || self.attempt.broken)
+        self.has_upstream() && !self.attempt.upstream_fin && (!self.client_owes() || self.attempt.broken)
     }
 
     /// Whether the upstream has to act next.

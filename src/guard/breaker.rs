@@ -37,18 +37,16 @@ impl CircuitState {
     }
 }
 
-/// Permission for one attempt, by which its outcome is reported. Given back exactly once.
+/// Permission for one attempt, by which its outcome is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CircuitPermit {
     epoch: u16,
-    trial: bool,
 }
 
-impl CircuitPermit {
-    /// Whether it holds the place of a trial.
-    pub fn is_trial(&self) -> bool {
-        self.trial
-    }
+/// One of the trials that may run at a time. Whoever has it ends it, with [`Circuit::end_trial`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Trial {
+    epoch: u16,
 }
 
 /// How an attempt went.
@@ -187,19 +185,21 @@ impl Circuit {
             }
     }
 
-    /// Permits an attempt, if the state does. Whether an open circuit's time is over is the caller's matter: [`Circuit::half_open`].
-    pub fn admit(&self, config: &Breaker) -> Option<CircuitPermit> {
+    /// Permits an attempt, if the state does; in a half-open circuit it is a trial. Whether an open circuit's time is over is the
+    /// caller's matter: [`Circuit::half_open`].
+    pub fn admit(&self, config: &Breaker) -> Option<(CircuitPermit, Option<Trial>)> {
         loop {
             let bits = self.word.load(SeqCst);
             let word = CircuitWord::of(bits);
+            let permit = CircuitPermit { epoch: word.epoch };
             if word.state == CircuitState::Closed || config.failure_threshold == 0 {
-                return Some(CircuitPermit { epoch: word.epoch, trial: false });
+                return Some((permit, None));
             }
             if word.state == CircuitState::Open || !word.has_room(config) {
                 return None;
             }
             if self.swap(bits, CircuitWord { trials: word.trials + 1, ..word }) {
-                return Some(CircuitPermit { epoch: word.epoch, trial: true });
+                return Some((permit, Some(Trial { epoch: word.epoch })));
             }
         }
     }
@@ -208,7 +208,7 @@ impl Circuit {
     /// counts like that of a trial.
     pub fn insist(&self) -> Option<CircuitPermit> {
         let word = CircuitWord::of(self.word.load(SeqCst));
-        (word.state == CircuitState::Open).then_some(CircuitPermit { epoch: word.epoch, trial: false })
+        (word.state == CircuitState::Open).then_some(CircuitPermit { epoch: word.epoch })
     }
 
     /// Makes it half-open, if it is still the opening that the caller saw.
@@ -221,16 +221,13 @@ impl Circuit {
         Some(CircuitChange { from: CircuitState::Open, to: CircuitState::HalfOpen })
     }
 
-    /// Lets another trial begin before this one's outcome is known.
-    pub fn end_trial(&self, permit: &mut CircuitPermit) {
-        if std::mem::take(&mut permit.trial) {
-            self.update(permit.epoch, |word| Some(CircuitWord { trials: word.trials.saturating_sub(1), ..word }));
-        }
+    /// Lets another trial begin, whether or not this one's outcome is known.
+    pub fn end_trial(&self, trial: Trial) {
+        self.update(trial.epoch, |word| Some(CircuitWord { trials: word.trials.saturating_sub(1), ..word }));
     }
 
     /// Reports the outcome of an attempt. Returns the change that it caused.
-    pub fn settle(&self, mut permit: CircuitPermit, verdict: AttemptVerdict, config: &Breaker, now: u64) -> Option<CircuitChange> {
-        self.end_trial(&mut permit);
+    pub fn settle(&self, permit: CircuitPermit, verdict: AttemptVerdict, config: &Breaker, now: u64) -> Option<CircuitChange> {
         match verdict {
             AttemptVerdict::Unknown => None,
             AttemptVerdict::Success => self.update(permit.epoch, |word| word.after_success(config)),

@@ -22,9 +22,17 @@ fn opened_at(circuit: &Circuit) -> Option<u64> {
     circuit.opening().map(|opening| opening.at)
 }
 
+type Admitted = (CircuitPermit, Option<Trial>);
+
+/// The attempt is over.
+fn settle(circuit: &Circuit, (permit, trial): Admitted, verdict: AttemptVerdict, config: &Breaker, now: u64) -> Option<CircuitChange> {
+    trial.into_iter().for_each(|trial| circuit.end_trial(trial));
+    circuit.settle(permit, verdict, config, now)
+}
+
 /// One attempt, if it is permitted.
 fn attempt(circuit: &Circuit, verdict: AttemptVerdict, now: u64) -> Option<CircuitChange> {
-    circuit.settle(circuit.admit(&CONFIG).expect("let through"), verdict, &CONFIG, now)
+    settle(circuit, circuit.admit(&CONFIG).expect("let through"), verdict, &CONFIG, now)
 }
 
 fn opened() -> Circuit {
@@ -63,7 +71,7 @@ fn trials_close_it_and_a_failure_opens_it_again() {
     wake(&circuit, 100);
     let trial = circuit.admit(&CONFIG).unwrap();
     assert_eq!((circuit.admit(&CONFIG), circuit.would_admit(&CONFIG)), (None, false));
-    assert_eq!(circuit.settle(trial, AttemptVerdict::Success, &CONFIG, 101), None);
+    assert_eq!(settle(&circuit, trial, AttemptVerdict::Success, &CONFIG, 101), None);
     assert_eq!(
         attempt(&circuit, AttemptVerdict::Success, 102),
         Some(CircuitChange { from: CircuitState::HalfOpen, to: CircuitState::Closed })
@@ -86,8 +94,8 @@ fn a_trial_that_says_nothing_makes_room_for_the_next() {
     for _ in 0..5 {
         assert_eq!(attempt(&circuit, AttemptVerdict::Unknown, 101), None);
     }
-    let mut long = circuit.admit(&CONFIG).unwrap();
-    circuit.end_trial(&mut long);
+    let (long, trial) = circuit.admit(&CONFIG).unwrap();
+    circuit.end_trial(trial.expect("a trial"));
     assert_eq!(attempt(&circuit, AttemptVerdict::Success, 102), None);
     assert_eq!(circuit.settle(long, AttemptVerdict::Success, &CONFIG, 103).map(|change| change.to), Some(CircuitState::Closed));
 }
@@ -95,7 +103,7 @@ fn a_trial_that_says_nothing_makes_room_for_the_next() {
 #[test]
 fn what_began_before_says_nothing_now() {
     let circuit = Circuit::default();
-    let old: Vec<CircuitPermit> = (0..4).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
+    let old: Vec<CircuitPermit> = (0..4).map(|_| circuit.admit(&CONFIG).unwrap().0).collect();
     for _ in 0..3 {
         attempt(&circuit, AttemptVerdict::Failure, 0);
     }
@@ -112,14 +120,15 @@ fn what_began_before_says_nothing_now() {
 fn thresholds_may_be_as_large_as_can_be_configured() {
     let large = Breaker { failure_threshold: 200_000, half_open_requests: 1_000_000_000, success_threshold: 70_000, ..CONFIG };
     let circuit = Circuit::default();
-    let attempt = |verdict| circuit.settle(circuit.admit(&large).unwrap(), verdict, &large, 0);
+    let attempt = |verdict| settle(&circuit, circuit.admit(&large).unwrap(), verdict, &large, 0);
     assert!((1..200_000).all(|_| attempt(AttemptVerdict::Failure).is_none()));
     assert_eq!(attempt(AttemptVerdict::Failure).map(|change| change.to), Some(CircuitState::Open));
     wake(&circuit, 100);
     assert!((1..70_000).all(|_| attempt(AttemptVerdict::Success).is_none()));
-    let trials: Vec<CircuitPermit> = std::iter::from_fn(|| circuit.admit(&large)).collect();
+    let mut trials: Vec<Admitted> = std::iter::from_fn(|| circuit.admit(&large)).collect();
     assert_eq!((trials.len(), circuit.would_admit(&large)), (65_535, false));
-    assert_eq!(circuit.settle(trials[0], AttemptVerdict::Success, &large, 0).map(|change| change.to), Some(CircuitState::Closed));
+    let one = trials.pop().expect("one of them");
+    assert_eq!(settle(&circuit, one, AttemptVerdict::Success, &large, 0).map(|change| change.to), Some(CircuitState::Closed));
 }
 
 #[test]
@@ -127,8 +136,8 @@ fn without_a_threshold_there_is_no_breaker() {
     let off = Breaker { failure_threshold: 0, ..CONFIG };
     let circuit = opened();
     for _ in 0..10 {
-        let permit = circuit.admit(&off).unwrap();
-        assert_eq!(circuit.settle(permit, AttemptVerdict::Failure, &off, 1), None);
+        let admitted = circuit.admit(&off).unwrap();
+        assert_eq!(settle(&circuit, admitted, AttemptVerdict::Failure, &off, 1), None);
     }
     assert!(circuit.would_admit(&off));
 }
@@ -137,7 +146,7 @@ fn without_a_threshold_there_is_no_breaker() {
 #[test]
 fn what_began_under_a_breaker_that_is_gone_opens_nothing() {
     let circuit = Circuit::default();
-    let old: Vec<CircuitPermit> = (0..3).map(|_| circuit.admit(&CONFIG).unwrap()).collect();
+    let old: Vec<CircuitPermit> = (0..3).map(|_| circuit.admit(&CONFIG).unwrap().0).collect();
     circuit.reset();
     for permit in old {
         assert_eq!(circuit.settle(permit, AttemptVerdict::Failure, &CONFIG, 1), None);
@@ -152,7 +161,7 @@ fn workers_count_together() {
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    let permit = CircuitPermit { epoch: 0, trial: false };
+                    let permit = CircuitPermit { epoch: 0 };
                     let change = circuit.settle(permit, AttemptVerdict::Failure, &CONFIG, 0);
                     changes.fetch_add(usize::from(change.is_some()), SeqCst);
                 });
@@ -172,9 +181,9 @@ fn trials_are_neither_lost_nor_too_many() {
         match rng.u8(0..5) {
             0 | 1 => running.extend(circuit.admit(&config)),
             2 | 3 if !running.is_empty() => {
-                let permit = running.swap_remove(rng.usize(0..running.len()));
+                let admitted = running.swap_remove(rng.usize(0..running.len()));
                 let verdict = [AttemptVerdict::Success, AttemptVerdict::Failure, AttemptVerdict::Unknown][rng.usize(0..3)];
-                circuit.settle(permit, verdict, &config, now);
+                settle(&circuit, admitted, verdict, &config, now);
             }
             _ => {
                 now += rng.u64(0..60);
@@ -182,7 +191,7 @@ fn trials_are_neither_lost_nor_too_many() {
             }
         }
         let word = CircuitWord::of(circuit.word.load(SeqCst));
-        let trials = running.iter().filter(|permit| permit.trial && permit.epoch == word.epoch).count();
+        let trials = running.iter().filter(|(_, trial)| trial.as_ref().is_some_and(|trial| trial.epoch == word.epoch)).count();
         if word.state == CircuitState::HalfOpen {
             assert!(usize::from(word.trials) == trials && trials <= 2 << word.count, "{} {trials}", word.trials);
         } else {
@@ -198,12 +207,12 @@ fn each_success_lets_twice_as_many_through() {
     let circuit = opened();
     wake(&circuit, 100);
     for at_a_time in [3, 6, 12, 24] {
-        let trials: Vec<CircuitPermit> = std::iter::from_fn(|| circuit.admit(&config)).collect();
+        let trials: Vec<Admitted> = std::iter::from_fn(|| circuit.admit(&config)).collect();
         assert_eq!(trials.len(), at_a_time);
         let last = trials.len() - 1;
         for (nth, trial) in trials.into_iter().enumerate() {
             let verdict = if nth == last { AttemptVerdict::Success } else { AttemptVerdict::Unknown };
-            assert_eq!(circuit.settle(trial, verdict, &config, 101), None);
+            assert_eq!(settle(&circuit, trial, verdict, &config, 101), None);
         }
     }
 }

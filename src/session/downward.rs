@@ -23,7 +23,7 @@ impl<C: ClientSide> Seat<'_, C> {
         if self.exchange.is_stray() {
             return self.step(turn, |x, _, cx| x.on_stray(cx));
         }
-        self.exchange.attempt.answered = true;
+        self.exchange.on_answer_bytes();
         self.take_answer(turn);
     }
 

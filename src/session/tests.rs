@@ -13,9 +13,7 @@ mod verdicts;
 mod waits;
 
 use super::{Direction, Effect, Ending, Event};
-use crate::guard::places::Needs;
 use crate::observe::reason::Reason;
-use crate::upstream::pool::Grant;
 use scene::{GET, Phase, Scene, field};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -108,8 +106,7 @@ fn the_line_of_requests() {
     let mut scene = Scene::with(|config| config.limits.max_conns_per_upstream = 0);
     scene.client(GET);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Queue { starved: false }], 1));
-    let permit = scene.site.pools[0].admit(0, 1000).unwrap();
-    scene.admit(Grant { server: 0, reuse: true, permit, holds: Needs::default() });
+    scene.admit();
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Connect { server: 0, reuse: true }], 0));
     assert_eq!(scene.exchange().attempts, 1);
 }

@@ -16,12 +16,6 @@ pub struct OpenCircuit {
 }
 
 impl Pool {
-    /// A permit for an attempt, if the server's circuit allows it.
-    pub fn admit(&self, index: usize, now: u64) -> Option<CircuitPermit> {
-        self.wake(index, &[], now);
-        self.servers[index].circuit.admit(&self.policy.breaker)
-    }
-
     /// Makes a circuit half-open if its time is over. Servers that `refused` the request do not count as usable others.
     pub fn wake(&self, index: usize, refused: &[usize], now: u64) {
         let (server, breaker) = (&self.servers[index], &self.policy.breaker);
@@ -87,14 +81,7 @@ impl Pool {
             let enough = self.policy.breaker.success_threshold;
             self.tell(log::Level::Info, server, change, format_args!("{enough} trial requests succeeded"));
         }
-        change.is_some() || permit.is_trial()
-    }
-
-    /// The attempt has shown enough to let another trial begin. Returns whether one may.
-    pub fn end_trial(&self, index: usize, permit: &mut CircuitPermit) -> bool {
-        let is_trial = permit.is_trial();
-        self.servers[index].circuit.end_trial(permit);
-        is_trial
+        change.is_some()
     }
 
     /// An attempt has failed by its server's fault. If that was after something of the request was written, it does not open the

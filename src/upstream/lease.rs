@@ -1,7 +1,7 @@
 //! What an upstream connection holds of what all workers share: a place at its server, or a tunnel's, and its share of the gauges.
 
+use super::reservation::Reservation;
 use super::server::Server;
-use crate::guard::places::Needs;
 use crate::observe::stats::{Counter, UpstreamStats};
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ impl ConnectionUse {
 #[derive(Debug)]
 pub struct Lease {
     server: Arc<Server>,
+    /// A place, or what a tunnel needs.
+    reservation: Reservation,
     worker: usize,
     used: ConnectionUse,
     /// The connection is about to be closed: no gauge includes it any more.
@@ -38,10 +40,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// For an exchange, with a place at the server that was taken.
-    pub fn of_place(server: Arc<Server>, worker: usize) -> Self {
+    /// For an exchange, with a place at the server.
+    pub fn new(server: Arc<Server>, place: Reservation, worker: usize) -> Self {
+        debug_assert!(place.has_place(), "a connection without a place");
         ConnectionUse::Exchange.gauge(&server.cells[worker]).add(1);
-        Self { server, worker, used: ConnectionUse::Exchange, is_closing: false }
+        Self { server, reservation: place, worker, used: ConnectionUse::Exchange, is_closing: false }
     }
 
     /// The server.
@@ -49,15 +52,29 @@ impl Lease {
         &self.server
     }
 
-    /// Changes what the connection is used for. A tunnel gives its place to others: room for it was reserved before.
+    /// An exchange gets the connection.
     #[inline]
-    pub fn pass_to(&mut self, used: ConnectionUse) {
+    pub fn serve(&mut self) {
+        self.pass_to(ConnectionUse::Exchange);
+    }
+
+    /// Nobody needs the connection for now.
+    #[inline]
+    pub fn rest(&mut self) {
+        self.pass_to(ConnectionUse::Idle);
+    }
+
+    /// It becomes a tunnel, for which room was reserved before, and gives its place to others.
+    pub fn become_tunnel(&mut self, room: Reservation) {
+        self.pass_to(ConnectionUse::Tunnel);
+        self.reservation = room;
+    }
+
+    #[inline]
+    fn pass_to(&mut self, used: ConnectionUse) {
         let cell = &self.server.cells[self.worker];
         self.used.gauge(cell).sub(1);
         used.gauge(cell).add(1);
-        if used == ConnectionUse::Tunnel && self.used != ConnectionUse::Tunnel {
-            self.server.places.leave();
-        }
         self.used = used;
     }
 
@@ -72,10 +89,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.begin_close();
-        match self.used {
-            ConnectionUse::Exchange | ConnectionUse::Idle => self.server.places.leave(),
-            ConnectionUse::Tunnel => self.server.places.give_back(Needs { tunnel: true, ..Needs::default() }),
-        }
     }
 }
 
@@ -83,7 +96,7 @@ impl Drop for Lease {
 mod tests {
     use super::*;
     use crate::config::model::{Origin, UpstreamConfig};
-    use crate::guard::places::UpstreamLimits;
+    use crate::guard::places::{Needs, UpstreamLimits};
 
     #[test]
     fn whatever_it_is_used_for_is_given_back() {
@@ -95,25 +108,25 @@ mod tests {
             let gauges = [cell.active.value(), cell.idle.value(), cell.tunnels.value()];
             (gauges, server.places.taken(), server.places.tunnels())
         };
-        let tunnel = Needs { tunnel: true, ..Needs::default() };
+        let for_tunnel = Needs { tunnel: true, ..Needs::default() };
         for (used, expected) in [
             (ConnectionUse::Exchange, ([1, 0, 0], 1, 1)),
             (ConnectionUse::Idle, ([0, 1, 0], 1, 1)),
             (ConnectionUse::Tunnel, ([0, 0, 1], 0, 1)),
         ] {
-            assert!(server.places.try_enter(tunnel, most));
-            let mut lease = Lease::of_place(server.clone(), 0);
-            lease.pass_to(ConnectionUse::Idle);
-            lease.pass_to(ConnectionUse::Exchange);
-            lease.pass_to(used);
+            let mut reserved = Reservation::with_place(&server, for_tunnel, most).expect("room");
+            let mut lease = Lease::new(server.clone(), reserved.take_place(), 0);
+            lease.rest();
+            lease.serve();
+            match used {
+                ConnectionUse::Exchange => {}
+                ConnectionUse::Idle => lease.rest(),
+                ConnectionUse::Tunnel => lease.become_tunnel(reserved.take_tunnel()),
+            }
             assert_eq!(held(), expected, "{used:?}");
             lease.begin_close();
             assert_eq!(held(), ([0, 0, 0], expected.1, 1), "{used:?}");
-            drop(lease);
-            if used != ConnectionUse::Tunnel {
-                // Its exchange gives that back.
-                server.places.give_back(tunnel);
-            }
+            drop((lease, reserved));
             assert_eq!(held(), ([0, 0, 0], 0, 0), "{used:?}");
         }
     }

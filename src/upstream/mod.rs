@@ -7,6 +7,7 @@ pub mod lease;
 mod pick;
 pub mod pool;
 mod queue;
+pub mod reservation;
 pub mod resolve;
 pub mod schedule;
 pub mod server;

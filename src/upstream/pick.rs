@@ -1,5 +1,6 @@
 //! What a pool is asked for one attempt of a request, and what it answers.
 
+use super::reservation::Reservation;
 use crate::guard::breaker::CircuitPermit;
 use crate::guard::places::{Needs, UpstreamLimits};
 
@@ -42,17 +43,15 @@ pub enum RetryChoice {
     Elsewhere,
 }
 
-/// A server for a request. Each grant is settled once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A server for a request. One that is dropped is declined.
+#[derive(Debug)]
 pub struct Grant {
     /// The server's index in the pool.
     pub server: usize,
-    /// Whether this worker has an idle connection to it; otherwise a place was taken, and a connection must be opened.
-    pub reuse: bool,
-    /// The permit of its circuit.
+    /// By which the outcome is reported to its circuit.
     pub permit: CircuitPermit,
-    /// What was taken besides a place. It is given back before the place, or as soon as it is not needed any more.
-    pub holds: Needs,
+    /// A place, unless this worker has an idle connection to be used; and what the request needs besides.
+    pub reserved: Reservation,
 }
 
 /// What kind of connection a request would use.
@@ -64,10 +63,9 @@ pub enum ConnectionKind {
     Kept,
 }
 
-/// The result of a pick.
+/// Why no server is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pick {
-    Granted(Grant),
+pub enum NoGrant {
     /// Every usable server is full, or other requests wait already: join the queue.
     Full,
     /// No server that takes requests has room for a tunnel.

@@ -1,12 +1,12 @@
 //! A pool: upstreams that share requests, and the queue of requests that wait for a place at any of them.
 
-pub use super::pick::{ConnectionKind, Grant, Pick, PickRequest, Requirements, RetryChoice};
+pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice};
+use super::reservation::Reservation;
 use super::server::Server;
 use crate::balance::{Ask, Balance, Balancer, View};
 use crate::config::model;
-use crate::guard::breaker::{AttemptVerdict, CircuitState};
+use crate::guard::breaker::CircuitState;
 use crate::guard::gate::WaitQueue;
-use crate::guard::places::Needs;
 use crate::guard::retry::Budget;
 use crate::observe::quiet::Warnings;
 use std::sync::Arc;
@@ -68,16 +68,16 @@ impl Pool {
     }
 
     /// Picks a server. Called once for each attempt.
-    pub fn pick(&self, seeker: PickRequest) -> Pick {
+    pub fn pick(&self, seeker: PickRequest) -> Result<Grant, NoGrant> {
         let Requirements { now, most, needs, again, .. } = seeker.want;
         let must_wait = self.queue.has_any(|other| other.goes_before(needs));
         match if must_wait { None } else { self.grant(seeker, true) } {
-            Some(grant) => Pick::Granted(grant),
-            None if again == RetryChoice::Elsewhere => Pick::Unavailable,
-            None if needs.tunnel && self.is_up(now) && !self.has_tunnel(most) => Pick::NoTunnel,
-            None if must_wait || self.is_up(now) => Pick::Full,
-            None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Pick::Unresolved,
-            None => Pick::Unavailable,
+            Some(grant) => Ok(grant),
+            None if again == RetryChoice::Elsewhere => Err(NoGrant::Unavailable),
+            None if needs.tunnel && self.is_up(now) && !self.has_tunnel(most) => Err(NoGrant::NoTunnel),
+            None if must_wait || self.is_up(now) => Err(NoGrant::Full),
+            None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Err(NoGrant::Unresolved),
+            None => Err(NoGrant::Unavailable),
         }
     }
 
@@ -126,17 +126,15 @@ impl Pool {
         }
         let refused: &[usize] = if want.again == RetryChoice::Regardless { want.tried } else { &[] };
         self.wake(index, refused, now);
-        let permit = server.circuit.admit(&self.policy.breaker)?;
-        let has_room = match entry {
-            _ if needs.is_partial && permit.is_trial() => false,
-            ConnectionKind::New => server.places.try_enter(needs, most),
-            ConnectionKind::Kept => server.places.try_reserve(needs, most),
-        };
-        if has_room {
-            return Some(Grant { server: index, reuse: entry == ConnectionKind::Kept, permit, holds: Needs { has_left: false, ..needs } });
-        }
-        server.circuit.settle(permit, AttemptVerdict::Unknown, &self.policy.breaker, now);
-        None
+        let (permit, trial) = server.circuit.admit(&self.policy.breaker)?;
+        let trial = Reservation::of_trial(server, trial);
+        let mut reserved = match entry {
+            _ if needs.is_partial && trial.is_trial() => None,
+            ConnectionKind::New => Reservation::with_place(server, needs, most),
+            ConnectionKind::Kept => Reservation::without_place(server, needs, most),
+        }?;
+        reserved.add_trial(trial);
+        Some(Grant { server: index, permit, reserved })
     }
 
     /// Grants a server that failed the request before, although its circuit is open.
@@ -147,14 +145,8 @@ impl Pool {
             return None;
         }
         let permit = server.circuit.insist()?;
-        let holds = Needs { has_left: false, ..needs };
-        server.places.try_enter(needs, most).then_some(Grant { server: index, reuse: false, permit, holds })
-    }
-
-    /// Gives up a grant. The caller gives back the place itself, because a connection may hold it.
-    pub fn decline(&self, grant: Grant, now: u64) {
-        self.settle(grant.server, grant.permit, AttemptVerdict::Unknown, now);
-        self.servers[grant.server].places.give_back(grant.holds);
+        let reserved = Reservation::with_place(server, needs, most)?;
+        Some(Grant { server: index, permit, reserved })
     }
 
     /// Notes how long a server took to answer, or has not answered; stored only if the balancing algorithm needs it.

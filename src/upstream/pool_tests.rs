@@ -3,8 +3,9 @@
 use super::*;
 use crate::config::model::Origin;
 use crate::config::{self, model::UpstreamConfig};
+use crate::guard::breaker::CircuitPermit;
 use crate::guard::gate::Ticket;
-use crate::guard::places::UpstreamLimits;
+use crate::guard::places::{Needs, UpstreamLimits};
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::server::UpstreamFault;
 
@@ -36,34 +37,44 @@ struct Picker {
     tried: Vec<usize>,
     again: RetryChoice,
     rng: fastrand::Rng,
+    granted: Vec<Grant>,
 }
 
 impl Picker {
     fn of(worker: usize, limit: usize) -> Self {
         let (needs, tried, again, rng) = (Needs::default(), Vec::new(), RetryChoice::Anywhere, fastrand::Rng::with_seed(1));
-        Self { worker, limit, needs, now: 0, tried, again, rng }
+        Self { worker, limit, needs, now: 0, tried, again, rng, granted: Vec::new() }
     }
 
     fn seeker(&mut self) -> PickRequest<'_> {
-        let Self { worker, limit, needs, now, tried, again, rng } = self;
+        let Self { worker, limit, needs, now, tried, again, rng, .. } = self;
         let most = UpstreamLimits { connections: *limit, tunnels: 1 };
         let want = Requirements { worker: *worker, most, needs: *needs, now: *now, tried, again: *again };
         PickRequest { rng, key: 0, want }
     }
 
-    /// The server and whether an idle connection comes with it, or why there is none.
-    fn pick(&mut self, pool: &Pool) -> Result<(usize, bool), Pick> {
-        match pool.pick(self.seeker()) {
-            Pick::Granted(Grant { server, reuse, .. }) => Ok((server, reuse)),
-            none => Err(none),
-        }
+    /// The server and whether an idle connection comes with it, or why there is none. What is granted is kept.
+    fn pick(&mut self, pool: &Pool) -> Result<(usize, bool), NoGrant> {
+        let grant = pool.pick(self.seeker())?;
+        let picked = (grant.server, !grant.reserved.has_place());
+        self.granted.push(grant);
+        Ok(picked)
     }
+}
+
+/// The permit of an attempt that is over.
+fn permit(pool: &Pool, server: usize, now: u64) -> Option<CircuitPermit> {
+    pool.wake(server, &[], now);
+    let circuit = &pool.servers[server].circuit;
+    let (permit, trial) = circuit.admit(&pool.policy.breaker)?;
+    trial.into_iter().for_each(|trial| circuit.end_trial(trial));
+    Some(permit)
 }
 
 /// Fails as many requests in a row as it takes; `is_unconnected` says whether no connection was made.
 fn fail_so(pool: &Arc<Pool>, server: usize, is_unconnected: bool, now: u64) -> Option<OpenCircuit> {
     let fault = UpstreamFault::Status(503);
-    (0..THRESHOLD).filter_map(|_| pool.blame(server, pool.admit(server, now)?, fault, is_unconnected, now)).next()
+    (0..THRESHOLD).filter_map(|_| pool.blame(server, permit(pool, server, now)?, fault, is_unconnected, now)).next()
 }
 
 /// Opens the circuit of that server at `now`.
@@ -77,7 +88,7 @@ fn a_full_server_is_passed_over_and_a_full_pool_waits() {
     let mut picks: Vec<_> = (0..4).map(|_| picker.pick(&pool).unwrap()).collect();
     picks.sort_unstable();
     assert_eq!(picks, [(0, false), (0, false), (1, false), (1, false)]);
-    assert_eq!(picker.pick(&pool), Err(Pick::Full));
+    assert_eq!(picker.pick(&pool), Err(NoGrant::Full));
 }
 
 #[test]
@@ -85,7 +96,7 @@ fn nobody_passes_those_who_wait() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 10));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
     pool.queue.join(ticket, Needs::default());
-    assert_eq!(picker.pick(&pool), Err(Pick::Full));
+    assert_eq!(picker.pick(&pool), Err(NoGrant::Full));
     assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket, grant.server)), Some((ticket, 0)));
     assert_eq!(picker.pick(&pool), Ok((0, false)));
 }
@@ -94,7 +105,7 @@ fn nobody_passes_those_who_wait() {
 fn an_idle_connection_needs_no_place() {
     let pool = pool(&[1]);
     pool.servers[0].cells[0].idle.add(1);
-    assert_eq!((Picker::of(0, 0).pick(&pool), Picker::of(1, 0).pick(&pool)), (Ok((0, true)), Err(Pick::Full)));
+    assert_eq!((Picker::of(0, 0).pick(&pool), Picker::of(1, 0).pick(&pool)), (Ok((0, true)), Err(NoGrant::Full)));
     assert_eq!(pool.idle_elsewhere(1, |_| true).map(|(worker, _)| worker), Some(0));
     assert!(pool.idle_elsewhere(0, |_| true).is_none());
 }
@@ -102,8 +113,8 @@ fn an_idle_connection_needs_no_place() {
 #[test]
 fn why_there_is_none() {
     let of = |pool: &Pool| Picker::of(0, 1).pick(pool);
-    assert_eq!((of(&pool(&[])), of(&pool(&[0]))), (Err(Pick::Unavailable), Err(Pick::Unavailable)));
-    assert_eq!(of(&pool_of(vec![upstream("n".into(), "name.invalid", 1)])), Err(Pick::Unresolved));
+    assert_eq!((of(&pool(&[])), of(&pool(&[0]))), (Err(NoGrant::Unavailable), Err(NoGrant::Unavailable)));
+    assert_eq!(of(&pool_of(vec![upstream("n".into(), "name.invalid", 1)])), Err(NoGrant::Unresolved));
 }
 
 #[test]
@@ -115,7 +126,7 @@ fn who_has_failed_the_request_is_picked_only_if_there_is_no_other() {
     assert!(picker.pick(&pool).is_ok());
     let (pool, mut picker) = (self::pool(&[1, 1]), Picker::of(0, 1));
     picker.tried = vec![0];
-    assert_eq!((picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Ok((0, false)), Err(Pick::Full)));
+    assert_eq!((picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Ok((0, false)), Err(NoGrant::Full)));
 }
 
 #[test]
@@ -138,17 +149,17 @@ fn the_last_resort_is_half_open_soon() {
     assert!(fail(&pool, 0, 500).is_some() && fail(&pool, 1, 900).is_some());
     assert_eq!((pool.wakes_at(0), pool.wakes_at(1)), (Some(1500), Some(1900)));
     picker.now = 1499;
-    assert_eq!((picker.pick(&pool), pool.retry_after(900)), (Err(Pick::Unavailable), 1));
+    assert_eq!((picker.pick(&pool), pool.retry_after(900)), (Err(NoGrant::Unavailable), 1));
     picker.now = 1900;
     // One trial at a time; other requests wait.
-    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((0, false)), Err(Pick::Full)));
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((0, false)), Err(NoGrant::Full)));
     assert_eq!(pool.wakes_at(1), Some(20_900), "there is another");
     let mut pool = Arc::into_inner(self::pool(&[1])).unwrap();
     pool.policy.breaker.last_resort_ms = 0;
     let pool = Arc::new(pool);
     assert!(fail(&pool, 0, 0).is_some());
     picker.now = 19_999;
-    assert_eq!((picker.pick(&pool), pool.wakes_at(0)), (Err(Pick::Unavailable), Some(20_000)));
+    assert_eq!((picker.pick(&pool), pool.wakes_at(0)), (Err(NoGrant::Unavailable), Some(20_000)));
 }
 
 #[test]
@@ -165,7 +176,7 @@ fn only_whole_requests_are_trials() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 100));
     assert!(fail(&pool, 0, 0).is_some());
     (picker.now, picker.needs) = (1000, Needs { is_partial: true, ..Needs::default() });
-    assert_eq!((picker.pick(&pool), pool.is_on_trial(1000), pool.servers[0].circuit.trials()), (Err(Pick::Full), true, 0));
+    assert_eq!((picker.pick(&pool), pool.is_on_trial(1000), pool.servers[0].circuit.trials()), (Err(NoGrant::Full), true, 0));
     picker.needs = Needs::default();
     assert_eq!(picker.pick(&pool), Ok((0, false)));
 }
@@ -174,7 +185,7 @@ fn only_whole_requests_are_trials() {
 fn who_was_refused_goes_on_although_the_circuit_is_open() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 100));
     assert!(fail(&pool, 0, 0).is_some() && fail(&pool, 1, 0).is_some());
-    assert_eq!(picker.pick(&pool), Err(Pick::Unavailable));
+    assert_eq!(picker.pick(&pool), Err(NoGrant::Unavailable));
     (picker.again, picker.tried) = (RetryChoice::Regardless, vec![1]);
     assert_eq!(picker.pick(&pool), Ok((1, false)));
     // A server that refused the request does not count as another usable one.
@@ -188,7 +199,7 @@ fn who_was_refused_goes_on_although_the_circuit_is_open() {
 fn who_waited_too_long_for_one_goes_to_another_or_nowhere() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 1));
     (picker.again, picker.tried) = (RetryChoice::Elsewhere, vec![0]);
-    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Err(Pick::Unavailable)));
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Ok((1, false)), Err(NoGrant::Unavailable)));
     assert!(pool.has_untried(|server| server == 0, 0) && !pool.has_untried(|_| true, 0));
 }
 
@@ -210,20 +221,22 @@ fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 4));
     let partial = Needs { is_partial: true, ..Needs::default() };
     picker.needs = partial;
-    assert_eq!([picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)], [Ok((0, false)), Ok((0, false)), Err(Pick::Full)]);
+    assert_eq!([picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)], [Ok((0, false)), Ok((0, false)), Err(NoGrant::Full)]);
     let ticket = |key| Ticket { worker: 1, key, serial: 1 };
     pool.queue.join(ticket(0), partial);
     picker.needs = Needs::default();
     assert_eq!(picker.pick(&pool), Ok((0, false)), "it passes who waits for more than a place");
     assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().want.most), "a place alone helps nobody");
     pool.queue.join(ticket(1), Needs::default());
-    assert_eq!(picker.pick(&pool), Err(Pick::Full), "but not who waits for the same");
-    let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds));
-    assert_eq!((next(), next()), (Some((1, Needs::default())), None));
-    pool.servers[0].places.give_back(partial);
+    assert_eq!(picker.pick(&pool), Err(NoGrant::Full), "but not who waits for the same");
+    let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant));
+    let (called, mut whole) = next().expect("who needs no more than a place");
+    assert_eq!((called, whole.reserved.is_partial(), next().is_none()), (1, false, true));
+    drop(picker.granted[0].reserved.take_partial());
     assert!(pool.is_wanted(&pool.servers[0], UpstreamLimits { connections: 4, tunnels: 0 }));
-    pool.servers[0].places.leave();
-    assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.holds)), Some((0, partial)));
+    drop(whole.reserved.take_place());
+    let called = pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.reserved.is_partial()));
+    assert_eq!(called, Some((0, true)));
 }
 
 #[test]
@@ -233,7 +246,7 @@ fn who_wants_a_tunnel_goes_where_there_is_room_for_one_or_nowhere() {
     let mut picks = [picker.pick(&pool), picker.pick(&pool)];
     picks.sort_unstable_by_key(|pick| pick.map_or(9, |(server, _)| server));
     assert_eq!(picks, [Ok((0, false)), Ok((1, false))]);
-    assert_eq!(picker.pick(&pool), Err(Pick::NoTunnel));
+    assert_eq!(picker.pick(&pool), Err(NoGrant::NoTunnel));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
     pool.queue.join(ticket, picker.needs);
     let most = picker.seeker().want.most;
@@ -247,7 +260,7 @@ fn who_finds_no_place_takes_no_trial_from_others() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 0));
     assert!(fail(&pool, 0, 0).is_some());
     picker.now = 20_000;
-    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Err(Pick::Full), Err(Pick::Full)));
+    assert_eq!((picker.pick(&pool), picker.pick(&pool)), (Err(NoGrant::Full), Err(NoGrant::Full)));
     picker.limit = 1;
     assert_eq!(picker.pick(&pool), Ok((0, false)));
 }

@@ -4,7 +4,6 @@ use super::clients::LEAVE_MS;
 use super::core::{Core, Net};
 use super::upstream::{Stage, Upstream};
 use crate::net::transport::{Close, Transport};
-use crate::upstream::lease::ConnectionUse;
 use crate::upstream::server::Server;
 
 impl<N: Net> Core<N> {
@@ -60,11 +59,13 @@ impl<N: Net> Core<N> {
     }
 
     /// The connection is a tunnel now, for which room was reserved: its place is free for others.
-    pub(super) fn become_tunnel(&mut self, key: usize) {
-        let upstream = &mut self.upstreams[key];
-        upstream.lease.pass_to(ConnectionUse::Tunnel);
+    pub(super) fn become_tunnel(&mut self, exchange: usize) -> Option<()> {
+        let talk = &mut self.talks[exchange];
+        let upstream = &mut self.upstreams[talk.upstream?];
+        upstream.lease.become_tunnel(talk.exchange.take_tunnel());
         let pool = upstream.pool.clone();
         self.hand_on_place(&pool);
+        Some(())
     }
 
     pub(super) fn free_upstream(&mut self, key: usize) {

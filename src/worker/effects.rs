@@ -18,7 +18,7 @@ impl<N: Net> Core<N> {
             Effect::Reconnect => return self.reconnect(key),
             Effect::Queue { starved } => self.queue(key, starved),
             Effect::LeaveQueue => self.leave_queue(key),
-            Effect::Tunnel => self.become_tunnel(self.talks[key].upstream?),
+            Effect::Tunnel => self.become_tunnel(key)?,
             Effect::Release { keep } => self.release(key, if keep { Parting::Keep } else { Parting::Reset }),
             Effect::CloseUpstream => self.release(key, Parting::Close),
             Effect::LetRest => self.upstreams[self.talks[key].upstream?].back_mut().into_iter().for_each(BackConnection::let_rest),

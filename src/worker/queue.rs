@@ -199,17 +199,17 @@ impl<N: Net> Core<N> {
             if let Some((client, stand)) = talk.and_then(|talk| Some((talk.client, talk.stand.take_if(is_it)?))) {
                 self.shared.starving.fetch_sub(stand.starves.into(), SeqCst);
                 let talk = &mut self.talks[ticket.key];
+                let event = if grant.is_some() { Event::Admitted } else { Event::Dismissed };
                 (talk.upstream, talk.grant) = (reuse, grant);
-                self.deliver_about(client, Some(ticket.key), grant.map_or(Event::Dismissed, |_| Event::Admitted));
+                self.deliver_about(client, Some(ticket.key), event);
                 self.pump(client);
                 continue;
             }
-            grant.into_iter().for_each(|grant| pool.decline(grant, self.turn.now.millis()));
             match (reuse, grant) {
                 (Some(upstream), _) => self.close_upstream(upstream),
                 (None, Some(grant)) => {
                     let server = &pool.servers[grant.server];
-                    server.places.leave();
+                    drop(grant);
                     let pool = self.pool_of(server).unwrap_or(&pool).clone();
                     self.hand_on_place(&pool);
                 }

@@ -9,8 +9,9 @@ use crate::guard::places::Needs;
 use crate::net::transport::{Close, Edge, Transport};
 use crate::observe::reason::Reason;
 use crate::session::Event;
-use crate::upstream::lease::{ConnectionUse, Lease};
+use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
+use crate::upstream::reservation::Reservation;
 use crate::upstream::server::Server;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,17 +51,18 @@ impl<N: Net> Core<N> {
 
     #[inline(never)]
     fn connect_anew(&mut self, key: usize, server: usize, found: IdleOffer) -> Option<Event> {
+        let place = self.talks[key].exchange.take_place();
         let exchange = &self.talks[key].exchange;
         let (deadline, keepalive_ms) = (exchange.connect_due(self.turn.now.millis()), exchange.timeouts.upstream_keepalive_ms);
         let server = exchange.pool().servers[server].clone();
         let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
         let pool = pool.unwrap_or(exchange.pool()).clone();
         let worker = self.turn.worker;
-        let of_place = |server: &Arc<Server>| Lease::of_place(server.clone(), worker);
-        let take = || server.places.try_enter(Needs::default(), self.turn.site.most()).then(|| of_place(&server));
+        let lease = |place| Lease::new(server.clone(), place, worker);
+        let take = || Reservation::with_place(&server, Needs::default(), self.turn.site.most()).map(lease);
         let lease = match found {
             // The pick has taken it.
-            IdleOffer::Fresh => Some(of_place(&server)),
+            IdleOffer::Fresh => Some(lease(place)),
             IdleOffer::Place(lease) => Some(lease),
             IdleOffer::Resting => take().or_else(|| self.discard_coldest(&server)),
             // An idle connection that was closed since the pick: it counts like any other full upstream.
@@ -94,7 +96,7 @@ impl<N: Net> Core<N> {
         };
         let Upstream { stage: Stage::Open { link, back, .. }, lease, .. } = &mut upstreams[key] else { return IdleOffer::Nothing };
         if back.is_idle() {
-            lease.pass_to(ConnectionUse::Exchange);
+            lease.serve();
         }
         if back.serve(exchange, self.turn_number) == Trust::Unsure && !link.check_quiet_now() {
             return IdleOffer::Place(self.discard(key).lease);
@@ -113,7 +115,7 @@ impl<N: Net> Core<N> {
         self.upstream_wheel.cancel(key as u32);
         let Upstream { stage, pool, mut lease, keepalive_ms } = self.upstreams.remove(key);
         self.idle.remove(lease.server().slot, key);
-        lease.pass_to(ConnectionUse::Exchange);
+        lease.serve();
         if let Some(mut link) = stage.into_link() {
             link.close(Close::Reset);
         }
@@ -207,7 +209,7 @@ impl<N: Net> Core<N> {
         if self.idle.count(slot) >= self.turn.site.config.limits.upstream_idle_conns {
             return self.close_upstream(key);
         }
-        self.upstreams[key].lease.pass_to(ConnectionUse::Idle);
+        self.upstreams[key].lease.rest();
         self.idle.park(slot, key);
         // A request that joined a queue meanwhile may have seen no idle connection.
         fence(SeqCst);

@@ -104,7 +104,7 @@ impl World {
     fn check_clients(&self) {
         let mut served: BTreeMap<IpAddr, usize> = BTreeMap::new();
         for (core, (key, client)) in self.seats.iter().flat_map(|seat| seat.core.clients.iter().map(move |client| (&seat.core, client))) {
-            if core.view(key).exchange().is_some_and(|x| x.attempt.has_upstream || x.is_queued()) {
+            if core.view(key).exchange().is_some_and(|x| x.has_upstream() || x.is_queued()) {
                 *served.entry(client.front.client().ip().expect("an address")).or_default() += 1;
             }
         }
@@ -130,7 +130,7 @@ impl World {
         // Each pool has a queue of its own.
         let is_alone = self.site.pools.len() == 1 && self.sites.len() == 1;
         if let Some(first) = waiting.iter().map(|(_, joined)| *joined).min().filter(|_| is_alone) {
-            let passed = exchanges().find(|(_, x)| x.attempt.has_upstream && x.started > first);
+            let passed = exchanges().find(|(_, x)| x.has_upstream() && x.started > first);
             assert!(passed.is_none(), "client {:?} was served before one that came first: {waiting:?}", passed.map(|(key, _)| key));
         }
     }

@@ -6,7 +6,7 @@ use crate::config::model::{Config, Retry};
 use crate::guard::places::Needs;
 use crate::observe::reason::Reason;
 use crate::session::{Direction, Effect, Event};
-use crate::upstream::pool::Grant;
+use crate::upstream::reservation::Reservation;
 use std::io::IoSlice;
 
 /// Two upstreams, two retries, no waits between them.
@@ -251,10 +251,9 @@ fn another_try_may_wait_in_the_queue_as_long_as_the_first() {
     });
     let site = scene.site.clone();
     let server = &site.pools[0].servers[0];
-    assert!(server.places.try_enter(Needs::default(), site.most()));
+    let _others = Reservation::with_place(server, Needs::default(), site.most()).expect("a place");
     scene.client(GET).wait(3000);
-    let grant = Grant { server: 0, reuse: false, permit: site.pools[0].admit(0, 4000).unwrap(), holds: Needs::default() };
-    scene.admit(grant).event(Event::UpstreamConnected { reused: false });
+    scene.admit().event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();
     scene.wait(3000).event(Event::UpstreamGone);
     assert_eq!((scene.stats.queued_requests.value(), scene.session.next_deadline()), (1, Some(7000 + 5000)));

@@ -12,6 +12,7 @@ use crate::observe::stats::WorkerStats;
 use crate::session::{self, Direction, Effect, Ending, Event, Journal, SessionView, Talks, Turn};
 use crate::site::Site;
 use crate::upstream::pool::Grant;
+use crate::upstream::reservation::Reservation;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -228,8 +229,11 @@ impl Scene {
         self
     }
 
-    /// Its turn in the queue has come.
-    pub(super) fn admit(&mut self, grant: Grant) -> &mut Self {
+    /// Its turn in the queue has come, and an idle connection comes with it.
+    pub(super) fn admit(&mut self) -> &mut Self {
+        let (server, config) = (&self.site.pools[0].servers[0], &self.site.config.pools[0]);
+        let (permit, trial) = server.circuit.admit(&config.breaker).expect("let through");
+        let grant = Grant { server: 0, permit, reserved: Reservation::of_trial(server, trial) };
         let key = self.session.front.exchange().expect("an exchange");
         self.session.talks[key].grant = Some(grant);
         self.event(Event::Admitted)
