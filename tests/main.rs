@@ -78,8 +78,10 @@ mod plays {
         mod breaker_closes;
         mod breaker_ignores_clients;
         mod breaker_opens;
+        mod health_check_contents;
         mod health_checks;
         mod health_checks_end;
+        mod health_checks_of_a_pool;
         mod name_resolution;
         mod outages;
         mod places_for_whole_requests;

@@ -1,6 +1,8 @@
 //! `/health`, `/backends/health`, `/live` and `/ready`: JSON.
 
 use super::state::{AdminState, RenderedPage};
+use crate::health::check::HealthVerdict;
+use crate::health::state::HealthState;
 use crate::observe::stats::UpstreamStats;
 use crate::site::Site;
 use crate::upstream::server::Server;
@@ -73,11 +75,12 @@ pub(super) fn backends(site: &Site) -> RenderedPage {
     rendered(200, &json!({"backends": backends}))
 }
 
-/// The last failure of its checks while they keep it out, otherwise the last error of a request to it.
+/// The last failure of its checks while these fail, otherwise the last error of a request to it.
 fn last_error(server: &Server) -> Option<String> {
     let of_check = || server.health.last_error();
     let of_request = || server.last_fault().map(|fault| fault.to_string());
-    if server.health.is_failing() { of_check() } else { of_request().or_else(of_check) }
+    let fails = server.health.state() == HealthState::Checked(HealthVerdict::Failing);
+    if fails { of_check() } else { of_request().or_else(of_check) }
 }
 
 fn rendered(status: u16, content: &Value) -> RenderedPage {

@@ -23,6 +23,17 @@ impl Address {
         }
     }
 
+    /// The same with another TCP port; a Unix socket has none.
+    pub fn at_port(self, port: u16) -> Self {
+        match self {
+            Self::Ip(mut address) => {
+                address.set_port(port);
+                Self::Ip(address)
+            }
+            Self::Unix(_) => self,
+        }
+    }
+
     /// Whether whoever binds it is given another one: TCP port 0.
     pub fn is_any_port(&self) -> bool {
         self.port() == Some(0)
@@ -103,6 +114,14 @@ mod tests {
         assert_eq!(Peer::from(ip("[::ffff:192.0.2.1]:5")).to_string(), "192.0.2.1:5");
         assert_eq!(Peer::of(ip("[::1]:5").ip(), None).to_string(), "::1");
         assert_eq!(Peer::Unix.to_string(), "unix");
+    }
+
+    #[test]
+    fn another_port() {
+        let moved = |text: &str| Address::from(text.parse::<SocketAddr>().unwrap()).at_port(7).to_string();
+        assert_eq!((moved("127.0.0.1:80"), moved("[fe80::1%3]:80")), ("127.0.0.1:7".into(), "[fe80::1%3]:7".into()));
+        let unix = Address::Unix(Path::new("/run/a.sock").into());
+        assert_eq!(unix.clone().at_port(7), unix);
     }
 
     #[test]

@@ -113,6 +113,19 @@ pub fn host(text: &str) -> Result<(), String> {
     checked_host(text).map(|_| ())
 }
 
+/// What stands in a `Host` field: a host, and a port where it is not the usual one.
+pub fn authority(text: &str) -> Result<(), String> {
+    let shown = ShownText(text);
+    if text.contains("://") {
+        return Err(format!("\"{shown}\" is a URL, write its host alone"));
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!("\"{shown}\": an IPv6 address stands in brackets, write \"[{shown}]\""));
+    }
+    let has_port = text.contains(':') && !text.ends_with(']');
+    if has_port { host_port(text).map(drop) } else { checked_host(text).map(drop) }
+}
+
 /// `10.0.0.0/8`, or a single address; or `unix`, which is everybody who comes through a Unix socket.
 pub fn peers(text: &str) -> Result<(), String> {
     if text == "unix" {

@@ -22,6 +22,7 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
         let Some(pool) = config.pools.get(index).filter(|pool| node.has("upstreams") && !pool.upstreams.is_empty()) else { continue };
         weights(pool, node, report);
         loops(config, index, node, report);
+        check_ports(pool, node, report);
     }
     for node in root.get("routes").map(Node::items).unwrap_or_default() {
         timeouts(node, report);
@@ -56,6 +57,18 @@ fn weights(pool: &PoolConfig, node: &Node, report: &mut Report) {
         && let Some(list) = node.get("upstreams")
     {
         report.warn(list, "every weight is 0: no upstream gets requests");
+    }
+}
+
+/// Checked upstreams behind Unix sockets, to which `health_check.port` cannot apply.
+fn check_ports(pool: &PoolConfig, node: &Node, report: &mut Report) {
+    let items = node.get("upstreams").map(Node::items).unwrap_or_default();
+    if pool.health_check.as_ref().is_none_or(|check| check.port.is_none()) || items.len() != pool.upstreams.len() {
+        return;
+    }
+    let is_on_a_socket = |upstream: &UpstreamConfig| upstream.is_checked && matches!(upstream.origin, Origin::Unix(_));
+    for (_, item) in pool.upstreams.iter().zip(items).filter(|(upstream, _)| is_on_a_socket(upstream)) {
+        report.warn(item, "a Unix socket has no ports: health_check.port does not apply, and the socket itself is checked");
     }
 }
 

@@ -53,6 +53,10 @@ impl<'a> SectionLayers<'a> {
         self.get(key).and_then(Node::int).unwrap_or_default()
     }
 
+    fn is_true(&self, key: &str) -> bool {
+        self.get(key).is_some_and(|node| matches!(node.value, Value::Bool(true)))
+    }
+
     fn items(&self, key: &str) -> impl Iterator<Item = u16> {
         self.get(key).map(Node::items).unwrap_or_default().iter().filter_map(Node::int)
     }
@@ -84,17 +88,34 @@ pub fn breaker(owners: &[Option<&Node>]) -> Breaker {
 }
 
 /// The health checks, likewise; `None` is off.
-pub fn health_check(owners: &[Option<&Node>]) -> Option<HealthCheck> {
+pub fn health_check(owners: &[Option<&Node>], report: &mut Report) -> Option<HealthCheck> {
     let layers = SectionLayers::of(owners, "health_check", keys::CHECK).unless_off()?;
     let mut expected = layers.items("expected_status");
-    Some(HealthCheck {
-        path: layers.get("path").and_then(Node::text).unwrap_or_default().to_owned(),
+    let text = |key| layers.get(key).and_then(Node::text).map(str::to_owned);
+    let headers = layers.get("headers").map(Node::entries).unwrap_or_default().iter();
+    let check = HealthCheck {
+        path: text("path").unwrap_or_default(),
+        method: text("method").unwrap_or_default(),
+        host: text("host"),
+        headers: headers.filter_map(|entry| Some((entry.key.clone(), entry.node.text()?.to_owned()))).collect(),
+        port: layers.get("port").and_then(Node::int),
         interval_ms: layers.int("interval_ms"),
         timeout_ms: layers.int("timeout_ms"),
         failure_threshold: layers.int("failure_threshold"),
         success_threshold: layers.int("success_threshold"),
         expected_status: (expected.next().unwrap_or_default(), expected.next().unwrap_or_default()),
-    })
+        expected_body: text("expected_body"),
+        fail_open: layers.is_true("fail_open"),
+    };
+    if check.method == "HEAD" && check.expected_body.is_some() {
+        // Reported at the innermost section that has one of the two; those that inherit both have no part in it.
+        let own = owners.last().copied().flatten().and_then(|owner| owner.get("health_check"));
+        let is_written = |node: &&Node| node.place != Location::Nowhere;
+        if let Some(at) = own.and_then(|own| ["expected_body", "method"].iter().find_map(|key| own.get(key).filter(is_written))) {
+            report.error(at, "an answer to HEAD has no body, and expected_body needs one: write method: GET");
+        }
+    }
+    Some(check)
 }
 
 /// The global limit (`owners` is the root alone), or a route's (the root and the route).
@@ -114,7 +135,7 @@ pub fn rate_limit(owners: &[Option<&Node>], report: &mut Report) -> Option<RateL
         },
         global: rate(&layers, report),
         per_client: clients.as_ref().and_then(|clients| rate(clients, report)),
-        dry_run: layers.get("dry_run").is_some_and(|node| matches!(node.value, Value::Bool(true))),
+        dry_run: layers.is_true("dry_run"),
         owns_global: owns(&["algorithm", "requests_per_second", "burst"]),
         owns_per_client: owns(&["algorithm", "per_client"]),
     };

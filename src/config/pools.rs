@@ -19,7 +19,7 @@ pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConf
         timeouts: global.clone(),
         retry: guards::retry(&[Some(root)]),
         breaker: guards::breaker(&[Some(root)]),
-        health_check: guards::health_check(&[Some(root)]),
+        health_check: guards::health_check(&[Some(root)], report),
     }];
     for entry in root.get("pools").map(Node::entries).unwrap_or_default() {
         let pool = &entry.node;
@@ -41,7 +41,7 @@ pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConf
             timeouts: timeouts(&[root.get("timeouts"), pool.get("timeouts")]),
             retry: guards::retry(&owners),
             breaker: guards::breaker(&owners),
-            health_check: guards::health_check(&owners),
+            health_check: guards::health_check(&owners, report),
         });
     }
     pools

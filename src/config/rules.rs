@@ -1,6 +1,7 @@
 //! Rules for single texts in the configuration, to which `config::keys` refers. Every error says what would be right.
 
 use super::address;
+use super::model::HealthCheck;
 use super::tree::ShownText;
 
 pub fn not_empty(text: &str) -> Result<(), String> {
@@ -56,6 +57,43 @@ pub fn method(text: &str) -> Result<(), String> {
     match text {
         _ if usual && upper != text => Err(format!("\"{text}\": methods are case-sensitive, did you mean {upper}?")),
         _ if !is_token(text) => Err(format!("\"{}\" is no method", ShownText(text))),
+        _ => Ok(()),
+    }
+}
+
+/// The method of a health check.
+pub fn check_method(text: &str) -> Result<(), String> {
+    method(text)?;
+    match text {
+        "CONNECT" => Err("\"CONNECT\" asks for a tunnel, write GET".into()),
+        "TRACE" => Err("\"TRACE\" makes the upstream send back what it received, write GET".into()),
+        _ => Ok(()),
+    }
+}
+
+/// A field of a health check: none that frames the request, or that is about the connection, because tidegate writes these itself.
+pub fn check_field(text: &str) -> Result<(), String> {
+    token(text)?;
+    let shown = ShownText(text);
+    match text.to_ascii_lowercase().as_str() {
+        "host" => Err(format!("\"{shown}\" has a key of its own, write health_check.host")),
+        "content-length" | "transfer-encoding" | "trailer" | "expect" => {
+            Err(format!("\"{shown}\" is about content, and a check sends none: remove it"))
+        }
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "upgrade" | "http2-settings" => {
+            Err(format!("\"{shown}\" is about the connection, which is closed after each check: remove it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A text that a body must contain.
+pub fn expected_body(text: &str) -> Result<(), String> {
+    match text.len() {
+        0 => Err("is in every body, write null to look for nothing".into()),
+        length if length > HealthCheck::SEARCHED => {
+            Err(format!("has {length} bytes, and only the first {} of a body are searched", HealthCheck::SEARCHED))
+        }
         _ => Ok(()),
     }
 }

@@ -64,14 +64,7 @@ mod tests {
 
     /// The verdict after each outcome: `+` good, `-` bad.
     fn verdicts(outcomes: &str, failure_threshold: u32, success_threshold: u32) -> Vec<HealthVerdict> {
-        let config = HealthCheck {
-            path: "/".into(),
-            interval_ms: 1,
-            timeout_ms: 1,
-            failure_threshold,
-            success_threshold,
-            expected_status: (200, 399),
-        };
+        let config = HealthCheck { failure_threshold, success_threshold, ..crate::health::tests::check() };
         let mut check = CheckHistory::default();
         let verdict = |outcome| {
             let before = check.verdict();

@@ -1,5 +1,7 @@
 //! One check: the bytes that are sent, and what the bytes that come back mean. It touches no socket.
 
+use super::body::{BodyFinding, BodySearch};
+use crate::config::model::HealthCheck;
 use crate::http::framing::BodyLength;
 use crate::http::head::HeadTable;
 use crate::http::response::Response;
@@ -21,16 +23,36 @@ pub enum ProbeFailure {
     ConnectTimeout(u32),
     /// Connecting and answering together took too long (milliseconds).
     AnswerTimeout(u32),
-    /// A FIN before the end of the head; true if part of the head had come.
-    Closed(bool),
-    /// A reset before the end of the head.
-    Reset,
+    /// A FIN before the answer was whole.
+    Closed(AnswerPart),
+    /// A reset before the answer was whole.
+    Reset(AnswerPart),
     /// The answer is not HTTP/1.1, or can be read in two ways.
     Malformed(&'static str),
     /// The answer is over a limit.
     TooLarge(&'static str),
     /// The status is outside the expected range.
     Status(u16, (u16, u16)),
+    /// The status is good, but the expected text is not in the body, for this reason.
+    Body(u16, String),
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerPart {
+    Nothing,
+    Head,
+    Body,
+}
+
+impl fmt::Display for AnswerPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "before it answered",
+            Self::Head => "within the head of its answer",
+            Self::Body => "within the body of its answer",
+        })
+    }
 }
 
 impl fmt::Display for ProbeFailure {
@@ -40,21 +62,37 @@ impl fmt::Display for ProbeFailure {
             Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
             Self::ConnectTimeout(ms) => write!(f, "did not take the connection within {ms} ms"),
             Self::AnswerTimeout(ms) => write!(f, "did not answer within {ms} ms"),
-            Self::Closed(false) => f.write_str("closed the connection before it answered"),
-            Self::Closed(true) => f.write_str("closed the connection within the head of its answer"),
-            Self::Reset => f.write_str("reset the connection before it answered"),
+            Self::Closed(part) => write!(f, "closed the connection {part}"),
+            Self::Reset(part) => write!(f, "reset the connection {part}"),
             Self::Malformed(why) => write!(f, "its answer is malformed: {why}"),
             Self::TooLarge(why) => write!(f, "the head of its answer is over the limits: {why}"),
             Self::Status(status, (first, last)) if first == last => write!(f, "answered {status}, expected {first}"),
             Self::Status(status, (first, last)) => write!(f, "answered {status}, expected {first} to {last}"),
+            Self::Body(status, why) => write!(f, "answered {status}, but {why}"),
         }
     }
 }
 
-/// The bytes of one check's request.
-pub fn request(path: &str, authority: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: tidegate-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n")
-        .into_bytes()
+/// The bytes of one check's request to an upstream with this `host:port`.
+pub fn request(check: &HealthCheck, authority: &str) -> Vec<u8> {
+    let host = check.host.as_deref().unwrap_or(authority);
+    let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", check.method, check.path);
+    let is_configured = |name: &str| check.headers.iter().any(|(other, _)| other.eq_ignore_ascii_case(name));
+    let mut field = |name: &str, value: &str| [name, ": ", value, "\r\n"].iter().for_each(|part| head.push_str(part));
+    let defaults = [
+        ("User-Agent", "tidegate-health-check", true),
+        ("Accept", "*/*", true),
+        // An encoded body would hide the text.
+        ("Accept-Encoding", "identity", check.expected_body.is_some()),
+    ];
+    defaults.iter().filter(|(name, _, applies)| *applies && !is_configured(name)).for_each(|(name, value, _)| field(name, value));
+    check.headers.iter().for_each(|(name, value)| field(name, value));
+    if matches!(check.method.as_str(), "POST" | "PUT" | "PATCH") {
+        field("Content-Length", "0");
+    }
+    field("Connection", "close");
+    head.push_str("\r\n");
+    head.into_bytes()
 }
 
 /// What a check comes to: a good status, or what is wrong.
@@ -65,47 +103,126 @@ pub type ProbeOutcome = Result<u16, ProbeFailure>;
 pub struct Probe {
     /// The first and the last status that are good.
     expected: (u16, u16),
+    /// The text that the body must contain.
+    text: Option<String>,
+    /// Whether it answers HEAD.
+    to_head: bool,
     /// The limits for all heads together, interim ones included: they bound what is stored.
     limits: HeadLimits,
     buffer: Vec<u8>,
     /// Where the head that is being read begins.
     start: usize,
     scan: HeadScan,
-    /// Bytes of content still to come, once the outcome is known.
+    /// The search of the body, once the head has come with a good status.
+    search: Option<(u16, BodySearch)>,
+    /// How the content is encoded, if it is.
+    encoding: Option<String>,
+    /// Bytes of the body still to come, once the head has come.
     rest: u64,
 }
 
 impl Probe {
     /// A reader of which nothing has come yet.
-    pub fn new(expected: (u16, u16), limits: HeadLimits) -> Self {
-        Self { expected, limits, buffer: Vec::new(), start: 0, scan: HeadScan::default(), rest: 0 }
+    pub fn new(check: &HealthCheck, limits: HeadLimits) -> Self {
+        Self {
+            expected: check.expected_status,
+            text: check.expected_body.clone(),
+            to_head: check.method == "HEAD",
+            limits,
+            buffer: Vec::new(),
+            start: 0,
+            scan: HeadScan::default(),
+            search: None,
+            encoding: None,
+            rest: 0,
+        }
     }
 
     /// Takes the next bytes; returns the outcome, once it is known. Later bytes go to [`Probe::skip`].
     pub fn take(&mut self, bytes: &[u8]) -> Option<ProbeOutcome> {
+        if self.search.is_some() {
+            self.rest = self.rest.saturating_sub(bytes.len() as u64);
+            return self.look_for_text(bytes);
+        }
         self.buffer.extend_from_slice(bytes);
         loop {
             match self.step() {
                 Ok(ProbeStep::Blocked) => return None,
                 Ok(ProbeStep::Interim) => {}
-                Ok(ProbeStep::Final(status)) if (self.expected.0..=self.expected.1).contains(&status) => return Some(Ok(status)),
-                Ok(ProbeStep::Final(status)) => return Some(Err(ProbeFailure::Status(status, self.expected))),
-                Err(Refusal::HeadTooLarge(why)) => return Some(Err(ProbeFailure::TooLarge(why))),
-                Err(Refusal::LineTooLong) => return Some(Err(ProbeFailure::TooLarge("its status line is too long"))),
-                Err(Refusal::Malformed(why)) => return Some(Err(ProbeFailure::Malformed(why))),
-                Err(_) => return Some(Err(ProbeFailure::Malformed("its head is malformed"))),
+                Ok(ProbeStep::Final(status)) if !(self.expected.0..=self.expected.1).contains(&status) => {
+                    return Some(Err(ProbeFailure::Status(status, self.expected)));
+                }
+                Ok(ProbeStep::Final(status)) if self.search.is_none() => return Some(Ok(status)),
+                Ok(ProbeStep::Final(_)) => {
+                    let content = self.buffer.split_off(self.start);
+                    return self.look_for_text(&content);
+                }
+                Err(refusal) => return Some(Err(failure(refusal))),
             }
         }
     }
 
     /// The fault, where the connection has ended before there was an outcome.
-    pub fn on_end(&self) -> ProbeFailure {
-        ProbeFailure::Closed(!self.buffer.is_empty())
+    pub fn on_end(&mut self) -> ProbeFailure {
+        let whole = self.search.as_mut().and_then(|(status, search)| search.on_end().then_some(*status));
+        match whole {
+            Some(status) => self.without_text(status, "its body"),
+            None => ProbeFailure::Closed(self.part()),
+        }
+    }
+
+    /// The fault, where the connection was reset before there was an outcome.
+    pub fn on_reset(&self) -> ProbeFailure {
+        ProbeFailure::Reset(self.part())
+    }
+
+    /// The fault, where there is no outcome after so long.
+    pub fn on_timeout(&self, ms: u32) -> ProbeFailure {
+        match &self.search {
+            Some((status, _)) => self.without_text(*status, format_args!("what it sent within {ms} ms")),
+            None => ProbeFailure::AnswerTimeout(ms),
+        }
+    }
+
+    fn part(&self) -> AnswerPart {
+        match self.search {
+            Some(_) => AnswerPart::Body,
+            None if self.buffer.is_empty() => AnswerPart::Nothing,
+            None => AnswerPart::Head,
+        }
+    }
+
+    fn look_for_text(&mut self, bytes: &[u8]) -> Option<ProbeOutcome> {
+        let (status, search) = self.search.as_mut()?;
+        let status = *status;
+        match search.take(bytes, &self.limits) {
+            Ok(BodyFinding::Open) => None,
+            Ok(BodyFinding::Found) => Some(Ok(status)),
+            Ok(BodyFinding::Missing) => {
+                self.rest = 0;
+                Some(Err(self.without_text(status, "its body")))
+            }
+            Ok(BodyFinding::Beyond) => Some(Err(self.without_text(status, "the first 16 KiB of its body"))),
+            Err(refusal) => {
+                self.rest = 0;
+                Some(Err(failure(refusal)))
+            }
+        }
+    }
+
+    fn without_text(&self, status: u16, place: impl fmt::Display) -> ProbeFailure {
+        /// Enough of the text to recognise it by.
+        const SHOWN: usize = 40;
+        let text = self.text.as_deref().unwrap_or_default();
+        let shown: String = text.chars().take(SHOWN).collect();
+        let more = if shown.len() < text.len() { "…" } else { "" };
+        let encoding = self.encoding.as_ref().map(|encoding| format!(", which is encoded ({encoding})")).unwrap_or_default();
+        ProbeFailure::Body(status, format!("{shown:?}{more} is not in {place}{encoding}"))
     }
 
     /// Drops bytes of content. Returns whether the rest is worth reading, so that the upstream can finish its answer.
     pub fn skip(&mut self, count: usize) -> bool {
-        self.rest = self.rest.saturating_sub(count as u64);
+        self.rest = self.rest.saturating_sub(count as u64).min(MAX_REST);
         self.rest > 0
     }
 
@@ -114,7 +231,7 @@ impl Probe {
         let limits = HeadLimits { total: self.limits.total - self.start, ..self.limits };
         let HeadEnd::At(length) = self.scan.find_end(bytes, &limits)? else { return Ok(ProbeStep::Blocked) };
         let mut table = HeadTable::default();
-        let response = Response::parse(&bytes[..length], false, &mut table)?;
+        let response = Response::parse(&bytes[..length], self.to_head, &mut table)?;
         if response.is_interim() {
             self.start += length;
             self.scan = HeadScan::default();
@@ -125,8 +242,30 @@ impl Probe {
             BodyLength::Known(n) => n,
             BodyLength::Chunked | BodyLength::UntilClose => u64::MAX,
         };
-        self.rest = content.saturating_sub((bytes.len() - length) as u64).min(MAX_REST);
-        Ok(ProbeStep::Final(response.status))
+        self.rest = content.saturating_sub((bytes.len() - length) as u64);
+        let status = response.status;
+        if let Some(text) = &self.text {
+            self.search = Some((status, BodySearch::new(text, response.length)));
+            self.encoding = encoding(&response);
+            self.start += length;
+        }
+        Ok(ProbeStep::Final(status))
+    }
+}
+
+/// How its content is encoded, if it says so.
+fn encoding(response: &Response) -> Option<String> {
+    let line = response.fields.iter().find(|line| line.name().eq_ignore_ascii_case(b"content-encoding"))?;
+    let encoding = String::from_utf8_lossy(line.value());
+    (!encoding.eq_ignore_ascii_case("identity")).then(|| encoding.escape_debug().collect())
+}
+
+fn failure(refusal: Refusal) -> ProbeFailure {
+    match refusal {
+        Refusal::HeadTooLarge(why) => ProbeFailure::TooLarge(why),
+        Refusal::LineTooLong => ProbeFailure::TooLarge("its status line is too long"),
+        Refusal::Malformed(why) => ProbeFailure::Malformed(why),
+        _ => ProbeFailure::Malformed("its head is malformed"),
     }
 }
 
@@ -140,16 +279,20 @@ enum ProbeStep {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::health::tests::check;
 
     const LIMITS: HeadLimits = HeadLimits { first_line: 40, line: 40, lines: 3, total: 160 };
 
     /// The outcome is the same whole and byte by byte. Of an answer that ends too soon, what its end means.
     fn outcome(answer: &str) -> Result<u16, String> {
-        let end = |probe: &Probe| Err(probe.on_end());
-        let mut probe = Probe::new((200, 399), LIMITS);
-        let whole = probe.take(answer.as_bytes()).unwrap_or_else(|| end(&probe));
-        let mut probe = Probe::new((200, 399), LIMITS);
-        let by_byte = answer.as_bytes().iter().find_map(|byte| probe.take(&[*byte])).unwrap_or_else(|| end(&probe));
+        outcome_of(&check(), answer)
+    }
+
+    fn outcome_of(check: &HealthCheck, answer: &str) -> Result<u16, String> {
+        let mut probe = Probe::new(check, LIMITS);
+        let whole = probe.take(answer.as_bytes()).unwrap_or_else(|| Err(probe.on_end()));
+        let mut probe = Probe::new(check, LIMITS);
+        let by_byte = answer.as_bytes().iter().find_map(|byte| probe.take(&[*byte])).unwrap_or_else(|| Err(probe.on_end()));
         assert_eq!(whole, by_byte, "{answer:?}");
         whole.map_err(|fault| fault.to_string())
     }
@@ -160,8 +303,56 @@ mod tests {
 
     #[test]
     fn what_is_sent() {
-        let text = "GET /health HTTP/1.1\r\nHost: a:80\r\nUser-Agent: tidegate-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n";
-        assert_eq!(request("/health", "a:80"), text.as_bytes());
+        let sent = |check: HealthCheck| String::from_utf8(request(&check, "a:80")).unwrap();
+        let usual = "GET /up HTTP/1.1\r\nHost: a:80\r\nUser-Agent: tidegate-health-check\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+        assert_eq!(sent(check()), usual);
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = vec![field("user-agent", "me"), field("X-A", "1"), field("Accept-Encoding", "gzip")];
+        let other = HealthCheck { host: Some("b".into()), method: "POST".into(), headers, expected_body: Some("ok".into()), ..check() };
+        let wanted = "POST /up HTTP/1.1\r\nHost: b\r\nAccept: */*\r\nuser-agent: me\r\nX-A: 1\r\nAccept-Encoding: gzip\r\n\
+                      Content-Length: 0\r\nConnection: close\r\n\r\n";
+        assert_eq!(sent(other), wanted);
+        let with_text = sent(HealthCheck { expected_body: Some("ok".into()), ..check() });
+        assert_eq!(with_text, usual.replace("Connection", "Accept-Encoding: identity\r\nConnection"));
+    }
+
+    #[test]
+    fn a_text_in_the_body() {
+        let says = |answer: &str| outcome_of(&HealthCheck { expected_body: Some("\"up\"".into()), ..check() }, answer);
+        let missing = |place: &str| Err(format!("answered 200, but \"\\\"up\\\"\" is not in {place}"));
+        assert_eq!(says("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{\"s\":\"up\"}x"), Ok(200));
+        assert_eq!(says("HTTP/1.1 100 C\r\n\r\nHTTP/1.0 200 OK\r\n\r\n{\"s\":\"up\"}"), Ok(200));
+        assert_eq!(says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"u\r\n3\r\np\"}\r\n0\r\n\r\n"), Ok(200));
+        assert_eq!(says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndown"), missing("its body"));
+        assert!(says("HTTP/1.1 204 OK\r\n\r\n").is_err());
+        assert_eq!(says("HTTP/1.1 200 OK\r\n\r\ndown"), missing("its body"));
+        assert_eq!(says("HTTP/1.1 500 Oh\r\n\r\n\"up\""), fault("answered 500, expected 200 to 399"));
+        assert_eq!(says(&format!("HTTP/1.1 200 OK\r\n\r\n{}\"up\"", "x".repeat(16_381))), missing("the first 16 KiB of its body"));
+        let encoded = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nab";
+        assert_eq!(says(encoded), missing("its body, which is encoded (gzip)"));
+        let cut = fault("closed the connection within the body of its answer");
+        assert_eq!(says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndow"), cut);
+        assert_eq!(says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\ndown\r\n"), cut);
+        let broken = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nup";
+        assert_eq!(says(broken), fault("its answer is malformed: a chunk size is not plain hexadecimal digits"));
+    }
+
+    #[test]
+    fn a_text_that_does_not_come_in_time() {
+        let text = "long ".repeat(20);
+        let mut probe = Probe::new(&HealthCheck { expected_body: Some(text), ..check() }, LIMITS);
+        assert_eq!((probe.on_timeout(9), probe.on_reset()), (ProbeFailure::AnswerTimeout(9), ProbeFailure::Reset(AnswerPart::Nothing)));
+        assert_eq!(probe.take(b"HTTP/1.1 200 OK\r\n\r\nlong"), None);
+        let shown = format!("answered 200, but {:?}… is not in what it sent within 9 ms", "long ".repeat(8));
+        assert_eq!(probe.on_timeout(9).to_string(), shown);
+        assert_eq!(probe.on_reset().to_string(), "reset the connection within the body of its answer");
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        let mut probe = Probe::new(&HealthCheck { method: "HEAD".into(), ..check() }, LIMITS);
+        assert_eq!(probe.take(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), Some(Ok(200)));
+        assert!(!probe.skip(0), "none is waited for");
     }
 
     #[test]
@@ -211,7 +402,7 @@ mod tests {
     #[test]
     fn content_is_waited_for_within_reason() {
         let rest = |answer: &str, then: usize| {
-            let mut probe = Probe::new((200, 399), LIMITS);
+            let mut probe = Probe::new(&check(), LIMITS);
             assert_eq!(probe.take(answer.as_bytes()), Some(Ok(200)));
             [probe.skip(0), probe.skip(then)]
         };

@@ -1,7 +1,7 @@
 //! What is known of an upstream's checks, for all workers and the pages. One worker writes it.
 
 use super::check::HealthVerdict;
-use std::sync::atomic::{AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The state as `/backends/health` shows it.
@@ -34,6 +34,8 @@ const FAILING: u8 = 3;
 #[derive(Debug, Default)]
 pub struct Health {
     state: AtomicU8,
+    /// Whether it gets requests even if it fails: all of its pool do.
+    is_ignored: AtomicBool,
     /// Why the last failed check failed.
     last_error: Mutex<Option<String>>,
 }
@@ -51,7 +53,12 @@ impl Health {
 
     /// Whether it must get no requests. Asked for every request.
     pub fn is_failing(&self) -> bool {
-        self.state.load(SeqCst) == FAILING
+        self.state.load(SeqCst) == FAILING && !self.is_ignored.load(SeqCst)
+    }
+
+    /// Says whether it gets requests even if it fails. Returns whether that is new.
+    pub fn ignore_failure(&self, is_ignored: bool) -> bool {
+        self.is_ignored.swap(is_ignored, SeqCst) != is_ignored
     }
 
     /// Turns checking on or off. An upstream that is checked already keeps its verdict.
@@ -114,6 +121,15 @@ mod tests {
         assert_eq!((health.state().name(), health.is_failing(), health.last_error()), ("failing", true, Some("why".into())));
         health.set_checked(false);
         assert_eq!((health.state().name(), health.is_failing(), health.last_error()), ("off", false, None));
+    }
+
+    #[test]
+    fn a_failure_may_be_ignored() {
+        let health = Health::default();
+        health.set_checked(true);
+        health.set_verdict(HealthVerdict::Failing);
+        assert_eq!((health.ignore_failure(true), health.is_failing(), health.state().name()), (true, false, "failing"));
+        assert_eq!((health.ignore_failure(true), health.ignore_failure(false), health.is_failing()), (false, true, true));
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Extras {
             owns_per_client: true,
         });
         if self.is_checked {
+            let method = ["GET", "HEAD", "POST"][dice.usize(0..3)];
             config.pools[0].health_check = Some(HealthCheck {
                 path: "/check".into(),
                 interval_ms: dice.u32(20..500),
@@ -83,6 +84,12 @@ impl Extras {
                 failure_threshold: dice.u32(1..=2),
                 success_threshold: dice.u32(1..=2),
                 expected_status: (200, 299),
+                method: method.into(),
+                host: [None, Some("check.test".into())][dice.usize(0..2)].clone(),
+                headers: [("X-Check".into(), "1".into())].into_iter().filter(|_| dice.bool()).collect(),
+                port: None,
+                expected_body: Some("s well".into()).filter(|_| method != "HEAD" && dice.bool()),
+                fail_open: dice.bool(),
             });
         }
         if self.has_routes {

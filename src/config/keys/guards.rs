@@ -1,7 +1,8 @@
 //! Retries, circuits, health checks and rate limits.
 
-use super::kinds::{COUNT, COUNT_OR_0, FIELD, FIELD_VALUE, MS, NAME, PORT, SOME_MS, STATUS, TARGET, TEXT};
-use crate::config::rules::method;
+use super::kinds::{COUNT, COUNT_OR_0, FIELD_VALUE, MS, NAME, PORT, SOME_MS, STATUS, TARGET, TEXT};
+use crate::config::address;
+use crate::config::rules::{check_field, check_method, expected_body};
 use crate::config::schema::{Key, Kind, Rule, key};
 
 pub(super) const RETRY: Key = key("retry", Kind::Section(RETRIES), "Further attempts of failed requests.");
@@ -29,6 +30,10 @@ pub(super) const HEALTH_CHECK: Key =
     key("health_check", Kind::Section(CHECK), "Health checks: requests that tidegate itself sends to find out whether an upstream works.")
         .nullable();
 
+const AUTHORITY: Rule = Rule { what: "a host, with or without a port", check: address::authority };
+const CHECK_FIELD: Rule = Rule { what: "a header name", check: check_field };
+const BODY_TEXT: Rule = Rule { what: "text", check: expected_body };
+
 pub static CHECK: &[Key] = &[
     key("path", TARGET, "The path that is requested, with a query if needed.").default("/health"),
     key("interval_ms", SOME_MS, "The time between two checks of an upstream.").default("5000"),
@@ -36,15 +41,13 @@ pub static CHECK: &[Key] = &[
     key("failure_threshold", COUNT, "How many failures in a row make the upstream unusable.").default("3"),
     key("success_threshold", COUNT, "How many successes in a row make it usable again.").default("2"),
     key("expected_status", Kind::List(&STATUS), "The first and the last good status.").default("[200, 399]"),
-    key("host", Kind::Text(NAME), "The `Host` of the check; the upstream's by default.").off().no_effect_yet(),
-    key("headers", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "More header fields of the check.").default("{}").no_effect_yet(),
-    key("method", Kind::Text(Rule { what: "a method", check: method }), "The method of the check.").default("GET").no_effect_yet(),
-    key("port", PORT, "The port to check, if it is not the upstream's.").off().no_effect_yet(),
-    key("expected_body", TEXT, "Text that the first 16 KiB of the body must contain.").off().no_effect_yet(),
+    key("host", Kind::Text(AUTHORITY), "The `Host` of the check; the upstream's `host:port` by default.").off(),
+    key("headers", Kind::Named { name: CHECK_FIELD, value: &FIELD_VALUE }, "More header fields of the check.").default("{}"),
+    key("method", Kind::Text(Rule { what: "a method", check: check_method }), "The method of the check.").default("GET"),
+    key("port", PORT, "The port to check, if it is not the upstream's.").off(),
+    key("expected_body", Kind::Text(BODY_TEXT), "Text that the first 16 KiB of the body must contain.").off(),
     key("grpc", TEXT, "Check by grpc.health.v1: the service, or \"\" for the whole server.").off().no_effect_yet(),
-    key("fail_open", Kind::Bool, "If all upstreams of a pool fail their checks, treat them as if none did.")
-        .default("false")
-        .no_effect_yet(),
+    key("fail_open", Kind::Bool, "If all upstreams of a pool fail their checks, treat them as if none did.").default("false"),
 ];
 
 pub(super) const RATE_LIMIT: Key = key("rate_limit", Kind::Section(RATE), "Limits of requests a second; further ones get 429.").nullable();

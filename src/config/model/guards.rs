@@ -34,8 +34,15 @@ pub struct Breaker {
 /// Active health checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// The target of the GET.
+    /// The target of the request.
     pub path: String,
+    pub method: String,
+    /// The value of `Host`; `None` = the upstream's host and port.
+    pub host: Option<String>,
+    /// More fields, by name and value.
+    pub headers: Vec<(String, String)>,
+    /// The port to connect to; `None` = the upstream's.
+    pub port: Option<u16>,
     /// The time between two checks of one upstream.
     pub interval_ms: u32,
     /// The time for one check, connect included.
@@ -46,6 +53,15 @@ pub struct HealthCheck {
     pub success_threshold: u32,
     /// The first and the last good status.
     pub expected_status: (u16, u16),
+    /// A text that the first 16 KiB of the body must contain.
+    pub expected_body: Option<String>,
+    /// Whether verdicts keep nobody away while every upstream of the pool fails.
+    pub fail_open: bool,
+}
+
+impl HealthCheck {
+    /// How much of the body is searched for `expected_body` (bytes).
+    pub const SEARCHED: usize = 16 * 1024;
 }
 
 /// How many requests are allowed.

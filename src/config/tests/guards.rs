@@ -65,6 +65,43 @@ fn what_is_asked_for_may_have_a_query() {
     assert_eq!(config.pools[0].health_check.as_ref().unwrap().path, "/health?deep=1");
 }
 
+#[test]
+fn checks_as_people_have_them() {
+    let text = "health_check: {host: \"a.test:81\", headers: {X-A: \"1\", User-Agent: me}, method: POST, port: 9, expected_body: \"ok: 1\"}\n\
+                upstreams: [{url: 'http://a'}]\n\
+                pools: {b: {upstreams: [{url: 'http://b'}], health_check: {headers: {}, host: \"[::1]\", port: null, fail_open: true}}}\n";
+    let config = good_and_stable(text).config;
+    let [default, other] = [0, 1].map(|pool| config.pools[pool].health_check.clone().unwrap());
+    let headers = vec![("X-A".to_owned(), "1".to_owned()), ("User-Agent".to_owned(), "me".to_owned())];
+    assert_eq!((default.host.as_deref(), &default.headers, default.method.as_str()), (Some("a.test:81"), &headers, "POST"));
+    assert_eq!((default.port, default.expected_body.as_deref(), default.fail_open), (Some(9), Some("ok: 1"), false));
+    assert_eq!((other.host.as_deref(), &other.headers, other.method.as_str()), (Some("[::1]"), &Vec::new(), "POST"));
+    assert_eq!((other.port, other.expected_body.as_deref(), other.fail_open), (None, Some("ok: 1"), true));
+}
+
+/// Where one section has the method and another the text, the inner one is wrong.
+#[test]
+fn a_text_is_not_looked_for_in_an_answer_to_head() {
+    let upstreams = "upstreams: [{url: 'http://a'}]";
+    let problems = |root: &str, pool: &str| {
+        Setup::new()
+            .with(&format!("health_check: {{{root}}}\n{upstreams}\npools: {{b: {{{upstreams}, health_check: {{{pool}}}}}}}\n"))
+            .problems()
+    };
+    let told = |root: &str, pool: &str| problems(root, pool).matches("an answer to HEAD has no body").count();
+    assert_eq!(told("method: HEAD, expected_body: ok", "path: /b"), 1, "told once");
+    assert!(problems("method: HEAD", "expected_body: ok").contains("pools.b.health_check.expected_body: an answer to HEAD"));
+    assert!(problems("expected_body: ok", "method: HEAD").contains("pools.b.health_check.method: an answer to HEAD"));
+}
+
+#[test]
+fn a_unix_socket_has_no_port_to_check() {
+    let loaded = good_and_stable("health_check: {port: 9}\nupstreams: [{url: 'unix:/run/a.sock'}, {url: 'http://a'}]\n");
+    let wanted =
+        "c.yaml:2:13: upstreams[0]: a Unix socket has no ports: health_check.port does not apply, and the socket itself is checked";
+    assert_eq!(loaded.warnings, [wanted]);
+}
+
 /// Clients with an IPv4 address are recognised by it, however their socket writes it.
 #[test]
 fn an_ipv4_network_may_be_written_as_ipv6() {
@@ -80,6 +117,19 @@ fn what_cannot_be_meant_is_refused() {
         ("rate_limit: {burst: 5}", "1:21: rate_limit.burst: a burst of what? give requests_per_second"),
         ("rate_limit: {per_client: {burst: 5}}", "1:34: rate_limit.per_client.burst: a burst of what?"),
         ("health_check: {expected_status: [300, 200]}", "1:16: health_check.expected_status: expected the first and the last"),
+        ("health_check: {method: TRACE}", "1:24: health_check.method: \"TRACE\" makes the upstream send back"),
+        ("health_check: {method: \"G T\"}", "1:24: health_check.method: \"G T\" is no method"),
+        ("health_check: {headers: {Host: a}}", "health_check.headers.Host: \"Host\" has a key of its own, write health_check.host"),
+        ("health_check: {headers: {content-length: 0}}", "content-length: \"content-length\" is about content, and a check sends none"),
+        ("health_check: {headers: {Connection: close}}", "\"Connection\" is about the connection"),
+        ("health_check: {headers: {\"A B\": c}}", "\"A B\" is no header name"),
+        ("health_check: {headers: {A: \"b\\nc\"}}", "has a control character in it"),
+        ("health_check: {host: \"http://a\"}", "health_check.host: \"http://a\" is a URL, write its host alone"),
+        ("health_check: {host: \"::1\"}", "health_check.host: \"::1\": an IPv6 address stands in brackets, write \"[::1]\""),
+        ("health_check: {host: \"a b\"}", "health_check.host: \"a b\" is no host name or address"),
+        ("health_check: {port: 0}", "health_check.port: 0 is out of range, allowed: 1 to 65535"),
+        ("health_check: {expected_body: \"\"}", "health_check.expected_body: is in every body, write null"),
+        ("health_check: {method: HEAD, expected_body: ok}", "1:45: health_check.expected_body: an answer to HEAD has no body"),
         ("circuit_breaker: {failure_threshold: 2000000000}", "1:38: circuit_breaker.failure_threshold: "),
         ("retry: {statuses: [99]}", "1:20: retry.statuses[0]: "),
     ] {

@@ -4,6 +4,7 @@
 //! An upstream has one check at a time, and a check one connection. The check waits for its time, connects, sends, reads until the
 //! outcome is known, lets the upstream finish its answer, and closes.
 
+mod fail_open;
 mod round;
 
 use super::core::Net;
@@ -62,6 +63,8 @@ struct Target<T> {
     turn: usize,
     /// When the next check may begin (milliseconds).
     due: u64,
+    /// Whether its checks have a time of their own within the interval.
+    is_spread: bool,
     round: Option<Round<T>>,
 }
 
@@ -96,19 +99,22 @@ impl<T: Transport> Checks<T> {
                     Target::new(pool.clone(), server, config.clone(), due)
                 }
             };
-            (target.pool, target.config) = (pool, config);
-            let latest = now + interval(&mut self.rng, &target.config);
-            if target.due > latest {
-                target.due = latest;
+            if target.config.interval_ms != config.interval_ms {
+                target.is_spread = false;
+                target.due = target.due.min(now + spread(&mut self.rng, &config));
                 if target.round.is_none() {
-                    self.wheel.set(target.server.slot as u32, latest);
+                    self.wheel.set(target.server.slot as u32, target.due);
                 }
             }
+            (target.pool, target.config) = (pool, config);
             self.targets.insert(target.server.slot, target);
         }
         // A request may wait for a server that was failing and is no longer checked.
         self.has_news |= !old.is_empty();
         old.keys().for_each(|slot| self.wheel.cancel(*slot as u32));
+        for (pool, config) in site.pools.iter().zip(&site.config.pools) {
+            self.has_news |= fail_open::settle(pool, config.health_check.as_ref());
+        }
     }
 
     /// Stops checking; the last verdicts stand.
@@ -126,6 +132,7 @@ impl<T: Transport> Checks<T> {
             *target = Target::new(target.pool.clone(), server.clone(), target.config.clone(), now);
             self.wheel.set(server.slot as u32, now);
         }
+        self.has_news |= fail_open::settle(&target.pool, Some(&target.config));
     }
 
     /// When the next timer is due (milliseconds).
@@ -174,11 +181,11 @@ impl<T: Transport> Checks<T> {
         while let Some(slot) = self.wheel.pop_due().map(|key| key as usize) {
             let Some(target) = self.targets.get(&slot) else { continue };
             let timeout_ms = target.config.timeout_ms;
-            match target.round.as_ref().map(|round| round.phase) {
+            match target.round.as_ref().map(|round| (round.phase, round.on_timeout(timeout_ms))) {
                 None => self.begin_round(slot, net, now),
-                Some(Phase::Connecting) => self.go_on(slot, ProbeFailure::ConnectTimeout(timeout_ms), net, now),
-                Some(Phase::Talking) => self.conclude(slot, Err(ProbeFailure::AnswerTimeout(timeout_ms)), now),
-                Some(Phase::Resting) => {}
+                Some((Phase::Connecting, fault)) => self.go_on(slot, fault, net, now),
+                Some((Phase::Talking, fault)) => self.conclude(slot, Err(fault), now),
+                Some((Phase::Resting, _)) => {}
             }
             if self.wheel.deadline(slot as u32).is_none() {
                 self.end_round(slot, now);
@@ -189,7 +196,8 @@ impl<T: Transport> Checks<T> {
     /// Begins a check at the next address. Without an address or a socket the check ends without an outcome.
     fn begin_round<N: Net<Transport = T>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
-        target.due = now + interval(&mut self.rng, &target.config);
+        let is_spread = std::mem::replace(&mut target.is_spread, true);
+        target.due = now + if is_spread { interval(&mut self.rng, &target.config) } else { spread(&mut self.rng, &target.config) };
         let way = Way { next: target.turn, left: target.server.addresses().len(), end: now + u64::from(target.config.timeout_ms) };
         if way.left == 0 {
             return;
@@ -225,6 +233,7 @@ impl<T: Transport> Checks<T> {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         let mut nowhere = None;
         while let Some(address) = way.step(&target.server) {
+            let address = target.config.port.map_or(address.clone(), |port| address.at_port(port));
             match net.dial(&address, Source::Check(slot)) {
                 Ok(transport) => {
                     self.wheel.set(slot as u32, way.until(now));
@@ -285,14 +294,14 @@ impl<T: Transport> Checks<T> {
                 server.health.set_error(fault.to_string());
             }
         }
-        let (pool, name) = (&pool.name, &server.config.name);
         let Some(old) = check.on_outcome(outcome.is_ok(), config) else { return };
-        if old == HealthVerdict::Failing {
+        let verdict = check.verdict();
+        if server.health.is_failing() && verdict != HealthVerdict::Failing {
             server.came_back(now);
         }
-        let verdict = check.verdict();
-        server.health.set_verdict(verdict);
+        fail_open::set_verdict(pool, server, verdict, config);
         self.has_news = true;
+        let (pool, name) = (&pool.name, &server.config.name);
         let (old, new) = (HealthState::Checked(old).name(), HealthState::Checked(verdict).name());
         match outcome {
             Ok(status) => {
@@ -306,8 +315,14 @@ impl<T: Transport> Checks<T> {
 impl<T> Target<T> {
     fn new(pool: Arc<Pool>, server: Arc<Server>, config: HealthCheck, due: u64) -> Self {
         let life = server.life();
-        Self { pool, server, config, check: CheckHistory::default(), failed_at: None, life, turn: 0, due, round: None }
+        Self { pool, server, config, check: CheckHistory::default(), failed_at: None, life, turn: 0, due, is_spread: false, round: None }
     }
+}
+
+/// The time to the second check: checks that began together come at any time of the interval from then on.
+fn spread(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
+    let interval = u64::from(config.interval_ms);
+    interval / 10 + rng.u64(0..=interval)
 }
 
 /// The interval, changed randomly by up to a tenth, so that the checks of many upstreams or proxies do not coincide.

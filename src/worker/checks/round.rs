@@ -60,9 +60,9 @@ impl<T: Transport> Round<T> {
         Self {
             link,
             phase: Phase::Connecting,
-            request: request(&config.path, &server.authority),
+            request: request(config, &server.authority),
             sent: 0,
-            probe: Probe::new(config.expected_status, limits),
+            probe: Probe::new(config, limits),
             way,
         }
     }
@@ -100,13 +100,18 @@ impl<T: Transport> Round<T> {
                 Transfer::Bytes(n) => self.probe.take(&piece[..n]),
                 Transfer::Blocked | Transfer::Beside(_) => None,
                 Transfer::Fin => Some(Err(self.probe.on_end())),
-                Transfer::Failed => Some(Err(ProbeFailure::Reset)),
+                Transfer::Failed => Some(Err(self.probe.on_reset())),
             };
             if outcome.is_some() {
                 return outcome;
             }
         }
         None
+    }
+
+    /// The fault, where there is no outcome after so long.
+    pub(super) fn on_timeout(&self, ms: u32) -> ProbeFailure {
+        if self.phase == Phase::Connecting { ProbeFailure::ConnectTimeout(ms) } else { self.probe.on_timeout(ms) }
     }
 
     /// Drops what comes after the outcome; returns whether more is expected.

@@ -39,6 +39,7 @@ fn a_reload_takes_the_checks_of_upstreams_that_come_and_go() {
     let (a, b, c) = (Patient::named("a"), Patient::named("b"), Patient::named("c"));
     [&b, &c].iter().for_each(|patient| patient.says(500));
     let proxy = checked(&[&a.origin, &b.origin]).start();
+    wait_for(&proxy, 0, "passing");
     wait_for(&proxy, 1, "failing");
     let (checked_a, connections_b) = (a.checks(), b.origin.connections());
     proxy.reload(&checked(&[&a.origin, &c.origin]));

@@ -18,7 +18,7 @@ fn without_checks_nothing_wakes() {
 }
 
 #[test]
-fn the_first_come_soon_and_not_together_and_the_others_about_an_interval_later() {
+fn the_first_come_soon_and_not_together_the_second_within_an_interval_and_the_others_one_later() {
     let names: Vec<String> = (0..50).map(|n| n.to_string()).collect();
     let mut stage = Stage::of(&names.iter().map(String::as_str).collect::<Vec<_>>(), Some(check()));
     let mut begun = vec![Vec::new(); names.len()];
@@ -30,8 +30,30 @@ fn the_first_come_soon_and_not_together_and_the_others_about_an_interval_later()
     }
     let firsts: std::collections::BTreeSet<u64> = begun.iter().map(|times| times[0] - 100_000).collect();
     assert!(firsts.len() > 25 && firsts.iter().all(|time| *time <= FIRST_MS + 1), "{firsts:?}");
-    let gaps = begun.iter().flat_map(|times| times.windows(2).map(|pair| pair[1] - pair[0]));
+    assert!(begun.iter().all(|times| times[1] - times[0] <= 5500), "{begun:?}");
+    let gaps = begun.iter().flat_map(|times| times[1..].windows(2).map(|pair| pair[1] - pair[0]));
     assert!(gaps.clone().all(|gap| (4500..=5500).contains(&gap)), "{:?}", gaps.collect::<Vec<_>>());
+}
+
+#[test]
+fn checks_of_many_are_spread_over_the_interval() {
+    let names: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut stage = Stage::of(&names, Some(HealthCheck { interval_ms: 10_000, ..check() }));
+    for interval_ms in [10_000, 60_000, 2000] {
+        stage.reload(&names, Some(HealthCheck { interval_ms, ..check() }));
+        let settled = stage.now + 2 * u64::from(interval_ms);
+        let mut tenths = [0; 10];
+        while stage.now < settled + u64::from(interval_ms) {
+            let plug = stage.await_check();
+            let tenth = (stage.now.saturating_sub(settled) * 10 / u64::from(interval_ms)) as usize;
+            if stage.now >= settled && tenth < 10 {
+                tenths[tenth] += 1;
+            }
+            stage.answer(&plug, GOOD);
+        }
+        assert!(tenths.iter().all(|checks| (15..=50).contains(checks)), "every {interval_ms} ms: {tenths:?}");
+    }
 }
 
 #[test]
@@ -41,7 +63,7 @@ fn the_whole_request_is_sent() {
     for _ in 0..20 {
         stage.edge(&plug, Edge { writable: true, ..Edge::default() });
     }
-    assert_eq!(plug.wire().sent, request("/up", "127.0.0.1:1"));
+    assert_eq!(plug.wire().sent, request(&check(), "127.0.0.1:1"));
     for byte in GOOD.chars() {
         assert_eq!(stage.state(0), "unchecked");
         stage.answer(&plug, byte.encode_utf8(&mut [0; 4]));
@@ -268,4 +290,46 @@ fn the_end_closes_everything_and_leaves_the_verdicts() {
     stage.checks.stop();
     assert_eq!((stage.checks.next_wake(), stage.state(0), plug.wire().is_closed), (None, "passing", true));
     stage.edge(&plug, Edge { readable: true, ..Edge::default() });
+}
+
+#[test]
+fn another_port_is_checked() {
+    let mut stage = Stage::of(&["a"], Some(HealthCheck { port: Some(9), host: Some("a.test".into()), ..check() }));
+    let plug = stage.await_check();
+    assert_eq!(plug.wire().address, Some(Address::from(SocketAddr::from(([127, 0, 0, 1], 9)))));
+    stage.answer(&plug, GOOD);
+    assert!(plug.wire().sent.starts_with(b"GET /up HTTP/1.1\r\nHost: a.test\r\n"));
+    assert_eq!(stage.state(0), "passing");
+}
+
+#[test]
+fn where_all_fail_none_is_left_out() {
+    let open = HealthCheck { fail_open: true, failure_threshold: 1, success_threshold: 1, ..check() };
+    let mut stage = Stage::of(&["a", "b"], Some(open.clone()));
+    let usable = |stage: &Stage| -> Vec<bool> { stage.site.pools[0].servers.iter().map(|server| server.is_usable()).collect() };
+    let answer = |stage: &mut Stage, slot: usize, answer: &str| {
+        while stage.state(slot) != if answer == GOOD { "passing" } else { "failing" } {
+            let plug = stage.await_check();
+            let asked = plug.wire().slot;
+            let same = if stage.state(asked) == "failing" { BAD } else { GOOD };
+            stage.answer(&plug, if asked == slot { answer } else { same });
+        }
+    };
+    answer(&mut stage, 0, BAD);
+    assert_eq!(usable(&stage), [false, true]);
+    stage.checks.take_news();
+    answer(&mut stage, 1, BAD);
+    assert_eq!((usable(&stage), stage.state(0), stage.state(1)), (vec![true, true], "failing", "failing"));
+    assert!(stage.checks.take_news());
+    answer(&mut stage, 0, GOOD);
+    assert_eq!(usable(&stage), [true, false]);
+    assert_eq!(stage.site.pools[0].servers[0].share(stage.now + 1, 2), 1 << 32, "it was in use: no slow start");
+    answer(&mut stage, 0, BAD);
+    assert_eq!(usable(&stage), [true, true]);
+    stage.reload(&["a", "b"], Some(HealthCheck { fail_open: false, ..open.clone() }));
+    assert_eq!(usable(&stage), [false, false]);
+    stage.reload(&["a", "b"], Some(open.clone()));
+    assert_eq!(usable(&stage), [true, true]);
+    stage.reload(&["a", "b", "c"], Some(open));
+    assert_eq!(usable(&stage), [false, false, true], "one that is new is not known to fail");
 }

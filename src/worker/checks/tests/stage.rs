@@ -4,6 +4,7 @@ use super::super::*;
 use crate::base::address::Address;
 use crate::config::model::Origin;
 use crate::config::{self, model::UpstreamConfig};
+pub use crate::health::tests::check;
 use crate::net::pipe::Pipe;
 use crate::net::transport::plain::{PlainTransport, Socket};
 use std::collections::VecDeque;
@@ -119,17 +120,6 @@ pub struct Stage {
     pub now: u64,
     /// How many checks the test has seen.
     seen: usize,
-}
-
-pub fn check() -> HealthCheck {
-    HealthCheck {
-        path: "/up".into(),
-        interval_ms: 5000,
-        timeout_ms: 1000,
-        failure_threshold: 2,
-        success_threshold: 2,
-        expected_status: (200, 399),
-    }
 }
 
 fn site(names: &[&str], check: Option<HealthCheck>, previous: Option<&Site>) -> Site {
