@@ -16,7 +16,7 @@ pub(super) fn request_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(
         .find(|method| bytes.starts_with(method.as_bytes()) && bytes.get(method.len()) == Some(&b' '))?;
     let rest = &bytes[method.len() + 1..];
     steps::count(rest.len().min(limits.first_line));
-    let (target, after) = rest.split_at(find(rest, b' ')?);
+    let (target, after) = rest.split_at(find(rest, 0, b' ')?);
     let start = method.len() + 1 + target.len() + b" HTTP/1.1\r\n".len();
     let is_usual = !target.is_empty() && is_target(target) && after.starts_with(b" HTTP/1.1\r\n") && start - 2 <= limits.first_line;
     is_usual.then_some((method, target, start))
@@ -27,7 +27,7 @@ pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u
     let &[a, b, c, b' ', ref rest @ ..] = bytes.strip_prefix(b"HTTP/1.1 ")? else { return None };
     let digit = |b: u8| b.is_ascii_digit().then(|| u16::from(b - b'0'));
     let status = digit(a)? * 100 + digit(b)? * 10 + digit(c)?;
-    let (reason, after) = rest.split_at(clean(rest));
+    let (reason, after) = rest.split_at(clean(rest, 0)?);
     let start = b"HTTP/1.1 200 \r\n".len() + reason.len();
     let is_usual = after.starts_with(b"\r\n") && start - 2 <= limits.first_line;
     is_usual.then_some((status, reason, start))
@@ -36,26 +36,29 @@ pub(super) fn status_line<'a>(bytes: &'a [u8], limits: &HeadLimits) -> Option<(u
 /// The lines from `at` to the empty one: their number, and where the head ends.
 pub(super) fn fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, spans: &mut [FieldSpan]) -> Option<(usize, usize)> {
     for (number, span) in spans.iter_mut().enumerate() {
-        let line = bytes.get(at..)?;
-        if let [b'\r', end, ..] = line {
+        if let [b'\r', last, ..] = bytes.get(at..)? {
             let is_within = number <= limits.lines && at + 2 <= limits.total;
-            return (*end == b'\n' && is_within).then_some((number, at + 2));
+            return (*last == b'\n' && is_within).then_some((number, at + 2));
         }
-        let (name, rest) = line.split_at(find(line, b':')?);
+        let colon = find(bytes, at, b':')?;
+        let name = &bytes[at..colon];
         let class = classify(name);
-        let value = rest.strip_prefix(b": ")?;
-        let length = clean(value);
-        let has_blanks = value[..length].first() == Some(&b' ') || value[..length].last() == Some(&b' ');
-        let end = name.len() + 2 + length;
-        steps::count(end);
         // A name that was recognised by all its bytes is a token.
-        let is_name = !matches!(class, Field::Other | Field::LookAlike | Field::Forwarding) || is_token(name);
-        if has_blanks || !is_name || end > limits.line || !value[length..].starts_with(b"\r\n") {
+        if matches!(class, Field::Other | Field::LookAlike | Field::Forwarding) && !is_token(name) {
             return None;
         }
-        let place = |offset: usize| (at + offset) as u32;
-        *span = FieldSpan { start: place(0), name: place(name.len()), value: place(name.len() + 2), end: place(end), class };
-        at += end + 2;
+        if bytes.get(colon + 1) != Some(&b' ') {
+            return None;
+        }
+        let start = colon + 2;
+        let end = clean(bytes, start)?;
+        steps::count(end - at);
+        let value = &bytes[start..end];
+        if value.starts_with(b" ") || value.ends_with(b" ") || end - at > limits.line || !bytes[end..].starts_with(b"\r\n") {
+            return None;
+        }
+        *span = FieldSpan { start: at as u32, name: colon as u32, value: start as u32, end: end as u32, class };
+        at = end + 2;
     }
     None
 }
@@ -68,28 +71,31 @@ fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word & HIGHS
 }
 
-/// The first byte that is flagged; `flags` tests eight bytes as `is_it` tests one.
+/// Where the first byte from `at` on is that `flags` finds. In a word of eight bytes, it sets the high bit of the lowest one. The bytes
+/// are followed by zeros, as far as it sees; fewer than eight bytes are not searched.
 #[inline(always)]
-fn first(bytes: &[u8], flags: impl Fn(u64) -> u64, is_it: impl Fn(u8) -> bool) -> Option<usize> {
-    let mut n = 0;
-    while let Some(eight) = bytes[n..].first_chunk() {
+fn first(bytes: &[u8], at: usize, flags: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut n = at;
+    while let Some(eight) = bytes.get(n..)?.first_chunk() {
         let flags = flags(u64::from_le_bytes(*eight));
         if flags != 0 {
             return Some(n + flags.trailing_zeros() as usize / 8);
         }
         n += 8;
     }
-    bytes[n..].iter().position(|&b| is_it(b)).map(|at| n + at)
+    // The last word, without what of it was searched before.
+    let left = bytes.len() - n;
+    let flags = flags(u64::from_le_bytes(*bytes.last_chunk()?).unbounded_shr(64 - 8 * left as u32));
+    (flags != 0).then_some(n + flags.trailing_zeros() as usize / 8)
 }
 
-fn find(bytes: &[u8], needle: u8) -> Option<usize> {
-    first(bytes, |word| zeros(word ^ (ONES * u64::from(needle))), |b| b == needle)
+fn find(bytes: &[u8], at: usize, needle: u8) -> Option<usize> {
+    first(bytes, at, |word| zeros(word ^ (ONES * u64::from(needle))))
 }
 
-/// How many bytes from the front may stand in a field value, tabs excepted: visible ones, spaces, obs-text.
-fn clean(bytes: &[u8]) -> usize {
-    let flags = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGHS | zeros(word ^ (ONES * 0x7f));
-    first(bytes, flags, |b| b < b' ' || b == 0x7f).unwrap_or(bytes.len())
+/// The end of the bytes from `at` on that may stand in a field value, tabs excepted: visible ones, spaces, obs-text.
+fn clean(bytes: &[u8], at: usize) -> Option<usize> {
+    first(bytes, at, |word| word.wrapping_sub(ONES * 0x20) & !word & HIGHS | zeros(word ^ (ONES * 0x7f)))
 }
 
 #[cfg(test)]
@@ -97,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clean_runs_end_where_a_plain_loop_ends() {
+    fn words_show_what_a_plain_loop_finds() {
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..50_000 {
             let mut bytes: Vec<u8> = (0..rng.usize(0..40)).map(|_| rng.u8(0x20..0x7f)).collect();
@@ -105,8 +111,12 @@ mod tests {
                 let at = rng.usize(0..=bytes.len());
                 bytes.insert(at, [0, 9, 13, 0x1f, 0x20, 0x7e, 0x7f, 0x80, 0xff][rng.usize(0..9)]);
             }
-            let plain = bytes.iter().position(|&b| b < b' ' || b == 0x7f).unwrap_or(bytes.len());
-            assert_eq!(clean(&bytes), plain, "{bytes:?}");
+            let at = rng.usize(0..=bytes.len());
+            let plain = bytes[at..].iter().position(|&b| b < b' ' || b == 0x7f).map_or(bytes.len(), |n| at + n);
+            assert_eq!(clean(&bytes, at), (bytes.len() >= 8).then_some(plain), "{bytes:?} from {at}");
+            let needle = bytes.get(at).copied().unwrap_or(b':');
+            let plain = bytes[at / 2..].iter().position(|&b| b == needle).map(|n| at / 2 + n);
+            assert_eq!(find(&bytes, at / 2, needle), plain.filter(|_| bytes.len() >= 8), "{bytes:?} from {}", at / 2);
         }
     }
 }
