@@ -28,6 +28,9 @@ use std::sync::Arc;
 
 /// First checks are spread over this time, or the interval if that is shorter: soon, but not all at once.
 const FIRST_MS: u64 = 1000;
+/// Checks begin at multiples of this time, or of a small part of a short interval: waking up costs as much as a check, and so the
+/// checks of many upstreams share it.
+const BEAT_MS: u64 = 16;
 /// How long the rest of an answer is waited for, because a close in the middle of it could disturb the upstream.
 const REST_MS: u64 = 250;
 /// For how long checks must have had sockets before their lack is logged again.
@@ -94,14 +97,14 @@ impl<T: Transport> Checks<T> {
             let mut target = match old.remove(&server.slot) {
                 Some(target) if Arc::ptr_eq(&target.server, &server) => target,
                 _ => {
-                    let due = now + self.rng.u64(0..=FIRST_MS.min(config.interval_ms.into()));
+                    let due = moment(&mut self.rng, now, now + FIRST_MS.min(config.interval_ms.into()), &config);
                     self.wheel.set(server.slot as u32, due);
                     Target::new(pool.clone(), server, config.clone(), due)
                 }
             };
             if target.config.interval_ms != config.interval_ms {
                 target.is_spread = false;
-                target.due = target.due.min(now + spread(&mut self.rng, &config));
+                target.due = target.due.min(spread(&mut self.rng, now, &config));
                 if target.round.is_none() {
                     self.wheel.set(target.server.slot as u32, target.due);
                 }
@@ -197,7 +200,7 @@ impl<T: Transport> Checks<T> {
     fn begin_round<N: Net<Transport = T>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         let is_spread = std::mem::replace(&mut target.is_spread, true);
-        target.due = now + if is_spread { interval(&mut self.rng, &target.config) } else { spread(&mut self.rng, &target.config) };
+        target.due = if is_spread { next(&mut self.rng, now, &target.config) } else { spread(&mut self.rng, now, &target.config) };
         let way = Way { next: target.turn, left: target.server.addresses().len(), end: now + u64::from(target.config.timeout_ms) };
         if way.left == 0 {
             return;
@@ -284,7 +287,7 @@ impl<T: Transport> Checks<T> {
         let Target { pool, server, config, check, due, failed_at, .. } = target;
         if now < self.quiet_until {
             // While sockets are short, upstreams whose checks were left out come first.
-            *due = now + interval(&mut self.rng, config);
+            *due = next(&mut self.rng, now, config);
         }
         match &outcome {
             Ok(_) => self.has_news |= pool.on_check_passed(server, *failed_at),
@@ -319,16 +322,26 @@ impl<T> Target<T> {
     }
 }
 
-/// The time to the second check: checks that began together come at any time of the interval from then on.
-fn spread(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
+/// When the second check begins: checks that began together come at any time of the interval from then on.
+fn spread(rng: &mut fastrand::Rng, now: u64, config: &HealthCheck) -> u64 {
     let interval = u64::from(config.interval_ms);
-    interval / 10 + rng.u64(0..=interval)
+    let from = now + interval / 10;
+    moment(rng, from, from + interval, config)
 }
 
-/// The interval, changed randomly by up to a tenth, so that the checks of many upstreams or proxies do not coincide.
-fn interval(rng: &mut fastrand::Rng, config: &HealthCheck) -> u64 {
+/// When the check after one that begins now begins: after the interval, changed randomly by up to a tenth, so that the checks of
+/// many upstreams or proxies do not coincide.
+fn next(rng: &mut fastrand::Rng, now: u64, config: &HealthCheck) -> u64 {
     let (interval, tenth) = (u64::from(config.interval_ms), u64::from(config.interval_ms) / 10);
-    interval - tenth + rng.u64(0..=2 * tenth)
+    moment(rng, now + interval - tenth, now + interval + tenth, config)
+}
+
+/// A random time in this range, both ends included, on a beat where there is one.
+fn moment(rng: &mut fastrand::Rng, from: u64, to: u64, config: &HealthCheck) -> u64 {
+    let beat = (u64::from(config.interval_ms) / 32).clamp(1, BEAT_MS);
+    let time = rng.u64(from..=to);
+    let on_beat = time - time % beat;
+    if on_beat < from { (on_beat + beat).min(to) } else { on_beat }
 }
 
 #[cfg(test)]
