@@ -20,7 +20,9 @@ mod sim {
     pub mod delivery;
     pub mod extras;
     pub mod fair;
+    pub mod frames;
     pub mod ledger;
+    pub mod many;
     pub mod net;
     pub mod origin;
     pub mod parse;
@@ -29,6 +31,7 @@ mod sim {
     pub mod seen;
     pub mod socket;
     pub mod transport;
+    pub mod tube;
     pub mod weather;
     pub mod wire;
     pub mod world;

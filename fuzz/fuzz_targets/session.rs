@@ -10,7 +10,9 @@ mod hostile;
 #[path = "../../tests/sim"]
 mod sim {
     pub mod fair;
+    pub mod frames;
     pub mod socket;
+    pub mod tube;
     // The simulation uses more of these modules than this target.
     #[allow(dead_code)]
     pub mod wire;

@@ -164,13 +164,19 @@ impl BackH1 {
     pub fn read_content(&mut self, down: &mut Flow, limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
         if self.body.is_enchunked() {
             // The client's side frames piece by piece.
-            if down.pending() > 0 {
+            if !down.may_frame() {
                 return Ok(None);
             }
             let ready = down.scan(&mut self.body, limits)?;
             return Ok(Some(ready).filter(|&ready| ready > 0));
         }
         down.scan(&mut self.body, limits).map(|_| None)
+    }
+
+    /// Whether content that has come was not looked at yet, because the client has to take the piece before it. Where the end of the
+    /// connection is that of the content, what has come is all there is.
+    pub fn is_held_up(&self, down: &Flow) -> bool {
+        self.body.is_enchunked() && !self.ends_with_close && !down.may_frame() && down.ring.raw() > 0
     }
 
     /// Whether the client's side must be told of the content's end, and frames the rest.

@@ -36,13 +36,15 @@ pub type Begin<'a> = &'a mut dyn FnMut(&Request, &mut Turn) -> usize;
 
 /// A protocol with several exchanges on one connection. Exchanges are told apart by their keys.
 pub trait Multiplexed: Debug {
-    /// Whether a whole frame lies in the ring.
+    /// Whether a whole frame lies in the ring that may be read now. What the client makes the protocol say must not grow without end:
+    /// where much of that is unsent, nothing is read.
     fn has_frame(&self, ring: &Ring) -> bool;
 
     /// Whether what the client has sent cannot be understood: the connection ends.
     fn is_broken(&self) -> bool;
 
-    /// Takes the next whole frame out of the ring, but for content, which the caller takes.
+    /// Takes the next whole frame out of the ring, but for content, which the caller takes. `None` where [`Multiplexed::has_frame`] is
+    /// false.
     fn read(&mut self, ring: &mut Ring, turn: &mut Turn, begin: Begin) -> Option<ReadFrame>;
 
     /// The exchanges in progress.

@@ -94,7 +94,7 @@ impl Flow {
 
     /// Takes back a head of which nothing was sent, and the content after it.
     pub fn retract(&mut self) {
-        self.overhead = self.overhead_at;
+        (self.overhead, self.is_frame) = (self.overhead_at, false);
         self.block.truncate(self.head_at);
         self.drop_content();
     }
@@ -212,12 +212,21 @@ impl Flow {
         self.ring.replay();
     }
 
-    /// Frames what is ready: `write` appends what goes before it, `tail` goes behind it. Everything before must have been sent.
+    /// Whether the next piece of content can be framed: of what comes before it, nothing but heads is unsent.
+    pub fn may_frame(&self) -> bool {
+        let is_head = !self.is_frame || self.block_sent == self.block.len();
+        is_head && self.spill_left + self.ring.ready() + self.tail.len() == 0
+    }
+
+    /// Frames what is ready, where [`Flow::may_frame`] was true before it was: `write` appends what goes before it, `tail` goes behind it.
     pub fn frame(&mut self, write: impl FnOnce(&mut Vec<u8>), tail: &'static [u8]) {
-        self.clear_block();
+        if self.block_sent == self.block.len() {
+            self.clear_block();
+        }
+        let before = self.block.len();
         write(&mut self.block);
         (self.tail, self.is_frame) = (tail, true);
-        self.overhead += (self.block.len() + tail.len()) as u64;
+        self.overhead += (self.block.len() - before + tail.len()) as u64;
     }
 
     fn clear_block(&mut self) {

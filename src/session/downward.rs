@@ -55,7 +55,8 @@ impl<C: ClientSide> Seat<'_, C> {
             Ok(Some(ready)) => self.client.frame(ready, &mut self.exchange.down),
             Err(refusal) => return self.step(turn, |x, _, cx| x.fail_response(refusal, cx)),
         }
-        if self.exchange.attempt.upstream_fin && !self.exchange.down.is_ended && !self.back.close(&mut self.exchange.down) {
+        let is_cut = self.exchange.attempt.upstream_fin && !self.exchange.down.is_ended && !self.back.is_held_up(&self.exchange.down);
+        if is_cut && !self.back.close(&mut self.exchange.down) {
             return self.step(turn, |x, _, cx| x.fail_upstream(Reason::ResponseIncomplete, cx));
         }
         if self.exchange.down.is_ended {
@@ -129,10 +130,11 @@ impl<C: ClientSide> Seat<'_, C> {
 
     /// The last byte of the answer is here.
     pub(super) fn on_answer_whole(&mut self, turn: &mut Turn) {
+        // What follows the content is dropped before the client's side makes a frame of the rest.
+        let end = self.back.end(&mut self.exchange.down);
         if self.back.is_framed_by_client() {
             self.client.end_content(&mut self.exchange.down);
         }
-        let end = self.back.end(&mut self.exchange.down);
         self.step(turn, |x, _, cx| x.on_answer_whole(end, cx));
     }
 }

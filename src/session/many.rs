@@ -28,6 +28,7 @@ impl Session<'_> {
     fn start_one(&mut self, key: usize, opened: Result<(), Failure>, turn: &mut Turn) {
         turn.requests_begun += 1;
         turn.stats.requests.add(1);
+        self.front.on_one_begin();
         let Some(mut side) = self.front.side(key) else { return };
         if seat(&mut side, &mut self.talks[key]).start(opened, turn) {
             self.end_one(key, turn);

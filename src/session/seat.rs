@@ -271,6 +271,11 @@ impl<C: ClientSide> Seat<'_, C> {
     }
 
     fn on_upstream_gone(&mut self, turn: &mut Turn) {
+        if self.exchange.outcome.status != 0 && self.back.is_held_up(&self.exchange.down) {
+            // What has come may be the whole answer.
+            (self.exchange.attempt.upstream_fin, self.exchange.attempt.broken) = (true, true);
+            return;
+        }
         let (is_answered, has_begun) = (self.exchange.outcome.status != 0, self.exchange.down.ring.raw() > 0);
         self.step(
             turn,

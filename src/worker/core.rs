@@ -239,7 +239,7 @@ impl<N: Net> Core<N> {
     }
 
     /// The earliest deadline of a client's machines (milliseconds).
-    fn next_deadline(&self, key: usize) -> Option<u64> {
+    pub fn next_deadline(&self, key: usize) -> Option<u64> {
         let front = &self.clients[key].front;
         let Some(protocol) = front.many() else { return SessionView::new(front, &self.talks).next_deadline() };
         let own = Some(front.deadline()).filter(|&at| at != 0);

@@ -39,7 +39,11 @@ impl<N: Net> Core<N> {
             moved += self.read_upstream(key, exchange) + self.write_upstream(key, exchange);
             number += 1;
         }
-        moved + self.write_many(key)
+        moved += self.write_many(key);
+        if self.clients[key].front.is_spent() {
+            self.deliver(key, Event::Delivered);
+        }
+        moved
     }
 
     fn write_many(&mut self, key: usize) -> usize {

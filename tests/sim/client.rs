@@ -392,35 +392,14 @@ impl Client {
     fn on_content(&mut self, bytes: &[u8], books: &mut Books) {
         let entry = self.current(books);
         if !self.made_here && !self.is_noise {
-            let at = self.content.len();
-            let expected = entry.plan.content.get(at..at + bytes.len());
-            assert!(expected == Some(bytes), "wrong content at {at}+{} of the answer to {}", bytes.len(), entry.spec.nonce);
+            entry.check_content(self.content.len(), bytes);
         }
         self.content.extend_from_slice(bytes);
     }
 
     /// A complete answer has come.
     fn on_answer(&mut self, books: &mut Books) {
-        let (status, made_here, length) = (self.status, self.made_here, self.content.len());
-        let content = String::from_utf8_lossy(&self.content).into_owned();
-        let is_noise = self.is_noise;
-        let entry = self.current(books);
-        assert!(entry.answered.is_none(), "answered twice");
-        entry.answered = Some((status, made_here, length));
-        entry.is_sure &= !is_noise;
-        // A tunnel has an end, but nothing that shows whether it is the right one.
-        if !made_here && status != 101 && !is_noise {
-            assert!(
-                entry.finished.contains(&(status, length)),
-                "whole at the client, not at the origin: {} {:?} {:?}",
-                entry.spec.nonce,
-                entry.finished,
-                entry.plan
-            );
-        } else if status == 200 && entry.spec.method != "HEAD" && entry.spec.route == super::ledger::Route::Echo {
-            let end = format!("body: {} bytes\n", entry.spec.content.len());
-            assert!(content.ends_with(&end) && content.contains(&format!("/n/{} ", entry.spec.nonce)), "{content}");
-        }
+        self.current(books).take_answer(self.status, self.made_here, self.is_noise, &self.content);
         self.status = 0;
         self.answered += 1;
     }

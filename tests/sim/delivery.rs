@@ -1,7 +1,6 @@
 //! Delivery: an answer that the proxy has taken from an origin to its last byte reaches a client that still reads, whatever that
 //! client still sends, and whatever the origin does afterwards.
 
-use super::client::Client;
 use super::ledger::{Books, Entry, Fault};
 use super::seen::{Seen, note};
 use super::weather::AMPLE_DOORS;
@@ -18,7 +17,15 @@ impl World {
             for nonce in &client.nonces {
                 let entry = &books.entries[nonce];
                 if self.is_taken(entry) && !self.is_excused(entry, &books) {
-                    self.check_delivery(entry, client, &books);
+                    check_delivery(entry, &client.describe(), &books);
+                }
+            }
+        }
+        for client in self.manys.iter().filter(|client| client.reads_on()) {
+            for nonce in client.nonces.iter().filter(|nonce| !client.given_up.contains(nonce)) {
+                let entry = &books.entries[nonce];
+                if self.is_taken(entry) && !self.is_excused(entry, &books) {
+                    check_delivery(entry, &client.describe(), &books);
                 }
             }
         }
@@ -39,18 +46,12 @@ impl World {
         let is_late = error == Some("http_response_timeout") && self.site.config.timeouts.total_ms > 0;
         is_another || is_late || spec.tunnel.is_some() || spec.flaw.is_some()
     }
+}
 
-    fn check_delivery(&self, entry: &Entry, client: &Client, books: &Books) {
-        let nonce = entry.spec.nonce;
-        let line = books.lines.iter().find(|line| line.nonce == Some(nonce));
-        let is_there = entry.answered.is_some_and(|(_, made_here, _)| !made_here);
-        assert!(
-            is_there,
-            "the answer to {nonce} was taken, and did not arrive: {line:?} {:?} {:?} {}",
-            entry.spec,
-            entry.plan,
-            client.describe()
-        );
-        note(if entry.was_sent { Seen::Delivered } else { Seen::DeliveredToOneThatSends });
-    }
+fn check_delivery(entry: &Entry, client: &str, books: &Books) {
+    let Entry { spec, plan, .. } = entry;
+    let line = books.lines.iter().find(|line| line.nonce == Some(spec.nonce));
+    let is_there = entry.answered.is_some_and(|(_, made_here, _)| !made_here);
+    assert!(is_there, "the answer to {} was taken, and did not arrive: {line:?} {spec:?} {plan:?} {client}", spec.nonce);
+    note(if entry.was_sent { Seen::Delivered } else { Seen::DeliveredToOneThatSends });
 }

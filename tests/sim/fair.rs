@@ -16,13 +16,13 @@ const REQUESTS: u64 = 17;
 /// A connection is pumped for an event of the poll, and for a timer or because its turn in a queue has come.
 const PUMPS: u64 = 2;
 
-/// The progress of a client's exchange: it has moved if this has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The progress of a client's exchanges: they have moved if this has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Mark {
     client: Id,
-    upstream: Option<Id>,
+    upstreams: Vec<Id>,
     bytes: u64,
-    started: Option<u64>,
+    started: Vec<u64>,
     is_behind: bool,
 }
 
@@ -48,14 +48,18 @@ impl Fair {
         let mut active = 0;
         for (client, mark, owes) in look(core, wires) {
             let before = self.owing.remove(&client);
-            assert!(before != Some(mark), "client {client} had something to move, and did not in a whole turn: {owes:?} {mark:?}");
+            assert!(
+                before.as_ref() != Some(&mark),
+                "client {client} had something to move, and did not in a whole turn: {owes:?} {mark:?}"
+            );
+            let since = |id: Id| bytes(&wires.conns[id]) - self.before.get(id).copied().unwrap_or(0);
+            let moved = since(mark.client) + mark.upstreams.iter().map(|&id| since(id)).sum::<u64>();
+            let rounds = mark.upstreams.len().max(1) as u64;
+            assert!(moved <= PUMPS * (BUDGET + rounds * ROUND), "client {client} moved {moved} bytes in one turn");
+            active += u64::from(moved > 0);
             if owes.is_some() {
                 self.owing.insert(client, mark);
             }
-            let since = |id: Id| bytes(&wires.conns[id]) - self.before.get(id).copied().unwrap_or(0);
-            let moved = since(mark.client) + mark.upstream.map_or(0, since);
-            assert!(moved <= PUMPS * (BUDGET + ROUND), "client {client} moved {moved} bytes in one turn");
-            active += u64::from(moved > 0);
         }
         // A slot may have been reused.
         self.owing.retain(|&client, _| core.clients.contains(client));
@@ -84,38 +88,59 @@ fn bytes(conn: &Conn) -> u64 {
 
 /// Every client of a worker, and what it has to move as far as the worker knows.
 fn look<N: Net>(core: &Core<N>, wires: &Wires) -> Vec<(usize, Mark, Option<&'static str>)> {
-    let (mut clients, mut upstreams) = (BTreeMap::new(), BTreeMap::new());
+    let (mut clients, mut of_exchange) = (BTreeMap::new(), BTreeMap::new());
     for (id, conn) in wires.conns.iter().enumerate().filter(|(_, conn)| conn.worker == core.turn.worker && !conn.is_dropped) {
         match conn.source {
             Some(Source::Client(key)) => {
                 clients.insert(key, id);
             }
             Some(Source::Upstream(key)) => {
-                let client =
-                    core.upstreams.get(key).and_then(|upstream| upstream.exchanges().next()).map(|exchange| core.talks[exchange].client);
-                upstreams.extend(client.map(|client| (client, id)));
+                let exchanges = core.upstreams.get(key).into_iter().flat_map(|upstream| upstream.exchanges());
+                of_exchange.extend(exchanges.map(|exchange| (exchange, id)));
             }
             _ => {}
         }
     }
     let mut all = Vec::new();
-    for (key, _) in &core.clients {
-        let view = core.view(key);
+    for (key, client) in &core.clients {
         let Some(&id) = clients.get(&key) else { continue };
-        let upstream = upstreams.get(&key).copied();
-        let (conn, other) = (&wires.conns[id], upstream.map(|id| &wires.conns[id]));
+        let front = &client.front;
+        let exchanges: Vec<usize> = (0..).map_while(|number| front.exchange_at(number)).collect();
+        let upstreams: Vec<Id> = exchanges.iter().filter_map(|exchange| of_exchange.get(exchange).copied()).collect();
+        let conn = &wires.conns[id];
+        // What the kernel refused was tried.
+        let of_upstreams = upstreams.iter().map(|&id| &wires.conns[id]).map(|other| bytes(other) + other.beside() + other.refusals);
         let mark = Mark {
             client: id,
-            upstream,
-            // What the kernel refused was tried.
-            bytes: bytes(conn) + conn.beside() + other.map_or(0, |other| bytes(other) + other.beside() + other.refusals),
-            started: view.exchange().map(|exchange| exchange.started),
+            bytes: bytes(conn) + conn.beside() + of_upstreams.sum::<u64>(),
+            started: exchanges.iter().map(|&exchange| core.talks[exchange].exchange.started).collect(),
             // The bytes that are there may have been looked at, and be an incomplete head.
-            is_behind: view.is_behind(),
+            is_behind: front.is_behind(),
+            upstreams: upstreams.clone(),
         };
-        all.push((key, mark, owed(view, conn, other)));
+        let mut owes = owed_by_client(core.view(key), conn);
+        for &exchange in &exchanges {
+            let talk = &core.talks[exchange];
+            let upstream = of_exchange.get(&exchange).map(|&id| &wires.conns[id]);
+            owes = owes.or_else(|| owed(SessionView::of(front, talk), conn, upstream));
+        }
+        all.push((key, mark, owes));
     }
     all
+}
+
+fn owed_by_client(view: SessionView, client: &Conn) -> Option<&'static str> {
+    if view.ending().is_some() {
+        return None;
+    }
+    if view.is_behind() {
+        return Some("the next request is here");
+    }
+    let is_unsent = view.front.many().is_some_and(|protocol| !protocol.control().is_empty());
+    if is_unsent && client.is_open() {
+        return Some("bytes of no exchange for the client");
+    }
+    (view.wants_client() && client.is_waiting()).then_some("the client's bytes")
 }
 
 fn owed(view: SessionView, client: &Conn, upstream: Option<&Conn>) -> Option<&'static str> {
@@ -123,12 +148,6 @@ fn owed(view: SessionView, client: &Conn, upstream: Option<&Conn>) -> Option<&'s
         return None;
     }
     let sends = |direction| view.output(direction).is_some() || view.past(direction) > 0;
-    if view.is_behind() {
-        return Some("the next request is here");
-    }
-    if view.wants_client() && client.is_waiting() {
-        return Some("the client's bytes");
-    }
     if sends(Direction::Down) && client.is_open() {
         return Some("bytes for the client");
     }

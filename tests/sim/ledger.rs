@@ -218,6 +218,31 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// These bytes at this place of the answer's content are what an origin sent.
+    pub fn check_content(&self, at: usize, bytes: &[u8]) {
+        let expected = self.plan.content.get(at..at + bytes.len());
+        assert!(expected == Some(bytes), "wrong content at {at}+{} of the answer to {}", bytes.len(), self.spec.nonce);
+    }
+
+    /// A complete answer has come.
+    pub fn take_answer(&mut self, status: u16, made_here: bool, is_noise: bool, content: &[u8]) {
+        let length = content.len();
+        assert!(self.answered.is_none(), "answered twice");
+        self.answered = Some((status, made_here, length));
+        self.is_sure &= !is_noise;
+        // A tunnel has an end, but nothing that shows whether it is the right one.
+        if !made_here && status != 101 && !is_noise {
+            let is_whole = self.finished.contains(&(status, length));
+            assert!(is_whole, "whole at the client, not at the origin: {} {:?} {:?}", self.spec.nonce, self.finished, self.plan);
+        } else if status == 200 && self.spec.method != "HEAD" && self.spec.route == Route::Echo {
+            let end = format!("body: {} bytes\n", self.spec.content.len());
+            let content = String::from_utf8_lossy(content);
+            assert!(content.ends_with(&end) && content.contains(&format!("/n/{} ", self.spec.nonce)), "{content}");
+        }
+    }
+}
+
 /// The plans and results of all requests.
 #[derive(Default)]
 pub struct Books {
@@ -277,6 +302,11 @@ impl fmt::Debug for Plan {
 impl Spec {
     pub fn is_idempotent(&self) -> bool {
         matches!(self.method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS")
+    }
+
+    /// Whether it is sent again on another connection, where the one it was sent on is being closed.
+    pub fn is_repeatable(&self) -> bool {
+        self.is_idempotent() && self.framing == Framing::Bare
     }
 
     /// Whether the connection can serve another request after it.

@@ -53,6 +53,10 @@ seen!(
     CutOff,
     CutAnswer,
     NeverGreeted,
+    SeveralAtOnce,
+    StreamWhole,
+    StreamGivenUp,
+    StreamCut,
 );
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

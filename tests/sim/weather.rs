@@ -179,12 +179,12 @@ impl Weather {
     }
 
     /// How long an actor stalls, and at which byte.
-    fn stall(&self, most: usize, longest: u64, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
+    pub fn stall(&self, most: usize, longest: u64, rng: &mut fastrand::Rng) -> Option<(usize, u64)> {
         let longest = if self.is_calm { longest } else { 3000 };
         (!self.is_mild && rng.bool()).then(|| (rng.usize(0..=most), rng.u64(longest / 2..=longest)))
     }
 
-    fn spec(&self, nonce: u64, rng: &mut fastrand::Rng) -> Spec {
+    pub fn spec(&self, nonce: u64, rng: &mut fastrand::Rng) -> Spec {
         let method = ["GET", "GET", "GET", "HEAD", "POST", "POST", "PUT", "PUT", "DELETE"][rng.usize(0..9)];
         let minor = u8::from(rng.u8(0..6) != 0);
         let framing = match (method, rng.u8(0..4)) {
@@ -257,7 +257,7 @@ impl Weather {
         });
     }
 
-    fn plan(&self, spec: &Spec, rng: &mut fastrand::Rng) -> Plan {
+    pub fn plan(&self, spec: &Spec, rng: &mut fastrand::Rng) -> Plan {
         let frame = match rng.u8(0..10) {
             0 => Frame::Bare,
             1 | 2 => Frame::UntilClose,
@@ -343,7 +343,7 @@ impl Weather {
 
     /// Whether another attempt repairs the planned fault: it shows before the first byte of an answer or in its status, and the whole
     /// request can be sent again.
-    fn is_cured(&self, spec: &Spec, plan: &Plan, books: &mut Books) -> bool {
+    pub fn is_cured(&self, spec: &Spec, plan: &Plan, books: &mut Books) -> bool {
         /// Well below what the budget always allows.
         const MAX_FAULTS: u32 = 12;
         books.planned_faults += u32::from(plan.fault != Fault::None);
@@ -387,7 +387,7 @@ impl Weather {
             total += spec.content.len() + 200;
             let is_forbidden = is_over || (spec.flaw == Some(Flaw::Oversize) && spec.framing == Framing::Known);
             // An idle connection that is being closed is replaced only for a request that may be sent twice.
-            let is_safe = !self.leaves_idle || (self.is_calm && spec.is_idempotent() && spec.framing == Framing::Bare);
+            let is_safe = !self.leaves_idle || (self.is_calm && spec.is_repeatable());
             let is_served = plan.fault == Fault::None || self.is_cured(&spec, &plan, books);
             // A circuit may be open because of another request's fault.
             let is_let_through = self.is_calm || self.failure_threshold == 0;

@@ -9,6 +9,7 @@ use super::client::{Client, Quit};
 use super::extras::{self, Extras};
 use super::fair::{self, Fair};
 use super::ledger::Books;
+use super::many::{self, ManyClient};
 use super::net::{Roads, SimJournal, SimNet};
 use super::origin::Origin;
 use super::seen::{Seen, note};
@@ -45,12 +46,22 @@ impl Wake for Bell {
     }
 }
 
+/// A client in the kernel's queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    id: Id,
+    /// The last byte of its address.
+    address: u8,
+    /// Whether it has several requests at once.
+    is_many: bool,
+}
+
 /// A worker, with what production keeps beside its core.
 pub struct Seat {
     pub core: SimCore,
     bell: Arc<AtomicBool>,
-    /// Clients in the kernel's queue, and the last bytes of their addresses.
-    pub backlog: VecDeque<(Id, u8)>,
+    /// Clients in the kernel's queue.
+    pub backlog: VecDeque<Newcomer>,
     /// The same, at the admin port.
     admin_backlog: VecDeque<Id>,
     /// Only those of the first worker have something to do.
@@ -104,6 +115,8 @@ pub struct World {
     pub seats: Vec<Seat>,
     pub clients: Vec<Client>,
     arrivals: Vec<Client>,
+    pub manys: Vec<ManyClient>,
+    later_manys: Vec<ManyClient>,
     pub origins: Vec<Origin>,
     pub admins: Vec<AdminClient>,
     checked: Vec<Checked>,
@@ -125,6 +138,8 @@ enum Step {
     Client(usize),
     Origin(usize),
     Arrive,
+    ArriveMany,
+    Many(usize),
     ArriveAdmin,
     Admin(usize),
     Checked(usize),
@@ -218,6 +233,7 @@ impl World {
             books.borrow_mut().entries.values_mut().for_each(|entry| entry.is_sure = false);
         }
         arrivals.extend(extras::greedy(&weather, seed, &mut books.borrow_mut()));
+        let later_manys = many::draw(&weather, &extras, seed, &mut books.borrow_mut());
         Self {
             weather,
             extras,
@@ -233,6 +249,8 @@ impl World {
             seats,
             clients: Vec::new(),
             arrivals,
+            manys: Vec::new(),
+            later_manys,
             origins: Vec::new(),
             admins: Vec::new(),
             checked: Vec::new(),
@@ -267,7 +285,7 @@ impl World {
                 None if self.sleep() => {}
                 None => break,
             }
-            if self.clients.iter().any(|client| !client.is_gone) {
+            if self.clients.iter().any(|client| !client.is_gone) || self.manys.iter().any(|client| !client.is_gone) {
                 self.busy_until = self.micros;
             }
             // Records take more steps, and no one must be late for that.
@@ -299,6 +317,8 @@ impl World {
         choices.extend((0..self.clients.len()).filter(|&i| self.clients[i].can_act(&wires, now)).map(Step::Client));
         choices.extend((0..self.origins.len()).filter(|&i| self.origins[i].can_act(&wires, &books, now)).map(Step::Origin));
         choices.extend((!self.arrivals.is_empty()).then_some(Step::Arrive));
+        choices.extend((!self.later_manys.is_empty()).then_some(Step::ArriveMany));
+        choices.extend((0..self.manys.len()).filter(|&i| self.manys[i].can_act(&wires, now)).map(Step::Many));
         choices.extend((0..self.admins.len()).filter(|&i| self.admins[i].can_act(&wires)).map(Step::Admin));
         choices.extend((0..self.checked.len()).filter(|&i| self.checked[i].can_act(&wires)).map(Step::Checked));
         choices.extend((self.extras.admins > self.admins.len()).then_some(Step::ArriveAdmin));
@@ -321,6 +341,8 @@ impl World {
             Step::Client(index) => self.clients[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
             Step::Origin(index) => self.origins[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
             Step::Arrive => self.arrive(),
+            Step::ArriveMany => self.arrive_many(),
+            Step::Many(index) => self.manys[index].act(&mut self.wires.borrow_mut(), &mut self.books.borrow_mut(), now),
             Step::ArriveAdmin => self.arrive_admin(),
             Step::Admin(index) => self.admins[index].act(&mut self.wires.borrow_mut()),
             Step::Checked(index) => self.checked[index].act(&mut self.wires.borrow_mut()),
@@ -334,17 +356,29 @@ impl World {
     fn arrive(&mut self) {
         let mut client = self.arrivals.pop().unwrap();
         let worker = self.rng.usize(0..self.seats.len());
-        client.id = self.wires.borrow_mut().open(worker, None, None);
-        if self.records.clients {
-            let mut wires = self.wires.borrow_mut();
-            let may_be_mute = matches!(client.quit, Quit::MuteAfter(_) | Quit::DeafAfter(_));
-            let greets = !may_be_mute || wires.lots.bool();
-            wires.speak_records(client.id, greets);
-        }
-        self.live.push(client.id);
-        self.seats[worker].backlog.push_back((client.id, client.address));
-        self.seats[worker].is_ready = true;
+        client.id = self.come(worker, client.quit, (client.address, false));
         self.clients.push(client);
+    }
+
+    fn arrive_many(&mut self) {
+        let mut client = self.later_manys.pop().unwrap();
+        let worker = self.dice.usize(0..self.seats.len());
+        client.id = self.come(worker, client.quit, (client.address, true));
+        self.manys.push(client);
+    }
+
+    fn come(&mut self, worker: usize, quit: Quit, (address, is_many): (u8, bool)) -> Id {
+        let mut wires = self.wires.borrow_mut();
+        let id = wires.open(worker, None, None);
+        if self.records.clients {
+            let may_be_mute = matches!(quit, Quit::MuteAfter(_) | Quit::DeafAfter(_));
+            let greets = !may_be_mute || wires.lots.bool();
+            wires.speak_records(id, greets);
+        }
+        self.live.push(id);
+        self.seats[worker].backlog.push_back(Newcomer { id, address, is_many });
+        self.seats[worker].is_ready = true;
+        id
     }
 
     /// Connections that the proxy made get an origin.
@@ -384,7 +418,8 @@ impl World {
         let now = self.micros;
         let wakes = self.seats.iter().flat_map(|seat| [seat.core.next_wake(), seat.checks.next_wake()]);
         let timers = wakes.flatten().map(|wake| wake * 1000);
-        let actors = self.clients.iter().filter_map(|client| client.wake(now));
+        let manys = self.manys.iter().filter_map(|client| client.wake(now));
+        let actors = self.clients.iter().filter_map(|client| client.wake(now)).chain(manys);
         let origins = self.origins.iter().filter_map(|origin| origin.wake(now));
         let Some(next) = timers.chain(actors).chain(origins).min() else { return false };
         self.micros = next.max(now);
@@ -409,6 +444,7 @@ impl World {
     pub fn describe(&self) -> String {
         let mut lines = vec![format!("{:?}", self.weather), format!("{:?}", self.extras), format!("at {} ms", self.micros / 1000)];
         lines.extend(self.clients.iter().map(Client::describe));
+        lines.extend(self.manys.iter().map(ManyClient::describe));
         lines.extend(self.origins.iter().filter(|origin| !origin.is_gone).map(Origin::describe));
         for (worker, seat) in self.seats.iter().enumerate() {
             lines.push(format!("worker {worker}: next {:?}, backlog {:?}", seat.core.next_wake(), seat.backlog));

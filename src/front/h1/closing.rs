@@ -5,7 +5,6 @@ use super::head::{DRAIN_IDLE_MS, request_limits};
 use super::serving::Fate;
 use super::state::{Ending, FrontEvent, FrontState, Why};
 use crate::base::ring::Ring;
-use crate::front::many::Multiplexed;
 use crate::http::framing::Body;
 use crate::machine::deadlines::after;
 use crate::machine::{Effect, ExchangeEnd, Turn};
@@ -40,9 +39,14 @@ impl FrontH1 {
         };
     }
 
+    /// One of several exchanges has begun: its deadlines apply, and no longer those of an idle connection.
+    pub fn on_one_begin(&mut self) {
+        self.deadline = 0;
+    }
+
     /// One of several exchanges is over.
     pub fn on_one_end(&mut self, exchange: usize, end: ExchangeEnd, rest: &[IoSlice], turn: &mut Turn) {
-        let FrontState::Many { protocol, idle_since } = &mut self.state else { return };
+        let FrontState::Many { protocol, idle_since, .. } = &mut self.state else { return };
         protocol.on_end(exchange, end, rest);
         if protocol.exchanges().is_empty() {
             *idle_since = turn.now.millis();
@@ -53,22 +57,28 @@ impl FrontH1 {
     /// Until when a connection without an exchange stays open.
     pub(super) fn many_deadline(&self, idle_since: u64, turn: &Turn) -> u64 {
         let keepalive_ms = turn.site.config.timeouts.client_keepalive_ms;
-        if turn.is_draining { idle_since + DRAIN_IDLE_MS } else { after(idle_since, keepalive_ms) }
+        let closes = turn.is_draining || keepalive_ms == 0;
+        if closes { idle_since + DRAIN_IDLE_MS } else { after(idle_since, keepalive_ms) }
     }
 
     /// An event of a connection with several exchanges, which were told of it before.
-    pub(super) fn on_many(&mut self, protocol: Box<dyn Multiplexed>, idle_since: u64, event: FrontEvent, turn: &mut Turn) -> FrontState {
-        let (is_idle, now) = (protocol.exchanges().is_empty(), turn.now.millis());
+    pub(super) fn on_many(&mut self, mut many: FrontState, event: FrontEvent, turn: &mut Turn) -> FrontState {
+        let FrontState::Many { protocol, is_read, .. } = &mut many else { return many };
+        let (has_none, now) = (protocol.exchanges().is_empty(), turn.now.millis());
         match event {
-            FrontEvent::Gone | FrontEvent::Cut | FrontEvent::Fin | FrontEvent::Evicted | FrontEvent::SentAway if is_idle => {
-                FrontState::Closed(Ending::Plain)
+            FrontEvent::Gone | FrontEvent::Cut | FrontEvent::SentAway if has_none => FrontState::Closed(Ending::Plain),
+            FrontEvent::Evicted if has_none && self.ring.raw() == 0 => FrontState::Closed(Ending::Plain),
+            FrontEvent::Delivered if has_none && *is_read => FrontState::Closed(Ending::Plain),
+            FrontEvent::Deadline if has_none && self.deadline != 0 && self.deadline <= now => self.linger(Why::Idle, turn),
+            FrontEvent::Fin => {
+                *is_read = true;
+                many
             }
-            FrontEvent::Deadline if is_idle && self.deadline != 0 && self.deadline <= now => self.linger(Why::Idle, turn),
-            FrontEvent::Drain if is_idle => {
+            FrontEvent::Drain if has_none => {
                 self.deadline = self.many_deadline(now, turn);
-                FrontState::Many { protocol, idle_since }
+                many
             }
-            _ => FrontState::Many { protocol, idle_since },
+            _ => many,
         }
     }
 

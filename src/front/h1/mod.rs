@@ -62,7 +62,7 @@ impl FrontH1 {
     /// The connection, on which nothing was read yet, carries several exchanges at once.
     pub fn carry_many(&mut self, protocol: Box<dyn Multiplexed>, turn: &Turn) {
         let idle_since = turn.now.millis();
-        self.state = FrontState::Many { protocol, idle_since };
+        self.state = FrontState::Many { protocol, idle_since, is_read: false };
         self.deadline = self.many_deadline(idle_since, turn);
     }
 
@@ -92,7 +92,7 @@ impl FrontH1 {
                 ReadingHead(head)
             }
 
-            (Many { protocol, idle_since }, event) => self.on_many(protocol, idle_since, event, turn),
+            (state @ Many { .. }, event) => self.on_many(state, event, turn),
 
             (Discarding(body), Bytes) => self.on_discarded_bytes(body, turn),
             (Discarding(_), Fin) => self.part(turn),
@@ -201,7 +201,7 @@ impl FrontH1 {
     pub fn is_resting(&self) -> bool {
         match &self.state {
             FrontState::ReadingHead(head) => head.is_between_requests(),
-            FrontState::Many { protocol, .. } => protocol.exchanges().is_empty(),
+            FrontState::Many { protocol, .. } => self.ring.raw() == 0 && protocol.exchanges().is_empty(),
             _ => false,
         }
     }
@@ -210,7 +210,7 @@ impl FrontH1 {
     pub fn idle_since(&self) -> Option<u64> {
         match &self.state {
             FrontState::ReadingHead(head) if !head.has_begun() && self.ring.raw() == 0 => Some(head.since()),
-            FrontState::Many { protocol, idle_since } if protocol.exchanges().is_empty() => Some(*idle_since),
+            FrontState::Many { idle_since, .. } if self.is_resting() => Some(*idle_since),
             _ => None,
         }
     }
@@ -230,9 +230,19 @@ impl FrontH1 {
         matches!(self.state, FrontState::ReadingHead(_) | FrontState::Many { .. })
     }
 
-    /// Whether a head has begun and is incomplete.
+    /// Whether a request has begun of which the head is incomplete.
     pub fn is_within_head(&self) -> bool {
-        matches!(&self.state, FrontState::ReadingHead(head) if head.has_begun())
+        match &self.state {
+            FrontState::ReadingHead(head) => head.has_begun(),
+            FrontState::Many { protocol, .. } => self.ring.raw() > 0 && protocol.exchanges().is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether it has carried several exchanges, and can only be closed: its client sends nothing more, and has all of its answers.
+    pub fn is_spent(&self) -> bool {
+        let FrontState::Many { protocol, is_read: true, .. } = &self.state else { return false };
+        protocol.exchanges().is_empty() && protocol.control().is_empty() && !protocol.has_frame(&self.ring)
     }
 
     /// Whether what still comes from the client is dropped, and nothing else is waited for.

@@ -126,10 +126,10 @@ impl Framer {
         Self { makes_chunks: true, owes_last_chunk: false }
     }
 
-    /// Content lies raw in the ring. A chunk is made of it once everything before was sent.
+    /// Content lies raw in the ring. A chunk is made of it once everything but a head was sent.
     pub(super) fn add(&mut self, down: &mut Flow) {
         let rest = down.ring.raw();
-        if rest == 0 || (self.makes_chunks && down.pending() > 0) {
+        if rest == 0 || (self.makes_chunks && !down.may_frame()) {
             return;
         }
         down.ring.check(rest, rest);
@@ -162,9 +162,9 @@ impl Framer {
         !self.owes_last_chunk
     }
 
-    /// Once everything was sent, frames the rest of the content, and then writes the last chunk.
+    /// Once everything but a head was sent, frames the rest of the content, and then writes the last chunk.
     fn go_on(&mut self, down: &mut Flow) {
-        if !self.owes_last_chunk || down.pending() > 0 {
+        if !self.owes_last_chunk || !down.may_frame() {
             return;
         }
         let rest = down.ring.raw();

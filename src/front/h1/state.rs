@@ -20,6 +20,8 @@ pub enum FrontState {
         protocol: Box<dyn Multiplexed>,
         /// Since when there has been no exchange (milliseconds).
         idle_since: u64,
+        /// Whether the client's side has ended: nothing more can be read.
+        is_read: bool,
     },
     /// The client has its answer, and the rest of its request is read and dropped so that the next one can be found.
     Discarding(Body),

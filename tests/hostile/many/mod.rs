@@ -1,16 +1,14 @@
 //! Many exchanges on one connection, through the production worker: frames interleave as chance has it, some streams are given up in
 //! the middle, and all others must come out whole.
 
-mod frames;
 pub mod stalled;
-mod tube;
 
 use super::scene::Scene;
 use super::script::Setting;
+use crate::sim::frames::{HEADER, Header, Kind, MOST, push};
+use crate::sim::tube::Tube;
 use crate::sim::wire::Heard;
-use frames::{HEADER, Header, Kind, MOST, push};
 use std::collections::VecDeque;
-use tube::Tube;
 
 /// How many streams a connection has in all, and at most at once.
 const STREAMS: u16 = 40;

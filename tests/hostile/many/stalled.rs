@@ -1,10 +1,10 @@
 //! A client that takes nothing of several answers on one connection, while another waits for a place at their upstream.
 
-use super::frames::{HEADER, Header, Kind, push};
-use super::tube::Tube;
 use super::{Origin, content, origins_go_on};
 use crate::hostile::scene::Scene;
 use crate::hostile::script::{Act, Setting};
+use crate::sim::frames::{HEADER, Header, Kind, push};
+use crate::sim::tube::Tube;
 
 const SIZE: usize = 30_000;
 

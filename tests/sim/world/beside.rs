@@ -3,6 +3,7 @@
 use super::super::admin::AdminClient;
 use super::super::checked::Checked;
 use super::super::extras::number_of;
+use super::super::many::ManyClient;
 use super::super::seen::{Seen, note};
 use super::super::wire::Id;
 use super::World;
@@ -45,7 +46,10 @@ impl World {
         }
         // Some never notice that they were refused.
         let is_over = |id: Id| self.wires.borrow().conns[id].is_dropped;
-        if self.extras.is_checked && self.arrivals.is_empty() && self.clients.iter().all(|client| client.is_gone || is_over(client.id)) {
+        let all_came = self.arrivals.is_empty() && self.later_manys.is_empty();
+        let is_left = |client: &ManyClient| client.is_gone || is_over(client.id);
+        let have_all_left = self.clients.iter().all(|client| client.is_gone || is_over(client.id)) && self.manys.iter().all(is_left);
+        if self.extras.is_checked && all_came && have_all_left {
             self.seats[0].checks.stop();
             self.extras.is_checked = false;
         }

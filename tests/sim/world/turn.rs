@@ -3,8 +3,9 @@
 use super::super::seen::{Seen, note};
 use super::super::socket::SimSocket;
 use super::super::transport::SimTransport;
+use super::super::tube::Tube;
 use super::super::wire::Wires;
-use super::{Seat, World};
+use super::{Newcomer, Seat, World};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -192,7 +193,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), service: Service::of_admin() }, held);
     }
     while seat.is_ready && !seat.is_paused {
-        let Some(&(id, last)) = seat.backlog.front() else {
+        let Some(&Newcomer { id, address, is_many }) = seat.backlog.front() else {
             seat.is_ready = false;
             break;
         };
@@ -217,7 +218,11 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         seat.backlog.pop_front();
         came = true;
         let service = Service::of_site(seat.core.stats.clone());
-        admit(seat, wires, id, [10, 9, 8, last], Entrance { door: door.clone(), port: Some(8080), service }, held);
+        let key = seat.core.clients.vacant_key();
+        admit(seat, wires, id, [10, 9, 8, address], Entrance { door: door.clone(), port: Some(8080), service }, held);
+        if is_many && seat.core.clients.get(key).is_some_and(|client| client.front.is_asking()) {
+            seat.core.carry_many(key, Box::new(Tube::default()));
+        }
     }
     came
 }

@@ -14,11 +14,15 @@ use tidegate::machine::flow::Flow;
 use tidegate::machine::recipient::{ClientSide, Recipient, RequestFacts};
 use tidegate::machine::{ExchangeEnd, Turn};
 
+/// While so much that belongs to no exchange is unsent, nothing is read.
+const MOST_CONTROL: usize = 4000;
+
 /// One exchange's part.
 #[derive(Debug)]
 struct Stream {
     number: u16,
     body: Body,
+    to_head: bool,
     /// How much content the client may have sent, and has sent.
     granted: usize,
     received: usize,
@@ -60,11 +64,15 @@ impl Tube {
     ) -> Option<ReadFrame> {
         let mut table = HeadTable::default();
         let head = ring.raw_mut()[HEADER..HEADER + length].to_vec();
-        let request = Request::parse(&head, &mut table).expect("a request");
+        let Ok(request) = Request::parse(&head, &mut table) else {
+            ring.skip(HEADER + length);
+            push(&mut self.control, Kind::Reset, number, b"");
+            return Some(ReadFrame::Other);
+        };
         let key = begin(&request, turn);
         self.keys.push(key);
         let body = Body::new(request.length, Recode::Same);
-        self.streams.push(Stream { number, body, granted: 0, received: 0, left: 0, owes_end: false });
+        self.streams.push(Stream { number, body, to_head: request.method == "HEAD", granted: 0, received: 0, left: 0, owes_end: false });
         ring.skip(HEADER + length);
         Some(ReadFrame::Begun(key))
     }
@@ -80,6 +88,7 @@ fn header_in(ring: &Ring) -> Option<[u8; HEADER]> {
 impl Multiplexed for Tube {
     fn has_frame(&self, ring: &Ring) -> bool {
         !self.is_broken
+            && self.control.len() < MOST_CONTROL
             && header_in(ring).is_some_and(|bytes| Header::read(bytes).is_none_or(|header| ring.raw() >= HEADER + header.length))
     }
 
@@ -92,7 +101,7 @@ impl Multiplexed for Tube {
             self.is_broken = true;
             return Some(ReadFrame::Other);
         };
-        if ring.raw() < HEADER + header.length {
+        if self.control.len() >= MOST_CONTROL || ring.raw() < HEADER + header.length {
             return None;
         }
         if header.kind == Kind::Head {
@@ -110,7 +119,8 @@ impl Multiplexed for Tube {
                 self.streams[at].received += header.length;
                 ReadFrame::Content { exchange, length: header.length }
             }
-            Kind::End => ReadFrame::ContentEnd(exchange),
+            Kind::End if self.streams[self.position(exchange).unwrap()].body.is_ended() => ReadFrame::ContentEnd(exchange),
+            Kind::End => ReadFrame::Reset(exchange),
             Kind::Reset => ReadFrame::Reset(exchange),
             Kind::Head | Kind::Window => ReadFrame::Other,
         })
@@ -175,7 +185,7 @@ impl Multiplexed for Tube {
 impl Stream {
     /// Once everything was sent, frames what lies in the ring of an answer that the front is to frame, and then its end.
     fn go_on(&mut self, down: &mut Flow) {
-        if down.pending() > 0 || (self.left == 0 && !self.owes_end) {
+        if !down.may_frame() || (self.left == 0 && !self.owes_end) {
             return;
         }
         let rest = down.ring.raw();
@@ -217,8 +227,9 @@ impl Recipient for Stream {
     }
 
     fn answer(&mut self, down: &mut Flow, _: RequestFacts, answer: &Answer, _: &mut Turn) {
-        self.left = answer.length.expect("a known length");
-        self.owes_end = self.left == 0;
+        let is_bare = self.to_head || matches!(answer.status, 204 | 304);
+        self.left = answer.length.filter(|_| !is_bare).unwrap_or(0);
+        self.owes_end = self.left == 0 && (is_bare || answer.length.is_some());
         down.final_at = down.open_head();
         self.write_head(answer.status, answer.fields, down);
         down.close_head();
@@ -276,12 +287,12 @@ impl ClientSide for Stream {
 
     fn lose_framing(&mut self, up: &mut Flow) {
         up.ring.clear();
-        up.is_ended = true;
+        (self.body, up.is_ended) = (Body::default(), true);
     }
 
     fn on_fin(&mut self, up: &mut Flow) {
         up.ring.clear();
-        up.is_ended = true;
+        (self.body, up.is_ended) = (Body::default(), true);
     }
 
     fn open_tunnel(&mut self) {
