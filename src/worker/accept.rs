@@ -187,7 +187,7 @@ impl Worker {
     /// Counts it, and warns once as long as it lasts.
     fn tell_full(&mut self, number: usize, starves: bool) {
         let (now, listener) = (self.core.turn.now.millis(), &mut self.listeners[number]);
-        let Entrance { door, service, .. } = &listener.entrance;
+        let Entrance { door, service, .. } = &*listener.entrance;
         let is_first = !std::mem::replace(&mut listener.is_full, true);
         if starves {
             if self.core.shared.starved.note_shortage(now) {

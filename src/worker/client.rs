@@ -5,13 +5,15 @@ use crate::front::h1::FrontH1;
 use crate::guard::connections::CountedConnection;
 use crate::guard::door::{Rest, Stay};
 use crate::net::transport::Link;
+use std::rc::Rc;
 
 /// What a client's connection holds of what all workers share.
 pub(super) struct Standing {
     /// At its listening address.
     pub(super) stay: Stay,
-    /// While it counts as a connection of its client.
-    pub(super) counted: Option<CountedConnection>,
+    /// While it counts as a connection of its client. It lies elsewhere, because most configurations have no such limit, and idle
+    /// connections are many.
+    pub(super) counted: Option<Box<CountedConnection>>,
 }
 
 /// A client's slot.
@@ -19,7 +21,8 @@ pub struct Client<T> {
     pub(super) link: Link<T>,
     /// The state of its connection.
     pub front: FrontH1,
-    pub(super) entrance: Entrance,
+    /// Shared by all that came through it to this worker.
+    pub(super) entrance: Rc<Entrance>,
     /// The index of this worker's view of its listening address.
     pub(super) side: usize,
     /// Which list of resting connections it is in.

@@ -11,13 +11,14 @@ use crate::guard::door::{Rest, Stay};
 use crate::net::token::Source;
 use crate::net::transport::{Close, Link, Transfer, Transport};
 use crate::session::{Ending, Event};
+use std::rc::Rc;
 
 /// How long a connection is kept for what its transport has left to say.
 pub(super) const LEAVE_MS: u64 = 2000;
 
 impl<N: Net> Core<N> {
     /// Gives an accepted connection a slot, whose token the poll will report.
-    pub fn admit(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance, stay: Stay) {
+    pub fn admit(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Rc<Entrance>, stay: Stay) {
         let counted = match self.most_of_a_client(&entrance) {
             None => None,
             Some(most) => match self.shared.connections.try_enter(ClientId::of(peer), most) {
@@ -26,7 +27,7 @@ impl<N: Net> Core<N> {
                     self.shared.resume(&entrance.door.paused);
                     return self.refuse(link, peer, entrance);
                 }
-                counted => counted,
+                Some(counted) => Some(Box::new(counted)),
             },
         };
         self.seat(link, peer, entrance, Standing { stay, counted });
@@ -38,7 +39,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Tells a client that it has too many connections. It gets no place, and lingers from the beginning.
-    pub fn refuse(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance) {
+    pub fn refuse(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Rc<Entrance>) {
         let standing = Standing { stay: entrance.door.linger(), counted: None };
         if let Some(key) = self.seat(link, peer, entrance, standing) {
             self.deliver(key, Event::OverLimit);
@@ -52,7 +53,7 @@ impl<N: Net> Core<N> {
         (most > 0 && !entrance.service.is_reserved).then_some(most)
     }
 
-    fn seat(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Entrance, standing: Standing) -> Option<usize> {
+    fn seat(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Rc<Entrance>, standing: Standing) -> Option<usize> {
         let key = self.clients.vacant_key();
         if let Err(error) = self.net.register(&link, Source::Client(key)) {
             log::error!(target: "listener", "a connection from {peer} cannot be polled: {error}");

@@ -4,11 +4,12 @@ use super::entrance::Entrance;
 use crate::base::address::Peer;
 use crate::net::listen::ListenSocket;
 use crate::net::stream::Stream;
+use std::rc::Rc;
 
 /// A listening socket of this worker.
 pub(super) struct Listener {
     pub(super) socket: ListenSocket,
-    pub(super) entrance: Entrance,
+    pub(super) entrance: Rc<Entrance>,
     /// Whether the accept queue may have something.
     pub(super) is_ready: bool,
     /// Whether it waits until a connection is closed.
@@ -23,7 +24,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new((socket, entrance): (ListenSocket, Entrance)) -> Self {
-        Self { socket, entrance, is_ready: false, is_paused: false, is_full: false, has_yielded: false, newcomer: None }
+        Self { socket, entrance: Rc::new(entrance), is_ready: false, is_paused: false, is_full: false, has_yielded: false, newcomer: None }
     }
 
     pub(super) fn on_edge(&mut self) {

@@ -253,11 +253,11 @@ impl Stage {
         worker: usize,
         door: Arc<Door>,
         descriptor: Descriptor,
-        seat: impl FnOnce(&mut Core<Wires>, Link<PlainTransport<End>>, Peer, Entrance),
+        seat: impl FnOnce(&mut Core<Wires>, Link<PlainTransport<End>>, Peer, Rc<Entrance>),
     ) -> Guest {
         let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
         let service = Service::of_site(self.cores[worker].stats.clone());
-        let entrance = Entrance { door, port: Some(80), service };
+        let entrance = Rc::new(Entrance { door, port: Some(80), service });
         let link = Link::new(PlainTransport::accepted(End(wire.clone())), descriptor);
         seat(&mut self.cores[worker], link, Peer::of([10, 0, 0, 1].into(), Some(1)), entrance);
         Guest { worker, key, wire }
