@@ -22,8 +22,8 @@
 //!   nor a socket; what it says to the client goes through a [`machine::recipient::Recipient`].
 //! - [`source`] is where an answer comes from that no upstream gives. It fills the exchange's flow to the client piece by piece, as the
 //!   client takes it.
-//! - [`back`] is an upstream connection: the addresses that are tried, the exchanges that it carries, how long it idles, and what is
-//!   known of an answer. What it holds of the upstream is a [`upstream::lease::Lease`], given back by `Drop`.
+//! - [`back`] is an upstream connection: the addresses that are tried, the exchanges that it carries, how long it idles, how a request
+//!   is written, which it is told through a [`machine::next_hop::NextHop`], and what is known of the answer. What it holds of the upstream is a [`upstream::lease::Lease`], given back by `Drop`.
 //!
 //! None of these three machines touches a socket or knows another: an event comes in, the state moves, effects are left behind, and
 //! bytes lie in bounded rings, one for each direction. They meet in [`session`]. Around it a thin shell, [`worker`], fills rings from
@@ -57,8 +57,8 @@
 //! 2. `worker::accept` claims a place among the listening address's connections and a descriptor, and fills a slot with a front.
 //! 3. `worker::pump` fills the front's ring from the client's transport and tells the session.
 //! 4. `front::h1` parses the head (`http::quick` heads of the usual shape, httparse the fields of others). An exchange begins, which
-//!    `exchange::open` routes by the normal form of the target (`http::target`): to an upstream's pool, or to an answer made here.
-//!    The ring goes with it.
+//!    `exchange::open` routes by the normal form of the target (`http::target`): to an upstream's pool, for which `back::h1` writes
+//!    the new head; or to an answer made here. The ring goes with it.
 //! 5. `exchange::connect` asks [`upstream::pool::Pool::pick`] once, and leaves an effect: connect, or wait in the pool's queue. Where
 //!    places are scarce, it does so only once the request's content is there. The pool asks its balancing algorithm, and each server
 //!    whether it is healthy, whether its circuit lets the attempt through, and whether it has room.

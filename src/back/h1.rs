@@ -1,12 +1,15 @@
 //! The back for HTTP/1: one exchange at a time on one connection.
 
 use crate::config::model::Limits;
+use crate::http::forwarded::RequestAdditions;
 use crate::http::framing::{Body, BodyLength, Recode};
 use crate::http::head::{HeadTable, NoHead, SmallTable};
+use crate::http::request::Request;
 use crate::http::response::{Response, is_no_status_line};
 use crate::http::scan::{HeadEnd, HeadScan};
-use crate::http::{HeadLimits, Refusal};
+use crate::http::{HeadLimits, Refusal, write};
 use crate::machine::flow::Flow;
+use crate::machine::next_hop::NextHop;
 use crate::machine::{AnswerEnd, Passed, Turn};
 
 /// What new bytes of a head amount to.
@@ -22,9 +25,20 @@ pub enum FoundResponse {
     Refused(Refusal),
 }
 
-/// What is known of the answer to the exchange in progress.
+/// Which switch of protocols a request asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AskedSwitch {
+    /// None.
+    #[default]
+    None,
+    /// One to the protocol that its `Upgrade` names.
+    Named,
+}
+
+/// What is known of the request of the exchange in progress, and of the answer to it.
 #[derive(Debug, Default)]
 pub struct BackH1 {
+    asked_switch: AskedSwitch,
     /// The search for the end of the head.
     scan: HeadScan,
     /// The decoder of the content.
@@ -62,11 +76,47 @@ pub struct Reading<'a> {
     pub is_request_out: bool,
     /// Whether the connection has served before.
     pub is_reused: bool,
-    /// Whether a switch of protocols has to wait.
-    pub holds_switch: bool,
+}
+
+impl NextHop for BackH1 {
+    #[inline]
+    fn request(&mut self, up: &mut Flow, request: &Request, additions: RequestAdditions) {
+        self.asked_switch = if request.upgrade.is_some() { AskedSwitch::Named } else { AskedSwitch::None };
+        up.open_head();
+        write::request_head(&mut up.block, request, additions);
+        up.close_head();
+    }
+}
+
+impl AskedSwitch {
+    /// Whether the response, if it is a 101, switches to what was asked for by this head (RFC 9110 7.8).
+    #[inline]
+    pub fn check(self, head: &[u8], response: &Response) -> Result<(), Refusal> {
+        match (response.status, self) {
+            (101, Self::None) => Err(Refusal::Malformed("it switched protocols unasked")),
+            (101, Self::Named) if !write::asked_for(head, response) => Err(Refusal::Upgrade),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl BackH1 {
+    /// How the content of a request has to come: chunks pass as they are, once they are canonical.
+    #[inline]
+    pub fn content_form(&self) -> Recode {
+        Recode::Same
+    }
+
+    /// There is a connection: an answer is to come.
+    pub fn begin_answer(&mut self) {
+        *self = Self { asked_switch: self.asked_switch, ..Self::default() };
+    }
+
+    /// Which switch of protocols the request asks for.
+    pub fn asked_switch(&self) -> AskedSwitch {
+        self.asked_switch
+    }
+
     /// Looks at the new bytes in the flow. A whole head is given to `take`, which decides what becomes of it.
     pub fn read_head(
         &mut self,
@@ -133,7 +183,8 @@ impl BackH1 {
         turn: &mut Turn,
         take: impl FnOnce(&Response, &mut Turn) -> Result<Passed, Refusal>,
     ) -> (FoundResponse, usize) {
-        if response.status == 101 && reading.holds_switch {
+        // Until the request's content is complete, the client and whoever reads it still speak HTTP.
+        if response.status == 101 && self.asked_switch == AskedSwitch::Named && !reading.is_request_out {
             self.holds_switch = true;
             return (FoundResponse::More, 0);
         }

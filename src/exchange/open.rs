@@ -7,13 +7,13 @@ use crate::config::model::{Action, BalanceConfig, ErrorDetail, NewRequests};
 use crate::guard::rate::Limiter;
 use crate::http::Refusal;
 use crate::http::fields::Field;
-use crate::http::forwarded::forwarded_for;
+use crate::http::forwarded::{RequestAdditions, forwarded_for};
 use crate::http::framing::BodyLength;
 use crate::http::head::FieldLine;
 use crate::http::request::{self, Request};
-use crate::http::write::{self, RequestAdditions};
 use crate::machine::Turn;
 use crate::machine::failure::Failure;
+use crate::machine::next_hop::NextHop;
 use crate::machine::service::ServiceRoutes;
 use crate::observe::reason::{RateScope, Reason};
 use crate::route::RouteQuery;
@@ -25,9 +25,9 @@ use std::net::IpAddr;
 const MAX_TIMES_HERE: u32 = 10;
 
 impl Exchange {
-    /// Decides who answers. A request that fails here was understood, so the connection can go on. `is_late`: its client connected after
-    /// the process began to drain.
-    pub fn open(&mut self, request: &Request, is_late: bool, turn: &Turn) -> Result<(), Failure> {
+    /// Decides who answers; if that is an upstream, `hop` gets the head. A request that fails here was understood, so the connection can go
+    /// on. `is_late`: its client connected after the process began to drain.
+    pub fn open(&mut self, request: &Request, is_late: bool, hop: &mut impl NextHop, turn: &Turn) -> Result<(), Failure> {
         let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
         let client = self.client;
         self.describe(request, turn.is_logged());
@@ -67,7 +67,7 @@ impl Exchange {
         if matches!(request.length, BodyLength::Known(n) if n > self.max_body_size && self.max_body_size > 0) {
             return Err(Failure::of_request(Refusal::BodyTooLarge));
         }
-        self.take_action(decision.action, request, is_trusted, sender)
+        self.take_action(decision.action, request, is_trusted, sender, hop)
     }
 
     /// The request's head is refused. `is_cut`: because the process ends.
@@ -77,7 +77,14 @@ impl Exchange {
         self.asked.wants_detail = wants_detail(self.site.config.error_detail, self.client, || request::is_forwarded(head));
     }
 
-    fn take_action(&mut self, action: Option<&Action>, request: &Request, is_trusted: bool, sender: Peer) -> Result<(), Failure> {
+    fn take_action(
+        &mut self,
+        action: Option<&Action>,
+        request: &Request,
+        is_trusted: bool,
+        sender: Peer,
+        hop: &mut impl NextHop,
+    ) -> Result<(), Failure> {
         let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
         match action {
             // RFC 9110 7.6.2: it is not forwarded, so we are its final recipient.
@@ -96,10 +103,8 @@ impl Exchange {
                 self.asked.needs_host = request.authority.is_empty();
                 self.asked.wants_upgrade = request.upgrade.is_some();
                 let trace_id = self.trace_id.as_bytes();
-                let forward = RequestAdditions { client: self.client, scheme: "http", trace_id, is_trusted, via: config.via };
-                self.up.open_head();
-                write::request_head(&mut self.up.block, request, forward);
-                self.up.close_head();
+                let additions = RequestAdditions { client: self.client, scheme: "http", trace_id, is_trusted, via: config.via };
+                hop.request(&mut self.up, request, additions);
             }
             Some(Action::Echo { name }) => {
                 self.source = AnswerSource::Echo;

@@ -138,11 +138,6 @@ impl Exchange {
         self.server().map_or("the upstream", |server| &server.config.name)
     }
 
-    /// Whether a switch of protocols has to wait: until the content is complete, the client and whoever reads it still speak HTTP.
-    pub fn holds_switch(&self, status: u16) -> bool {
-        status == 101 && self.asked.wants_upgrade && !self.is_request_out()
-    }
-
     /// The head of a response has come: decides what becomes of it, and passes it on if it is for the client.
     #[inline(always)]
     pub fn take_head(&mut self, response: &Response, cx: &mut Context) -> Result<Passed, Refusal> {
@@ -152,12 +147,6 @@ impl Exchange {
         if self.wants_another(response) && self.try_another(response.status, cx.turn) {
             self.count_response(response.status, cx.turn);
             return Ok(Passed::Over(response.status));
-        }
-        if response.status == 101 && !self.asked.wants_upgrade {
-            return Err(Refusal::Malformed("it switched protocols unasked"));
-        }
-        if response.status == 101 && !crate::http::write::asked_for(&self.up.block, response) {
-            return Err(Refusal::Upgrade);
         }
         self.count_response(response.status, cx.turn);
         let passed = if response.is_interim() { self.pass_interim(response, cx) } else { self.pass_final(response, cx) };

@@ -4,6 +4,7 @@
 //! lie in the exchanges' own flows, framed there by [`Multiplexed::side`]; the worker sends one exchange's frames after another's, each
 //! frame whole. Frames that belong to no exchange lie in [`Multiplexed::control`].
 
+use super::NewExchange;
 use crate::base::ring::Ring;
 use crate::http::request::Request;
 use crate::machine::recipient::ClientSide;
@@ -31,8 +32,8 @@ pub enum ReadFrame {
     Other,
 }
 
-/// Begins an exchange with a request, and returns its key.
-pub type Begin<'a> = &'a mut dyn FnMut(&Request, &mut Turn) -> usize;
+/// Begins an exchange with a request.
+pub type Begin<'a> = &'a mut dyn FnMut(&Request, &mut Turn) -> NewExchange;
 
 /// A protocol with several exchanges on one connection. Exchanges are told apart by their keys.
 pub trait Multiplexed: Debug {

@@ -3,3 +3,14 @@
 
 pub mod h1;
 pub mod many;
+
+use crate::http::framing::Recode;
+
+/// The exchange that a request has begun, as its front has to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct NewExchange {
+    /// Its key.
+    pub key: usize,
+    /// How whoever takes the request's content needs it delimited.
+    pub content: Recode,
+}

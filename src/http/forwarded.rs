@@ -1,10 +1,25 @@
-//! Which client a request comes from, where it came through trusted proxies.
+//! Which client a request comes from, where it came through trusted proxies; and what the next hop is told of that.
 
 use super::fields::Field;
 use super::head::Fields;
 use crate::base::address::Peer;
 use crate::base::text;
 use std::net::{IpAddr, SocketAddr};
+
+/// What the proxy adds to a request that it forwards.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestAdditions<'a> {
+    /// The other end of the client's connection.
+    pub client: Peer,
+    /// `http` or `https`: how the client connected.
+    pub scheme: &'a str,
+    /// The value of `X-Trace-ID`.
+    pub trace_id: &'a [u8],
+    /// Whether the client is a trusted proxy, whose forwarding fields are kept and added to.
+    pub is_trusted: bool,
+    /// Whether `Via` is added; if not, none is forwarded either.
+    pub via: bool,
+}
 
 /// The last address of `X-Forwarded-For` that is not trusted, if the peer is; `None` is the peer itself. All lines of that name are
 /// one list. Entries left of one that is no address cannot be trusted: the search stops there.

@@ -7,6 +7,7 @@ pub mod deadlines;
 pub mod effect;
 pub mod failure;
 pub mod flow;
+pub mod next_hop;
 pub mod outcome;
 pub mod recipient;
 pub mod service;

@@ -70,17 +70,19 @@ impl<C: ClientSide> Seat<'_, C> {
             // Many interim responses wait for the client; until it takes them the upstream waits too.
             return Heads::Wait;
         }
-        let is_request_out = exchange.is_request_out();
         let reading = Reading {
             limits,
             to_head: exchange.asked.to_head,
-            is_request_out,
+            is_request_out: exchange.is_request_out(),
             is_reused: exchange.attempt.reused,
-            holds_switch: exchange.asked.wants_upgrade && !is_request_out,
         };
         // The bytes are set apart, because the exchange is changed while they are read.
         let mut ring = std::mem::take(&mut exchange.down.ring);
-        let take = |response: &Response, turn: &mut Turn| exchange.take_head(response, &mut Context { turn, front: *client });
+        let asked_switch = back.asked_switch();
+        let take = |response: &Response, turn: &mut Turn| {
+            asked_switch.check(&exchange.up.block, response)?;
+            exchange.take_head(response, &mut Context { turn, front: *client })
+        };
         let (found, length) = back.read_head(ring.raw_mut(), reading, turn, take);
         if matches!(found, FoundResponse::Head(Passed::Interim | Passed::Final(_))) {
             ring.skip(length);

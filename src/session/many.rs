@@ -1,6 +1,7 @@
 //! A client's connection with several exchanges: frames reach the exchange that they are about.
 
 use super::{Event, Session, seat};
+use crate::front::NewExchange;
 use crate::front::many::ReadFrame;
 use crate::http::request::Request;
 use crate::machine::Turn;
@@ -43,8 +44,9 @@ impl Session<'_> {
         let mut opened = None;
         let mut begin = |request: &Request, turn: &mut Turn| {
             let key = talks.begin(*client, peer, has_half_closed, turn);
-            opened = Some(talks[key].exchange.open(request, is_late, turn));
-            key
+            let talk = &mut talks[key];
+            opened = Some(talk.open(request, is_late, turn));
+            NewExchange { key, content: talk.back.content_form() }
         };
         let (protocol, ring) = front.many_mut()?;
         match protocol.read(ring, turn, &mut begin)? {

@@ -20,6 +20,7 @@ pub use view::SessionView;
 pub use crate::front::h1::{DRAIN_IDLE_MS, Ending};
 pub use crate::machine::{Direction, Effect, Journal, Turn};
 
+use crate::front::NewExchange;
 use crate::front::h1::{self, Demand, FoundRequest, FrontH1};
 use crate::http::request::Request;
 use crate::machine::failure::Failure;
@@ -100,8 +101,9 @@ impl Session<'_> {
         let mut opened = Ok(());
         let begin = |request: &Request, turn: &mut Turn| {
             let key = talks.begin(*client, peer, has_half_closed, turn);
-            opened = talks[key].exchange.open(request, is_late, turn);
-            key
+            let talk = &mut talks[key];
+            opened = talk.open(request, is_late, turn);
+            NewExchange { key, content: talk.back.content_form() }
         };
         match front.read_head(turn, begin) {
             FoundRequest::More => None,

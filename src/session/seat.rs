@@ -196,7 +196,7 @@ impl<C: ClientSide> Seat<'_, C> {
     }
 
     fn on_connected(&mut self, reused: bool, turn: &mut Turn) {
-        *self.back = Default::default();
+        self.back.begin_answer();
         self.step(turn, |x, state, cx| x.on_connected(state, reused, cx.turn));
     }
 

@@ -7,7 +7,9 @@ use crate::base::pool::BufferPool;
 use crate::base::slots::Slots;
 use crate::exchange::Exchange;
 use crate::guard::places::Needs;
+use crate::http::request::Request;
 use crate::machine::Turn;
+use crate::machine::failure::Failure;
 use crate::upstream::pool::{Grant, Pool};
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -32,6 +34,14 @@ pub struct Talk {
     pub grant: Option<Grant>,
     /// The page that was rendered for it.
     pub page: Option<Box<RenderedPage>>,
+}
+
+impl Talk {
+    /// A request has come: the exchange decides who answers it. `is_late`: its client connected after the process began to drain.
+    #[inline]
+    pub fn open(&mut self, request: &Request, is_late: bool, turn: &Turn) -> Result<(), Failure> {
+        self.exchange.open(request, is_late, &mut self.back, turn)
+    }
 }
 
 /// A position in the queue of a pool.
@@ -99,6 +109,11 @@ impl Talks {
     /// All exchanges with their keys.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &Talk)> {
         self.slots.iter().map(|(key, talk)| (key, &**talk))
+    }
+
+    /// The keys that no exchange has.
+    pub fn vacant(&self) -> impl Iterator<Item = usize> {
+        self.slots.vacant()
     }
 
     /// Whether there is none.

@@ -1,5 +1,6 @@
 //! The session without sockets: events in, effects and bytes out. The helpers are in `tests/scene.rs`.
 
+mod another_back;
 mod blame;
 mod details;
 mod ends;

@@ -3,12 +3,13 @@
 use tidegate::base::address::Peer;
 use tidegate::base::steps;
 use tidegate::http::HeadLimits;
+use tidegate::http::forwarded::RequestAdditions;
 use tidegate::http::framing::Recode;
 use tidegate::http::head::{HeadTable, SmallTable};
 use tidegate::http::request::Request;
 use tidegate::http::response::Response;
 use tidegate::http::scan::{HeadEnd, HeadScan};
-use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
+use tidegate::http::write::{self, ResponseAdditions};
 
 /// Only memory is limited: 1,024 fields and 16 MiB are the most that a configuration can allow.
 const LIMITS: HeadLimits = HeadLimits { first_line: 1 << 24, line: 1 << 24, lines: 1024, total: 1 << 24 };

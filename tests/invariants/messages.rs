@@ -7,12 +7,13 @@ use tidegate::base::address::Peer;
 use tidegate::base::text;
 use tidegate::http::chunked::{ChunkOutput, Decoder};
 use tidegate::http::fields::Field;
+use tidegate::http::forwarded::RequestAdditions;
 use tidegate::http::framing::{BodyLength, Recode};
 use tidegate::http::head::{FieldLine, Fields, HeadTable, NoHead, SmallTable};
 use tidegate::http::request::Request;
 use tidegate::http::response::Response;
 use tidegate::http::scan::{HeadEnd, HeadScan};
-use tidegate::http::write::{self, RequestAdditions, ResponseAdditions};
+use tidegate::http::write::{self, ResponseAdditions};
 use tidegate::http::{HeadLimits, Refusal};
 
 const LIMITS: HeadLimits = HeadLimits { first_line: 300, line: 200, lines: 12, total: 1000 };

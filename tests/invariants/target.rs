@@ -4,10 +4,11 @@
 use super::messages::HeadVerdict;
 use tidegate::base::address::Peer;
 use tidegate::http::Refusal;
+use tidegate::http::forwarded::RequestAdditions;
 use tidegate::http::head::HeadTable;
 use tidegate::http::request::Request;
 use tidegate::http::target::NormalTarget;
-use tidegate::http::write::{self, RequestAdditions};
+use tidegate::http::write;
 
 /// The normal form of a target is its own normal form, never leaves the root, and is also that of the target that goes on.
 pub fn target(input: &[u8]) -> HeadVerdict {

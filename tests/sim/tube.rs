@@ -4,6 +4,7 @@ use super::frames::{HEADER, Header, Kind, header, push};
 use std::io::IoSlice;
 use tidegate::answer::Answer;
 use tidegate::base::ring::Ring;
+use tidegate::front::NewExchange;
 use tidegate::front::many::{Begin, Multiplexed, ReadFrame};
 use tidegate::http::framing::{Body, Recode};
 use tidegate::http::head::HeadTable;
@@ -69,9 +70,9 @@ impl Tube {
             push(&mut self.control, Kind::Reset, number, b"");
             return Some(ReadFrame::Other);
         };
-        let key = begin(&request, turn);
+        let NewExchange { key, content } = begin(&request, turn);
         self.keys.push(key);
-        let body = Body::new(request.length, Recode::Same);
+        let body = Body::new(request.length, content);
         self.streams.push(Stream { number, body, to_head: request.method == "HEAD", granted: 0, received: 0, left: 0, owes_end: false });
         ring.skip(HEADER + length);
         Some(ReadFrame::Begun(key))

@@ -4,6 +4,7 @@ use super::FrontH1;
 use super::head::{DRAIN_IDLE_MS, ReadHead, request_limits};
 use super::serving::Serving;
 use super::state::{Demand, FoundRequest, FrontEvent, FrontState};
+use crate::front::NewExchange;
 use crate::http::head::{HeadTable, NoHead, SmallTable};
 use crate::http::preface::{self, Preface};
 use crate::http::request::Request;
@@ -26,8 +27,8 @@ impl FrontH1 {
         FrontState::ReadingHead(head)
     }
 
-    /// Looks at the new bytes. A whole head is given to `begin`, which makes an exchange of it and returns its key.
-    pub fn read_head(&mut self, turn: &mut Turn, begin: impl FnOnce(&Request, &mut Turn) -> usize) -> FoundRequest {
+    /// Looks at the new bytes. A whole head is given to `begin`, which makes an exchange of it.
+    pub fn read_head(&mut self, turn: &mut Turn, begin: impl FnOnce(&Request, &mut Turn) -> NewExchange) -> FoundRequest {
         let FrontState::ReadingHead(mut head) = self.state else { return FoundRequest::More };
         self.skip_blank_lines(&mut head);
         if self.ring.raw() == 0 {
@@ -79,7 +80,12 @@ impl FrontH1 {
 
     /// Takes a head that is complete and of the usual shape. For any other one, gives `begin` back.
     #[inline(never)]
-    fn find<B: FnOnce(&Request, &mut Turn) -> usize>(&mut self, limits: &HeadLimits, begin: B, turn: &mut Turn) -> Result<FoundRequest, B> {
+    fn find<B: FnOnce(&Request, &mut Turn) -> NewExchange>(
+        &mut self,
+        limits: &HeadLimits,
+        begin: B,
+        turn: &mut Turn,
+    ) -> Result<FoundRequest, B> {
         let mut table: Box<SmallTable> = turn.table.take().unwrap_or_default();
         let found = match Request::find(self.ring.raw_mut(), limits, &mut table) {
             Ok(request) => Ok(Ok(Begun::of(&request, begin, turn))),
@@ -93,7 +99,7 @@ impl FrontH1 {
     /// Takes a head of any shape and of that length. Not compiled into its caller, which would then reserve its large table for every
     /// head.
     #[inline(never)]
-    fn parse(&mut self, length: usize, begin: impl FnOnce(&Request, &mut Turn) -> usize, turn: &mut Turn) -> FoundRequest {
+    fn parse(&mut self, length: usize, begin: impl FnOnce(&Request, &mut Turn) -> NewExchange, turn: &mut Turn) -> FoundRequest {
         let mut table = HeadTable::default();
         let found = Request::parse(&self.ring.raw_mut()[..length], &mut table).map(|request| Begun::of(&request, begin, turn));
         self.serve(found, turn)
@@ -185,7 +191,7 @@ struct Begun {
 
 impl Begun {
     #[inline(always)]
-    fn of(request: &Request, begin: impl FnOnce(&Request, &mut Turn) -> usize, turn: &mut Turn) -> Self {
+    fn of(request: &Request, begin: impl FnOnce(&Request, &mut Turn) -> NewExchange, turn: &mut Turn) -> Self {
         let exchange = begin(request, turn);
         Self { serving: Serving::new(exchange, request, turn), length: request.fields.head().len() }
     }

@@ -2,6 +2,7 @@
 //! of the connection.
 
 use crate::base::text::push_hex;
+use crate::front::NewExchange;
 use crate::http::framing::{Body, BodyLength, Recode};
 use crate::http::request::Request;
 use crate::http::{HeadLimits, Refusal};
@@ -35,13 +36,13 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub(super) fn new(exchange: usize, request: &Request, turn: &Turn) -> Self {
+    pub(super) fn new(NewExchange { key, content }: NewExchange, request: &Request, turn: &Turn) -> Self {
         let is_last = !request.connection.persists(request.minor);
         let upgrades_after_content = request.upgrade.is_some() && request.length != BodyLength::Empty;
         let closes = is_last || upgrades_after_content || turn.is_leaving || turn.site.config.timeouts.client_keepalive_ms == 0;
         Self {
-            exchange,
-            body: Body::new(request.length, Recode::Same),
+            exchange: key,
+            body: Body::new(request.length, content),
             framer: Framer::default(),
             minor: request.minor,
             is_last,

@@ -3,24 +3,10 @@
 use super::fields::put;
 use crate::base::address::Peer;
 use crate::base::text;
+use crate::http::forwarded::RequestAdditions;
 use crate::http::request::Request;
 use std::io::Write;
 use std::net::IpAddr;
-
-/// What the proxy adds to a request that it forwards.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestAdditions<'a> {
-    /// The other end of the client's connection.
-    pub client: Peer,
-    /// `http` or `https`: how the client connected.
-    pub scheme: &'a str,
-    /// The value of `X-Trace-ID`.
-    pub trace_id: &'a [u8],
-    /// Whether the client is a trusted proxy, whose forwarding fields are kept and added to.
-    pub is_trusted: bool,
-    /// Whether `Via` is added; if not, none is forwarded either.
-    pub via: bool,
-}
 
 /// Tells where the request comes from. What a trusted proxy says about that is kept: `X-Forwarded-For`, and `Forwarded` (RFC
 /// 7239) where it is used, get that proxy's address added. A peer at a Unix socket has none.

@@ -6,6 +6,5 @@ mod request;
 mod response;
 
 pub use fields::{push_connection, push_content_length, push_date};
-pub use forwarding::RequestAdditions;
 pub use request::{asked_for, put_host, request_head};
 pub use response::{ResponseAdditions, response_head};

@@ -1,9 +1,10 @@
 //! The head of a request as an upstream gets it.
 
 use super::fields::{end_head, is_plain, push_content_length, push_lines, put};
-use super::forwarding::{RequestAdditions, push_forwarding};
+use super::forwarding::push_forwarding;
 use crate::base::text::push_decimal;
 use crate::http::fields::Field;
+use crate::http::forwarded::RequestAdditions;
 use crate::http::framing::BodyLength;
 use crate::http::request::Request;
 use crate::http::response::Response;
