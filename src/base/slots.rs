@@ -1,13 +1,18 @@
 //! A table whose keys are small integers. A removed entry is gone at once, but its key is reused only after [`Slots::reuse`], so that
 //! something still pending for the key, such as another event of the same poll, finds no entry instead of a wrong one.
 //!
-//! [`Slots::reuse`] is called at the end of a turn, when all events of the poll are handled. A key that is kept for longer needs one of
-//! these, and then meets no entry that came later:
+//! [`Slots::reuse`] is called at the end of a turn, when all events of the poll are handled, and before the next poll. What knows a key
+//! for longer must not meet an entry that came later. There are three ways for that:
 //!
 //! - It is undone when the entry is removed: its socket is closed, so that the poll reports no more events under its token; its timer
-//!   is cancelled, also one that is due and not yet handled; it is taken out of lists; entries that know it forget it.
-//! - A number goes with it that is given to nobody else: so it is with the tickets of those who wait for a message.
-//! - It is a hint: whoever has the key now may be looked at in vain, and nothing is concluded from the key alone.
+//!   is cancelled, also one that is due and not yet handled; it is taken out of lists; entries that know it forget it. `check_keys` of
+//!   the worker finds what was forgotten, after every turn of the simulation.
+//! - A number goes with it that is given to nobody else: so it is with the tickets of those who wait for a message, because nothing can
+//!   be undone in the mailbox of another thread.
+//! - It is a hint: whoever has the key now is looked at in vain, and nothing is concluded from the key alone. So it is with clients that
+//!   are to be pumped in the next round, and with connections whose rest begins after the turn.
+//!
+//! So a key needs no generation of its own, which every use would have to carry and compare.
 
 use std::iter::{Enumerate, FilterMap};
 use std::ops::{Index, IndexMut};
@@ -64,6 +69,11 @@ impl<T> Slots<T> {
     /// Lets the keys of removed entries be used again. Call it when nothing is pending for them.
     pub fn reuse(&mut self) {
         self.free.append(&mut self.left);
+    }
+
+    /// The keys that nobody has.
+    pub fn vacant(&self) -> impl Iterator<Item = usize> {
+        self.free.iter().chain(&self.left).copied()
     }
 
     /// The entry, if it exists.

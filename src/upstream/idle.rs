@@ -38,6 +38,11 @@ impl IdleConnections {
         at.is_some()
     }
 
+    /// Whether a connection is there.
+    pub fn contains(&self, key: usize) -> bool {
+        self.0.iter().any(|stack| stack.contains(&key))
+    }
+
     /// How many connections of that server are idle.
     pub fn count(&self, slot: usize) -> usize {
         self.0.get(slot).map_or(0, Vec::len)

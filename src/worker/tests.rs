@@ -196,3 +196,30 @@ fn an_idle_connection_takes_300_bytes_at_most() {
     let slot = size_of::<Option<super::client::Client<PlainTransport<Stream>>>>();
     assert!(slot + 24 + 16 <= 300, "a slot of {slot} bytes");
 }
+
+/// A ticket in a letter outlives its request, whose key the next one has by then.
+#[test]
+fn a_letter_for_one_who_is_gone_does_not_reach_who_has_its_key() {
+    let mut stage = Stage::new(1, 1, one_place);
+    let first = stage.accept(0);
+    let dialled = stage.ask(&first);
+    let queued = |stage: &mut Stage| {
+        let guest = stage.accept(0);
+        stage.send(&guest, GET);
+        stage.settle();
+        let exchange = stage.cores[0].clients[guest.key].front.exchange().expect("it waits");
+        (guest, stage.cores[0].talks[exchange].exchange.ticket(0, exchange))
+    };
+    let (gone, late) = queued(&mut stage);
+    stage.cores[0].on_client_edge(gone.key, GONE);
+    stage.settle();
+    assert!(gone.wire.is_closed());
+    let (next, ticket) = queued(&mut stage);
+    assert_eq!((next.key, ticket.key), (gone.key, late.key), "the keys are used again");
+    let pool = stage.cores[0].turn.site.pools[0].clone();
+    stage.cores[0].on_mail(Mail::Admitted { pool, ticket: late, grant: None });
+    stage.settle();
+    assert_eq!((next.wire.take().as_str(), stage.cores[0].stats.queued_requests.value()), ("", 1), "it waits on");
+    stage.answer(0, &dialled, OK);
+    assert!(is_kept(&mut stage, &next, &dialled));
+}

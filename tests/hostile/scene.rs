@@ -291,6 +291,7 @@ impl Scene {
         core.expire(|_, _| {});
         core.end_turn();
         core.begin_rests(|| Now::new(self.micros, 1_700_000_000_000 + self.micros / 1000));
+        core.check_keys();
         assert!(!core.shared.mailboxes[0].is_full(), "a letter to the only worker");
         self.fair.end(core, &self.wires.borrow());
         self.check_turn();

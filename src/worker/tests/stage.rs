@@ -324,6 +324,7 @@ impl Stage {
         core.end_turn();
         let now = core.turn.now;
         core.begin_rests(|| now);
+        core.check_keys();
     }
 
     /// Makes a new site, of which the workers are not told yet.

@@ -165,6 +165,7 @@ impl World {
         let seat = &mut self.seats[worker];
         seat.core.end_turn();
         seat.core.begin_rests(|| ended);
+        seat.core.check_keys();
         let is_vain = seat.is_vain && self.wires.borrow().transfers == seat.transfers;
         // Looking from time to time without finding anything is not spinning.
         let now = seat.core.turn.now.micros;
