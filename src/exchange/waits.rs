@@ -72,10 +72,7 @@ impl Exchange {
 
     /// A client that will send nothing more may have left, so the answer must begin in time.
     fn watch_half_close(&mut self, now: u64) {
-        if !self.has_half_closed {
-            return;
-        }
-        let is_awaited = self.up.is_ended && self.outcome.status == 0;
+        let is_awaited = self.has_half_closed && self.up.is_ended && self.outcome.status == 0;
         self.deadlines.keep_waiting(Timer::HalfClose, is_awaited, now, self.timeouts.client_half_close_ms);
     }
 
