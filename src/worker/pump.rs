@@ -77,11 +77,14 @@ impl<N: Net> Core<N> {
         let Some(client) = clients.get_mut(key) else { return };
         give_back_if_empty(&mut client.front.ring, turn);
         let exchange = client.front.exchange();
-        let of_many = client.front.many().map_or(&[][..], |protocol| protocol.exchanges());
-        for &exchange in exchange.iter().chain(of_many) {
+        let mut give_back = |exchange: usize| {
             let Exchange { up, down, .. } = &mut talks[exchange].exchange;
             give_back_if_empty(&mut up.ring, turn);
             give_back_if_empty(&mut down.ring, turn);
+        };
+        exchange.into_iter().for_each(&mut give_back);
+        if let Some(protocol) = client.front.many() {
+            protocol.exchanges().iter().copied().for_each(give_back);
         }
         let rests = client.front.is_resting() || client.front.has_had_its_last();
         if rests != std::mem::replace(&mut client.is_resting, rests) {
