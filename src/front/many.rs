@@ -1,7 +1,8 @@
 //! The seat for a protocol that carries several exchanges on one connection.
 //!
 //! Such a front reads frames, each about one exchange or about none, and says how much more content each exchange may send. The answers
-//! lie in the exchanges' own flows, framed there by [`Multiplexed::side`]; the worker sends one exchange's frames after another's, each
+//! lie in the exchanges' own flows, framed there by [`Multiplexed::side`]; it says [`crate::http::framing::Recode::Enchunk`] of each, so
+//! that no content passes it by. The worker sends one exchange's frames after another's, each
 //! frame whole. Frames that belong to no exchange lie in [`Multiplexed::control`].
 
 use super::NewExchange;

@@ -67,6 +67,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
         connections: Arc::default(),
         starved: Paused::new(mailboxes.len()),
         starving: Default::default(),
+        is_held_up: Default::default(),
         admin: Arc::new(AdminState::new(stats, listeners.doors().cloned().collect(), writer.clone())),
         running: AtomicUsize::new(mailboxes.len()),
         mailboxes,

@@ -83,16 +83,16 @@ impl Worker {
         if !anyway && self.leave_to_another(number) {
             return false;
         }
-        let Some((stream, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
+        let Some((transport, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         let entrance = self.listeners[number].entrance.clone();
-        if self.core.is_over_limit(peer, &entrance) {
-            let link = Link::new(PlainTransport::accepted(stream), self.core.shared.descriptors.enter_anyway());
+        if self.core.is_over_limit(&transport, peer, &entrance) {
+            let link = Link::new(transport, self.core.shared.descriptors.enter_anyway());
             self.core.refuse(link, peer, entrance);
         } else if let Some((stay, descriptor)) = self.enter(number, &entrance, anyway) {
-            self.core.admit(Link::new(PlainTransport::accepted(stream), descriptor), peer, entrance, stay);
+            self.core.admit(Link::new(transport, descriptor), peer, entrance, stay);
         } else {
             let listener = &mut self.listeners[number];
-            (listener.newcomer, listener.is_paused) = (Some((stream, peer)), true);
+            (listener.newcomer, listener.is_paused) = (Some((transport, peer)), true);
             return false;
         }
         true
@@ -116,13 +116,13 @@ impl Worker {
     }
 
     /// The next connection.
-    fn newcomer(&mut self, number: usize) -> Option<(Stream, Peer)> {
+    fn newcomer(&mut self, number: usize) -> Option<(PlainTransport<Stream>, Peer)> {
         let listener = &mut self.listeners[number];
         if let Some(newcomer) = listener.newcomer.take() {
             return Some(newcomer);
         }
         match listener.socket.accept() {
-            Ok(newcomer) => return Some(newcomer),
+            Ok((stream, peer)) => return Some((PlainTransport::accepted(stream), peer)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 (listener.is_ready, listener.is_full, listener.has_yielded) = (false, false, false);
             }

@@ -19,7 +19,7 @@ pub(super) const LEAVE_MS: u64 = 2000;
 impl<N: Net> Core<N> {
     /// Gives an accepted connection a slot, whose token the poll will report.
     pub fn admit(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Rc<Entrance>, stay: Stay) {
-        let counted = match self.most_of_a_client(&entrance) {
+        let counted = match self.most_of_a_client(&entrance).filter(|_| !link.awaits_peer()) {
             None => None,
             Some(most) => match self.shared.connections.try_enter(ClientId::of(peer), most) {
                 None => {
@@ -33,9 +33,23 @@ impl<N: Net> Core<N> {
         self.seat(link, peer, entrance, Standing { stay, counted });
     }
 
-    /// Whether the client has as many connections as it may.
-    pub fn is_over_limit(&self, peer: Peer, entrance: &Entrance) -> bool {
-        self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer), most))
+    /// The preface of a connection has told whose it is. Nothing was read before, so that from here on everything that asks for its peer
+    /// gets this one; and it counts as a connection of this client.
+    #[cold]
+    pub(super) fn on_peer_known(&mut self, key: usize, peer: Peer) {
+        let most = self.most_of_a_client(&self.clients[key].entrance);
+        let Client { front, standing, .. } = &mut self.clients[key];
+        front.set_client(peer);
+        let Some(most) = most.filter(|_| standing.stay.has_place()) else { return };
+        standing.counted = self.shared.connections.try_enter(ClientId::of(peer), most).map(Box::new);
+        if standing.counted.is_none() {
+            self.deliver(key, Event::OverLimit);
+        }
+    }
+
+    /// Whether the client has as many connections as it may. Of one that is not known yet nobody can tell.
+    pub fn is_over_limit(&self, link: &N::Transport, peer: Peer, entrance: &Entrance) -> bool {
+        !link.awaits_peer() && self.most_of_a_client(entrance).is_some_and(|most| self.shared.connections.has(ClientId::of(peer), most))
     }
 
     /// Tells a client that it has too many connections. It gets no place, and lingers from the beginning.

@@ -135,7 +135,11 @@ impl<N: Net> Core<N> {
     pub fn on_client_edge(&mut self, key: usize, edge: Edge) {
         if let Some(client) = self.clients.get_mut(key) {
             client.link.on_edge(edge);
-            if client.link.is_ending() {
+            let is_ending = client.link.is_ending();
+            if let Some(peer) = client.link.take_peer() {
+                self.on_peer_known(key, peer);
+            }
+            if is_ending {
                 self.deliver(key, Event::ClientHalfClosed);
             }
             self.enqueue(key);

@@ -99,7 +99,12 @@ impl<N: Net> Core<N> {
         if !self.pipes.is_empty() {
             let long = self.long_run;
             let is_done = |view: SessionView, direction| view.past(direction) == 0 && !is_long(view.opaque(direction), long);
-            exchange.into_iter().for_each(|exchange| self.take_up_pipes(exchange, is_done));
+            let at = |core: &Self, number| core.clients.get(key).and_then(|client| client.front.exchange_at(number));
+            let mut number = 0;
+            while let Some(exchange) = at(self, number) {
+                self.take_up_pipes(exchange, is_done);
+                number += 1;
+            }
         }
     }
 

@@ -113,6 +113,9 @@ impl<N: Net> Core<N> {
     /// A descriptor is free: those who stopped for lack of one may go on.
     pub(super) fn on_descriptor_freed(&mut self) {
         self.shared.resume(&self.shared.starved);
+        if self.shared.is_held_up.load(SeqCst) {
+            self.shared.is_held_up.store(false, SeqCst);
+        }
         self.hand_on_all();
     }
 
@@ -142,15 +145,25 @@ impl<N: Net> Core<N> {
     /// Gives free places to queued requests in their order, and dismisses them where every server is down.
     pub(super) fn hand_on(&mut self, pool: &Arc<Pool>) {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
-        while self.shared.descriptors.has_free() || self.idle.any().is_some() {
+        while self.may_dial() {
             let key = self.turn.rng.u64(..);
             let want = Requirements { worker, most, needs: Needs::default(), now, tried: &[], again: RetryChoice::Anywhere };
             let Some((ticket, grant)) = pool.admit_first(PickRequest { rng: &mut self.turn.rng, key, want }) else { break };
             self.call(pool, ticket, Some(grant));
         }
+        if !self.may_dial() && pool.servers.iter().any(|server| pool.is_wanted(server, most)) {
+            // Whoever parks a connection looks here afterwards.
+            self.shared.is_held_up.store(true, SeqCst);
+            self.reclaim(pool, true);
+        }
         while let Some(ticket) = pool.dismiss_first(most, now) {
             self.call(pool, ticket, None);
         }
+    }
+
+    /// Whether a connection could be made: there is a descriptor, or one here would be closed for it.
+    fn may_dial(&self) -> bool {
+        self.shared.descriptors.has_free() || self.idle.any().is_some()
     }
 
     fn call(&mut self, pool: &Arc<Pool>, ticket: Ticket, grant: Option<Grant>) {

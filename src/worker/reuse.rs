@@ -2,6 +2,7 @@
 
 use super::core::{Core, Net};
 use super::dial::DialOrder;
+use super::shared::Shared;
 use super::upstream::{Parting, Stage, Upstream};
 use crate::back::connection::{BackConnection, BackDeadline, Trust, UsersLeft};
 use crate::base::clock::Now;
@@ -251,7 +252,8 @@ impl<N: Net> Core<N> {
     /// the server has another index; or in any queue.
     #[inline]
     fn is_wanted_elsewhere(&self) -> bool {
-        let starves = || self.shared.starving.load(SeqCst) > 0 && !self.shared.descriptors.has_free();
+        let Shared { starving, is_held_up, descriptors, .. } = &*self.shared;
+        let starves = || (starving.load(SeqCst) > 0 || is_held_up.load(SeqCst)) && !descriptors.has_free();
         self.former.iter().any(|pool| !pool.queue.is_empty()) || starves()
     }
 

@@ -12,7 +12,7 @@ use crate::site::Site;
 use crate::upstream::pool::{Grant, Pool};
 use crate::upstream::resolve::Resolver;
 use crate::upstream::server::Server;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -102,6 +102,8 @@ pub struct Shared {
     pub starved: Paused,
     /// How many requests are queued because there was no descriptor: any idle connection, of whatever pool, has one.
     pub starving: AtomicUsize,
+    /// Whether a request in a queue could have a place, and no descriptor was free when that was found.
+    pub is_held_up: AtomicBool,
     /// What the pages of the admin port show, the counters of all workers among it.
     pub admin: Arc<AdminState>,
     /// How many workers have not ended. The first ends last, because it has the admin port.

@@ -2,6 +2,7 @@
 
 mod rests;
 mod stage;
+mod starving;
 
 use super::shared::Mail;
 use crate::config::model::{BalanceConfig, Config};

@@ -135,6 +135,7 @@ impl Scene {
             connections: Default::default(),
             starved: Paused::new(1),
             starving: Default::default(),
+            is_held_up: Default::default(),
             admin: Arc::new(admin),
             renderer,
         });

@@ -228,8 +228,9 @@ impl World {
                 continue;
             };
             assert!(line.status == status, "{nonce}: answered {status}, logged {line:?}");
+            assert_eq!(line.peer.ip(), Some([10, 9, 8, entry.spec.address].into()), "{nonce}: {line:?}");
             // A tunnel that was cut off; or the last frame of an answer, begun before its exchange failed, and finished after that.
-            let is_late = self.is_of_many(*nonce) && line.error.as_deref() == Some("client_write_timeout");
+            let is_late = self.is_of_many(*nonce) && !made_here;
             if line.error.is_some() && (status == 101 || is_late) {
                 continue;
             }
@@ -280,6 +281,9 @@ impl World {
             self.seats.iter().map(|seat| pick(&seat.core.stats)).sum::<u64>()
         };
         let count = |pick: &dyn Fn(&super::net::Line) -> bool| books.lines.iter().filter(|line| pick(line)).count() as u64;
+        if self.records.names_peers && sum(&|s| s.errors[Reason::ClientConnectionLimit].value()) > 0 {
+            note(Seen::PeerKnownLateOverItsLimit);
+        }
         let (requests, refused) = (sum(&|s| s.requests.value()), sum(&|s| s.parse_errors.value()));
         assert_eq!(requests - refused, count(&|line| line.is_parsed), "requests counted, and logged");
         assert_eq!(

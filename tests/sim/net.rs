@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tidegate::base::address::Address;
+use tidegate::base::address::{Address, Peer};
 use tidegate::net::token::Source;
 use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
@@ -74,7 +74,7 @@ impl Net for SimNet {
         self.books.borrow_mut().dialled.push(id);
         if self.has_records {
             let greets = is_check || wires.lots.u8(0..100) >= (refused + ignored) / 2;
-            wires.speak_records(id, greets);
+            wires.speak_records(id, greets, None);
             (0..u8::from(!greets && fate == Fate::Accepted)).for_each(|_| note(Seen::NeverGreeted));
         }
         drop(wires);
@@ -97,6 +97,7 @@ pub struct Line {
     pub error: Option<String>,
     pub bytes_out: u64,
     pub attempts: u32,
+    pub peer: Peer,
 }
 
 /// Keeps every line.
@@ -113,6 +114,14 @@ impl Journal for SimJournal {
             RequestLine::Raw(_) => (false, None),
         };
         let (status, error) = (record.status, record.error.map(str::to_owned));
-        self.0.borrow_mut().lines.push(Line { nonce, is_parsed, status, error, bytes_out: record.bytes_out, attempts: record.attempts });
+        self.0.borrow_mut().lines.push(Line {
+            nonce,
+            is_parsed,
+            status,
+            error,
+            bytes_out: record.bytes_out,
+            attempts: record.attempts,
+            peer: record.peer,
+        });
     }
 }

@@ -5,6 +5,8 @@ use super::seen::{Seen, note};
 use super::socket::{SimPipe, SimSocket};
 use super::wire::records::{Kind, MOST, Records};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use tidegate::base::address::Peer;
 use tidegate::base::ring::Ring;
 use tidegate::net::transport::plain::Socket;
 use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
@@ -20,6 +22,8 @@ pub struct RecordTransport {
     ready: Edge,
     /// Greets first.
     is_caller: bool,
+    /// The other end's greeting will tell for whom it speaks.
+    awaits_peer: bool,
     /// The most bytes that are read at once, and that one record takes.
     piece: usize,
     most: usize,
@@ -40,7 +44,8 @@ pub struct RecordTransport {
 
 impl RecordTransport {
     pub fn accepted(socket: SimSocket) -> Self {
-        Self { ready: Edge { writable: true, ..Edge::default() }, is_caller: false, ..Self::dialled(socket) }
+        let awaits_peer = socket.wires.borrow().conns[socket.id].names_peer;
+        Self { ready: Edge { writable: true, ..Edge::default() }, is_caller: false, awaits_peer, ..Self::dialled(socket) }
     }
 
     pub fn dialled(socket: SimSocket) -> Self {
@@ -52,6 +57,7 @@ impl RecordTransport {
             socket,
             ready: Edge::default(),
             is_caller: true,
+            awaits_peer: false,
             piece,
             most,
             reads_ahead,
@@ -203,6 +209,20 @@ impl Transport for RecordTransport {
         } else if self.ready.writable {
             self.flush();
         }
+    }
+
+    fn awaits_peer(&self) -> bool {
+        self.awaits_peer
+    }
+
+    fn take_peer(&mut self) -> Option<Peer> {
+        if !self.awaits_peer || !self.layer(Records::was_greeted) {
+            return None;
+        }
+        self.awaits_peer = false;
+        note(Seen::PeerKnownLate);
+        let greeting = self.layer(|layer| String::from_utf8_lossy(&layer.greeting).into_owned());
+        Some(greeting.parse::<SocketAddr>().expect("an address").into())
     }
 
     fn open(&mut self) -> Opening {

@@ -53,6 +53,8 @@ seen!(
     CutOff,
     CutAnswer,
     NeverGreeted,
+    PeerKnownLate,
+    PeerKnownLateOverItsLimit,
     SeveralAtOnce,
     StreamWhole,
     StreamGivenUp,

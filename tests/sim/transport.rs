@@ -3,6 +3,7 @@
 use super::record::RecordTransport;
 use super::socket::{SimPipe, SimSocket};
 use std::io::IoSlice;
+use tidegate::base::address::Peer;
 use tidegate::base::ring::Ring;
 use tidegate::net::transport::plain::PlainTransport;
 use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
@@ -43,6 +44,14 @@ impl Transport for SimTransport {
 
     fn on_edge(&mut self, edge: Edge) {
         each!(self, transport => transport.on_edge(edge))
+    }
+
+    fn awaits_peer(&self) -> bool {
+        each!(self, transport => transport.awaits_peer())
+    }
+
+    fn take_peer(&mut self) -> Option<Peer> {
+        each!(self, transport => transport.take_peer())
     }
 
     fn open(&mut self) -> Opening {

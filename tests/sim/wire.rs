@@ -73,6 +73,8 @@ pub struct Conn {
     theirs: Option<Records>,
     /// The peer never greets.
     is_mute: bool,
+    /// Its greeting tells for whom it speaks.
+    pub names_peer: bool,
     /// Bytes of the peer's records that were sent, and have arrived.
     sent_raw: u64,
     arrived_raw: u64,
@@ -221,6 +223,7 @@ impl Wires {
             ours: None,
             theirs: None,
             is_mute: false,
+            names_peer: false,
             sent_raw: 0,
             arrived_raw: 0,
             marks: VecDeque::new(),

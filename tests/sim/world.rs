@@ -17,12 +17,15 @@ use super::socket::writer;
 use super::transport::SimTransport;
 use super::weather::{AMPLE_DOORS, Weather};
 use super::wire::{Id, Wires};
+use ipnet::IpNet;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use tidegate::admin::AdminState;
+use tidegate::base::address::Peer;
 use tidegate::base::clock::Now;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::guard::descriptors::Descriptors;
@@ -78,6 +81,9 @@ pub struct Seat {
     fair: Fair,
 }
 
+/// The balancer's address.
+pub const BALANCER: [u8; 4] = [10, 0, 0, 9];
+
 /// Seeds from here on make worlds in which connections carry records.
 pub const RECORD_SEEDS: u64 = 5_000_000_000;
 
@@ -86,12 +92,15 @@ pub const RECORD_SEEDS: u64 = 5_000_000_000;
 pub struct RecordsOf {
     pub clients: bool,
     pub origins: bool,
+    /// All clients come through a balancer, whose preface names each.
+    pub names_peers: bool,
 }
 
 impl RecordsOf {
     fn draw(seed: u64) -> Self {
         let kind = if seed >= RECORD_SEEDS { seed % 3 } else { 3 };
-        Self { clients: kind == 0 || kind == 2, origins: kind == 1 || kind == 2 }
+        let clients = kind == 0 || kind == 2;
+        Self { clients, origins: kind == 1 || kind == 2, names_peers: clients && (seed / 3).is_multiple_of(2) }
     }
 }
 
@@ -170,6 +179,10 @@ impl World {
         if trace {
             println!("{:?}\n{:?}", config.timeouts, config.limits);
         }
+        if records.names_peers {
+            // Whoever asks for the balancer instead of the client believes what the client says of itself.
+            config.trusted_proxies.networks.push(IpNet::from(IpAddr::from(BALANCER)));
+        }
         let workers = weather.workers;
         let door = Arc::new(Door::new(weather.doors, workers));
         // The position at which a pool begins is random.
@@ -188,6 +201,7 @@ impl World {
             connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
+            is_held_up: Default::default(),
             admin: Arc::new(AdminState { started_up: AtomicBool::new(true), ..AdminState::new(stats, Vec::new(), writer()) }),
             renderer,
         });
@@ -373,7 +387,8 @@ impl World {
         if self.records.clients {
             let may_be_mute = matches!(quit, Quit::MuteAfter(_) | Quit::DeafAfter(_));
             let greets = !may_be_mute || wires.lots.bool();
-            wires.speak_records(id, greets);
+            let peer = self.records.names_peers.then(|| Peer::from(SocketAddr::from(([10, 9, 8, address], 2000 + id as u16))));
+            wires.speak_records(id, greets, peer);
         }
         self.live.push(id);
         self.seats[worker].backlog.push_back(Newcomer { id, address, is_many });

@@ -57,7 +57,7 @@ impl FrontH1 {
     /// Until when a connection without an exchange stays open.
     pub(super) fn many_deadline(&self, idle_since: u64, turn: &Turn) -> u64 {
         let keepalive_ms = turn.site.config.timeouts.client_keepalive_ms;
-        let closes = turn.is_draining || keepalive_ms == 0;
+        let closes = turn.is_leaving || keepalive_ms == 0;
         if closes { idle_since + DRAIN_IDLE_MS } else { after(idle_since, keepalive_ms) }
     }
 
@@ -67,6 +67,7 @@ impl FrontH1 {
         let (has_none, now) = (protocol.exchanges().is_empty(), turn.now.millis());
         match event {
             FrontEvent::Gone | FrontEvent::Cut | FrontEvent::SentAway if has_none => FrontState::Closed(Ending::Plain),
+            FrontEvent::OverLimit => self.linger(Why::Answered, turn),
             FrontEvent::Evicted if has_none && self.ring.raw() == 0 => FrontState::Closed(Ending::Plain),
             FrontEvent::Delivered if has_none && *is_read => FrontState::Closed(Ending::Plain),
             FrontEvent::Deadline if has_none && self.deadline != 0 && self.deadline <= now => self.linger(Why::Idle, turn),

@@ -259,6 +259,11 @@ impl FrontH1 {
         }
     }
 
+    /// The connection's preface has told who the peer is.
+    pub fn set_client(&mut self, client: Peer) {
+        self.client = client;
+    }
+
     /// The peer.
     pub fn client(&self) -> Peer {
         self.client

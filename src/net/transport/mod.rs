@@ -11,6 +11,7 @@
 
 pub mod plain;
 
+use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::guard::descriptors::Descriptor;
 use std::io::{self, IoSlice};
@@ -25,6 +26,14 @@ pub trait Transport {
 
     /// Takes what an event of the poll says.
     fn on_edge(&mut self, edge: Edge);
+    /// Whether the other end has yet to say, in a preface, for whom it speaks. Until then nothing can be read.
+    fn awaits_peer(&self) -> bool {
+        false
+    }
+    /// For whom it speaks: told once, when the preface has come.
+    fn take_peer(&mut self) -> Option<Peer> {
+        None
+    }
     /// Goes on with a connection that was dialled, after an event.
     fn open(&mut self) -> Opening;
 

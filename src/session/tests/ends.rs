@@ -214,6 +214,14 @@ fn framing_that_was_not_sent_is_not_taken_from_the_content_in_the_log() {
         scene.event(Event::ClientTook("3\r\n".len() + taken));
         assert_eq!(scene.exchange().record(scene.turn.now).bytes_out, taken as u64);
     }
+    // The same with the first piece behind its head.
+    for taken in 0..=3 {
+        let mut scene = Scene::streaming(GET);
+        scene.upstream("HTTP/1.1 200 OK\r\n\r\nabc");
+        let all: usize = scene.session.output(Direction::Down).map_or(0, |output| output.iter().map(|part| part.len()).sum());
+        scene.event(Event::ClientTook(all - "abc\r\n".len() + taken));
+        assert_eq!(scene.exchange().record(scene.turn.now).bytes_out, taken as u64);
+    }
 }
 
 #[test]

@@ -216,6 +216,7 @@ impl Stage {
             connections: Default::default(),
             starved: Paused::new(workers),
             starving: Default::default(),
+            is_held_up: Default::default(),
             admin: Arc::new(admin_state(stats)),
             running: AtomicUsize::new(workers),
             renderer: channel().0,

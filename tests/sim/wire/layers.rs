@@ -2,16 +2,18 @@
 
 use super::records::{Kind, MOST, Records};
 use super::{Conn, Id, Wires};
+use tidegate::base::address::Peer;
 
 impl Wires {
     /// The connection carries records from its beginning. A client greets first, and so does the proxy to an origin; some peers never
-    /// greet, and some refuse the proxy's greeting.
-    pub fn speak_records(&mut self, id: Id, greets: bool) {
+    /// greet, and some refuse the proxy's greeting. A client's may tell for whom it speaks.
+    pub fn speak_records(&mut self, id: Id, greets: bool, peer: Option<Peer>) {
         let mut theirs = Records::default();
         if self.conns[id].server.is_none() && greets {
-            theirs.say(Kind::Hello, b"hello");
+            let greeting = peer.map_or("hello".into(), |peer| peer.to_string());
+            theirs.say(Kind::Hello, greeting.as_bytes());
         }
-        self.conns[id].is_mute = !greets;
+        (self.conns[id].is_mute, self.conns[id].names_peer) = (!greets, peer.is_some());
         (self.conns[id].ours, self.conns[id].theirs) = (Some(Records::default()), Some(theirs));
         self.send_records(id);
     }

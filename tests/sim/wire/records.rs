@@ -42,6 +42,8 @@ pub struct Records {
     out: Vec<u8>,
     has_greeted: bool,
     was_greeted: bool,
+    /// What the other end's greeting says.
+    pub greeting: Vec<u8>,
     owes_answer: bool,
     /// How many updates the other end has not answered yet.
     unanswered: u32,
@@ -90,6 +92,7 @@ impl Records {
         assert!(self.was_greeted || kind == Kind::Hello, "{kind:?} before a greeting");
         match kind {
             Kind::Data => self.held.extend(body),
+            Kind::Hello => self.greeting = body.collect(),
             _ => drop(body),
         }
         match kind {
@@ -153,6 +156,11 @@ impl Records {
     /// Both ends have greeted.
     pub fn is_open(&self) -> bool {
         self.has_greeted && self.was_greeted
+    }
+
+    /// Whether the other end has greeted.
+    pub fn was_greeted(&self) -> bool {
+        self.was_greeted
     }
 
     /// Whether it has begun.

@@ -5,7 +5,7 @@ use super::super::socket::SimSocket;
 use super::super::transport::SimTransport;
 use super::super::tube::Tube;
 use super::super::wire::Wires;
-use super::{Newcomer, Seat, World};
+use super::{BALANCER, Newcomer, Seat, World};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -219,8 +219,9 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         seat.backlog.pop_front();
         came = true;
         let service = Service::of_site(seat.core.stats.clone());
+        let came_from = if wires.borrow().conns[id].names_peer { BALANCER } else { [10, 9, 8, address] };
         let key = seat.core.clients.vacant_key();
-        admit(seat, wires, id, [10, 9, 8, address], Entrance { door: door.clone(), port: Some(8080), service }, held);
+        admit(seat, wires, id, came_from, Entrance { door: door.clone(), port: Some(8080), service }, held);
         if is_many && seat.core.clients.get(key).is_some_and(|client| client.front.is_asking()) {
             seat.core.carry_many(key, Box::new(Tube::default()));
         }
