@@ -1,7 +1,7 @@
 # Needs cargo and a C compiler; `fuzz` also needs cargo-fuzz and a C++ compiler.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test loom bench bench-gate fuzz sim chaos
+.PHONY: help run test loom bench bench-gate bench-picks fuzz sim chaos
 
 # The directory into which cargo builds the fuzz targets.
 FUZZ_DIR = $${CARGO_TARGET_DIR:-fuzz/target}
@@ -37,6 +37,11 @@ bench-gate: ## Compare the instructions of a request with the limit in bench/INS
 	@command -v valgrind >/dev/null || { echo 'valgrind is missing: it is what counts the instructions' >&2; exit 2; }
 	cargo build --release --locked
 	@$(BENCH) gate --tidegate $(TIDEGATE) --bars bench/INSTRUCTIONS.md
+
+bench-picks: ## Count the instructions of a request over 1, 10, 100 and 1,000 upstreams, for each way of balancing; needs valgrind
+	@command -v valgrind >/dev/null || { echo 'valgrind is missing: it is what counts the instructions' >&2; exit 2; }
+	cargo build --release --locked
+	@$(BENCH) picks --tidegate $(TIDEGATE)
 
 fuzz: ## Fuzz every target, or T=session alone; SECONDS=60 for each; SANITIZER=none
 	@for target in $(T); do [ -f "fuzz/fuzz_targets/$$target.rs" ] || { echo "make fuzz T=<target>, one of: $(TARGETS)" >&2; exit 2; }; done

@@ -10,7 +10,9 @@ use crate::load::{Load, Then, Until};
 use crate::process::{Cores, Directory};
 use crate::proxies::{ALL, Found, Setup};
 
-const REQUESTS: [u64; 2] = [300, 8300];
+/// Requests that are not counted, and how many are.
+const FIRST: u64 = 300;
+const COUNTED: u64 = 8000;
 
 struct Bar {
     date: String,
@@ -24,20 +26,25 @@ pub fn run(tidegate: &Path, bars: &Path) -> io::Result<bool> {
     let text = fs::read_to_string(bars)?;
     let bar = bar(&text).ok_or_else(|| io::Error::other(format!("no bar in {}", bars.display())))?;
     let found = Found::find(&ALL[0], tidegate).ok_or_else(|| io::Error::other("no tidegate"))?;
-    let (few, many) = (count(&found, REQUESTS[0])?, count(&found, REQUESTS[1])?);
-    let more = many.checked_sub(few).ok_or_else(|| io::Error::other("more requests took fewer instructions"))?;
-    let each = more / (REQUESTS[1] - REQUESTS[0]);
+    let each = each(&found, found.proxy.configuration, FIRST)?;
     let (verdict, is_good) = judge(each, &bar);
     println!("{each} instructions a request; the bar is {} ({}), and {} % more pass: {verdict}", bar.instructions, bar.date, bar.tolerance);
     Ok(is_good)
 }
 
+/// The instructions of a request, after the first ones.
+pub fn each(found: &Found, configuration: &str, first: u64) -> io::Result<u64> {
+    let (few, many) = (count(found, configuration, first)?, count(found, configuration, first + COUNTED)?);
+    let more = many.checked_sub(few).ok_or_else(|| io::Error::other("more requests took fewer instructions"))?;
+    Ok(more / COUNTED)
+}
+
 /// All instructions of a tidegate that answered so many requests.
-fn count(found: &Found, requests: u64) -> io::Result<u64> {
+fn count(found: &Found, configuration: &str, requests: u64) -> io::Result<u64> {
     let directory = Directory::new()?;
     let file = directory.path().join("callgrind.out");
     let wrap = ["valgrind".to_owned(), "--tool=callgrind".into(), "-q".into(), format!("--callgrind-out-file={}", file.display())];
-    let mut setup = Setup::start(found, false, &Cores::none(), &wrap)?;
+    let mut setup = Setup::with(found, configuration, false, &Cores::none(), &wrap)?;
     let load = Load { path: "/b/1024".into(), upload: 0, length: 1024, connections: 8, then: Then::Again };
     load.run(setup.port, Until::Requests(requests), || 0.0).map_err(io::Error::other)?;
     setup.proxy.stop(Duration::from_secs(60));

@@ -5,6 +5,7 @@ mod answer;
 mod gate;
 mod load;
 mod origin;
+mod picks;
 mod process;
 mod proxies;
 mod relay;
@@ -22,6 +23,7 @@ use load::{Load, Then, Until, percentile};
 const USAGE: &str = "\
 bench run [--tidegate PATH] [--rounds N] [--seconds S] [--only PART] [--json FILE] [--readme FILE] [--note TEXT]
 bench gate [--tidegate PATH] [--bars FILE]      the instructions of a request, against the bar
+bench picks [--tidegate PATH]                   the instructions of a request over 1 to 1,000 upstreams
 bench origin PORT                               /b/N, /c/TOTAL/CHUNK, /u/N; port 0 is any, and is printed
 bench relay PORT UPSTREAM-PORT
 bench load PORT PATH LENGTH CONNECTIONS SECONDS";
@@ -59,6 +61,13 @@ fn command(words: &mut Vec<String>) -> Result<ExitCode, String> {
             let bars = option(words, "bars", PathBuf::from("bench/INSTRUCTIONS.md"))?;
             none_left(words)?;
             if !gate::run(&tidegate, &bars).map_err(said)? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        "picks" => {
+            let tidegate = option(words, "tidegate", PathBuf::from("target/release/tidegate"))?;
+            none_left(words)?;
+            if !picks::run(&tidegate).map_err(said)? {
                 return Ok(ExitCode::FAILURE);
             }
         }

@@ -17,7 +17,7 @@ pub struct Proxy {
     version: &'static str,
     /// The arguments; in them and in the configuration `@LISTEN@` and the like are replaced.
     words: &'static str,
-    configuration: &'static str,
+    pub configuration: &'static str,
     /// What stands for `@LOG@`: without an access log, and with one. Empty: it has none.
     log: [&'static str; 2],
 }
@@ -108,8 +108,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Fresh processes, ready to answer. `wrap` stands in front of the proxy's command.
-    pub fn start(found: &Found, with_log: bool, cores: &Cores, wrap: &[String]) -> io::Result<Self> {
+    /// Fresh processes, ready to answer.
+    pub fn start(found: &Found, with_log: bool, cores: &Cores) -> io::Result<Self> {
+        Self::with(found, found.proxy.configuration, with_log, cores, &[])
+    }
+
+    /// The same with another configuration. `wrap` stands in front of the proxy's command.
+    pub fn with(found: &Found, configuration: &str, with_log: bool, cores: &Cores, wrap: &[String]) -> io::Result<Self> {
         let directory = Directory::new()?;
         let (origin, upstream) = origin()?;
         let (port, dir) = (free_port()?, directory.path().display().to_string());
@@ -118,7 +123,7 @@ impl Setup {
             let text = text.replace("@LOG@", found.proxy.log[usize::from(with_log)]).replace("@CONF@", &format!("{dir}/conf"));
             text.replace("@DIR@", &dir).replace("@LISTEN@", &port.to_string()).replace("@UPSTREAM@", &upstream.to_string())
         };
-        fs::write(directory.path().join("conf"), fill(found.proxy.configuration))?;
+        fs::write(directory.path().join("conf"), fill(configuration))?;
         let mut command = match wrap.split_first() {
             Some((program, words)) => {
                 let mut command = cores.proxy(program);

@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 fn measure(scenario: &Scenario, found: &Found, cores: &Cores, seconds: f64, idle: u64) -> Result<Figures, String> {
     let Scenario { path, upload, length, connections, then, .. } = scenario;
     let load = Load { path: path.clone(), upload: *upload, length: *length as u64, connections: *connections, then: *then };
-    let mut setup = Setup::start(found, scenario.with_log, cores, &[]).map_err(|error| error.to_string())?;
+    let mut setup = Setup::start(found, scenario.with_log, cores).map_err(|error| error.to_string())?;
     if scenario.unit == Unit::Connection {
         return memory(&load, &setup, idle);
     }

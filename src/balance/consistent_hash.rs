@@ -2,13 +2,20 @@
 //!
 //! Each upstream has points on a ring, in proportion to its weight, and placed by its name alone. A key belongs to the first point at
 //! or after it. When an upstream goes, its keys move to the next points: about 1/N of all keys move, and no others.
+//!
+//! A heavy upstream would need very many points. So weights that are twice as large have a ring of their own, on which one point
+//! stands for two: distances on it count half. How many points an upstream has depends on its own weight alone, so that nothing that
+//! happens to it moves keys between others.
 
 use super::lots::DrawnIndices;
 use super::{Ask, Balancer, View};
 use crate::config::model::UpstreamConfig;
 
-/// The heaviest upstream has at least this many points and fewer than twice as many, so that shares are right within 15 percent.
-const HEAVIEST_POINTS: u64 = 160;
+/// Each upstream has at least this many points and fewer than twice as many, so that shares are right within 15 percent.
+const LEAST_POINTS: u64 = 160;
+
+/// How many rings there are at most: enough for weights up to 1000.
+const RINGS: usize = 11;
 
 /// How many points a refused key walks past before upstreams are asked in order: enough to pass a heavy one that failed.
 const WALK: usize = 1024;
@@ -16,42 +23,60 @@ const WALK: usize = 1024;
 /// The `consistent_hash` algorithm.
 #[derive(Debug)]
 pub struct ConsistentHash {
+    rings: Box<[Ring]>,
+    weighted: Box<[u32]>,
+}
+
+/// Upstreams of similar weight.
+#[derive(Debug)]
+struct Ring {
     /// The points in ascending order.
     points: Box<[u64]>,
     /// The upstream that each point belongs to.
     owners: Box<[u32]>,
-    weighted: Box<[u32]>,
+    /// Distances are divided by this power of two.
+    shift: u32,
 }
 
 impl ConsistentHash {
     /// For the upstreams that have a weight.
     pub fn new(upstreams: &[UpstreamConfig]) -> Self {
-        let heaviest = upstreams.iter().map(|upstream| upstream.weight).max().unwrap_or(0);
-        let mut ring: Vec<(u64, &str, u32)> = Vec::new();
-        for (index, upstream) in upstreams.iter().enumerate().filter(|(_, upstream)| upstream.weight > 0) {
-            let (name, seed) = (upstream.name.as_str(), hash(upstream.name.as_bytes()));
-            ring.extend(
-                (0..points(upstream.weight, heaviest)).map(|n| (mix(seed.wrapping_add(n.wrapping_mul(STRIDE))), name, index as u32)),
-            );
-        }
-        // Should two points coincide, the name decides, so that the order of the list does not matter.
-        ring.sort_unstable();
-        let weighted = (0..upstreams.len() as u32).filter(|&index| upstreams[index as usize].weight > 0).collect();
-        let (points, owners) = ring.into_iter().map(|(point, _, owner)| (point, owner)).unzip::<_, _, Vec<_>, Vec<_>>();
-        Self { points: points.into(), owners: owners.into(), weighted }
+        let weighted: Vec<u32> = (0..upstreams.len() as u32).filter(|&index| upstreams[index as usize].weight > 0).collect();
+        let ring = |shift: u32| {
+            let mut ring: Vec<(u64, &str, u32)> = Vec::new();
+            for &index in &weighted {
+                let upstream = &upstreams[index as usize];
+                let (count, own_shift) = points(upstream.weight);
+                let (name, seed) = (upstream.name.as_str(), hash(upstream.name.as_bytes()));
+                let numbers = 0..if own_shift == shift { count } else { 0 };
+                ring.extend(numbers.map(|n| (mix(seed.wrapping_add(n.wrapping_mul(STRIDE))), name, index)));
+            }
+            // Should two points coincide, the name decides, so that the order of the list does not matter.
+            ring.sort_unstable();
+            let (points, owners) = ring.into_iter().map(|(point, _, owner)| (point, owner)).unzip::<_, _, Vec<_>, Vec<_>>();
+            Ring { points: points.into(), owners: owners.into(), shift }
+        };
+        let rings = (0..RINGS as u32).map(ring).filter(|ring| !ring.points.is_empty()).collect();
+        Self { rings, weighted: weighted.into() }
     }
 }
 
 impl Balancer for ConsistentHash {
     fn pick<V: View>(&self, ask: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
-        let (before, after) = self.owners.split_at(self.points.partition_point(|&point| point < ask.key));
+        let mut walk = Walk::new(&self.rings, ask.key);
+        let first = walk.next()?;
+        if take(first) {
+            return Some(first);
+        }
         let mut refused = DrawnIndices::default();
-        for owner in after.iter().chain(before).take(WALK).map(|&owner| owner as usize) {
-            match refused.insert(owner) {
-                true if take(owner) => return Some(owner),
-                // All upstreams have been asked.
-                true if refused.count() == self.weighted.len() => return None,
-                _ => {}
+        refused.insert(first);
+        for owner in walk.take(WALK) {
+            // All upstreams have been asked.
+            if refused.count() == self.weighted.len() {
+                return None;
+            }
+            if refused.insert(owner) && take(owner) {
+                return Some(owner);
             }
         }
         // The search starts at a place that the key determines, so that the remaining upstreams share such keys, and each key stays.
@@ -61,17 +86,49 @@ impl Balancer for ConsistentHash {
     }
 }
 
-/// How many points a weight gets. A unit of weight is always worth a power of two of them, so that the others' numbers seldom
-/// change when the heaviest comes or goes.
-fn points(weight: u32, heaviest: u32) -> u64 {
-    let (mut up, mut down) = (0, 0);
-    while u64::from(heaviest) << up >> down < HEAVIEST_POINTS {
-        up += 1;
+/// The owners of the points at and after a key, nearest first.
+struct Walk<'a> {
+    rings: &'a [Ring],
+    key: u64,
+    /// The place of the next point on each ring, and how many are left.
+    places: [(u32, u32); RINGS],
+}
+
+impl<'a> Walk<'a> {
+    fn new(rings: &'a [Ring], key: u64) -> Self {
+        let mut places = [(0, 0); RINGS];
+        for (ring, place) in rings.iter().zip(&mut places) {
+            let first = ring.points.partition_point(|&point| point < key);
+            *place = (if first < ring.points.len() { first as u32 } else { 0 }, ring.points.len() as u32);
+        }
+        Self { rings, key, places }
     }
-    while u64::from(heaviest) << up >> down >= 2 * HEAVIEST_POINTS {
-        down += 1;
+}
+
+impl Iterator for Walk<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let distance = |(ring, place): (&Ring, &(u32, u32))| {
+            let point = ring.points[place.0 as usize];
+            Some(point.wrapping_sub(self.key) >> ring.shift).filter(|_| place.1 > 0)
+        };
+        let rings = self.rings.iter().zip(&self.places).map(distance).enumerate();
+        let (_, nearest) = rings.filter_map(|(index, distance)| Some((distance?, index))).min()?;
+        let (ring, (place, left)) = (&self.rings[nearest], &mut self.places[nearest]);
+        let owner = ring.owners[*place as usize] as usize;
+        *left -= 1;
+        *place = if *place as usize + 1 < ring.points.len() { *place + 1 } else { 0 };
+        Some(owner)
     }
-    (u64::from(weight) << up >> down).max(1)
+}
+
+/// How many points a weight gets, and on which ring.
+fn points(weight: u32) -> (u64, u32) {
+    // 256 of them for each unit, but one point stands for a power of two.
+    let (all, last) = (u64::from(weight) << 8, RINGS as u32 - 1);
+    let shift = (0..last).find(|shift| all >> shift < 2 * LEAST_POINTS).unwrap_or(last);
+    (all >> shift, shift)
 }
 
 /// The hash of keys and names: FNV-1a of 64 bits, mixed afterwards, because FNV leaves the high bits of short texts alike.
@@ -112,25 +169,37 @@ mod tests {
             ["", "a", "192.0.2.1", "2001:db8::1"].map(|text| hash(text.as_bytes())),
             [0xefd0_1f60_ba99_2926, 0x82a2_a958_a9be_ce5b, 0x8fc4_3361_6f77_3343, 0x85a0_a62e_e75f_af77]
         );
-        let ring = ConsistentHash::new(&upstreams(&[1, 2, 3, 5]));
-        assert_eq!((ring.points.len(), ring.points[0], ring.owners[0]), (352, 0x0068_ff43_995c_c42e, 2));
-        let places: Vec<usize> = (0..16).map(|key| owner(&ring, key, |_| true).unwrap()).collect();
-        assert_eq!(places, [0, 2, 2, 1, 3, 3, 2, 3, 3, 0, 3, 3, 3, 1, 3, 3]);
+        let ring = ConsistentHash::new(&upstreams(&[1; 4]));
+        assert_eq!(
+            (ring.rings.len(), ring.rings[0].points.len(), ring.rings[0].points[0], ring.rings[0].owners[0]),
+            (1, 1024, 0x0035_79a6_43d4_89ca, 3)
+        );
+        let places = |weights: &[u32]| -> Vec<usize> {
+            let ring = ConsistentHash::new(&upstreams(weights));
+            (0..16).map(|key| owner(&ring, key, |_| true).unwrap()).collect()
+        };
+        assert_eq!(places(&[1; 4]), [0, 2, 2, 1, 3, 3, 2, 2, 3, 3, 3, 0, 3, 0, 3, 3]);
+        assert_eq!(places(&[7; 4]), [0, 2, 2, 1, 3, 3, 2, 2, 3, 0, 3, 0, 3, 0, 3, 3]);
+        assert_eq!(places(&[1, 2, 3, 5]), [0, 2, 2, 3, 3, 3, 2, 2, 3, 3, 3, 3, 3, 0, 3, 3]);
     }
 
     #[test]
     fn points_are_bounded_and_in_proportion() {
-        assert_eq!([1, 5, 159, 160, 319, 320, 1000].map(|heaviest| points(heaviest, heaviest)), [256, 160, 318, 160, 319, 160, 250]);
-        assert_eq!((points(1, 1000), points(4, 1000), points(1, 5), points(2, 5)), (1, 1, 32, 64));
-        assert_eq!((points(4, 6), points(4, 5), points(4, 4)), (128, 128, 256));
+        assert_eq!(
+            [1, 2, 4, 5, 159, 160, 319, 320, 1000].map(points),
+            [(256, 0), (256, 1), (256, 2), (160, 3), (318, 7), (160, 8), (319, 8), (160, 9), (250, 10)]
+        );
+        assert!((1..=1000).map(points).all(|(count, _)| (LEAST_POINTS..2 * LEAST_POINTS).contains(&count)));
     }
 
     #[test]
     fn keys_are_shared_by_weight() {
-        let ring = ConsistentHash::new(&upstreams(&[5, 0, 1, 2, 5, 5]));
-        let mut shares = vec![0; 6];
-        owners(&ring, |_| true).into_iter().for_each(|index| shares[index] += 1);
-        assert_shares(&shares, &[5.0, 0.0, 1.0, 2.0, 5.0, 5.0], 0.2);
+        for weights in [[5, 0, 1, 2, 5, 5], [100, 10, 30, 0, 1000, 700], [19, 20, 21, 39, 40, 41]] {
+            let ring = ConsistentHash::new(&upstreams(&weights));
+            let mut shares = vec![0; 6];
+            owners(&ring, |_| true).into_iter().for_each(|index| shares[index] += 1);
+            assert_shares(&shares, &weights.map(f64::from), 0.2);
+        }
     }
 
     #[test]

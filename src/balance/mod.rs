@@ -13,6 +13,8 @@
 
 mod adaptive;
 mod ask;
+#[cfg(test)]
+mod change_tests;
 mod consistent_hash;
 mod ewma;
 mod least_connections;

@@ -4,6 +4,9 @@
 use super::{Ask, Balancer, View};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// How many rounds of turns a pick may take while other workers take turns in between.
+const TURNS: usize = 4;
+
 /// The `round_robin` algorithm.
 #[derive(Debug)]
 pub struct RoundRobin {
@@ -23,21 +26,55 @@ impl RoundRobin {
 
 impl Balancer for RoundRobin {
     fn pick<V: View>(&self, _: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
+        let count = self.order.len();
+        let (mut first, mut last) = (0, 0);
         // An upstream that refuses loses its turn, so that the one after it does not get twice its share.
-        let turns = self.order.iter().map(|_| self.order[self.position.fetch_add(1, Relaxed) % self.order.len()]);
+        for taken in 0..TURNS * count {
+            if taken == count && last == usize::wrapping_add(first, count - 1) {
+                // All turns of a round were ours, and so all upstreams have been asked.
+                return None;
+            }
+            last = self.position.fetch_add(1, Relaxed);
+            first = if taken == 0 { last } else { first };
+            let index = self.order[last % count] as usize;
+            if take(index) {
+                return Some(index);
+            }
+        }
         // Other workers take turns too, so all of ours may have fallen on one upstream: each is asked once more.
-        turns.chain(self.order.iter().copied()).map(|index| index as usize).find(|&index| take(index))
+        self.order.iter().map(|&index| index as usize).find(|&index| take(index))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::tests::picks;
+    use crate::balance::tests::{Blank, picks};
 
     #[test]
     fn every_upstream_gets_its_turn() {
         assert_eq!(picks(&RoundRobin::new(&[1, 1, 0, 1], 0), 7, |_| true), [0, 1, 3, 0, 1, 3, 0].map(Some));
+    }
+
+    /// Another worker may take turns in between, so that all of ours fall on one that refuses.
+    #[test]
+    fn turns_stay_fair_however_workers_alternate() {
+        let balancer = RoundRobin::new(&[1, 1, 1], 0);
+        let mut shares = [0_u32; 3];
+        for _ in 0..100 {
+            let mut others = 0;
+            let mut ours = Vec::new();
+            let picked = balancer.pick(&mut Ask { view: &Blank, rng: &mut fastrand::Rng::with_seed(1), key: 0 }, |index| {
+                if index == 1 && others < 3 {
+                    others += 1;
+                    ours.extend(picks(&balancer, 2, |index| index != 1).into_iter().flatten());
+                }
+                index != 1
+            });
+            ours.extend(picked);
+            ours.iter().for_each(|&index| shares[index] += 1);
+        }
+        assert!(shares[1] == 0 && shares[0].abs_diff(shares[2]) <= 1, "{shares:?}");
     }
 
     #[test]
