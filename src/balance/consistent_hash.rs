@@ -23,13 +23,13 @@ const WALK: usize = 1024;
 /// The `consistent_hash` algorithm.
 #[derive(Debug)]
 pub struct ConsistentHash {
-    rings: Box<[Ring]>,
+    rings: Box<[HashRing]>,
     weighted: Box<[u32]>,
 }
 
 /// Upstreams of similar weight.
 #[derive(Debug)]
-struct Ring {
+struct HashRing {
     /// The points in ascending order.
     points: Box<[u64]>,
     /// The upstream that each point belongs to.
@@ -54,23 +54,48 @@ impl ConsistentHash {
             // Should two points coincide, the name decides, so that the order of the list does not matter.
             ring.sort_unstable();
             let (points, owners) = ring.into_iter().map(|(point, _, owner)| (point, owner)).unzip::<_, _, Vec<_>, Vec<_>>();
-            Ring { points: points.into(), owners: owners.into(), shift }
+            HashRing { points: points.into(), owners: owners.into(), shift }
         };
         let rings = (0..RINGS as u32).map(ring).filter(|ring| !ring.points.is_empty()).collect();
         Self { rings, weighted: weighted.into() }
+    }
+
+    /// The owner of a key.
+    fn first(&self, key: u64) -> Option<usize> {
+        let (mut nearest, mut owner) = (u64::MAX, None);
+        for ring in &self.rings {
+            let place = ring.place(key);
+            let distance = ring.distance(place, key);
+            if owner.is_none() || distance < nearest {
+                (nearest, owner) = (distance, Some(ring.owners[place] as usize));
+            }
+        }
+        owner
+    }
+}
+
+impl HashRing {
+    /// The place of the first point at or after a key.
+    fn place(&self, key: u64) -> usize {
+        let place = self.points.partition_point(|&point| point < key);
+        if place < self.points.len() { place } else { 0 }
+    }
+
+    /// From the key to the point at this place.
+    fn distance(&self, place: usize, key: u64) -> u64 {
+        self.points[place].wrapping_sub(key) >> self.shift
     }
 }
 
 impl Balancer for ConsistentHash {
     fn pick<V: View>(&self, ask: &mut Ask<V>, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
-        let mut walk = Walk::new(&self.rings, ask.key);
-        let first = walk.next()?;
+        let first = self.first(ask.key)?;
         if take(first) {
             return Some(first);
         }
         let mut refused = DrawnIndices::default();
         refused.insert(first);
-        for owner in walk.take(WALK) {
+        for owner in RingWalk::new(&self.rings, ask.key).skip(1).take(WALK) {
             // All upstreams have been asked.
             if refused.count() == self.weighted.len() {
                 return None;
@@ -86,39 +111,31 @@ impl Balancer for ConsistentHash {
     }
 }
 
-/// The owners of the points at and after a key, nearest first.
-struct Walk<'a> {
-    rings: &'a [Ring],
+/// The owners of the points at and after a key, nearest first. On rings that are equally near, the lighter comes first.
+struct RingWalk<'a> {
+    rings: &'a [HashRing],
     key: u64,
     /// The place of the next point on each ring, and how many are left.
-    places: [(u32, u32); RINGS],
+    places: [(usize, usize); RINGS],
 }
 
-impl<'a> Walk<'a> {
-    fn new(rings: &'a [Ring], key: u64) -> Self {
+impl<'a> RingWalk<'a> {
+    fn new(rings: &'a [HashRing], key: u64) -> Self {
         let mut places = [(0, 0); RINGS];
-        for (ring, place) in rings.iter().zip(&mut places) {
-            let first = ring.points.partition_point(|&point| point < key);
-            *place = (if first < ring.points.len() { first as u32 } else { 0 }, ring.points.len() as u32);
-        }
+        rings.iter().zip(&mut places).for_each(|(ring, place)| *place = (ring.place(key), ring.points.len()));
         Self { rings, key, places }
     }
 }
 
-impl Iterator for Walk<'_> {
+impl Iterator for RingWalk<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let distance = |(ring, place): (&Ring, &(u32, u32))| {
-            let point = ring.points[place.0 as usize];
-            Some(point.wrapping_sub(self.key) >> ring.shift).filter(|_| place.1 > 0)
-        };
-        let rings = self.rings.iter().zip(&self.places).map(distance).enumerate();
-        let (_, nearest) = rings.filter_map(|(index, distance)| Some((distance?, index))).min()?;
-        let (ring, (place, left)) = (&self.rings[nearest], &mut self.places[nearest]);
-        let owner = ring.owners[*place as usize] as usize;
+        let steps = self.rings.iter().zip(&mut self.places).filter(|(_, (_, left))| *left > 0);
+        let (ring, (place, left)) = steps.min_by_key(|(ring, (place, _))| ring.distance(*place, self.key))?;
+        let owner = ring.owners[*place] as usize;
         *left -= 1;
-        *place = if *place as usize + 1 < ring.points.len() { *place + 1 } else { 0 };
+        *place = if *place + 1 < ring.points.len() { *place + 1 } else { 0 };
         Some(owner)
     }
 }
