@@ -1,20 +1,27 @@
 //! A configuration together with the state it needs to run. It is immutable; a reload makes a new one, and every exchange ends
 //! with the one it began with.
 
-use crate::config::model::{Action, Config, HealthCheck, RateLimit, Route, Timeouts, UpstreamConfig};
+use crate::base::address::Address;
+use crate::config::model::{Action, Config, HealthCheck, PoolConfig, RateLimit, Route, Timeouts, UpstreamConfig};
 use crate::guard::places::UpstreamLimits;
 use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
+use crate::upstream::names::Names;
 use crate::upstream::pool::Pool;
+use crate::upstream::resolve::WantedNames;
 use crate::upstream::server::Server;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+
+/// How many addresses of an upstream a message names.
+const MAX_NAMED: usize = 8;
 
 /// A configuration with its pools and limits.
 #[derive(Debug)]
 pub struct Site {
-    pub config: Config,
+    /// Shared with the sites that differ from this one only in what names lead to.
+    pub config: Arc<Config>,
     /// The pools, parallel to `config.pools`.
     pub pools: Vec<Arc<Pool>>,
     /// The limits for requests that no route takes.
@@ -45,23 +52,35 @@ const DEFAULT: Action = Action::Proxy { pool: 0 };
 
 impl Site {
     /// Makes the pools and limits of a configuration. What has not changed is taken over from the previous site:
-    /// pools with their queues, servers with their state, limits with their counts.
-    pub fn new(config: Config, workers: usize, previous: Option<&Self>) -> Self {
-        let mut taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
-        let mut pools = Vec::with_capacity(config.pools.len());
-        for pool in &config.pools {
+    /// pools with their queues, servers with their state, limits with their counts. `now` is in milliseconds.
+    pub fn new(config: Config, workers: usize, previous: Option<&Self>, names: &Names, now: u64) -> Self {
+        Self::of(Arc::new(config), workers, previous, names, now)
+    }
+
+    /// The same configuration with what names lead to now; `None` if that makes no difference.
+    pub fn renew(&self, workers: usize, names: &Names, now: u64) -> Option<Self> {
+        let new = Self::of(self.config.clone(), workers, Some(self), names, now);
+        let is_same = self.pools.iter().zip(&new.pools).all(|(old, new)| Arc::ptr_eq(old, new));
+        (!is_same).then_some(new)
+    }
+
+    /// Whether it differs from another site only in what names lead to.
+    pub fn is_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.config, &other.config)
+    }
+
+    fn of(config: Arc<Config>, workers: usize, previous: Option<&Self>, names: &Names, now: u64) -> Self {
+        let taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
+        let mut slots = (0..).filter(|slot| !taken.contains(slot));
+        let of = |pool: &PoolConfig| {
             let old = previous.and_then(|site| site.pools.iter().find(|old| old.name == pool.name));
-            let server = |upstream: &UpstreamConfig| {
-                if let Some(server) = old.and_then(|old| old.servers.iter().find(|server| server.is(upstream))) {
-                    server.update(upstream);
-                    return server.clone();
-                }
-                let slot = (0..).find(|slot| taken.insert(*slot)).unwrap_or_default();
-                Arc::new(Server::new(upstream.clone(), slot, workers))
-            };
-            let servers: Vec<_> = pool.upstreams.iter().map(server).collect();
-            let is_checked = |upstream: &UpstreamConfig| upstream.is_checked && pool.health_check.is_some();
-            servers.iter().zip(&pool.upstreams).for_each(|(server, upstream)| server.health.set_checked(is_checked(upstream)));
+            let servers = servers(pool, old, names, |upstream: &UpstreamConfig, address| {
+                Server::new(upstream.clone(), address, slots.next().unwrap_or_default(), workers)
+            });
+            let is_joining = |server: &&Arc<Server>| old.is_some_and(|old| !old.servers.iter().any(|other| Arc::ptr_eq(other, server)));
+            if old.is_some_and(|old| old.servers.iter().any(|server| server.is_healthy())) {
+                servers.iter().filter(is_joining).for_each(|server| server.came_back(now));
+            }
             if pool.breaker.failure_threshold == 0 {
                 servers.iter().for_each(|server| server.circuit.reset());
             }
@@ -70,8 +89,9 @@ impl Site {
                 old.is(pool) && old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(same)
             };
             let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
-            pools.push(old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget))));
-        }
+            old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget)))
+        };
+        let pools = config.pools.iter().map(of).collect();
         let (limiter, limiters) = limiters(&config, previous);
         Self { config, pools, limiter, limiters }
     }
@@ -89,8 +109,27 @@ impl Site {
 
     /// Retires the servers that the next site does not have.
     pub fn retire(&self, next: &Self) {
-        let stays = |server: &Arc<Server>| next.servers().any(|(_, other)| Arc::ptr_eq(server, other));
-        self.servers().filter(|(_, server)| !stays(server)).for_each(|(_, server)| server.retire());
+        let stay: BTreeSet<*const Server> = next.servers().map(|(_, server)| Arc::as_ptr(server)).collect();
+        self.servers().filter(|(_, server)| !stay.contains(&Arc::as_ptr(server))).for_each(|(_, server)| server.retire());
+    }
+
+    /// Logs which upstreams have other addresses than in the previous site.
+    pub fn tell_moves(&self, previous: &Self) {
+        for pool in &self.pools {
+            let Some(old) = previous.pools.iter().find(|old| old.name == pool.name && !Arc::ptr_eq(old, pool)) else { continue };
+            for upstream in pool.upstreams() {
+                let first = &upstream[0].config;
+                let Some(before) = old.upstreams().find(|before| before[0].is(first)) else { continue };
+                let (Some(host), former, now) = (first.origin.name(), addresses(before), addresses(upstream)) else { continue };
+                let (name, now_listed) = (&first.name, listed(&now));
+                if former.is_empty() && !now.is_empty() {
+                    log::info!(target: "upstream", "upstream {name}: {host} can be looked up now: [{now_listed}]");
+                } else if former != now {
+                    let former = listed(&former);
+                    log::info!(target: "upstream", "upstream {name}: the addresses of {host} have changed: [{former}] -> [{now_listed}]");
+                }
+            }
+        }
     }
 
     /// All servers of all pools.
@@ -101,8 +140,8 @@ impl Site {
     /// The servers that are checked, with the settings of their checks.
     pub fn checks(&self) -> impl Iterator<Item = (&Arc<Pool>, &Arc<Server>, &HealthCheck)> {
         self.pools.iter().zip(&self.config.pools).flat_map(|(pool, config)| {
-            let servers = pool.servers.iter().zip(&config.upstreams).filter(|(_, upstream)| upstream.is_checked);
-            config.health_check.iter().flat_map(move |check| servers.clone().map(move |(server, _)| (pool, server, check)))
+            let servers = pool.servers.iter().filter(|server| server.is_resolved() && server.health.is_checked());
+            config.health_check.iter().flat_map(move |check| servers.clone().map(move |server| (pool, server, check)))
         })
     }
 
@@ -125,6 +164,58 @@ impl Site {
             limiter: self.limiter.as_ref(),
         }
     }
+}
+
+/// The names that have to be looked up, with the upstreams that are there.
+pub fn names(config: &Config) -> WantedNames {
+    let mut names = WantedNames::new();
+    for upstream in config.pools.iter().flat_map(|pool| &pool.upstreams) {
+        if let Some(name) = upstream.origin.name() {
+            names.entry(name.into()).or_default().push(upstream.name.clone());
+        }
+    }
+    names
+}
+
+/// The servers of a pool, in the order of the configuration, and those of one upstream in the order of their addresses. Those that the
+/// pool has had before are kept.
+fn servers(
+    pool: &PoolConfig,
+    old: Option<&Arc<Pool>>,
+    names: &Names,
+    mut make: impl FnMut(&UpstreamConfig, Option<Address>) -> Server,
+) -> Vec<Arc<Server>> {
+    let key = |server: &'_ Arc<Server>| (server.config.name.clone(), server.address.clone());
+    let known: HashMap<_, _> = old.iter().flat_map(|old| &old.servers).map(|server| (key(server), server)).collect();
+    let mut servers = Vec::with_capacity(pool.upstreams.len());
+    for upstream in &pool.upstreams {
+        let addresses = names.addresses(&upstream.origin);
+        let unresolved = addresses.is_empty().then_some(None);
+        for address in unresolved.into_iter().chain(addresses.into_iter().map(Some)) {
+            let server = match known.get(&(upstream.name.clone(), address.clone())).filter(|server| server.is(upstream)) {
+                Some(&server) => server.clone(),
+                None => Arc::new(make(upstream, address)),
+            };
+            server.update(upstream);
+            server.health.set_checked(upstream.is_checked && pool.health_check.is_some());
+            servers.push(server);
+        }
+    }
+    servers
+}
+
+/// The addresses of an upstream.
+fn addresses(upstream: &[Arc<Server>]) -> Vec<&Address> {
+    upstream.iter().filter_map(|server| server.address.as_ref()).collect()
+}
+
+/// Some of the addresses, for messages.
+fn listed(addresses: &[&Address]) -> String {
+    let mut words: Vec<String> = addresses.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    if addresses.len() > MAX_NAMED {
+        words.push(format!("and {} more", addresses.len() - MAX_NAMED));
+    }
+    words.join(", ")
 }
 
 /// The global limits and those of each route. A route is recognised by its name.

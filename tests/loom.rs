@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 use tidegate::base::mailbox::{Mailbox, Wake};
 use tidegate::base::sync::{AtomicBool, Ordering::SeqCst, fence};
 use tidegate::guard::door::Door;
-use tidegate::guard::gate::{Gate, Ticket, WaitQueue};
+use tidegate::guard::gate::Gate;
 use tidegate::guard::places::{Needs, Places, UpstreamLimits};
+use tidegate::guard::wait_queue::{Candidate, Ticket, WaitQueue, Wish};
 
 /// Tries every order with a limited number of preemptions: more would take very long, and has never shown anything new.
 fn model(threads: impl Fn() + Send + Sync + 'static) {
@@ -21,6 +22,10 @@ fn model(threads: impl Fn() + Send + Sync + 'static) {
 
 fn ticket(worker: usize) -> Ticket {
     Ticket { worker, key: 0, serial: 1 }
+}
+
+fn needing(needs: Needs) -> Wish {
+    Wish { needs, ..Wish::default() }
 }
 
 const WHOLE: Needs = Needs { is_partial: false, tunnel: false, has_left: false };
@@ -39,8 +44,8 @@ struct Pool {
 impl Pool {
     /// Called by a thread that freed a place or has just joined. The one that is called gets the place, and gives it back at once.
     fn hand_on(&self) {
-        let enter = |_: &Ticket, needs| match self.places.try_enter(needs, MOST) {
-            true => ControlFlow::Break(Some(needs)),
+        let enter = |asks: Candidate| match self.places.try_enter(asks.needs, MOST) {
+            true => ControlFlow::Break(Some(asks.needs)),
             false => ControlFlow::Continue(()),
         };
         while let Some((ticket, needs)) = self.queue.call(enter) {
@@ -58,7 +63,7 @@ impl Pool {
         if self.queue.is_empty() && self.places.try_enter(needs, MOST) {
             self.serve(worker, needs);
         } else {
-            self.queue.join(ticket(worker), needs);
+            self.queue.join(ticket(worker), needing(needs));
         }
         self.hand_on();
     }
@@ -103,10 +108,10 @@ fn nobody_is_queued_before_a_free_place() {
 fn who_leaves_the_queue_is_called_or_has_left() {
     model(|| {
         let line = Arc::new(WaitQueue::default());
-        [0, 1].into_iter().for_each(|worker| line.join(ticket(worker), WHOLE));
+        [0, 1].into_iter().for_each(|worker| line.join(ticket(worker), needing(WHOLE)));
         let other = thread::spawn({
             let line = line.clone();
-            move || line.call(|_, _| ControlFlow::Break(Some(()))).map(|(ticket, ())| ticket)
+            move || line.call(|_| ControlFlow::Break(Some(()))).map(|(ticket, ())| ticket)
         });
         let has_left = line.leave(ticket(0), WHOLE);
         let called = other.join().unwrap();
@@ -130,7 +135,7 @@ fn a_parked_connection_and_who_needs_its_place_meet() {
                 !line.is_empty()
             }
         });
-        line.join(ticket(0), WHOLE);
+        line.join(ticket(0), needing(WHOLE));
         fence(SeqCst);
         let seen = idle.load(Relaxed) > 0;
         assert!(other.join().unwrap() || seen, "neither sees the other");

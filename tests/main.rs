@@ -74,6 +74,8 @@ mod plays {
         mod metrics;
     }
     mod upstream {
+        mod addresses;
+        mod backups;
         mod balancing_algorithms;
         mod breaker_closes;
         mod breaker_ignores_clients;

@@ -7,10 +7,13 @@ use crate::observe::stats::UpstreamStats;
 use crate::site::Site;
 use crate::upstream::server::Server;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 pub(super) fn summary(state: &AdminState, site: &Site) -> RenderedPage {
-    let total = site.servers().count();
-    let healthy = site.servers().filter(|(_, server)| server.is_healthy()).count();
+    let total = site.pools.iter().flat_map(|pool| pool.upstreams()).count();
+    // An upstream is usable if one of its addresses is.
+    let is_healthy = |upstream: &&[Arc<Server>]| upstream.iter().any(|server| server.is_healthy());
+    let healthy = site.pools.iter().flat_map(|pool| pool.upstreams()).filter(is_healthy).count();
     let status = match (state.is_draining(), healthy) {
         (true, _) => "draining",
         _ if healthy == total => "healthy",
@@ -56,7 +59,7 @@ pub(super) fn backends(site: &Site) -> RenderedPage {
             json!({
                 "pool": pool.name,
                 "name": server.config.name,
-                "address": server.config.origin.to_string(),
+                "address": server.address.as_ref().map(ToString::to_string).unwrap_or_default(),
                 "healthy": server.is_healthy(),
                 "health_check": server.health.state().name(),
                 "circuit": server.circuit.state().name(),

@@ -74,6 +74,7 @@ impl AdminState {
             .map(|(pool, server)| exposition::UpstreamView {
                 pool: &pool.name,
                 name: &server.config.name,
+                address: server.address.as_ref().map(ToString::to_string).unwrap_or_default(),
                 cells: &server.cells,
                 usable: server.is_healthy(),
                 circuit: server.circuit.state() as u8,

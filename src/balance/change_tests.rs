@@ -1,6 +1,6 @@
 //! What must stay true of every algorithm while servers come, go, change their weights, and fail.
 
-use super::tests::{Blank, upstreams};
+use super::tests::{Blank, members as of_weights};
 use super::*;
 use crate::balance::model::BalanceConfig::{self, Adaptive, ConsistentHash, LeastConnections, Random, RoundRobin, Weighted};
 use std::cmp::Reverse;
@@ -70,7 +70,7 @@ impl Changing {
 
     fn balance(&mut self, config: &BalanceConfig) -> Balance {
         let weights: Vec<u32> = self.servers.iter().map(|&(_, weight, _)| weight).collect();
-        let mut members = upstreams(&weights);
+        let mut members = of_weights(&weights);
         members.iter_mut().zip(&self.servers).for_each(|(member, (name, ..))| member.name = format!("s{name}"));
         Balance::new(config, &members, self.rng.u32(..))
     }

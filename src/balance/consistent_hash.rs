@@ -8,8 +8,7 @@
 //! happens to it moves keys between others.
 
 use super::lots::DrawnIndices;
-use super::{Ask, Balancer, View};
-use crate::config::model::UpstreamConfig;
+use super::{Ask, Balancer, Member, View};
 
 /// Each upstream has at least this many points and fewer than twice as many, so that shares are right within 15 percent.
 const LEAST_POINTS: u64 = 160;
@@ -40,7 +39,7 @@ struct HashRing {
 
 impl ConsistentHash {
     /// For the upstreams that have a weight.
-    pub fn new(upstreams: &[UpstreamConfig]) -> Self {
+    pub fn new(upstreams: &[Member]) -> Self {
         let weighted: Vec<u32> = (0..upstreams.len() as u32).filter(|&index| upstreams[index as usize].weight > 0).collect();
         let ring = |shift: u32| {
             let mut ring: Vec<(u64, &str, u32)> = Vec::new();
@@ -167,7 +166,7 @@ fn mix(mut bits: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balance::tests::{Blank, assert_shares, upstreams};
+    use crate::balance::tests::{Blank, assert_shares, members};
 
     const KEYS: u64 = 20_000;
 
@@ -186,13 +185,13 @@ mod tests {
             ["", "a", "192.0.2.1", "2001:db8::1"].map(|text| hash(text.as_bytes())),
             [0xefd0_1f60_ba99_2926, 0x82a2_a958_a9be_ce5b, 0x8fc4_3361_6f77_3343, 0x85a0_a62e_e75f_af77]
         );
-        let ring = ConsistentHash::new(&upstreams(&[1; 4]));
+        let ring = ConsistentHash::new(&members(&[1; 4]));
         assert_eq!(
             (ring.rings.len(), ring.rings[0].points.len(), ring.rings[0].points[0], ring.rings[0].owners[0]),
             (1, 1024, 0x0035_79a6_43d4_89ca, 3)
         );
         let places = |weights: &[u32]| -> Vec<usize> {
-            let ring = ConsistentHash::new(&upstreams(weights));
+            let ring = ConsistentHash::new(&members(weights));
             (0..16).map(|key| owner(&ring, key, |_| true).unwrap()).collect()
         };
         assert_eq!(places(&[1; 4]), [0, 2, 2, 1, 3, 3, 2, 2, 3, 3, 3, 0, 3, 0, 3, 3]);
@@ -212,7 +211,7 @@ mod tests {
     #[test]
     fn keys_are_shared_by_weight() {
         for weights in [[5, 0, 1, 2, 5, 5], [100, 10, 30, 0, 1000, 700], [19, 20, 21, 39, 40, 41]] {
-            let ring = ConsistentHash::new(&upstreams(&weights));
+            let ring = ConsistentHash::new(&members(&weights));
             let mut shares = vec![0; 6];
             owners(&ring, |_| true).into_iter().for_each(|index| shares[index] += 1);
             assert_shares(&shares, &weights.map(f64::from), 0.2);
@@ -221,7 +220,7 @@ mod tests {
 
     #[test]
     fn only_the_keys_of_who_goes_move() {
-        let all = upstreams(&[1; 10]);
+        let all = members(&[1; 10]);
         let before = owners(&ConsistentHash::new(&all), |_| true);
         let refused = owners(&ConsistentHash::new(&all), |index| index != 3);
         let fewer: Vec<_> = all.iter().filter(|upstream| upstream.name != all[3].name).cloned().collect();
@@ -244,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_large_pool_that_refuses_is_not_walked_point_by_point() {
-        let ring = ConsistentHash::new(&upstreams(&[1; 1000]));
+        let ring = ConsistentHash::new(&members(&[1; 1000]));
         let mut asked = 0;
         assert_eq!(owner(&ring, 1, |_| (asked += 1, false).1), None);
         assert!((1000..=1000 + WALK).contains(&asked), "{asked}");

@@ -27,11 +27,6 @@ impl PeakEwma {
         let _ = self.0.fetch_update(Relaxed, Relaxed, later);
     }
 
-    /// Forgets all samples.
-    pub fn forget(&self) {
-        self.0.store(0, Relaxed);
-    }
-
     /// The average in microseconds at this time; 0 if the last sample is too old.
     pub fn value(&self, now_ms: u64) -> u64 {
         let packed = self.0.load(Relaxed);

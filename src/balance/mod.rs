@@ -19,6 +19,7 @@ mod consistent_hash;
 mod ewma;
 mod least_connections;
 mod lots;
+mod member;
 mod random;
 mod round_robin;
 #[cfg(test)]
@@ -30,11 +31,12 @@ pub use ask::{Ask, Balancer, View};
 pub use consistent_hash::{ConsistentHash, hash};
 pub use ewma::PeakEwma;
 pub use least_connections::LeastConnections;
+pub use member::Member;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted::Weighted;
 
-use crate::config::model::{self, UpstreamConfig};
+use crate::config::model;
 
 /// The configured algorithm.
 #[derive(Debug)]
@@ -48,12 +50,12 @@ pub enum Balance {
 }
 
 impl Balance {
-    /// For the upstreams of a pool, in its order; those without a weight are never offered.
+    /// For the servers of a pool, in its order; those without a weight are never offered.
     ///
     /// `round_robin` honours weights: where they differ it is [`Balance::Weighted`]. `start` is a random number, at which the
     /// algorithms that take turns begin.
-    pub fn new(config: &model::BalanceConfig, upstreams: &[UpstreamConfig], start: u32) -> Self {
-        let weights: Vec<u32> = upstreams.iter().map(|upstream| upstream.weight).collect();
+    pub fn new(config: &model::BalanceConfig, members: &[Member], start: u32) -> Self {
+        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
         let mut used = weights.iter().filter(|&&weight| weight > 0);
         let first = used.next();
         match config {
@@ -63,7 +65,7 @@ impl Balance {
             model::BalanceConfig::RoundRobin | model::BalanceConfig::Weighted => Self::Weighted(Weighted::new(&weights, start)),
             model::BalanceConfig::Random => Self::Random(Random::new(&weights)),
             model::BalanceConfig::LeastConnections => Self::LeastConnections(LeastConnections::new(&weights)),
-            model::BalanceConfig::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(upstreams)),
+            model::BalanceConfig::ConsistentHash { .. } => Self::ConsistentHash(ConsistentHash::new(members)),
             model::BalanceConfig::Adaptive => Self::Adaptive(Adaptive::new(&weights)),
         }
     }

@@ -1,7 +1,6 @@
 //! What holds for every algorithm, and helpers for their own tests.
 
 use super::*;
-use crate::config::model::Origin;
 use std::collections::BTreeSet;
 
 /// A view that knows nothing.
@@ -85,15 +84,10 @@ pub fn assert_shares(shares: &[usize], weights: &[f64], tolerance: f64) {
     }
 }
 
-/// Upstreams of these weights, named by their positions.
-pub fn upstreams(weights: &[u32]) -> Vec<UpstreamConfig> {
-    let upstream = |(index, &weight): (usize, &u32)| UpstreamConfig {
-        name: format!("10.0.0.{index}:80"),
-        origin: Origin::tcp(&format!("10.0.0.{index}"), 80),
-        weight,
-        is_checked: true,
-    };
-    weights.iter().enumerate().map(upstream).collect()
+/// Servers of these weights, named by their positions.
+pub fn members(weights: &[u32]) -> Vec<Member> {
+    let member = |(index, &weight): (usize, &u32)| Member { name: format!("10.0.0.{index}:80"), weight };
+    weights.iter().enumerate().map(member).collect()
 }
 
 const ALL: [model::BalanceConfig; 6] = [
@@ -108,7 +102,7 @@ const ALL: [model::BalanceConfig; 6] = [
 #[test]
 fn a_configuration_gets_what_it_names() {
     let name = |config: &model::BalanceConfig, weights: &[u32]| {
-        let text = format!("{:?}", Balance::new(config, &upstreams(weights), 0));
+        let text = format!("{:?}", Balance::new(config, &members(weights), 0));
         text.split('(').next().unwrap().to_owned()
     };
     let names = ALL.each_ref().map(|config| name(config, &[2, 0, 2]));
@@ -130,7 +124,7 @@ fn only_who_takes_is_picked_and_all_are_asked_before_none_is() {
             loads: (0..count).map(|_| rng.u64(..most)).collect(),
             latencies: (0..count).map(|_| rng.u64(..100_000) * rng.u64(..2)).collect(),
         };
-        let balancer = Balance::new(config, &upstreams(&weights), 0);
+        let balancer = Balance::new(config, &members(&weights), 0);
         for _ in 0..10 {
             let chance = [0, 1, 5, 10][rng.usize(..4)];
             let up: Vec<bool> = (0..count).map(|_| rng.u8(..10) < chance).collect();
@@ -160,7 +154,7 @@ fn shares_are_those_of_the_weights_whatever_the_algorithm() {
             _ => 0.05,
         };
         for weights in [&[1, 1, 1, 1][..], &[5, 1, 2], &[100, 300, 0, 200]] {
-            let balancer = Balance::new(config, &upstreams(weights), 0);
+            let balancer = Balance::new(config, &members(weights), 0);
             let expected: Vec<f64> = weights.iter().copied().map(f64::from).collect();
             assert_shares(&shares(&balancer, weights.len(), 24_000, |_| true), &expected, tolerance);
         }
@@ -175,7 +169,7 @@ fn turns_are_exact_over_threads() {
         (model::BalanceConfig::RoundRobin, [5, 1, 2]),
         (model::BalanceConfig::Weighted, [5, 1, 2]),
     ] {
-        let balancer = Balance::new(&config, &upstreams(&weights), 0);
+        let balancer = Balance::new(&config, &members(&weights), 0);
         let mut totals = [0; 3];
         std::thread::scope(|scope| {
             let threads = [(); 4].map(|_| scope.spawn(|| shares(&balancer, 3, 6_000, |_| true)));

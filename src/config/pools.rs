@@ -122,5 +122,6 @@ fn upstream(item: &Node, report: &mut Report) -> Option<UpstreamConfig> {
     let name = item.get("name").and_then(Node::text).map_or_else(|| origin.to_string(), str::to_owned);
     let weight = item.get("weight").map_or(Some(1), Node::int)?;
     let is_checked = item.get("health_check_enabled").is_none_or(|node| matches!(node.value, Value::Bool(true)));
-    Some(UpstreamConfig { name, origin, weight, is_checked })
+    let is_backup = item.get("backup").is_some_and(|node| matches!(node.value, Value::Bool(true)));
+    Some(UpstreamConfig { name, origin, weight, is_checked, is_backup })
 }

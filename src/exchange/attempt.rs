@@ -2,6 +2,7 @@
 
 use crate::guard::breaker::CircuitPermit;
 use crate::machine::failure::Silence;
+use crate::observe::reason::Reason;
 use crate::upstream::reservation::Reservation;
 use crate::upstream::server::UpstreamFault;
 
@@ -20,6 +21,8 @@ pub struct Attempt {
     pub heard: Heard,
     /// Whether the upstream closed its sending side.
     pub upstream_fin: bool,
+    /// Why the addresses failed that were dialled before the present one.
+    pub dialled: Option<Reason>,
     /// How many bytes the kernel took on this connection.
     pub taken: u64,
     /// How many bytes the kernel must have taken before the client counts as having sent more of its content.

@@ -10,9 +10,20 @@ use crate::http::write;
 use crate::machine::deadlines::after;
 use crate::machine::failure::{Failure, Time};
 use crate::machine::{Effect, Turn};
-use crate::observe::reason::Reason;
+use crate::observe::reason::{Blame, Reason};
 use crate::upstream::pool::{Grant, NoGrant, PickRequest, Requirements, RetryChoice};
 use crate::upstream::reservation::Reservation;
+use crate::upstream::server::UpstreamFault;
+use std::rc::Rc;
+
+/// What an address gets at least to take a connection (milliseconds), however many others are left.
+const LEAST_SHARE_MS: u64 = 250;
+
+/// What an address gets at most that has let a connect go unanswered before (milliseconds).
+const DOUBTFUL_MS: u64 = 1000;
+
+/// The time is divided by no more addresses than this.
+const MOST_SHARES: usize = 20;
 
 /// How long a trial request may wait for its content, or for the answer of the last upstream, before another trial may begin.
 const TRIAL_MS: u64 = 1000;
@@ -21,6 +32,9 @@ impl Exchange {
     /// Asks the pool for an upstream, once for each attempt.
     pub(super) fn connect(&mut self, cx: &mut Context) -> ExchangeState {
         let turn = &mut *cx.turn;
+        if !Rc::ptr_eq(&self.site, &turn.site) {
+            self.follow_names(turn);
+        }
         let needs = self.needs();
         let (most, now) = (self.site.most(), turn.now.millis());
         let want = Requirements { worker: turn.worker, most, needs, now, tried: &self.tried, again: self.again };
@@ -67,30 +81,60 @@ impl Exchange {
         if self.needs() == place.needs { ExchangeState::ConnectingUpstream(Leg::Queued(place)) } else { self.rejoin(place, cx) }
     }
 
+    /// It goes to the end of the queue, but its time there is not renewed.
+    pub(super) fn on_servers_changed(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
+        self.rejoin(place, cx)
+    }
+
     fn rejoin(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
         self.left(Leg::Queued(place), cx.turn).connect(cx)
     }
 
     fn attempt(&mut self, grant: Grant, turn: &mut Turn) -> ExchangeState {
+        let now = turn.now.millis();
+        self.attempt.sent_at = turn.now.micros;
+        self.attempt.taken = 0;
+        if self.attempt.dialled.is_none() {
+            self.count_attempt(grant.server, turn);
+        }
+        self.deadlines.set(Timer::Attempt, after(now, self.timeouts.attempt_ms));
+        self.hold(grant, turn);
+        ExchangeState::ConnectingUpstream(Leg::Dialing { until: after(now, self.timeouts.connect_ms) })
+    }
+
+    fn count_attempt(&mut self, server: usize, turn: &Turn) {
+        self.attempts += 1;
+        if self.attempts > 1 {
+            self.pool().servers[server].cells[turn.worker].retries.add(1)
+        } else {
+            self.pool().budget.count_request(turn.worker, turn.now.millis())
+        }
+    }
+
+    /// Takes what was granted, and asks for the connection.
+    #[inline]
+    fn hold(&mut self, grant: Grant, turn: &mut Turn) {
         let Grant { server, permit, reserved } = grant;
         let reuse = !reserved.has_place();
         self.attempt.server = Some(server);
         self.attempt.hold = Some(Hold { permit: Some(permit), reserved });
-        self.attempt.sent_at = turn.now.micros;
-        self.attempts += 1;
-        self.attempt.taken = 0;
-        let pool = self.pool();
-        let cell = &pool.servers[server].cells[turn.worker];
-        cell.requests.add(1);
-        if self.attempts > 1 {
-            cell.retries.add(1)
-        } else {
-            pool.budget.count_request(turn.worker, turn.now.millis())
-        }
-        let now = turn.now.millis();
-        self.deadlines.set(Timer::Attempt, after(now, self.timeouts.attempt_ms));
+        self.pool().servers[server].cells[turn.worker].requests.add(1);
         turn.effects.push(Effect::Connect { server, reuse });
-        ExchangeState::ConnectingUpstream(Leg::Dialing { until: after(now, self.timeouts.connect_ms) })
+    }
+
+    /// Goes on with what names lead to now, if nothing but that has changed since it began.
+    #[cold]
+    fn follow_names(&mut self, turn: &Turn) {
+        if !self.site.is_of(&turn.site) {
+            return;
+        }
+        let former = std::mem::replace(&mut self.site, turn.site.clone());
+        let (from, to) = (&former.pools[self.pool], &self.site.pools[self.pool]);
+        let moved = |index: usize| to.index_of(&from.servers[index]);
+        self.attempt.server = self.attempt.server.and_then(moved);
+        self.tried = self.tried.iter().copied().filter_map(moved).collect();
+        // Nobody asks any more how those did that are gone.
+        self.faults.retain_mut(|charge| moved(charge.server).map(|index| charge.server = index).is_some());
     }
 
     /// Joins the queue. A dial for which there was no descriptor comes here too, and keeps the deadline of its first wait.
@@ -171,11 +215,58 @@ impl Exchange {
         self.fail(Failure::new(Reason::DestinationUnavailable, detail).retry_after(seconds), cx)
     }
 
+    /// The address did not take the connection: the upstream's other addresses follow at once, as the same attempt.
+    pub(super) fn on_connect_failed(&mut self, reason: Reason, until: u64, cx: &mut Context) -> ExchangeState {
+        let turn = &mut *cx.turn;
+        let now = turn.now.millis();
+        // What is said of an upstream outlasts what is said of this machine, which may not speak the family of some address.
+        let told = self.attempt.dialled.filter(|_| reason.blame() != Blame::Upstream).unwrap_or(reason);
+        let has_time = until == 0 || until > now;
+        let next = if has_time { self.take_sibling(turn) } else { None };
+        if next.is_none() && !(has_time && self.may_await_sibling()) {
+            return self.fail_upstream(told, cx);
+        }
+        if reason.timeout().is_some()
+            && let Some(index) = self.attempt.server
+        {
+            self.pool().avoid(index, now);
+        }
+        self.count_upstream_error(reason, turn);
+        if self.is_its_fault(reason, turn) {
+            self.accuse(UpstreamFault::Reason(reason), turn);
+        }
+        self.let_go(turn);
+        self.tried.extend(self.attempt.server);
+        self.attempt = Attempt { dialled: Some(told), sent_at: self.attempt.sent_at, ..Attempt::default() };
+        let Some(grant) = next else {
+            self.deadlines.set(Timer::Attempt, 0);
+            return self.queue(cx);
+        };
+        self.hold(grant, turn);
+        ExchangeState::ConnectingUpstream(Leg::Dialing { until })
+    }
+
+    /// Whether other addresses of the upstream are only full, and the request may wait for one of them.
+    fn may_await_sibling(&self) -> bool {
+        let is_left = |index| self.pool().addresses_left(index, &self.tried, 2) > 1;
+        self.again != RetryChoice::Elsewhere && self.attempt.server.is_some_and(is_left)
+    }
+
+    fn take_sibling(&mut self, turn: &Turn) -> Option<Grant> {
+        let index = self.attempt.server?;
+        let (most, needs, now) = (self.site.most(), self.needs(), turn.now.millis());
+        let want = Requirements { worker: turn.worker, most, needs, now, tried: &self.tried, again: self.again };
+        self.pool().grant_sibling(index, want)
+    }
+
     /// The connection is made. If it is a kept one, the upstream may be closing it at this moment.
     pub fn on_connected(&mut self, state: ExchangeState, reused: bool, turn: &Turn) -> ExchangeState {
         let ExchangeState::ConnectingUpstream(Leg::Dialing { .. }) = state else { return state };
         let is_trial = self.attempt.hold.as_ref().is_some_and(|hold| hold.reserved.is_trial());
         self.attempt.reused = reused;
+        if !reused {
+            self.server().into_iter().for_each(|server| server.welcome());
+        }
         self.attempt.connect_micros = (!reused).then(|| turn.now.micros.saturating_sub(self.attempt.sent_at));
         if self.asked.needs_host {
             let authority = self.server().map(|server| server.authority.clone()).unwrap_or_default();
@@ -196,9 +287,27 @@ impl Exchange {
         ExchangeState::ConnectingUpstream(Leg::Dialing { until: after(turn.now.millis(), self.timeouts.connect_ms) })
     }
 
-    /// When a connect that begins now must be over (milliseconds); 0 = never.
-    pub fn connect_due(&self, now: u64) -> u64 {
-        let (connect, attempt) = (after(now, self.timeouts.connect_ms), self.deadlines.at(Timer::Attempt));
+    /// Until when the present address may be tried (milliseconds), if others are left: the time divided by them. One that let a
+    /// connect go unanswered before does not get that much.
+    pub fn address_due(&self, now: u64) -> Option<u64> {
+        let index = self.attempt.server?;
+        let due = self.connect_due();
+        let left = due.saturating_sub(now);
+        let share = |share: u64| now + share.max(LEAST_SHARE_MS).min(left);
+        match self.pool().addresses_left(index, &self.tried, MOST_SHARES) as u64 {
+            1 => None,
+            count if due > 0 => {
+                let most = if self.pool().servers[index].is_doubtful() { DOUBTFUL_MS } else { u64::MAX };
+                Some(share((left / count).min(most)))
+            }
+            _ => None,
+        }
+    }
+
+    /// When the connection must be there (milliseconds); 0 = never.
+    pub fn connect_due(&self) -> u64 {
+        let ExchangeState::ConnectingUpstream(Leg::Dialing { until: connect }) = self.state else { return 0 };
+        let attempt = self.deadlines.at(Timer::Attempt);
         if connect == 0 || attempt == 0 { connect.max(attempt) } else { connect.min(attempt) }
     }
 
@@ -225,9 +334,9 @@ impl Exchange {
         (self.attempt.reused, self.attempt.broken) = (false, false);
         if let Some(cell) = self.server().map(|server| &server.cells[turn.worker]) {
             cell.requests.sub(1);
-            cell.retries.sub((self.attempts > 1).into());
+            cell.retries.sub((self.attempts > 1 && self.attempt.dialled.is_none()).into());
         }
-        self.attempts -= 1;
+        self.attempts -= u32::from(self.attempt.dialled.is_none());
     }
 
     /// Takes the place that was reserved for the connection.

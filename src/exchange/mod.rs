@@ -34,9 +34,9 @@ pub use state::{ExchangeState, Leg, Reply};
 use crate::admin::RenderedPage;
 use crate::base::address::Peer;
 use crate::config::model::{Retry, Timeouts};
-use crate::guard::gate::Ticket;
-use crate::guard::places::Needs;
+use crate::guard::wait_queue::{Aim, Ticket, Wish};
 use crate::http::Refusal;
+use crate::machine::failure::Silence;
 use crate::machine::flow::Flow;
 use crate::machine::recipient::{self, Recipient};
 use crate::machine::{ExchangeEnd, Turn};
@@ -71,6 +71,8 @@ pub enum ExchangeEvent {
     ClientGone,
     /// The client took some of the answer, or its front has done what it still had to do for it.
     ClientTook,
+    /// The pool that it waits in the queue of has other servers now.
+    ServersChanged,
     /// Its turn in the queue has come: a place was taken for it, or an idle connection of this worker comes with it.
     Admitted(Grant),
     /// It leaves the queue unserved: every server of the pool is down, or no more tunnels are allowed.
@@ -103,7 +105,7 @@ pub struct Exchange {
     pub up: Flow,
     /// From upstream to client.
     pub down: Flow,
-    /// The site that it began with.
+    /// The site that it began with; if names lead elsewhere at a later attempt, the one that differs in nothing else.
     pub site: Rc<Arc<Site>>,
     /// The timeouts that apply.
     pub timeouts: Timeouts,
@@ -150,7 +152,7 @@ pub struct Exchange {
     /// Where it may be tried again.
     again: RetryChoice,
     /// The server whose silence was the first failure: a total timeout that follows is blamed on it.
-    silent: Option<(usize, crate::machine::failure::Silence)>,
+    silent: Option<(Arc<Server>, Silence)>,
     /// The key for `balance: consistent_hash`.
     key: u64,
     /// The end of the wait in the queue (milliseconds); 0 before the first wait.
@@ -214,7 +216,8 @@ impl Exchange {
             (ConnectingUpstream(Leg::Queued(place)), HalfClosed) => self.on_queued_half_close(place, cx),
             (ConnectingUpstream(Leg::Queued(place)), Admitted(grant)) => self.on_admitted(place, grant, cx),
             (ConnectingUpstream(Leg::Queued(place)), Dismissed) => self.on_dismissed(place, cx),
-            (ConnectingUpstream(Leg::Dialing { .. }), ConnectFailed(reason)) => self.fail_upstream(reason, cx),
+            (ConnectingUpstream(Leg::Queued(place)), ServersChanged) => self.on_servers_changed(place, cx),
+            (ConnectingUpstream(Leg::Dialing { until }), ConnectFailed(reason)) => self.on_connect_failed(reason, until, cx),
             (ConnectingUpstream(Leg::Dialing { .. }), NoDescriptor) => self.queue(cx),
             (ConnectingUpstream(leg), Deadline) => self.on_leg_deadline(leg, cx),
 
@@ -303,9 +306,11 @@ impl Exchange {
         matches!(self.state, ExchangeState::ConnectingUpstream(Leg::Queued(_)))
     }
 
-    /// What it needs of an upstream, while it waits in the queue.
-    pub fn queued_for(&self) -> Option<Needs> {
-        if let ExchangeState::ConnectingUpstream(Leg::Queued(place)) = &self.state { Some(place.needs) } else { None }
+    /// What it waits for in the queue.
+    pub fn wish(&self) -> Option<Wish> {
+        let ExchangeState::ConnectingUpstream(Leg::Queued(place)) = &self.state else { return None };
+        let aim = if self.tried.is_empty() { Aim::Any } else { Aim::Others(self.tried.as_slice().into()) };
+        Some(Wish { needs: place.needs, aim, key: self.key })
     }
 
     /// A reference that is gone once it no longer waits for a page.

@@ -172,7 +172,7 @@ impl Exchange {
             upstream_micros: self.attempt.upstream_micros,
             queue_micros: self.queue_micros,
             connect_micros: self.attempt.connect_micros,
-            upstream: asked_last.map(|index| self.pool().servers[index].config.name.as_str()),
+            upstream: asked_last.map(|index| self.pool().label(index)),
             route: self.route.map(|route| self.site.config.routes[route].name.as_str()),
             attempts: self.attempts,
             error: self.outcome.error.map(Reason::name),

@@ -64,7 +64,8 @@ impl Exchange {
         self.tried.extend(self.attempt.server);
         self.again = again;
         if again == RetryChoice::Elsewhere {
-            self.silent = self.silent.or(self.attempt.server.map(|server| (server, self.attempt.silence)));
+            let silence = self.attempt.silence;
+            self.silent = self.silent.take().or_else(|| Some((self.server()?.clone(), silence)));
         }
         self.attempt = Attempt::default();
         self.queue_due = 0;
@@ -126,7 +127,7 @@ impl Exchange {
     }
 
     /// Whether a failure counts against the server. What any client could cause at will does not.
-    fn is_its_fault(&self, reason: Reason, turn: &Turn) -> bool {
+    pub(super) fn is_its_fault(&self, reason: Reason, turn: &Turn) -> bool {
         let &Attempt { reused, heard, sent_at, upstream_micros, silence, .. } = &self.attempt;
         // Half of the time, or more, went by before it had what it has of the request.
         let had_half_of = |ms: u32| turn.now.micros.saturating_sub(sent_at) / 500 >= u64::from(ms);
@@ -147,8 +148,8 @@ impl Exchange {
 
     /// The failure of the server whose silence led to another attempt.
     pub(super) fn first_silence(&self) -> Option<Failure> {
-        let (server, silence) = self.silent?;
-        Some(Failure::of_silence(silence, &self.pool().servers[server].config.name, &self.timeouts))
+        let (server, silence) = self.silent.as_ref()?;
+        Some(Failure::of_silence(*silence, &server.config.name, &self.timeouts))
     }
 
     /// Where the next attempt may go after this failure. A silent server may still be working on the request, so from then on only

@@ -9,3 +9,4 @@ pub mod gate;
 pub mod places;
 pub mod rate;
 pub mod retry;
+pub mod wait_queue;

@@ -61,6 +61,11 @@ impl Health {
         self.is_ignored.swap(is_ignored, SeqCst) != is_ignored
     }
 
+    /// Whether it is checked.
+    pub fn is_checked(&self) -> bool {
+        self.state.load(SeqCst) != OFF
+    }
+
     /// Turns checking on or off. An upstream that is checked already keeps its verdict.
     pub fn set_checked(&self, is_checked: bool) {
         if is_checked {
@@ -80,12 +85,6 @@ impl Health {
             HealthVerdict::Failing => FAILING,
         };
         let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(new));
-    }
-
-    /// Forgets the verdict.
-    pub fn forget(&self) {
-        let _ = self.state.fetch_update(SeqCst, SeqCst, |old| (old != OFF).then_some(UNCHECKED));
-        *self.error() = None;
     }
 
     /// Stores why a check failed.

@@ -26,7 +26,7 @@ pub struct Scrape<'a> {
     pub workers: &'a [Arc<WorkerStats>],
     /// Every listening address.
     pub listeners: &'a [ListenerView<'a>],
-    /// Every upstream of every pool.
+    /// Every address of every upstream of every pool.
     pub upstreams: &'a [UpstreamView<'a>],
     pub reloads_ok: u64,
     pub reloads_error: u64,
@@ -47,11 +47,13 @@ pub struct ListenerView<'a> {
     pub full: u64,
 }
 
-/// One upstream at this moment.
-#[derive(Clone, Copy, Debug)]
+/// One address of an upstream at this moment.
+#[derive(Clone, Debug)]
 pub struct UpstreamView<'a> {
     pub pool: &'a str,
     pub name: &'a str,
+    /// Which of its addresses; empty if it has none.
+    pub address: String,
     /// One for each worker.
     pub cells: &'a [UpstreamStats],
     /// Whether a request could be given to it.
@@ -243,11 +245,11 @@ fn operation(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
 }
 
 fn of(upstream: &UpstreamView<'_>) -> Labels {
-    vec![label("pool", upstream.pool), label("upstream", upstream.name)]
+    vec![label("pool", upstream.pool), label("upstream", upstream.name), label("address", &upstream.address)]
 }
 
 fn with(upstream: &UpstreamView<'_>, further: LabelPair) -> Labels {
-    vec![label("pool", upstream.pool), label("upstream", upstream.name), further]
+    vec![label("pool", upstream.pool), label("upstream", upstream.name), further, label("address", &upstream.address)]
 }
 
 #[cfg(test)]

@@ -181,12 +181,12 @@ fn upstreams_have_all_their_labels_whatever_their_names() {
     cells[1].duration.observe(700);
     let odd = "quote\" back\\slash\nline";
     let upstreams = [
-        UpstreamView { pool: "default", name: "127.0.0.1:9001", cells: &cells, usable: true, circuit: 0 },
-        UpstreamView { pool: odd, name: odd, cells: &[], usable: false, circuit: 2 },
+        UpstreamView { pool: "default", name: "127.0.0.1:9001", address: "127.0.0.1:9001".into(), cells: &cells, usable: true, circuit: 0 },
+        UpstreamView { pool: odd, name: odd, address: String::new(), cells: &[], usable: false, circuit: 2 },
     ];
     let page = page(&[], &upstreams);
     let of = |name, label: &[(&'static str, &'static str)]| {
-        page.value(name, &[&[("pool", "default"), ("upstream", "127.0.0.1:9001")], label].concat())
+        page.value(name, &[&[("pool", "default"), ("upstream", "127.0.0.1:9001")], label, &[("address", "127.0.0.1:9001")]].concat())
     };
     assert_eq!(of("proxy_upstream_requests_total", &[]), 7.0);
     assert_eq!(of("proxy_retries_total", &[]), 0.0);
@@ -202,6 +202,6 @@ fn upstreams_have_all_their_labels_whatever_their_names() {
     assert_eq!(of("proxy_upstream_duration_seconds_count", &[]), 1.0);
     assert_eq!(of("backend_health", &[]), 1.0);
     assert_eq!(of("circuit_breaker_state", &[]), 0.0);
-    assert_eq!(page.value("backend_health", &[("pool", odd), ("upstream", odd)]), 0.0);
-    assert_eq!(page.value("circuit_breaker_state", &[("pool", odd), ("upstream", odd)]), 2.0);
+    assert_eq!(page.value("backend_health", &[("pool", odd), ("upstream", odd), ("address", "")]), 0.0);
+    assert_eq!(page.value("circuit_breaker_state", &[("pool", odd), ("upstream", odd), ("address", "")]), 2.0);
 }

@@ -19,20 +19,19 @@ use crate::guard::door::Paused;
 use crate::net::sys;
 use crate::observe;
 use crate::observe::writer::Writer;
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::upstream::resolve::{self, Resolver};
-use crate::upstream::server::Server;
-use crate::worker::shared::{Mail, Shared};
+use crate::worker::shared::Shared;
 use crate::worker::{Worker, WorkerSetup};
 use bind::Bound;
 use leftovers::Leftovers;
 use listeners::Sockets;
 use pid_file::PidFile;
-use reload::{LOOK_UP_PATIENCE, Reloader};
+use reload::{LOOK_UP_PATIENCE, Reloader, Task};
 pub use signals::Signals;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use watch::Watch;
@@ -74,21 +73,22 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
         renderer,
         resolver: OnceLock::new(),
     });
-    let site = Arc::new(Site::new(config, polls.len(), None));
+    let (call, calls) = channel();
+    let resolver = shared.resolver.get_or_init(|| resolver(call.clone())).clone();
+    resolver.set(site::names(&config), config.resolve_ms, LOOK_UP_PATIENCE);
+    let clock = Clock::start();
+    let site = Arc::new(Site::new(config, polls.len(), None, &resolver.names(), 0));
     warn_of_limits(&site, limit);
-    let resolver = shared.resolver.get_or_init(|| resolver(&shared)).clone();
-    resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
     let pages = shared.clone();
     spawn("renderer", move || renderer::run(&jobs, &pages))?;
     let mut desk = {
         let (site, shared, writer, leftovers) = (site.clone(), shared.clone(), writer.clone(), leftovers.clone());
-        let (call, calls) = channel();
         let desk = signals::SignalHandler::new(shared.clone(), writer.clone(), leftovers.clone(), call);
-        let reloader = Reloader { sources, effective, watch, site, listeners, leftovers, resolver, shared, writer };
+        let reloader = Reloader { sources, effective, watch, site, listeners, leftovers, resolver, shared, writer, clock };
         spawn("reloader", move || reloader.run(&calls))?;
         desk
     };
-    let ends = start_workers(polls, sockets, &shared, &site, &writer, &signals)?;
+    let ends = start_workers(polls, sockets, &shared, &site, &writer, &signals, clock)?;
     leftovers.pid_file.write()?;
     shared.admin.started_up.store(true, SeqCst);
     observe::log::announce(&ready);
@@ -118,8 +118,8 @@ fn start_workers(
     site: &Arc<Site>,
     writer: &Arc<Writer>,
     signals: &Signals,
+    clock: Clock,
 ) -> io::Result<Receiver<io::Result<()>>> {
-    let clock = Clock::start();
     let (end, ends) = channel();
     for (worker, (poll, listeners)) in polls.into_iter().zip(sockets).enumerate() {
         let journal = writer.access_log(shared.admin.stats[worker].clone());
@@ -143,11 +143,10 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
     std::thread::Builder::new().name(name.into()).spawn(run)
 }
 
-/// Looks names up and tells the workers about changes.
-fn resolver(shared: &Arc<Shared>) -> Resolver {
-    let shared = Arc::clone(shared);
-    let tell = move |server: &Arc<Server>| shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Addresses(server.clone())));
-    Resolver::new(Box::new(resolve::look_up), Box::new(tell))
+/// Looks names up and tells the reloader about changes.
+fn resolver(tasks: Sender<Task>) -> Resolver {
+    // The reloader lives as long as the process.
+    Resolver::new(Box::new(resolve::look_up), Box::new(move || _ = tasks.send(Task::NamesChanged)))
 }
 
 /// A panic in any thread is a defect: it is logged, and ends the process.

@@ -1,15 +1,16 @@
 //! Reload on SIGHUP, or when a watched file has changed: the configuration is read, checked and applied on a thread of its own. A
-//! bad one changes nothing.
+//! bad one changes nothing. When names lead elsewhere, the same is done without reading anything.
 
 use super::leftovers::Leftovers;
 use super::listeners::Listeners;
 use super::logs;
 use super::watch::{self, Watch};
+use crate::base::clock::Clock;
 use crate::config::model::Config;
 use crate::config::{self, ConfigSources, Effective, Loaded};
 use crate::observe;
 use crate::observe::writer::Writer;
-use crate::site::Site;
+use crate::site::{self, Site};
 use crate::upstream::resolve::Resolver;
 use crate::worker::shared::{Mail, NewSite, Shared};
 use std::sync::Arc;
@@ -41,39 +42,57 @@ pub(super) struct Reloader {
     /// What the workers share.
     pub(super) shared: Arc<Shared>,
     pub(super) writer: Arc<Writer>,
+    /// The clock of the workers.
+    pub(super) clock: Clock,
+}
+
+/// What the reloader is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Read the configuration again.
+    Reload,
+    /// Names lead elsewhere.
+    NamesChanged,
 }
 
 impl Reloader {
-    /// Reloads once for each call; calls that come during a reload are taken together.
-    pub(super) fn run(mut self, calls: &Receiver<()>) {
+    /// Does each task; tasks that come during a reload are taken together.
+    pub(super) fn run(mut self, tasks: &Receiver<Task>) {
         if self.site.config.watch && !self.watch.has_files() {
             log::warn!(target: "reload", "watch: there is no file to look at");
         }
-        while self.wait(calls) {
-            while calls.try_recv().is_ok() {}
+        while let Some(task) = self.wait(tasks) {
+            let is_reload = |task: &Task| *task == Task::Reload;
+            if tasks.try_iter().chain([task]).filter(is_reload).count() == 0 {
+                self.renew();
+                continue;
+            }
             // Noted before reading, so that a change while it is read is found later.
             self.watch.note_read();
             let admin = self.shared.admin.clone();
             match self.reload() {
-                Ok(()) => admin.reloads_ok.fetch_add(1, Relaxed),
+                Ok(()) => _ = admin.reloads_ok.fetch_add(1, Relaxed),
                 Err(why) => {
                     why.lines().for_each(|line| log::error!(target: "reload", "reload refused, the old configuration stays: {line}"));
-                    admin.reloads_error.fetch_add(1, Relaxed)
+                    admin.reloads_error.fetch_add(1, Relaxed);
+                    // Names may have changed as well, which a reload that succeeds takes by itself.
+                    self.renew();
                 }
-            };
+            }
         }
     }
 
-    /// Waits until there is something to reload; false at the end of the process.
-    fn wait(&mut self, calls: &Receiver<()>) -> bool {
+    /// Waits until there is something to do; `None` at the end of the process.
+    fn wait(&mut self, tasks: &Receiver<Task>) -> Option<Task> {
         loop {
             if !self.site.config.watch {
-                return calls.recv().is_ok();
+                return tasks.recv().ok();
             }
-            match calls.recv_timeout(watch::INTERVAL) {
+            match tasks.recv_timeout(watch::INTERVAL) {
                 Err(RecvTimeoutError::Timeout) if !self.watch.look() => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
-                Ok(()) | Err(RecvTimeoutError::Timeout) => return true,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => return Some(Task::Reload),
+                Ok(task) => return Some(task),
             }
         }
     }
@@ -102,9 +121,10 @@ impl Reloader {
         if loses_upstreams {
             log::warn!(target: "reload", "reload: there are no upstreams any more, only routes: was a part of the file lost?");
         }
-        let site = Arc::new(Site::new(config, self.shared.mailboxes.len(), Some(&self.site)));
-        self.resolver.set(site.servers().map(|(_, server)| server), site.config.resolve_ms, LOOK_UP_PATIENCE);
-        self.site.retire(&site);
+        self.resolver.set(site::names(&config), config.resolve_ms, LOOK_UP_PATIENCE);
+        let now = self.clock.read().millis();
+        let site = Site::new(config, self.shared.mailboxes.len(), Some(&self.site), &self.resolver.names(), now);
+        let site = self.replace_site(site);
         let (sockets, closed) = self.listeners.commit(listeners, site.config.limits.max_client_conns);
         self.leftovers.set_sockets(self.listeners.files());
         self.shared.admin.set_doors(self.listeners.doors().cloned().collect());
@@ -112,10 +132,28 @@ impl Reloader {
             mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened, closed: closed.clone() })));
         }
         self.listeners.doors().for_each(|door| self.shared.resume(&door.paused));
-        (self.site, self.effective) = (site, effective);
+        self.effective = effective;
         self.watch.follow(files);
         say(&changes);
         Ok(())
+    }
+
+    /// Takes what names lead to now.
+    fn renew(&mut self) {
+        let now = self.clock.read().millis();
+        let Some(site) = self.site.renew(self.shared.mailboxes.len(), &self.resolver.names(), now) else { return };
+        let site = self.replace_site(site);
+        for mailbox in &self.shared.mailboxes {
+            mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened: Vec::new(), closed: Vec::new() })));
+        }
+    }
+
+    fn replace_site(&mut self, site: Site) -> Arc<Site> {
+        let site = Arc::new(site);
+        site.tell_moves(&self.site);
+        self.site.retire(&site);
+        self.site = site.clone();
+        site
     }
 
     /// Restores the keys that need a restart, and returns those that would have changed.

@@ -2,6 +2,7 @@
 //! serve them.
 
 use super::leftovers::Leftovers;
+use super::reload::Task;
 use crate::observe;
 use crate::observe::stats::WorkerStats;
 use crate::observe::writer::Writer;
@@ -54,7 +55,7 @@ pub(super) struct SignalHandler {
     shared: Arc<Shared>,
     writer: Arc<Writer>,
     leftovers: Arc<Leftovers>,
-    reload: Sender<()>,
+    reload: Sender<Task>,
     drain: Option<Draining>,
 }
 
@@ -68,7 +69,7 @@ struct Draining {
 }
 
 impl SignalHandler {
-    pub(super) fn new(shared: Arc<Shared>, writer: Arc<Writer>, leftovers: Arc<Leftovers>, reload: Sender<()>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, writer: Arc<Writer>, leftovers: Arc<Leftovers>, reload: Sender<Task>) -> Self {
         Self { shared, writer, leftovers, reload, drain: None }
     }
 
@@ -83,7 +84,7 @@ impl SignalHandler {
             libc::SIGUSR2 => log::warn!(target: "signal", "SIGUSR2 is ignored: a change of the running binary is not built yet"),
             libc::SIGHUP => {
                 // Cannot fail: the reloader lives as long as the process.
-                let _ = self.reload.send(());
+                let _ = self.reload.send(Task::Reload);
             }
             _ => self.end(signal),
         }

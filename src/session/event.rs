@@ -27,6 +27,8 @@ pub enum Event {
     Admitted,
     /// It leaves the queue unserved: every server of the pool is down, or no more tunnels are allowed.
     Dismissed,
+    /// The pool that it waits in the queue of has other servers now.
+    ServersChanged,
     /// The connection to the upstream is made.
     UpstreamConnected {
         /// Whether it has served before, in which case the upstream may be closing it at this moment.

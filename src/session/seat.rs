@@ -51,6 +51,7 @@ impl<C: ClientSide> Seat<'_, C> {
                     self.tell(Inner::Admitted(grant), turn);
                 }
             }
+            (Event::ServersChanged, _) => self.tell(Inner::ServersChanged, turn),
             (Event::Dismissed, _) => self.tell(Inner::Dismissed, turn),
             (Event::UpstreamConnected { reused }, Mode::Connecting) => self.on_connected(reused, turn),
             (Event::ConnectFailed(reason), _) => self.tell(Inner::ConnectFailed(reason), turn),

@@ -18,8 +18,8 @@ pub struct OpenCircuit {
 impl Pool {
     /// Makes a circuit half-open if its time is over. Servers that `refused` the request do not count as usable others.
     pub fn wake(&self, index: usize, refused: &[usize], now: u64) {
-        let (server, breaker) = (&self.servers[index], &self.policy.breaker);
-        let Some(opening) = server.circuit.opening() else { return };
+        let breaker = &self.policy.breaker;
+        let Some(opening) = self.servers[index].circuit.opening() else { return };
         let is_over = |ms: u32| now.saturating_sub(opening.at) >= u64::from(ms);
         let why = if is_over(breaker.timeout_ms) {
             "circuit_breaker.timeout_ms is over"
@@ -28,20 +28,20 @@ impl Pool {
         } else {
             return;
         };
-        self.half_open(server, opening, why);
+        self.half_open(index, opening, why);
     }
 
     /// A health check has passed. That makes an open circuit half-open if the server could not be connected to, or if a check failed
     /// too while the circuit was open; `failed_at` is when one last failed (milliseconds). Returns whether it did.
-    pub fn on_check_passed(&self, server: &Server, failed_at: Option<u64>) -> bool {
-        let opening = server.circuit.opening();
+    pub fn on_check_passed(&self, index: usize, failed_at: Option<u64>) -> bool {
+        let opening = self.servers[index].circuit.opening();
         let speaks = |opening: &CircuitOpening| opening.is_unconnected || failed_at.is_some_and(|at| at >= opening.at);
-        opening.filter(speaks).is_some_and(|opening| self.half_open(server, opening, "a health check has passed"))
+        opening.filter(speaks).is_some_and(|opening| self.half_open(index, opening, "a health check has passed"))
     }
 
-    fn half_open(&self, server: &Server, opening: CircuitOpening, why: &str) -> bool {
-        let change = server.circuit.half_open(opening);
-        change.into_iter().for_each(|change| self.tell(log::Level::Info, server, change, format_args!("{why}")));
+    fn half_open(&self, index: usize, opening: CircuitOpening, why: &str) -> bool {
+        let change = self.servers[index].circuit.half_open(opening);
+        change.into_iter().for_each(|change| self.tell(log::Level::Info, index, change, format_args!("{why}")));
         change.is_some()
     }
 
@@ -79,7 +79,7 @@ impl Pool {
         if let Some(change) = change {
             server.came_back(now);
             let enough = self.policy.breaker.success_threshold;
-            self.tell(log::Level::Info, server, change, format_args!("{enough} trial requests succeeded"));
+            self.tell(log::Level::Info, index, change, format_args!("{enough} trial requests succeeded"));
         }
         change.is_some()
     }
@@ -102,16 +102,16 @@ impl Pool {
             false => AttemptVerdict::Failure,
         };
         let change = server.circuit.settle(permit, verdict, &self.policy.breaker, now)?;
-        self.tell(log::Level::Warn, server, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
+        self.tell(log::Level::Warn, index, change, format_args!("{fault}, {} in a row", server.failures_in_a_row()));
         if verdict == AttemptVerdict::Failure && self.is_last(index, &[]) {
             // The last two may have opened at the same moment, each taking the other for usable.
-            let _ = server.circuit.opening().map(|opening| self.half_open(server, opening, "no other upstream is usable"));
+            let _ = server.circuit.opening().map(|opening| self.half_open(index, opening, "no other upstream is usable"));
         }
         Some(OpenCircuit { pool: self.clone(), server: index })
     }
 
-    fn tell(&self, level: log::Level, server: &Server, CircuitChange { from, to }: CircuitChange, why: fmt::Arguments) {
-        let (name, pool, from, to) = (&server.config.name, &self.name, from.name(), to.name());
+    fn tell(&self, level: log::Level, index: usize, CircuitChange { from, to }: CircuitChange, why: fmt::Arguments) {
+        let (name, pool, from, to) = (self.label(index), &self.name, from.name(), to.name());
         log::log!(target: "upstream", level, "upstream {name} of pool {pool}: circuit {from} -> {to}: {why}");
     }
 }

@@ -100,8 +100,9 @@ mod tests {
 
     #[test]
     fn whatever_it_is_used_for_is_given_back() {
-        let config = UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true };
-        let server = Arc::new(Server::new(config, 0, 1));
+        let config =
+            UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
+        let server = Arc::new(Server::new(config, None, 0, 1));
         let most = UpstreamLimits { connections: 1, tunnels: 1 };
         let held = || {
             let cell = &server.cells[0];

@@ -4,6 +4,7 @@ pub mod absence;
 pub mod circuits;
 pub mod idle;
 pub mod lease;
+pub mod names;
 mod pick;
 pub mod pool;
 mod queue;

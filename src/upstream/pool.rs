@@ -3,12 +3,13 @@
 pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice};
 use super::reservation::Reservation;
 use super::server::Server;
-use crate::balance::{Ask, Balance, Balancer, View};
+use crate::balance::{Ask, Balance, Balancer, Member, View};
 use crate::config::model;
 use crate::guard::breaker::CircuitState;
-use crate::guard::gate::WaitQueue;
 use crate::guard::retry::Budget;
+use crate::guard::wait_queue::WaitQueue;
 use crate::observe::quiet::Warnings;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A pool of upstream servers.
@@ -16,8 +17,12 @@ use std::sync::Arc;
 pub struct Pool {
     /// The name, which is the `pool` label of metrics.
     pub name: String,
-    /// The servers in the order of the configuration.
+    /// The servers in the order of the configuration; those of one upstream are its addresses, in their order.
     pub servers: Vec<Arc<Server>>,
+    /// What logs call them: the upstream's name, with the address where it has several.
+    labels: Vec<String>,
+    /// For each server, which ones are of the same upstream.
+    siblings: Vec<Range<usize>>,
     /// The queue of waiting requests.
     pub queue: WaitQueue,
     /// How many retries its requests may make; kept across reloads.
@@ -26,6 +31,8 @@ pub struct Pool {
     pub warnings: Warnings,
     pub(super) policy: Policy,
     balance: Balance,
+    /// For the servers that are used only while no other is sound, if there are any.
+    backups: Option<Balance>,
 }
 
 /// The settings of a pool.
@@ -57,9 +64,38 @@ impl Policy {
 impl Pool {
     /// A pool of these servers.
     pub fn new(config: &model::PoolConfig, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
-        let balance = Balance::new(&config.balance, &config.upstreams, fastrand::u32(..));
-        let (name, warnings) = (config.name.clone(), Warnings::default());
-        Self { name, servers, queue: WaitQueue::default(), budget, warnings, policy: Policy::of(config), balance }
+        let start = fastrand::u32(..);
+        let balance = |backups: bool| Balance::new(&config.balance, &members(&servers, |server| server.config.is_backup == backups), start);
+        let backups = servers.iter().any(|server| server.config.is_backup).then(|| balance(true));
+        let siblings = siblings(&servers);
+        Self {
+            name: config.name.clone(),
+            labels: servers.iter().zip(&siblings).map(|(server, siblings)| label(server, siblings.len() > 1)).collect(),
+            siblings,
+            queue: WaitQueue::default(),
+            budget,
+            warnings: Warnings::default(),
+            policy: Policy::of(config),
+            balance: balance(false),
+            backups,
+            servers,
+        }
+    }
+
+    /// The servers of each upstream.
+    pub fn upstreams(&self) -> impl Iterator<Item = &[Arc<Server>]> {
+        let firsts = self.siblings.iter().enumerate().filter(|(index, siblings)| siblings.start == *index);
+        firsts.map(|(_, siblings)| &self.servers[siblings.clone()])
+    }
+
+    /// What logs call a server.
+    pub fn label(&self, index: usize) -> &str {
+        &self.labels[index]
+    }
+
+    /// The index of a server, if it is in the pool.
+    pub fn index_of(&self, server: &Arc<Server>) -> Option<usize> {
+        self.servers.iter().position(|other| Arc::ptr_eq(other, server))
     }
 
     /// Whether it is what the configuration describes.
@@ -81,19 +117,37 @@ impl Pool {
         }
     }
 
-    /// Servers that failed the request, or that are in slow start, are passed over while there are others.
+    /// Grants a server: a backup only if no other is to be had.
     pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, may_reuse: bool) -> Option<Grant> {
-        let Requirements { now, tried, again, .. } = want;
+        let mut ask = Ask { view: &PoolSnapshot { pool: self, now: want.now }, rng, key };
+        let granted = self.grant_of(&self.balance, &mut ask, want, may_reuse);
+        if granted.is_some() { granted } else { self.grant_otherwise(&mut ask, want, may_reuse) }
+    }
+
+    #[cold]
+    fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, may_reuse: bool) -> Option<Grant> {
+        let backup = self.backups.as_ref().and_then(|backups| self.grant_of(backups, ask, want, may_reuse));
+        let is_insisted_on = backup.is_none() && want.again == RetryChoice::Regardless;
+        if is_insisted_on { self.insist_on_any(ask, want) } else { backup }
+    }
+
+    /// Servers that failed the request, that are in slow start, or that have swallowed a connection are passed over while there are
+    /// others.
+    #[inline(always)]
+    fn grant_of(&self, balance: &Balance, ask: &mut Ask<PoolSnapshot>, want: Requirements, may_reuse: bool) -> Option<Grant> {
         let slow_start_ms = self.policy.slow_start_ms;
-        let chance = if slow_start_ms > 0 { rng.u64(..1 << 32) } else { 0 };
+        let chance = if slow_start_ms > 0 { ask.rng.u64(..1 << 32) } else { 0 };
         let enter = |index: usize| {
-            let is_idle = may_reuse && self.servers[index].cells[want.worker].idle.value() > 0;
-            self.enter(index, if is_idle { ConnectionKind::Kept } else { ConnectionKind::New }, want)
+            let kind = if may_reuse { self.kind_for(index, want.worker) } else { ConnectionKind::New };
+            self.enter(index, kind, want)
         };
         let (mut granted, mut passed_over) = (None, false);
-        let mut ask = Ask { view: &PoolSnapshot { pool: self, now }, rng, key };
-        self.balance.pick(&mut ask, |index| {
-            if tried.contains(&index) || (slow_start_ms > 0 && self.servers[index].share(now, slow_start_ms) <= chance) {
+        balance.pick(ask, |index| {
+            let server = &self.servers[index];
+            if want.tried.contains(&index)
+                || (slow_start_ms > 0 && server.share(want.now, slow_start_ms) <= chance)
+                || !server.claim_turn(want.now, self.avoid_ms())
+            {
                 passed_over = true;
                 return false;
             }
@@ -103,13 +157,19 @@ impl Pool {
         if granted.is_some() || !passed_over {
             return granted;
         }
-        self.balance.pick(&mut ask, |index| {
-            let is_out = again == RetryChoice::Elsewhere && tried.contains(&index);
+        balance.pick(ask, |index| {
+            let is_out = want.again == RetryChoice::Elsewhere && want.tried.contains(&index);
             granted = if is_out { None } else { enter(index) };
             granted.is_some()
         });
-        if granted.is_none() && again == RetryChoice::Regardless && !self.is_up(now) {
-            self.balance.pick(&mut ask, |index| {
+        granted
+    }
+
+    /// No server takes requests: grants one that failed the request before, although its circuit is open.
+    fn insist_on_any(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements) -> Option<Grant> {
+        let mut granted = None;
+        if !self.is_up(want.now) {
+            self.balance.pick(ask, |index| {
                 granted = self.insist(index, want);
                 granted.is_some()
             });
@@ -117,11 +177,51 @@ impl Pool {
         granted
     }
 
+    /// How long a server is avoided that has let a connect go unanswered (milliseconds).
+    fn avoid_ms(&self) -> u32 {
+        self.policy.breaker.timeout_ms
+    }
+
+    /// A connect to a server went unanswered: others of the pool are tried first for some time.
+    pub fn avoid(&self, index: usize, now: u64) {
+        self.servers[index].avoid(now, self.avoid_ms());
+    }
+
+    /// Another address of the same upstream, for an attempt that could not connect. Those that have swallowed a connection come last.
+    pub fn grant_sibling(&self, index: usize, want: Requirements) -> Option<Grant> {
+        let Range { start, end } = self.siblings[index];
+        let others = || (index + 1..end).chain(start..index).filter(|other| !want.tried.contains(other));
+        let is_doubtful = |other: &usize| self.servers[*other].is_doubtful();
+        let in_order = others().filter(|other| !is_doubtful(other)).chain(others().filter(is_doubtful));
+        in_order.into_iter().find_map(|other| self.enter(other, self.kind_for(other, want.worker), want))
+    }
+
+    /// How many addresses of the same upstream are left that were not tried, this one included; at most `most` are counted.
+    pub fn addresses_left(&self, index: usize, tried: &[usize], most: usize) -> usize {
+        let others = self.siblings[index].clone().filter(|other| *other != index && !tried.contains(other));
+        1 + others.filter(|other| self.takes_requests(&self.servers[*other])).take(most - 1).count()
+    }
+
+    fn kind_for(&self, index: usize, worker: usize) -> ConnectionKind {
+        if self.servers[index].cells[worker].idle.value() > 0 { ConnectionKind::Kept } else { ConnectionKind::New }
+    }
+
+    /// Whether some server that is no backup is usable, and its circuit closed. Then backups get no requests.
+    fn has_sound_primary(&self) -> bool {
+        let is_sound = |server: &Server| server.is_usable() && server.circuit.state() == CircuitState::Closed;
+        self.servers.iter().any(|server| !server.config.is_backup && is_sound(server))
+    }
+
+    /// Whether it is no backup, or backups are needed.
+    fn has_turn(&self, server: &Server) -> bool {
+        !server.config.is_backup || !self.has_sound_primary()
+    }
+
     /// Grants a server, if it has room. Only a complete request may be a trial.
     pub fn enter(&self, index: usize, entry: ConnectionKind, want: Requirements) -> Option<Grant> {
         let Requirements { needs, most, now, .. } = want;
         let server = &self.servers[index];
-        if !server.is_usable() {
+        if !server.is_usable() || !self.has_turn(server) {
             return None;
         }
         let refused: &[usize] = if want.again == RetryChoice::Regardless { want.tried } else { &[] };
@@ -151,7 +251,7 @@ impl Pool {
 
     /// Notes how long a server took to answer, or has not answered; stored only if the balancing algorithm needs it.
     pub fn observe(&self, index: usize, micros: u64, now: u64) {
-        if matches!(self.balance, Balance::Adaptive(_)) {
+        if matches!(self.policy.balance, model::BalanceConfig::Adaptive) {
             self.servers[index].latency.observe(now, micros);
         }
     }
@@ -180,12 +280,12 @@ impl Pool {
 
     /// Whether a server is given requests, even if it is full now or on trial.
     pub(super) fn takes_requests(&self, server: &Server) -> bool {
-        server.is_usable() && server.circuit.state() != CircuitState::Open
+        server.is_usable() && server.circuit.state() != CircuitState::Open && self.has_turn(server)
     }
 
     /// Whether its circuit would let a request through at this moment.
     pub(super) fn lets_through(&self, server: &Server) -> bool {
-        server.is_usable() && server.circuit.would_admit(&self.policy.breaker)
+        server.is_usable() && self.has_turn(server) && server.circuit.would_admit(&self.policy.breaker)
     }
 
     /// Seconds until a server of a pool that is down may take requests again: at least 1.
@@ -198,6 +298,34 @@ impl Pool {
         let soonest = self.servers.iter().enumerate().filter(|(_, server)| server.has_weight()).map(wait).min();
         soonest.unwrap_or_default().div_ceil(1000).clamp(1, u32::MAX.into()) as u32
     }
+}
+
+/// What the balancing algorithm is told of those of the servers that it balances over.
+fn members(servers: &[Arc<Server>], is_in: impl Fn(&Server) -> bool) -> Vec<Member> {
+    let member = |server: &Arc<Server>| Member {
+        // As an address it is known by the upstream's name, as before names were looked up here.
+        name: label(server, server.host_name().is_some()),
+        weight: if is_in(server) { server.weight() } else { 0 },
+    };
+    servers.iter().map(member).collect()
+}
+
+/// The upstream's name, and the address if that is asked for.
+fn label(server: &Server, with_address: bool) -> String {
+    let name = &server.config.name;
+    server.address.as_ref().filter(|_| with_address).map_or_else(|| name.clone(), |address| format!("{name}[{address}]"))
+}
+
+/// For each server, the indices of the servers of its upstream, which stand together.
+fn siblings(servers: &[Arc<Server>]) -> Vec<Range<usize>> {
+    let of_one = servers.chunk_by(|a, b| a.config.name == b.config.name);
+    let mut start = 0;
+    let ranges = of_one.flat_map(|chunk| {
+        let range = start..start + chunk.len();
+        start = range.end;
+        std::iter::repeat_n(range.clone(), chunk.len())
+    });
+    ranges.collect()
 }
 
 /// The pool at one moment, as the balancing algorithm sees it.

@@ -4,8 +4,8 @@ use super::*;
 use crate::config::model::Origin;
 use crate::config::{self, model::UpstreamConfig};
 use crate::guard::breaker::CircuitPermit;
-use crate::guard::gate::Ticket;
 use crate::guard::places::{Needs, UpstreamLimits};
+use crate::guard::wait_queue::{Aim, Ticket, Wish};
 use crate::upstream::circuits::OpenCircuit;
 use crate::upstream::server::UpstreamFault;
 
@@ -13,15 +13,18 @@ const THRESHOLD: u32 = 3;
 
 fn pool_of(upstreams: Vec<UpstreamConfig>) -> Arc<Pool> {
     let sources = config::ConfigSources { alone: true, ..config::ConfigSources::default() };
-    let config = model::PoolConfig { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) };
-    let server = |(slot, config): (usize, &UpstreamConfig)| Arc::new(Server::new(config.clone(), slot, 2));
+    pool_from(&model::PoolConfig { upstreams, ..config::load(sources).unwrap().config.pools.remove(0) })
+}
+
+fn pool_from(config: &model::PoolConfig) -> Arc<Pool> {
+    let server = |(slot, config): (usize, &UpstreamConfig)| Arc::new(Server::new(config.clone(), config.origin.address(), slot, 2));
     let servers = config.upstreams.iter().enumerate().map(server).collect();
     crate::balance::tests::begin_with_the_first();
-    Arc::new(Pool::new(&config, servers, Arc::new(Budget::new(2))))
+    Arc::new(Pool::new(config, servers, Arc::new(Budget::new(2))))
 }
 
 fn upstream(name: String, host: &str, weight: u32) -> UpstreamConfig {
-    UpstreamConfig { name, origin: Origin::tcp(host, 1), weight, is_checked: true }
+    UpstreamConfig { name, origin: Origin::tcp(host, 1), weight, is_checked: true, is_backup: false }
 }
 
 fn pool(weights: &[u32]) -> Arc<Pool> {
@@ -53,6 +56,11 @@ impl Picker {
         PickRequest { rng, key: 0, want }
     }
 
+    fn admit(&mut self, pool: &Pool) -> Option<(Ticket, Grant)> {
+        let most = self.seeker().want.most;
+        pool.admit_first(&mut self.rng, self.worker, most, self.now)
+    }
+
     /// The server and whether an idle connection comes with it, or why there is none. What is granted is kept.
     fn pick(&mut self, pool: &Pool) -> Result<(usize, bool), NoGrant> {
         let grant = pool.pick(self.seeker())?;
@@ -60,6 +68,10 @@ impl Picker {
         self.granted.push(grant);
         Ok(picked)
     }
+}
+
+fn needing(needs: Needs) -> Wish {
+    Wish { needs, ..Wish::default() }
 }
 
 /// The permit of an attempt that is over.
@@ -95,10 +107,45 @@ fn a_full_server_is_passed_over_and_a_full_pool_waits() {
 fn nobody_passes_those_who_wait() {
     let (pool, mut picker) = (pool(&[1]), Picker::of(0, 10));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
-    pool.queue.join(ticket, Needs::default());
+    pool.queue.join(ticket, needing(Needs::default()));
     assert_eq!(picker.pick(&pool), Err(NoGrant::Full));
-    assert_eq!(pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket, grant.server)), Some((ticket, 0)));
+    assert_eq!(picker.admit(&pool).map(|(ticket, grant)| (ticket, grant.server)), Some((ticket, 0)));
     assert_eq!(picker.pick(&pool), Ok((0, false)));
+}
+
+#[test]
+fn who_waits_after_a_failure_goes_elsewhere_while_another_server_is_usable() {
+    let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 1));
+    let ticket = |key| Ticket { worker: 1, key, serial: 1 };
+    let elsewhere = Wish { aim: Aim::Others([0].into()), ..Wish::default() };
+    let most = picker.seeker().want.most;
+    assert!(pool.servers[1].places.try_enter(Needs::default(), most));
+    pool.queue.join(ticket(0), elsewhere.clone());
+    assert!(picker.admit(&pool).is_none(), "the other one is full, but not down");
+    assert_eq!([0, 1].map(|index| pool.is_wanted(&pool.servers[index], most)), [false, true]);
+    assert_eq!(picker.pick(&pool), Ok((0, false)), "newcomers may go to the one that failed another's request");
+    picker.granted.clear();
+    pool.servers[1].places.leave();
+    assert_eq!(picker.admit(&pool).map(|(ticket, grant)| (ticket.key, grant.server)), Some((0, 1)));
+    pool.queue.join(ticket(1), elsewhere);
+    assert!(fail(&pool, 1, 0).is_some());
+    assert_eq!(picker.admit(&pool).map(|(ticket, grant)| (ticket.key, grant.server)), Some((1, 0)), "there is no other now");
+}
+
+#[test]
+fn who_waits_keeps_its_key() {
+    let sources = config::ConfigSources { alone: true, ..config::ConfigSources::default() };
+    let upstreams = (0..20).map(|index| upstream(index.to_string(), "127.0.0.1", 1)).collect();
+    let balance = model::BalanceConfig::ConsistentHash { header: None };
+    let pool = pool_from(&model::PoolConfig { upstreams, balance, ..config::load(sources).unwrap().config.pools.remove(0) });
+    let mut picker = Picker::of(0, 100);
+    for key in [3, 99, 12_345, u64::MAX] {
+        let mut seeker = picker.seeker();
+        seeker.key = key;
+        let picked = pool.pick(seeker).expect("there is room");
+        pool.queue.join(Ticket { worker: 1, key: 0, serial: 1 }, Wish { key, ..Wish::default() });
+        assert_eq!(picker.admit(&pool).map(|(_, grant)| grant.server), Some(picked.server));
+    }
 }
 
 #[test]
@@ -210,7 +257,7 @@ fn a_check_that_passes_speaks_for_who_could_not_be_connected_to() {
     {
         let pool = pool(&[1, 1]);
         assert!(fail_so(&pool, 0, is_unconnected, 100).is_some());
-        pool.on_check_passed(&pool.servers[0], failed_at);
+        pool.on_check_passed(0, failed_at);
         let state = pool.servers[0].circuit.state();
         assert_eq!(state == CircuitState::HalfOpen, is_half_open, "{is_unconnected} {failed_at:?}");
     }
@@ -223,19 +270,18 @@ fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
     picker.needs = partial;
     assert_eq!([picker.pick(&pool), picker.pick(&pool), picker.pick(&pool)], [Ok((0, false)), Ok((0, false)), Err(NoGrant::Full)]);
     let ticket = |key| Ticket { worker: 1, key, serial: 1 };
-    pool.queue.join(ticket(0), partial);
+    pool.queue.join(ticket(0), needing(partial));
     picker.needs = Needs::default();
     assert_eq!(picker.pick(&pool), Ok((0, false)), "it passes who waits for more than a place");
     assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().want.most), "a place alone helps nobody");
-    pool.queue.join(ticket(1), Needs::default());
+    pool.queue.join(ticket(1), needing(Needs::default()));
     assert_eq!(picker.pick(&pool), Err(NoGrant::Full), "but not who waits for the same");
-    let mut next = || pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant));
-    let (called, mut whole) = next().expect("who needs no more than a place");
-    assert_eq!((called, whole.reserved.is_partial(), next().is_none()), (1, false, true));
+    let (called, mut whole) = picker.admit(&pool).expect("who needs no more than a place");
+    assert_eq!((called.key, whole.reserved.is_partial(), picker.admit(&pool).is_none()), (1, false, true));
     drop(picker.granted[0].reserved.take_partial());
     assert!(pool.is_wanted(&pool.servers[0], UpstreamLimits { connections: 4, tunnels: 0 }));
     drop(whole.reserved.take_place());
-    let called = pool.admit_first(picker.seeker()).map(|(ticket, grant)| (ticket.key, grant.reserved.is_partial()));
+    let called = picker.admit(&pool).map(|(ticket, grant)| (ticket.key, grant.reserved.is_partial()));
     assert_eq!(called, Some((0, true)));
 }
 
@@ -248,7 +294,7 @@ fn who_wants_a_tunnel_goes_where_there_is_room_for_one_or_nowhere() {
     assert_eq!(picks, [Ok((0, false)), Ok((1, false))]);
     assert_eq!(picker.pick(&pool), Err(NoGrant::NoTunnel));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
-    pool.queue.join(ticket, picker.needs);
+    pool.queue.join(ticket, needing(picker.needs));
     let most = picker.seeker().want.most;
     assert_eq!((pool.dismiss_first(most, 0), pool.dismiss_first(most, 0)), (Some(ticket), None), "nobody is queued for that");
     picker.needs.tunnel = false;

@@ -141,8 +141,9 @@ mod tests {
     const ALL: Needs = Needs { is_partial: true, tunnel: true, has_left: false };
 
     fn server() -> Arc<Server> {
-        let config = UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true };
-        Arc::new(Server::new(config, 0, 1))
+        let config =
+            UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
+        Arc::new(Server::new(config, None, 0, 1))
     }
 
     fn counts(server: &Server) -> [usize; 3] {

@@ -4,11 +4,9 @@
 //! Afterwards it takes the next name, waits, or ends if another thread waits already. So there is one thread for each look-up in
 //! progress and one that waits; none if no look-up will ever be due.
 
+use super::names::{Names, in_order};
 use super::schedule::{LookUpChange, Next, Schedule};
-use super::server::Server;
-use crate::base::address::Address;
-use crate::config::model::Origin;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,8 +21,10 @@ const MAX_NAMED: usize = 5;
 
 /// Looks up the addresses of a name; their ports do not matter.
 pub type LookUp = Box<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
-/// Called for a server whose addresses have changed.
-pub type Changed = Box<dyn Fn(&Arc<Server>) + Send + Sync>;
+/// Called when a name leads elsewhere than before.
+pub type Changed = Box<dyn Fn() + Send + Sync>;
+/// Names, and the upstreams that are at each of them, for messages.
+pub type WantedNames = BTreeMap<Arc<str>, Vec<String>>;
 
 /// Looks a name up with the system's resolver.
 pub fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
@@ -57,9 +57,9 @@ struct ResolverState {
 
 #[derive(Default)]
 struct ResolvedName {
-    servers: Vec<Arc<Server>>,
+    upstreams: Vec<String>,
     /// The last answer that had addresses.
-    addresses: Vec<SocketAddr>,
+    addresses: Arc<[SocketAddr]>,
 }
 
 impl Resolver {
@@ -70,24 +70,17 @@ impl Resolver {
         Self(Arc::new(SharedResolver { look_up, changed, start: Instant::now(), state, due: Condvar::new(), ended: Condvar::new() }))
     }
 
-    /// Changes to the names of these servers, each looked up again every `interval_ms` (0 = not once it was found). Waits until
-    /// new names have been looked up or `patience` is over; later answers are used all the same.
-    pub fn set<'a>(&self, servers: impl Iterator<Item = &'a Arc<Server>>, interval_ms: u32, patience: Duration) {
-        let mut names = BTreeMap::<Arc<str>, ResolvedName>::new();
-        for server in servers {
-            if let Some(name) = server.host_name() {
-                names.entry(name.into()).or_default().servers.push(server.clone());
-            }
-        }
+    /// Changes to these names, each looked up again every `interval_ms` (0 = not once it was found). Waits until new names have
+    /// been looked up or `patience` is over; later answers are used all the same.
+    pub fn set(&self, wanted: WantedNames, interval_ms: u32, patience: Duration) {
         let mut state = self.0.lock();
-        let wanted: BTreeSet<Arc<str>> = names.keys().cloned().collect();
-        let mut awaited = state.schedule.set(&wanted, interval_ms.into(), self.0.now());
-        for (name, known) in &mut names {
-            known.addresses = state.names.remove(name).unwrap_or_default().addresses;
-            // A new server of a known name gets the known addresses.
-            known.servers.iter().for_each(|server| self.0.tell(server, &known.addresses, LookUpChange::Same));
-        }
-        state.names = names;
+        let mut awaited = state.schedule.set(&wanted.keys().cloned().collect(), interval_ms.into(), self.0.now());
+        let mut former = std::mem::take(&mut state.names);
+        let known = |(name, upstreams): (Arc<str>, Vec<String>)| {
+            let addresses = former.remove(&name).unwrap_or_default().addresses;
+            (name, ResolvedName { upstreams, addresses })
+        };
+        state.names = wanted.into_iter().map(known).collect();
         self.0.call(&mut state);
         let deadline = Instant::now() + patience;
         loop {
@@ -106,7 +99,14 @@ impl Resolver {
         }
     }
 
-    /// Nothing answers at the name's addresses, so it is looked up soon: it may lead elsewhere by now.
+    /// What the names lead to now.
+    pub fn names(&self) -> Names {
+        let mut names = Names::default();
+        self.0.lock().names.iter().for_each(|(name, known)| names.set(name.clone(), known.addresses.clone()));
+        names
+    }
+
+    /// Nothing answers at one of the name's addresses, so it is looked up soon: it may lead elsewhere by now.
     pub fn hurry(&self, name: &str) {
         let mut state = self.0.lock();
         state.schedule.hurry(name, self.0.now());
@@ -185,52 +185,27 @@ impl SharedResolver {
         let (Some(turn), Some(known)) = (turn, state.names.get_mut(name)) else { return };
         match answer {
             Ok(addresses) => {
-                known.servers.iter().for_each(|server| self.tell(server, &addresses, turn));
+                let addresses = in_order(addresses);
+                let is_same = known.addresses == addresses;
+                if turn == LookUpChange::Recovers && !known.addresses.is_empty() {
+                    for upstream in &known.upstreams {
+                        log::info!(target: "upstream", "upstream {upstream}: {name} can be looked up again");
+                    }
+                }
                 known.addresses = addresses;
+                if !is_same {
+                    (self.changed)();
+                }
             }
             Err(error) if turn == LookUpChange::Fails => {
                 let rest = if known.addresses.is_empty() { "it is not used until it can be" } else { "its last addresses stay in use" };
-                for server in &known.servers {
-                    log::warn!(target: "upstream", "upstream {}: {name} cannot be looked up: {error}; {rest}", server.config.name);
+                for upstream in &known.upstreams {
+                    log::warn!(target: "upstream", "upstream {upstream}: {name} cannot be looked up: {error}; {rest}");
                 }
             }
             Err(error) => log::debug!(target: "upstream", "{name} still cannot be looked up: {error}"),
         }
     }
-
-    /// Gives a server its addresses, and logs a change.
-    fn tell(&self, server: &Arc<Server>, addresses: &[SocketAddr], turn: LookUpChange) {
-        let mut unique = BTreeSet::new();
-        let Origin::Tcp { host, port, .. } = &server.config.origin else { return };
-        let with_port = addresses.iter().map(|address| {
-            let mut address = *address;
-            address.set_port(*port);
-            address
-        });
-        let new: Vec<Address> = with_port.filter(|address| unique.insert(*address)).map(Address::Ip).collect();
-        let (name, shown) = (&server.config.name, listed(&new));
-        let former = server.set_addresses(&new);
-        match &former {
-            Some(former) if former.is_empty() && turn == LookUpChange::Same => {
-                log::debug!(target: "upstream", "upstream {name}: {host} is [{shown}]")
-            }
-            Some(former) if former.is_empty() => log::info!(target: "upstream", "upstream {name}: {host} can be looked up now: [{shown}]"),
-            Some(former) => {
-                log::info!(target: "upstream", "upstream {name}: the addresses of {host} have changed: [{}] -> [{shown}]", listed(former))
-            }
-            None => {}
-        }
-        if turn == LookUpChange::Recovers && former.as_ref().is_none_or(|former| !former.is_empty()) {
-            log::info!(target: "upstream", "upstream {name}: {host} can be looked up again");
-        }
-        if former.is_some() {
-            (self.changed)(server);
-        }
-    }
-}
-
-fn listed(addresses: &[Address]) -> String {
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

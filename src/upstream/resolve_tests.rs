@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::model::UpstreamConfig;
+use crate::config::model::Origin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Does not wait at all: later answers count too.
@@ -29,7 +29,7 @@ struct Stage {
 impl Stage {
     fn resolver(self: &Arc<Self>) -> Resolver {
         let (stage, told) = (self.clone(), self.clone());
-        let count = move |_: &Arc<Server>| {
+        let count = move || {
             told.told.fetch_add(1, SeqCst);
         };
         Resolver::new(Box::new(move |name| stage.look_up(name)), Box::new(count))
@@ -60,13 +60,14 @@ impl Stage {
     }
 }
 
-fn server(host: &str, port: u16) -> Arc<Server> {
-    let name = format!("{host}:{port}");
-    Arc::new(Server::new(UpstreamConfig { name, origin: Origin::tcp(host, port), weight: 1, is_checked: true }, 0, 1))
+fn wanted(names: &[&str]) -> WantedNames {
+    names.iter().map(|&name| (Arc::from(name), vec![format!("{name}:80")])).collect()
 }
 
-fn shown(server: &Server) -> String {
-    server.addresses().iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+/// What a name leads to.
+fn shown(resolver: &Resolver, name: &str) -> String {
+    let addresses = resolver.names().addresses(&Origin::tcp(name, 80));
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]
@@ -79,19 +80,16 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
-fn all_addresses_are_known_when_the_wait_is_over_and_a_literal_costs_no_thread() {
+fn all_addresses_are_known_when_the_wait_is_over_and_without_names_there_is_no_thread() {
     let stage = Arc::new(Stage::default());
-    stage.put("a", Answer::Hosts(&[1, 2, 1]));
+    stage.put("a", Answer::Hosts(&[2, 1, 2]));
     let resolver = stage.resolver();
-    let literals = [server("127.0.0.1", 80), server("::1", 80)];
-    resolver.set(literals.iter(), 1, LONG);
-    assert_eq!((resolver.threads(), shown(&literals[1]).as_str()), (0, "[::1]:80"));
-    let named = [server("a", 80), server("a", 81), server("lost", 80)];
-    resolver.set(literals.iter().chain(&named), 0, LONG);
-    assert_eq!((shown(&named[0]), shown(&named[1])), ("10.0.0.1:80 10.0.0.2:80".into(), "10.0.0.1:81 10.0.0.2:81".into()));
-    assert!(!named[2].is_resolved());
-    assert_eq!((stage.asked("a"), stage.asked("127.0.0.1"), stage.asked("::1")), (1, 0, 0));
-    resolver.set([].iter(), 0, LONG);
+    resolver.set(wanted(&[]), 1, LONG);
+    assert_eq!(resolver.threads(), 0);
+    resolver.set(wanted(&["a", "lost"]), 0, LONG);
+    assert_eq!((shown(&resolver, "a").as_str(), shown(&resolver, "lost").as_str()), ("10.0.0.1:80 10.0.0.2:80", ""));
+    assert_eq!(stage.asked("a"), 1);
+    resolver.set(wanted(&[]), 0, LONG);
     wait_until("no thread is left", || resolver.threads() == 0);
 }
 
@@ -100,13 +98,11 @@ fn an_answer_that_was_found_once_is_not_asked_for_again_if_so_configured() {
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[1]));
     let resolver = stage.resolver();
-    resolver.set([server("a", 80)].iter(), 0, LONG);
+    resolver.set(wanted(&["a"]), 0, LONG);
     wait_until("no thread is left", || resolver.threads() == 0);
-    // The name is known, so a new server has its addresses at once.
     stage.put("a", Answer::Hangs);
-    let late = server("a", 81);
-    resolver.set([late.clone()].iter(), 0, NONE);
-    assert_eq!((shown(&late).as_str(), stage.asked("a")), ("10.0.0.1:81", 1));
+    resolver.set(wanted(&["a"]), 0, NONE);
+    assert_eq!((shown(&resolver, "a").as_str(), stage.asked("a")), ("10.0.0.1:80", 1));
 }
 
 #[test]
@@ -114,17 +110,14 @@ fn a_new_answer_replaces_the_old_one_and_another_order_is_none() {
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[1, 2]));
     let resolver = stage.resolver();
-    let server = server("a", 80);
-    resolver.set([server.clone()].iter(), 1, LONG);
+    resolver.set(wanted(&["a"]), 1, LONG);
     assert_eq!(stage.told.load(SeqCst), 1);
     stage.put("a", Answer::Hosts(&[2, 1]));
     let asked = stage.asked("a");
     wait_until("it was asked often", || stage.asked("a") > asked + 5);
-    assert_eq!((shown(&server).as_str(), stage.told.load(SeqCst)), ("10.0.0.1:80 10.0.0.2:80", 1));
-    let (_, turn) = server.addresses_in_turn();
+    assert_eq!((shown(&resolver, "a").as_str(), stage.told.load(SeqCst)), ("10.0.0.1:80 10.0.0.2:80", 1));
     stage.put("a", Answer::Hosts(&[4, 3]));
-    wait_until("the new one is in use", || shown(&server) == "10.0.0.4:80 10.0.0.3:80");
-    assert_eq!(server.addresses_in_turn().1, (turn + 1) % 2, "the turn goes on");
+    wait_until("the new one is in use", || shown(&resolver, "a") == "10.0.0.3:80 10.0.0.4:80");
     wait_until("it is told", || stage.told.load(SeqCst) == 2);
 }
 
@@ -133,28 +126,25 @@ fn the_last_good_answer_stays() {
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[1]));
     let resolver = stage.resolver();
-    let server = server("a", 80);
-    resolver.set([server.clone()].iter(), 1, LONG);
+    resolver.set(wanted(&["a"]), 1, LONG);
     for answer in [Answer::Fails, Answer::Hosts(&[])] {
         stage.put("a", answer);
         let asked = stage.asked("a");
         wait_until("it has failed often", || stage.asked("a") > asked + 5);
-        assert_eq!((server.is_resolved(), shown(&server).as_str()), (true, "10.0.0.1:80"));
+        assert_eq!(shown(&resolver, "a"), "10.0.0.1:80");
     }
     stage.put("a", Answer::Hosts(&[2]));
-    wait_until("it is well again", || shown(&server) == "10.0.0.2:80");
+    wait_until("it is well again", || shown(&resolver, "a") == "10.0.0.2:80");
 }
 
 #[test]
 fn a_name_that_resolves_later_is_used_then() {
     let stage = Arc::new(Stage::default());
     let resolver = stage.resolver();
-    let server = server("a", 80);
-    resolver.set([server.clone()].iter(), 1, LONG);
-    assert!(!server.is_resolved());
+    resolver.set(wanted(&["a"]), 1, LONG);
+    assert_eq!((shown(&resolver, "a").as_str(), stage.told.load(SeqCst)), ("", 0));
     stage.put("a", Answer::Hosts(&[1]));
-    wait_until("it is resolved", || server.is_resolved());
-    assert_eq!(shown(&server), "10.0.0.1:80");
+    wait_until("it is resolved", || shown(&resolver, "a") == "10.0.0.1:80");
 }
 
 #[test]
@@ -166,11 +156,9 @@ fn a_resolver_that_hangs_stops_nobody_else_and_piles_nothing_up() {
     let stage = Arc::new(Stage::default());
     stage.put("good", Answer::Hosts(&[1]));
     let resolver = stage.resolver();
-    let good = server("good", 80);
-    resolver.set([good.clone()].iter(), 1, LONG);
+    resolver.set(wanted(&["good"]), 1, LONG);
     DEAD.iter().for_each(|&name| stage.put(name, Answer::Hangs));
-    let dead: Vec<_> = DEAD.iter().map(|name| server(name, 80)).collect();
-    let all = || dead.iter().chain([&good]);
+    let all = || wanted(&[&DEAD[..], &["good"]].concat());
     resolver.set(all(), 1, Duration::from_millis(20));
     wait_until("many hang", || stage.hanging.load(SeqCst) == MAX_SUSPECTS);
     // Reloads do not wait meanwhile, as no name is new.
@@ -178,12 +166,12 @@ fn a_resolver_that_hangs_stops_nobody_else_and_piles_nothing_up() {
     let asked = stage.asked("good");
     wait_until("the good one is asked on", || stage.asked("good") > asked + 10);
     stage.put("good", Answer::Hosts(&[2]));
-    wait_until("and its answer counts", || shown(&good) == "10.0.0.2:80");
+    wait_until("and its answer counts", || shown(&resolver, "good") == "10.0.0.2:80");
     assert!(DEAD.iter().all(|name| stage.asked(name) <= 1) && stage.most_hanging.load(SeqCst) == MAX_SUSPECTS);
     assert!(resolver.threads() <= MAX_THREADS);
     DEAD.iter().for_each(|&name| stage.put(name, Answer::Hosts(&[9])));
-    wait_until("all are resolved", || dead.iter().all(|server| server.is_resolved()));
-    resolver.set([].iter(), 1, NONE);
+    wait_until("all are resolved", || DEAD.iter().all(|name| !shown(&resolver, name).is_empty()));
+    resolver.set(wanted(&[]), 1, NONE);
     wait_until("no thread is left", || resolver.threads() == 0);
 }
 
@@ -192,30 +180,28 @@ fn names_of_servers_that_are_gone_are_not_looked_up() {
     let stage = Arc::new(Stage::default());
     ["gone", "stays", "hangs"].iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
     let resolver = stage.resolver();
-    let (stays, hangs) = (server("stays", 80), server("hangs", 80));
-    resolver.set([server("gone", 80), stays.clone(), hangs.clone()].iter(), 1, LONG);
+    resolver.set(wanted(&["gone", "stays", "hangs"]), 1, LONG);
     stage.put("hangs", Answer::Hangs);
     wait_until("it hangs", || stage.hanging.load(SeqCst) > 0);
-    resolver.set([stays.clone()].iter(), 1, LONG);
+    resolver.set(wanted(&["stays"]), 1, LONG);
     // Look-ups in progress may still end; names that come back join them.
     let asked = stage.asked("hangs");
-    resolver.set([stays, hangs.clone()].iter(), 1, NONE);
+    resolver.set(wanted(&["stays", "hangs"]), 1, NONE);
     let (gone, stays) = (stage.asked("gone"), stage.asked("stays"));
     wait_until("the other one is asked often", || stage.asked("stays") > stays + 20);
     assert!(stage.asked("gone") <= gone + 1 && stage.asked("hangs") == asked);
     stage.put("hangs", Answer::Hosts(&[7]));
-    wait_until("its answer counts", || shown(&hangs) == "10.0.0.7:80");
+    wait_until("its answer counts", || shown(&resolver, "hangs") == "10.0.0.7:80");
 }
 
 #[test]
 fn between_two_look_ups_one_thread_waits() {
     let stage = Arc::new(Stage::default());
     let resolver = stage.resolver();
-    let servers: Vec<_> = ["a", "b", "c", "d", "e"].map(|name| server(name, 80)).into();
-    servers.iter().for_each(|server| assert!(!server.is_resolved()));
-    ["a", "b", "c", "d", "e"].iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
-    resolver.set(servers.iter(), 86_400_000, LONG);
-    assert!(servers.iter().all(|server| server.is_resolved()));
+    let names = ["a", "b", "c", "d", "e"];
+    names.iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
+    resolver.set(wanted(&names), 86_400_000, LONG);
+    assert!(names.iter().all(|name| !shown(&resolver, name).is_empty()));
     wait_until("one is left", || resolver.threads() == 1);
     assert_eq!(stage.asked.lock().unwrap().len(), 5);
 }

@@ -10,14 +10,15 @@ use crate::observe::quiet::Warnings;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// An upstream server. Everything in it is fixed or atomic, except the addresses, which are read only to connect.
+/// An upstream server: one address of an upstream. Everything in it is fixed or atomic.
 #[derive(Debug)]
 pub struct Server {
     /// The configuration with which it was made; its weight may have changed since.
     pub config: UpstreamConfig,
+    /// Where it is dialled; `None` as long as its name leads nowhere.
+    pub address: Option<Address>,
     /// What stands in a `Host` field: `host:port`, and `localhost` for a Unix socket.
     pub authority: String,
     /// Its connections, including idle ones and those being opened, and its tunnels.
@@ -34,13 +35,10 @@ pub struct Server {
     pub health: Health,
     /// Which warnings about it were logged, to limit their number.
     pub warnings: Warnings,
-    addresses: Mutex<Arc<[Address]>>,
-    next_address: AtomicUsize,
-    resolved: AtomicBool,
     weight: AtomicU32,
     retired: AtomicBool,
-    /// Changes when its name leads to none of its earlier addresses.
-    life: AtomicU32,
+    /// Until then (milliseconds) it is the last to be tried, because it let a connect go unanswered; 0 if it did not.
+    avoided_until: AtomicU64,
     /// Until then (milliseconds) failed connections do not cause another look-up of its name.
     quiet_until: AtomicU64,
     failures_in_a_row: AtomicU32,
@@ -95,42 +93,36 @@ impl fmt::Display for UpstreamFault {
 impl Server {
     const LOOK_UP_MS: u64 = 1000;
 
-    /// A server without addresses yet.
-    pub fn new(config: UpstreamConfig, slot: usize, workers: usize) -> Self {
+    /// A server at that address.
+    pub fn new(config: UpstreamConfig, address: Option<Address>, slot: usize, workers: usize) -> Self {
         let authority = match &config.origin {
             tcp @ Origin::Tcp { .. } => tcp.to_string(),
             Origin::Unix(_) => "localhost".to_owned(),
         };
-        let server = Self {
+        Self {
+            address,
             authority,
             places: Places::default(),
             slot,
             cells: (0..workers).map(|_| UpstreamStats::default()).collect(),
             health: Health::default(),
             warnings: Warnings::default(),
-            addresses: Mutex::new(Arc::new([])),
-            next_address: AtomicUsize::new(0),
-            resolved: AtomicBool::new(false),
             weight: AtomicU32::new(config.weight),
             retired: AtomicBool::new(false),
             circuit: Circuit::default(),
             latency: PeakEwma::default(),
-            life: AtomicU32::new(0),
+            avoided_until: AtomicU64::new(0),
             quiet_until: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
             last_fault: AtomicU32::new(0),
             back_at: AtomicU64::new(0),
             config,
-        };
-        if let Some(address) = server.config.origin.address() {
-            server.set_addresses(&[address]);
         }
-        server
     }
 
     /// Whether there is an address to connect to.
     pub fn is_resolved(&self) -> bool {
-        self.resolved.load(Relaxed)
+        self.address.is_some()
     }
 
     /// Whether it may get new requests, if its circuit allows it.
@@ -195,10 +187,10 @@ impl Server {
         if back_at == 0 || elapsed >= u64::from(slow_start_ms) { ALL } else { elapsed * ALL / u64::from(slow_start_ms) }
     }
 
-    /// Whether a configuration describes this server: then a reload keeps it, with all its state.
+    /// Whether it is of this upstream: then a reload keeps it, with all its state, as long as its address is one of the upstream's.
     pub fn is(&self, config: &UpstreamConfig) -> bool {
-        let UpstreamConfig { name, origin, weight: _, is_checked: _ } = &self.config;
-        (name, origin) == (&config.name, &config.origin)
+        let UpstreamConfig { name, origin, weight: _, is_checked: _, is_backup } = &self.config;
+        (name, origin, is_backup) == (&config.name, &config.origin, &config.is_backup)
     }
 
     /// Takes over what may change in a reload.
@@ -221,80 +213,46 @@ impl Server {
         self.config.origin.name()
     }
 
-    /// Takes the result of a look-up. Returns the former addresses if the set has changed; an empty result changes nothing.
-    pub fn set_addresses(&self, addresses: &[Address]) -> Option<Arc<[Address]>> {
-        let mut current = self.lock();
-        if addresses.is_empty() || sorted(&current) == sorted(addresses) {
-            return None;
+    /// A connect went unanswered: for so long (milliseconds) others are tried first.
+    pub fn avoid(&self, now: u64, ms: u32) {
+        self.avoided_until.store(now + u64::from(ms).max(1), Relaxed);
+    }
+
+    /// A connection was made: it is tried like the others.
+    pub fn welcome(&self) {
+        if self.avoided_until.load(Relaxed) != 0 {
+            self.avoided_until.store(0, Relaxed);
         }
-        let former = std::mem::replace(&mut *current, addresses.into());
-        self.resolved.store(true, Relaxed);
-        if !former.is_empty() && !former.iter().any(|address| addresses.contains(address)) {
-            self.begin_anew();
-        }
-        Some(former)
     }
 
-    /// Forgets verdicts, because they were about machines that its name no longer leads to.
-    fn begin_anew(&self) {
-        self.life.fetch_add(1, SeqCst);
-        self.circuit.reset();
-        self.health.forget();
-        self.failures_in_a_row.store(0, Relaxed);
-        self.last_fault.store(0, Relaxed);
-        self.latency.forget();
+    /// Takes its turn, unless others are to be tried first. Once that time is over, one request finds out whether it is still so.
+    pub fn claim_turn(&self, now: u64, ms: u32) -> bool {
+        let until = self.avoided_until.load(Relaxed);
+        until == 0 || now >= until && self.avoided_until.compare_exchange(until, now + u64::from(ms).max(1), Relaxed, Relaxed).is_ok()
     }
 
-    /// A number that changes when its name leads to none of its earlier addresses.
-    pub fn life(&self) -> u32 {
-        self.life.load(SeqCst)
+    /// Whether a connect to it went unanswered, and none has succeeded since.
+    pub fn is_doubtful(&self) -> bool {
+        self.avoided_until.load(Relaxed) != 0
     }
 
-    /// None of its addresses accepts a connection. Returns whether its name is to be looked up, at most once a second.
+    /// It does not accept a connection. Returns whether its name is to be looked up, at most once a second.
     pub fn claim_look_up(&self, now: u64) -> bool {
         let quiet_until = self.quiet_until.load(Relaxed);
         now >= quiet_until && self.quiet_until.compare_exchange(quiet_until, now + Self::LOOK_UP_MS, Relaxed, Relaxed).is_ok()
     }
-
-    /// Its addresses.
-    pub fn addresses(&self) -> Arc<[Address]> {
-        self.lock().clone()
-    }
-
-    /// Its addresses, and the index of the one to try first: connections begin with each in turn.
-    pub fn addresses_in_turn(&self) -> (Arc<[Address]>, usize) {
-        let addresses = self.addresses();
-        let first = self.next_address.fetch_add(1, Relaxed) % addresses.len().max(1);
-        (addresses, first)
-    }
-
-    /// One of its addresses: `turn` selects among those of a name.
-    pub fn address(&self, turn: usize) -> Option<Address> {
-        let addresses = self.lock();
-        addresses.get(turn % addresses.len().max(1)).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<[Address]>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn sorted(addresses: &[Address]) -> Vec<Address> {
-    let mut sorted = addresses.to_vec();
-    sorted.sort_unstable();
-    sorted
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::health::check::HealthVerdict;
-    use std::net::SocketAddr;
 
     #[test]
     fn who_fails_its_checks_or_has_no_weight_is_not_used() {
-        let config = |weight| UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight, is_checked: true };
-        let server = Server::new(config(1), 0, 1);
+        let config =
+            |weight| UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight, is_checked: true, is_backup: false };
+        let server = Server::new(config(1), Origin::tcp("127.0.0.1", 1).address(), 0, 1);
         let is = || (server.is_usable(), server.is_healthy());
         assert_eq!(is(), (true, true));
         server.health.set_checked(true);
@@ -307,12 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn addresses_by_their_number() {
-        let config = UpstreamConfig { name: "a".into(), origin: Origin::tcp("name.invalid", 1), weight: 1, is_checked: true };
-        let server = Server::new(config, 0, 1);
-        assert_eq!(server.address(5), None);
-        let addresses = [1, 2].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 1))));
-        server.set_addresses(&addresses);
-        assert_eq!([0, 1, 2].map(|turn| server.address(turn)), [0, 1, 0].map(|index| Some(addresses[index].clone())));
+    fn one_request_finds_out_whether_an_address_that_swallowed_a_connection_still_does() {
+        let config =
+            UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
+        let server = Server::new(config, None, 0, 1);
+        assert!(server.claim_turn(0, 100) && !server.is_doubtful());
+        server.avoid(1000, 100);
+        assert_eq!([1000, 1099, 1100, 1101, 1200].map(|now| server.claim_turn(now, 100)), [false, false, true, false, true]);
+        server.welcome();
+        assert!(server.claim_turn(1201, 100) && !server.is_doubtful());
     }
 }

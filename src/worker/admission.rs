@@ -1,6 +1,6 @@
 //! What a queued request gets when its turn has come.
 
-use crate::guard::gate::Ticket;
+use crate::guard::wait_queue::Ticket;
 use crate::upstream::pool::{Grant, Pool};
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use crate::base::clock::Now;
 use crate::base::ranks::Ranks;
 use crate::base::slots::Slots;
 use crate::base::wheel::{Wheel, earlier};
-use crate::guard::gate::Ticket;
+use crate::guard::wait_queue::Ticket;
 use crate::net::token::Source;
 use crate::net::transport::{Edge, Transport};
 use crate::observe::stats::WorkerStats;

@@ -1,4 +1,4 @@
-//! Making upstream connections, address by address.
+//! Making upstream connections.
 
 use super::core::{Core, Net};
 use super::timers::OwnTimer;
@@ -27,8 +27,6 @@ pub(super) struct DialOrder {
     /// The place that was taken for it.
     pub(super) lease: Lease,
     pub(super) pool: Arc<Pool>,
-    /// When it must be made (milliseconds); 0 = never.
-    pub(super) deadline: u64,
     pub(super) keepalive_ms: u32,
 }
 
@@ -41,19 +39,21 @@ enum NoDial {
 
 impl<N: Net> Core<N> {
     /// Connects for an exchange. Returns what has happened at once.
-    pub(super) fn dial(&mut self, exchange: usize, order: DialOrder) -> Option<Event> {
-        let DialOrder { lease, pool, deadline, keepalive_ms } = order;
-        let (addresses, first) = lease.server().addresses_in_turn();
-        let stage = Stage::Waiting(Dial::new(exchange, addresses, first, deadline));
-        let key = self.upstreams.insert(Upstream { stage, pool, lease, keepalive_ms });
-        let why = match self.dial_next(key) {
+    pub(super) fn dial(&mut self, key: usize, order: DialOrder) -> Option<Event> {
+        let DialOrder { lease, pool, keepalive_ms } = order;
+        let exchange = &self.talks[key].exchange;
+        // A server without an address is never picked.
+        let address = lease.server().address.clone()?;
+        let dial = Dial::new(key, address, exchange.address_due(self.turn.now.millis()), exchange.connect_due());
+        let upstream = self.upstreams.insert(Upstream { stage: Stage::Waiting(dial), pool, lease, keepalive_ms });
+        let why = match self.begin_connect(upstream) {
             Ok(()) => {
-                self.talks[exchange].upstream = Some(key);
+                self.talks[key].upstream = Some(upstream);
                 return None;
             }
             Err(why) => why,
         };
-        let Upstream { pool, .. } = self.upstreams.remove(key);
+        let Upstream { pool, .. } = self.upstreams.remove(upstream);
         Some(match why {
             NoDial::Starved => self.on_starved(),
             NoDial::Failed(reason) => {
@@ -75,40 +75,32 @@ impl<N: Net> Core<N> {
         Event::NoDescriptor
     }
 
-    /// Tries the next address; one that refuses at once leads to the one after it.
-    fn dial_next(&mut self, key: usize) -> Result<(), NoDial> {
-        let now = self.turn.now.millis();
-        loop {
-            let Stage::Waiting(dial) = &mut self.upstreams[key].stage else { return Ok(()) };
-            let (taken, until) = (dial.take_next(), dial.until(now));
-            let address = taken.map_err(|reason| self.give_up(key, reason))?;
-            match self.open(&address, key) {
-                Ok(link) => {
-                    self.upstreams[key].pass_to(|stage| match stage {
-                        Stage::Waiting(dial) => Stage::Connecting { link, address, dial },
-                        other => other,
-                    });
-                    match until {
-                        Some(until) => self.upstream_wheel.set(key as u32, until),
-                        None => self.upstream_wheel.cancel(key as u32),
-                    }
-                    return Ok(());
+    /// Begins the connect. One that may be refused at once need not be waited for.
+    fn begin_connect(&mut self, key: usize) -> Result<(), NoDial> {
+        let Stage::Waiting(Dial { address, until, .. }) = &self.upstreams[key].stage else { return Ok(()) };
+        let (address, until) = (address.clone(), *until);
+        match self.open(&address, key) {
+            Ok(link) => {
+                self.upstreams[key].pass_to(|stage| match stage {
+                    Stage::Waiting(dial) => Stage::Connecting { link, dial },
+                    other => other,
+                });
+                match until {
+                    Some(until) => self.upstream_wheel.set(key as u32, until),
+                    None => self.upstream_wheel.cancel(key as u32),
                 }
-                Err(error) if lack(&error) == Some(Lack::Descriptors) => return Err(NoDial::Starved),
-                Err(error) => {
-                    let Stage::Waiting(dial) = &mut self.upstreams[key].stage else { return Ok(()) };
-                    if error.kind() == ErrorKind::WouldBlock {
-                        dial.step_back();
-                        self.upstream_wheel.set(key as u32, now + NO_ROOM_MS);
-                        return Ok(());
-                    }
-                    dial.note(why(&error));
-                }
+                Ok(())
             }
+            Err(error) if lack(&error) == Some(Lack::Descriptors) => Err(NoDial::Starved),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.upstream_wheel.set(key as u32, self.turn.now.millis() + NO_ROOM_MS);
+                Ok(())
+            }
+            Err(error) => Err(self.give_up(key, why(&error))),
         }
     }
 
-    /// No address is left.
+    /// The address did not take the connection: its name may lead elsewhere by now.
     fn give_up(&self, key: usize, reason: Reason) -> NoDial {
         if reason.blame() == Blame::Upstream {
             self.shared.look_up(self.upstreams[key].server(), self.turn.now.millis());
@@ -138,12 +130,10 @@ impl<N: Net> Core<N> {
         let Stage::Connecting { link, .. } = &mut self.upstreams[key].stage else { return };
         match link.open() {
             Opening::Pending => {}
-            Opening::Failed(error) => self.on_address_failed(key, why(&error)),
+            Opening::Failed(error) => self.on_connect_failed(key, why(&error)),
             Opening::Open => {
                 self.upstreams[key].pass_to(|stage| match stage {
-                    Stage::Connecting { link, address, dial } => {
-                        Stage::Open { link, address, back: BackConnection::new(dial.exchanges().clone()) }
-                    }
+                    Stage::Connecting { link, dial } => Stage::Open { link, back: BackConnection::new(dial.exchanges().clone()) },
                     other => other,
                 });
                 self.upstream_wheel.cancel(key as u32);
@@ -154,20 +144,20 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// The address did not take the connection: tries the next one, if any is left.
-    pub(super) fn on_address_failed(&mut self, key: usize, reason: Reason) {
-        self.upstreams[key].pass_to(|stage| match stage {
-            Stage::Connecting { mut dial, .. } => {
-                dial.note(reason);
-                Stage::Waiting(dial)
-            }
-            other => other,
-        });
-        self.go_on_dialing(key);
+    /// The address did not take the connection.
+    pub(super) fn on_connect_failed(&mut self, key: usize, reason: Reason) {
+        let why = self.give_up(key, reason);
+        self.tell_waiting(key, why);
     }
 
+    /// Tries once more to begin the connect.
     pub(super) fn go_on_dialing(&mut self, key: usize) {
-        let Err(why) = self.dial_next(key) else { return };
+        if let Err(why) = self.begin_connect(key) {
+            self.tell_waiting(key, why);
+        }
+    }
+
+    fn tell_waiting(&mut self, key: usize, why: NoDial) {
         for exchange in self.upstreams[key].exchanges() {
             let event = match why {
                 NoDial::Failed(reason) => Event::ConnectFailed(reason),

@@ -55,11 +55,11 @@ impl<N: Net> Core<N> {
 
     fn queue(&mut self, key: usize, starved: bool) {
         let Talk { exchange, stand, .. } = &mut self.talks[key];
-        let Some(needs) = exchange.queued_for() else { return };
+        let Some(wish) = exchange.wish() else { return };
         let (pool, ticket) = (exchange.pool().clone(), exchange.ticket(self.turn.worker, key));
-        *stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs, starves: starved });
+        *stand = Some(Stand { pool: pool.clone(), serial: ticket.serial, needs: wish.needs, starves: starved });
         self.shared.starving.fetch_add(starved.into(), SeqCst);
-        pool.queue.join(ticket, needs);
+        pool.queue.join(ticket, wish);
         if self.keep_former(&pool) {
             self.announce_former(&pool);
         }

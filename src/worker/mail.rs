@@ -1,13 +1,14 @@
-//! Messages from other threads: a new configuration, new addresses, the end, a place from the queue, a rendered page.
+//! Messages from other threads: a new configuration, the end, a place from the queue, a rendered page.
 
 use super::admission::Admission;
 use super::core::{Core, Net};
 use super::shared::Mail;
 use super::timers::OwnTimer;
-use super::upstream::Stage;
 use crate::session::{DRAIN_IDLE_MS, Event};
 use crate::site::Site;
+use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -20,13 +21,12 @@ impl<N: Net> Core<N> {
             }
             Mail::Former(pool) => {
                 self.keep_former(&pool);
-                self.serve_queue(&pool, false, pool.queue.count(|_| true));
+                self.serve_queue(&pool, false, pool.queue.count(|_, _| true));
             }
             Mail::Stalls => self.relieve_lines(),
             Mail::Evict { door, since, starved } => self.on_evict(&door, since, starved),
             Mail::Dismiss { door, starved } => self.on_dismiss(&door, starved),
             Mail::Reclaim(server) => self.close_coldest(&server),
-            Mail::Addresses(server) => self.on_addresses(&server),
             Mail::Rendered { ticket, page } => {
                 let talk = self.talks.get_mut(ticket.key).filter(|talk| talk.exchange.is_serial(ticket.serial));
                 if let Some(talk) = talk {
@@ -56,14 +56,15 @@ impl<N: Net> Core<N> {
     /// Changes to a new configuration. Exchanges in progress end with the one they began with.
     pub(super) fn take_site(&mut self, site: Arc<Site>) {
         let old = std::mem::replace(&mut self.turn.site, Rc::new(site));
+        let is_renewed = old.is_of(&self.turn.site);
         self.former.extend(old.pools.iter().filter(|pool| !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(pool, other))).cloned());
-        let mut upstreams = std::mem::take(&mut self.upstreams);
-        for (_, upstream) in upstreams.iter_mut() {
-            if let Some(pool) = self.pool_of(upstream.server()) {
+        let pools: HashMap<*const Server, &Arc<Pool>> =
+            self.turn.site.servers().map(|(pool, server)| (Arc::as_ptr(server), pool)).collect();
+        for (_, upstream) in self.upstreams.iter_mut() {
+            if let Some(&pool) = pools.get(&Arc::as_ptr(upstream.server())) {
                 upstream.pool = pool.clone();
             }
         }
-        self.upstreams = upstreams;
         self.talks.forget_stored();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
         self.close_idle(|upstream| upstream.server().is_retired());
@@ -72,26 +73,23 @@ impl<N: Net> Core<N> {
         self.former.iter().filter(|pool| !pool.queue.is_empty()).for_each(|pool| self.announce_former(pool));
         self.on_descriptor_freed();
         self.serve_queues();
+        if is_renewed {
+            self.call_back_queued();
+        }
     }
 
-    /// A connection to an address that is gone is closed if it is idle; otherwise its present exchange is its last.
-    pub(super) fn on_addresses(&mut self, server: &Arc<Server>) {
-        let addresses = server.addresses();
-        for (_, upstream) in self.upstreams.iter_mut() {
-            let is_its = Arc::ptr_eq(upstream.server(), server);
-            let is_there = match &upstream.stage {
-                // One that is being made may still go on to an address that is gone.
-                Stage::Waiting(dial) | Stage::Connecting { dial, .. } => dial.is_to(&addresses),
-                Stage::Open { address, .. } => addresses.contains(address),
-                Stage::Leaving(_) | Stage::Left(_) => continue,
-            };
-            if is_its && !is_there {
-                upstream.keepalive_ms = 0;
+    /// Queued requests go on with the servers that there are now.
+    fn call_back_queued(&mut self) {
+        let mut queued: Vec<(u64, usize)> = Vec::new();
+        for (key, talk) in self.talks.iter() {
+            queued.extend(talk.stand.as_ref().filter(|stand| self.is_former(&stand.pool)).map(|stand| (stand.serial, key)));
+        }
+        queued.sort_unstable();
+        for (serial, key) in queued {
+            if self.talks.get(key).is_some_and(|talk| talk.exchange.is_serial(serial)) {
+                self.deliver_to(key, Event::ServersChanged);
             }
         }
-        self.close_idle(|upstream| upstream.keepalive_ms == 0);
-        // Queued requests may go there, if this is the first time that it has an address.
-        self.hand_on_all();
     }
 
     fn tell_all(&mut self, event: impl Fn() -> Event) {

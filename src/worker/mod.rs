@@ -248,7 +248,7 @@ impl Worker {
                 Source::Upstream(key) => self.core.on_upstream_edge(key, Edge::from(event)),
                 Source::Check(slot) => {
                     let now = self.core.turn.now.millis();
-                    self.checks.on_edge(slot, Edge::from(event), &mut self.core.net, now);
+                    self.checks.on_edge(slot, Edge::from(event), now);
                 }
             }
         }
@@ -267,10 +267,6 @@ impl Worker {
                 Mail::Drain => self.begin_end(),
                 Mail::Cut => self.cut(),
                 Mail::Site(new) => self.take_site(*new),
-                Mail::Addresses(server) => {
-                    self.checks.on_addresses(&server, self.core.turn.now.millis());
-                    self.core.on_mail(Mail::Addresses(server));
-                }
                 mail => self.core.on_mail(mail),
             }
         }

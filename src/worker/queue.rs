@@ -7,12 +7,11 @@ use super::timers::OwnTimer;
 use super::upstream::Upstream;
 use crate::back::connection::BackConnection;
 use crate::base::mailbox::Mailbox;
-use crate::guard::gate::Ticket;
-use crate::guard::places::Needs;
+use crate::guard::wait_queue::{Candidate, Ticket};
 use crate::session::Event;
 use crate::session::talks::Stand;
 use crate::upstream::circuits::OpenCircuit;
-use crate::upstream::pool::{ConnectionKind, Grant, PickRequest, Pool, Requirements, RetryChoice};
+use crate::upstream::pool::{ConnectionKind, Grant, Pool, Requirements, RetryChoice};
 use crate::upstream::server::Server;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -40,17 +39,21 @@ impl<N: Net> Core<N> {
         let site = Rc::clone(&self.turn.site);
         let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.queue.is_empty());
         let pools: Vec<Arc<Pool>> = pools.cloned().collect();
-        pools.iter().for_each(|pool| self.serve_queue(pool, false, pool.queue.count(|_| true)));
+        pools.iter().for_each(|pool| self.serve_queue(pool, false, pool.queue.count(|_, _| true)));
     }
 
     /// Remembers a pool of an earlier site, because nothing else would lead to its queue. Returns whether it is one.
     pub(super) fn keep_former(&mut self, pool: &Arc<Pool>) -> bool {
-        let is_it = |other: &Arc<Pool>| Arc::ptr_eq(other, pool);
-        let is_former = !self.turn.site.pools.iter().any(is_it);
-        if is_former && !self.former.iter().any(is_it) {
+        let is_former = self.is_former(pool);
+        if is_former && !self.former.iter().any(|other| Arc::ptr_eq(other, pool)) {
             self.former.push(pool.clone());
         }
         is_former
+    }
+
+    /// Whether a pool is not one of this site.
+    pub(super) fn is_former(&self, pool: &Arc<Pool>) -> bool {
+        !self.turn.site.pools.iter().any(|other| Arc::ptr_eq(other, pool))
     }
 
     /// The pool of this site to which a server belongs; earlier pools may share the server.
@@ -92,9 +95,9 @@ impl<N: Net> Core<N> {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         let Upstream { pool, lease, .. } = &self.upstreams[key];
         let server = lease.server();
-        let index = pool.servers.iter().position(|other| Arc::ptr_eq(other, server));
-        let called = pool.queue.call(|ticket, needs| {
-            if !server.places.has_room(needs, most) {
+        let index = pool.index_of(server);
+        let called = pool.queue.call(|Candidate { ticket, needs, aim, .. }| {
+            if !server.places.has_room(needs, most) || index.is_some_and(|index| !pool.helps(index, aim)) {
                 return ControlFlow::Continue(());
             }
             let want = Requirements { worker, most, needs, now, tried: &[], again: RetryChoice::Anywhere };
@@ -146,9 +149,7 @@ impl<N: Net> Core<N> {
     pub(super) fn hand_on(&mut self, pool: &Arc<Pool>) {
         let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
         while self.may_dial() {
-            let key = self.turn.rng.u64(..);
-            let want = Requirements { worker, most, needs: Needs::default(), now, tried: &[], again: RetryChoice::Anywhere };
-            let Some((ticket, grant)) = pool.admit_first(PickRequest { rng: &mut self.turn.rng, key, want }) else { break };
+            let Some((ticket, grant)) = pool.admit_first(&mut self.turn.rng, worker, most, now) else { break };
             self.call(pool, ticket, Some(grant));
         }
         if !self.may_dial() && pool.servers.iter().any(|server| pool.is_wanted(server, most)) {

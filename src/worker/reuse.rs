@@ -54,7 +54,7 @@ impl<N: Net> Core<N> {
     fn connect_anew(&mut self, key: usize, server: usize, found: IdleOffer) -> Option<Event> {
         let place = self.talks[key].exchange.take_place();
         let exchange = &self.talks[key].exchange;
-        let (deadline, keepalive_ms) = (exchange.connect_due(self.turn.now.millis()), exchange.timeouts.upstream_keepalive_ms);
+        let keepalive_ms = exchange.timeouts.upstream_keepalive_ms;
         let server = exchange.pool().servers[server].clone();
         let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
         let pool = pool.unwrap_or(exchange.pool()).clone();
@@ -71,7 +71,7 @@ impl<N: Net> Core<N> {
             IdleOffer::Ready(_) => None,
         };
         match lease {
-            Some(lease) => self.dial(key, DialOrder { lease, pool, deadline, keepalive_ms }),
+            Some(lease) => self.dial(key, DialOrder { lease, pool, keepalive_ms }),
             None => Some(self.without_place()),
         }
     }
@@ -80,8 +80,7 @@ impl<N: Net> Core<N> {
     pub(super) fn reconnect(&mut self, key: usize) -> Option<Event> {
         let old = self.talks[key].upstream.take()?;
         let Discarded { pool, lease, keepalive_ms } = self.discard(old);
-        let deadline = self.talks[key].exchange.connect_due(self.turn.now.millis());
-        self.dial(key, DialOrder { lease, pool, deadline, keepalive_ms })
+        self.dial(key, DialOrder { lease, pool, keepalive_ms })
     }
 
     /// Takes the connection that is reserved for the exchange, or an idle one. Touches no shared count, because every request comes
@@ -157,7 +156,7 @@ impl<N: Net> Core<N> {
         let Some(upstream) = self.upstreams.get(key) else { return };
         match &upstream.stage {
             Stage::Waiting(_) => self.go_on_dialing(key),
-            Stage::Connecting { .. } => self.on_address_failed(key, Reason::ConnectionTimeout),
+            Stage::Connecting { .. } => self.on_connect_failed(key, Reason::ConnectionTimeout),
             Stage::Open { back, .. } => match back.on_deadline(self.turn.now.millis()) {
                 BackDeadline::Moot => {}
                 BackDeadline::Later(until) => self.upstream_wheel.set(key as u32, until),

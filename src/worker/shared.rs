@@ -6,7 +6,7 @@ use crate::base::mailbox::Mailbox;
 use crate::guard::connections::Connections;
 use crate::guard::descriptors::Descriptors;
 use crate::guard::door::{Door, Paused};
-use crate::guard::gate::Ticket;
+use crate::guard::wait_queue::Ticket;
 use crate::net::listen::ListenSocket;
 use crate::site::Site;
 use crate::upstream::pool::{Grant, Pool};
@@ -49,11 +49,9 @@ pub enum Mail {
         /// Whether a new connection elsewhere needs its descriptor; otherwise too many may linger.
         starved: bool,
     },
-    /// The addresses of this server have changed.
-    Addresses(Arc<Server>),
     /// Try to accept again, or to end.
     Resume,
-    /// A new configuration.
+    /// A new configuration, or what names lead to now.
     Site(Box<NewSite>),
     /// A page for an exchange.
     Rendered {
@@ -68,7 +66,7 @@ pub enum Mail {
     Cut,
 }
 
-/// What a worker gets from a reload.
+/// What a worker gets from a reload, or when names lead elsewhere.
 pub struct NewSite {
     /// The configuration for requests that begin from now on.
     pub site: Arc<Site>,
@@ -115,7 +113,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// None of the addresses of this server takes a connection: has its name looked up again.
+    /// The server does not take a connection: has its name looked up again.
     pub fn look_up(&self, server: &Server, now: u64) {
         if let Some((name, resolver)) = server.host_name().zip(self.resolver.get())
             && server.claim_look_up(now)

@@ -48,8 +48,8 @@ impl<N: Net> Core<N> {
         let (site, former) = (Rc::clone(&self.turn.site), self.former.clone());
         let stalls = self.stalls();
         for pool in site.pools.iter().chain(&former).filter(|pool| !pool.queue.is_empty()) {
-            for server in &pool.servers {
-                let waiting = pool.queue.count(|needs| server.places.has_room(needs, site.most()));
+            for (index, server) in pool.servers.iter().enumerate() {
+                let waiting = pool.queue.count(|needs, aim| server.places.has_room(needs, site.most()) && pool.helps(index, aim));
                 let from = stalls.partition_point(|stall| stall.slot < server.slot);
                 let here = stalls[from..].iter().take_while(|stall| stall.slot == server.slot);
                 self.relieve(server, &here.copied().collect::<Vec<_>>(), waiting);

@@ -2,7 +2,6 @@
 
 use crate::back::connection::BackConnection;
 use crate::back::dial::Dial;
-use crate::base::address::Address;
 use crate::net::transport::Link;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
@@ -11,12 +10,12 @@ use std::sync::Arc;
 
 /// How far an upstream connection is.
 pub(super) enum Stage<T> {
-    /// It has no socket: the next address is about to be tried, or will be once there may be room at it.
+    /// It has no socket yet, or will have one when there may be room at the address.
     Waiting(Dial),
-    /// The socket connects to an address.
-    Connecting { link: Link<T>, address: Address, dial: Dial },
-    /// It is made, and leads to that address.
-    Open { link: Link<T>, address: Address, back: BackConnection },
+    /// The socket connects.
+    Connecting { link: Link<T>, dial: Dial },
+    /// It is made.
+    Open { link: Link<T>, back: BackConnection },
     /// It is closing, and its transport has something left to say.
     Leaving(Link<T>),
     /// All is said. At the end of the turn the socket, if it ever had one, is closed, and the slot is free.

@@ -24,6 +24,7 @@ use tidegate::net::transport::Link;
 use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
+use tidegate::upstream::names::{Names, in_order};
 use tidegate::worker::Entrance;
 use tidegate::worker::core::Core;
 use tidegate::worker::shared::Shared;
@@ -85,6 +86,7 @@ fn config(setting: Setting) -> Config {
         origin: tidegate::config::model::Origin::tcp(&format!("{}.test", name(index)), 80),
         weight: 1,
         is_checked: true,
+        is_backup: false,
     };
     config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
     config.pools[0].timeouts = config.timeouts.clone();
@@ -118,10 +120,11 @@ impl Scene {
         fastrand::seed(1);
         let mut config = config(setting);
         change(&mut config);
-        let site = Arc::new(Site::new(config, 1, None));
-        for (index, (_, server)) in site.servers().enumerate() {
-            server.set_addresses(&[SocketAddr::from(([10, 0, index as u8, 1], 80)).into()]);
+        let mut names = Names::default();
+        for index in 0..setting.servers {
+            names.set(format!("origin-{index}.test").into(), in_order(vec![SocketAddr::from(([10, 0, index as u8, 1], 80))]));
         }
+        let site = Arc::new(Site::new(config, 1, None, &names, 0));
         let (renderer, jobs) = mpsc::channel();
         let admin = AdminState {
             started_up: AtomicBool::new(true),

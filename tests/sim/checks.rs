@@ -47,7 +47,7 @@ impl World {
             queued += u64::from(exchange.is_queued());
             let due = exchange.next_deadline().unwrap_or(u64::MAX);
             // While content is missing, the deadline is that of the content.
-            let is_partial = exchange.queued_for().is_some_and(|needs| needs.is_partial);
+            let is_partial = exchange.wish().is_some_and(|wish| wish.needs.is_partial);
             let most = if is_partial { u64::MAX - 1 } else { exchange.queue_due };
             assert!(!exchange.is_queued() || due <= most, "it is queued for ever");
             let beside = exchange.down.pending() + exchange.up.pending();
@@ -133,7 +133,7 @@ impl World {
         let joined = |x: &Exchange| (x.queue_due - u64::from(x.timeouts.queue_ms) + 1) * 1000;
         // A retried request joins again, at the end.
         let waiting: Vec<(usize, u64)> = exchanges()
-            .filter(|(_, x)| x.queued_for() == Some(Needs::default()) && x.attempts == 0)
+            .filter(|(_, x)| x.wish().is_some_and(|wish| wish.needs == Needs::default()) && x.attempts == 0)
             .map(|(key, x)| (key, joined(x)))
             .collect();
         // Each pool has a queue of its own.

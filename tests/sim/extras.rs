@@ -210,6 +210,7 @@ pub fn upstream(number: usize) -> UpstreamConfig {
         origin: tidegate::config::model::Origin::tcp(&format!("origin-{number}.test"), 80),
         weight: 1,
         is_checked: true,
+        is_backup: false,
     }
 }
 

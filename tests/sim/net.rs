@@ -65,9 +65,12 @@ impl Net for SimNet {
         let fate = if is_check && !is_decoy { Fate::Accepted } else { fate };
         let id = wires.open(self.worker, Some(server), Some(fate));
         wires.register(id, source);
-        let is_counted = |conn: &Conn| !conn.is_dropped && !conn.is_tunnel && !matches!(conn.source, Some(Source::Check(_)));
+        let host = v4.ip().octets()[3];
+        wires.conns[id].host = host;
+        let is_counted =
+            |conn: &Conn| conn.host == host && !conn.is_dropped && !conn.is_tunnel && !matches!(conn.source, Some(Source::Check(_)));
         let open = wires.conns.iter().filter(|conn| conn.server == Some(server) && is_counted(conn)).count();
-        assert!(is_check || open <= self.limit, "{open} connections to server {server}, the limit is {}", self.limit);
+        assert!(is_check || open <= self.limit, "{open} connections to {address}, the limit is {}", self.limit);
         if wires.trace {
             println!("    wire {id} {source:?}: dialled {address}, will be {fate:?}");
         }

@@ -22,7 +22,7 @@ impl World {
         }
     }
 
-    fn check_waiting(&self, pool: &Pool, server: &Server) {
+    fn check_waiting(&self, pool: &Pool, server: &Arc<Server>) {
         let most = self.site.most();
         // Only a limited number of requests may be trials.
         if server.circuit.state() != CircuitState::Closed || !pool.is_wanted(server, most) {

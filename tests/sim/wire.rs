@@ -39,6 +39,8 @@ pub struct Conn {
     pub source: Option<Source>,
     /// Index of the server, for connections that the proxy made.
     pub server: Option<usize>,
+    /// Which of its addresses it goes to.
+    pub host: u8,
     /// Its server has switched to a tunnel, which takes no place.
     pub is_tunnel: bool,
     /// Until the handshake is over.
@@ -200,6 +202,7 @@ impl Wires {
             worker,
             source: None,
             server,
+            host: 0,
             is_tunnel: false,
             connecting,
             is_refused: false,

@@ -32,6 +32,7 @@ use tidegate::guard::descriptors::Descriptors;
 use tidegate::guard::door::{Door, Paused};
 use tidegate::observe::stats::WorkerStats;
 use tidegate::site::Site;
+use tidegate::upstream::names::Names;
 use tidegate::worker::checks::Checks;
 use tidegate::worker::core::Core;
 use tidegate::worker::shared::{Mail, RenderJob, Shared};
@@ -117,6 +118,8 @@ pub struct World {
     pub site: Arc<Site>,
     /// All sites so far.
     pub sites: Vec<Arc<Site>>,
+    /// What names lead to.
+    names: Names,
     pub shared: Arc<Shared>,
     /// The only listening address.
     pub door: Arc<Door>,
@@ -187,8 +190,9 @@ impl World {
         let door = Arc::new(Door::new(weather.doors, workers));
         // The position at which a pool begins is random.
         fastrand::seed(seed);
-        let site = Arc::new(Site::new(config, workers, None));
-        site.servers().for_each(|(_, server)| beside::give_address(server, weather.has_decoys, 1));
+        let mut names = Names::default();
+        beside::numbers(&config).into_iter().for_each(|number| beside::give_address(&mut names, number, weather.has_decoys, 1));
+        let site = Arc::new(Site::new(config, workers, None, &names, 5000));
         let bells: Vec<_> = (0..workers).map(|_| Arc::new(AtomicBool::new(false))).collect();
         let (renderer, jobs) = mpsc::channel();
         let stats = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
@@ -256,6 +260,7 @@ impl World {
             wires,
             books,
             sites: vec![site.clone()],
+            names,
             site,
             shared,
             door,

@@ -66,7 +66,7 @@ static int find(const char *name, char *line, size_t size) {
 }
 
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
-    char line[4096], *rest;
+    char line[65536], *rest;
     (void)service, (void)hints;
     note(name);
     *result = NULL;

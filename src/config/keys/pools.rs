@@ -23,7 +23,7 @@ static UPSTREAM: &[Key] = &[
     key("name", Kind::Text(NAME), "The name in logs and metrics, unique in its pool; host:port by default.").also("id"),
     key("weight", Kind::Int { min: 0, max: 1000 }, "Its share of the requests; 0 = it gets no new ones.").default("1"),
     key("health_check_enabled", Kind::Bool, "Whether `health_check` applies to it.").default("true"),
-    key("backup", Kind::Bool, "It gets requests only while no other upstream of its pool is usable.").default("false").no_effect_yet(),
+    key("backup", Kind::Bool, "It gets requests only while no other upstream of its pool is usable.").default("false"),
     key("http2", Kind::BoolOr("auto"), "Use HTTP/2 to the upstream; auto = if it offers that.").default("false").no_effect_yet(),
     key("send_proxy", Kind::Choice { words: &["v1", "v2"], any_case: false }, "Send the PROXY protocol to the upstream, in this version.")
         .off()

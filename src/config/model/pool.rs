@@ -34,6 +34,8 @@ pub struct UpstreamConfig {
     pub weight: u32,
     /// Whether the pool's `health_check` applies to it.
     pub is_checked: bool,
+    /// Whether it gets requests only while no other of the pool is usable.
+    pub is_backup: bool,
 }
 
 /// Where an upstream is.

@@ -309,7 +309,7 @@ fn what_is_printed_has_no_warnings_of_its_own() {
     let loaded = Setup::new().with(text).good();
     assert_eq!(loaded.warnings, [""; 0], "it says what holds anyway");
     assert_eq!(Setup::new().with(&loaded.effective.to_string()).good().warnings, [""; 0]);
-    let text = "limits: {max_streams_per_connection: 99}\nupstreams: [{host: a, port: 1, backup: true}]\n";
+    let text = "limits: {max_streams_per_connection: 99}\nupstreams: [{host: a, port: 1, http2: true}]\n";
     let loaded = Setup::new().with(text).good();
     assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     assert_eq!(Setup::new().with(&loaded.effective.to_string()).good().warnings.len(), 2);

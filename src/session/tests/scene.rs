@@ -11,6 +11,7 @@ use crate::observe::access::Record;
 use crate::observe::stats::WorkerStats;
 use crate::session::{self, Direction, Effect, Ending, Event, Journal, SessionView, Talks, Turn};
 use crate::site::Site;
+use crate::upstream::names::Names;
 use crate::upstream::pool::Grant;
 use crate::upstream::reservation::Reservation;
 use std::io::IoSlice;
@@ -170,6 +171,7 @@ impl Scene {
             origin: crate::config::model::Origin::tcp("127.0.0.1", 1),
             weight: 1,
             is_checked: true,
+            is_backup: false,
         }];
         config.pools[0].retry = Retry::default();
         let route = |prefix: &str, action| Route {
@@ -189,7 +191,7 @@ impl Scene {
         config.error_detail = ErrorDetail::Always;
         change(&mut config);
         crate::balance::tests::begin_with_the_first();
-        let site = Rc::new(Arc::new(Site::new(config, 1, None)));
+        let site = Rc::new(Arc::new(Site::new(config, 1, None, &Names::default(), 0)));
         let (stats, (journal, logged)) = (Arc::new(WorkerStats::default()), channel());
         let mut turn = Turn::new(0, site.clone(), stats.clone(), Box::new(Lines(journal)), 1);
         (turn.now, turn.port) = (Now::new(1_000_000, 0), Some(8080));

@@ -10,7 +10,7 @@ mod round;
 use super::core::Net;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
-use crate::guard::descriptors::{Descriptor, Descriptors};
+use crate::guard::descriptors::Descriptors;
 use crate::health::check::{CheckHistory, HealthVerdict};
 use crate::health::probe::ProbeFailure;
 use crate::health::state::HealthState;
@@ -21,7 +21,7 @@ use crate::net::transport::{Edge, Link, Transport};
 use crate::site::Site;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
-use round::{Phase, Round, Way, fault};
+use round::{Phase, Round, fault};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct Checks<T> {
     descriptors: Arc<Descriptors>,
     /// Until then (milliseconds) a lack of sockets is not logged.
     quiet_until: u64,
-    /// Servers of which no address could be connected to, since the last call of [`Checks::take_lost`].
+    /// Servers that could not be connected to, since the last call of [`Checks::take_lost`].
     lost: Vec<Arc<Server>>,
     /// Whether a verdict has changed since the last call of [`Checks::take_news`].
     has_news: bool,
@@ -60,10 +60,6 @@ struct Target<T> {
     check: CheckHistory,
     /// When a check last failed (milliseconds).
     failed_at: Option<u64>,
-    /// [`Server::life`] at the last check: it changes with the server's addresses.
-    life: u32,
-    /// The address with which the next check begins.
-    turn: usize,
     /// When the next check may begin (milliseconds).
     due: u64,
     /// Whether its checks have a time of their own within the interval.
@@ -126,24 +122,12 @@ impl<T: Transport> Checks<T> {
         self.wheel = Wheel::default();
     }
 
-    /// A server has other addresses. If none is the same as before, a check in progress has no outcome, and the next one begins at
-    /// once.
-    pub(super) fn on_addresses(&mut self, server: &Arc<Server>, now: u64) {
-        let Some(target) = self.targets.get_mut(&server.slot).filter(|target| Arc::ptr_eq(&target.server, server)) else { return };
-        if target.life != server.life() {
-            // What was found at the former addresses says nothing about the new ones.
-            *target = Target::new(target.pool.clone(), server.clone(), target.config.clone(), now);
-            self.wheel.set(server.slot as u32, now);
-        }
-        self.has_news |= fail_open::settle(&target.pool, Some(&target.config));
-    }
-
     /// When the next timer is due (milliseconds).
     pub fn next_wake(&self) -> Option<u64> {
         self.wheel.next_wake()
     }
 
-    /// The servers none of whose addresses took a connection since the last call.
+    /// The servers that took no connection since the last call.
     pub(super) fn take_lost(&mut self) -> impl Iterator<Item = Arc<Server>> {
         std::mem::take(&mut self.lost).into_iter()
     }
@@ -154,17 +138,20 @@ impl<T: Transport> Checks<T> {
     }
 
     /// An event for the connection of a check.
-    pub fn on_edge<N: Net<Transport = T>>(&mut self, slot: usize, edge: Edge, net: &mut N, now: u64) {
+    pub fn on_edge(&mut self, slot: usize, edge: Edge, now: u64) {
         let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.as_mut()) else { return };
         round.link.on_edge(edge);
         if round.phase != Phase::Resting {
             let outcome = round.talk();
             if round.phase == Phase::Talking {
-                self.wheel.set(slot as u32, round.way.end);
+                self.wheel.set(slot as u32, round.end);
             }
             match outcome {
                 None => return,
-                Some(Err(fault)) if round.phase == Phase::Connecting => return self.go_on(slot, fault, net, now),
+                Some(Err(fault)) if round.phase == Phase::Connecting => {
+                    self.lose(slot, fault, now);
+                    return self.end_round(slot, now);
+                }
                 Some(outcome) => {
                     round.phase = Phase::Resting;
                     self.wheel.set(slot as u32, now + REST_MS);
@@ -186,7 +173,7 @@ impl<T: Transport> Checks<T> {
             let timeout_ms = target.config.timeout_ms;
             match target.round.as_ref().map(|round| (round.phase, round.on_timeout(timeout_ms))) {
                 None => self.begin_round(slot, net, now),
-                Some((Phase::Connecting, fault)) => self.go_on(slot, fault, net, now),
+                Some((Phase::Connecting, fault)) => self.lose(slot, fault, now),
                 Some((Phase::Talking, fault)) => self.conclude(slot, Err(fault), now),
                 Some((Phase::Resting, _)) => {}
             }
@@ -196,69 +183,34 @@ impl<T: Transport> Checks<T> {
         }
     }
 
-    /// Begins a check at the next address. Without an address or a socket the check ends without an outcome.
+    /// Begins a check. Without a socket it ends without an outcome.
     fn begin_round<N: Net<Transport = T>>(&mut self, slot: usize, net: &mut N, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
         let is_spread = std::mem::replace(&mut target.is_spread, true);
         target.due = if is_spread { next(&mut self.rng, now, &target.config) } else { spread(&mut self.rng, now, &target.config) };
-        let way = Way { next: target.turn, left: target.server.addresses().len(), end: now + u64::from(target.config.timeout_ms) };
-        if way.left == 0 {
-            return;
-        }
+        let Some(address) = &target.server.address else { return };
+        let address = target.config.port.map_or(address.clone(), |port| address.clone().at_port(port));
         let Some(descriptor) = self.descriptors.admit_check() else {
             return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
         };
-        target.turn = target.turn.wrapping_add(1);
-        self.dial(slot, way, descriptor, None, net, now);
+        match net.dial(&address, Source::Check(slot)) {
+            Ok(transport) => {
+                let end = now + u64::from(target.config.timeout_ms);
+                self.wheel.set(slot as u32, end);
+                target.round = Some(Round::new(Link::new(transport, descriptor), end, &target.server, &target.config, self.limits));
+            }
+            // A lack of local addresses says nothing about the upstream.
+            Err(error) => match lack(&error) {
+                None => self.lose(slot, fault(&error), now),
+                Some(Lack::Address | Lack::Descriptors | Lack::Memory) => self.starve(error, now),
+            },
+        }
     }
 
-    /// An address did not take the connection: tries the next one, if there is one.
-    fn go_on<N: Net<Transport = T>>(&mut self, slot: usize, fault: ProbeFailure, net: &mut N, now: u64) {
-        let Some(round) = self.targets.get_mut(&slot).and_then(|target| target.round.take()) else { return };
-        let (way, descriptor) = round.give_up();
-        self.dial(slot, way, descriptor, Some(fault), net, now);
-        if self.targets.get(&slot).is_some_and(|target| target.round.is_none()) {
-            self.end_round(slot, now);
-        }
-    }
-
-    /// Connects to the remaining addresses, until one may take the connection; `former` is the fault of the one before. A lack of
-    /// local addresses says nothing about the upstream.
-    fn dial<N: Net<Transport = T>>(
-        &mut self,
-        slot: usize,
-        mut way: Way,
-        descriptor: Descriptor,
-        mut former: Option<ProbeFailure>,
-        net: &mut N,
-        now: u64,
-    ) {
-        let Some(target) = self.targets.get_mut(&slot) else { return };
-        let mut nowhere = None;
-        while let Some(address) = way.step(&target.server) {
-            let address = target.config.port.map_or(address.clone(), |port| address.at_port(port));
-            match net.dial(&address, Source::Check(slot)) {
-                Ok(transport) => {
-                    self.wheel.set(slot as u32, way.until(now));
-                    let link = Link::new(transport, descriptor);
-                    target.round = Some(Round::new(link, way, &target.server, &target.config, self.limits));
-                    return;
-                }
-                Err(error) => match lack(&error) {
-                    None => former = Some(fault(&error)),
-                    Some(Lack::Address) => nowhere = Some(error),
-                    Some(Lack::Descriptors | Lack::Memory) => return self.starve(error, now),
-                },
-            }
-        }
-        match (former, nowhere) {
-            (Some(fault), _) => {
-                self.lost.push(target.server.clone());
-                self.conclude(slot, Err(fault), now);
-            }
-            (None, Some(error)) => self.starve(error, now),
-            (None, None) => {}
-        }
+    /// The server did not take the connection.
+    fn lose(&mut self, slot: usize, fault: ProbeFailure, now: u64) {
+        self.lost.extend(self.targets.get(&slot).map(|target| target.server.clone()));
+        self.conclude(slot, Err(fault), now);
     }
 
     /// Logs that there is no socket for a check.
@@ -280,20 +232,18 @@ impl<T: Transport> Checks<T> {
     /// Takes an outcome.
     fn conclude(&mut self, slot: usize, outcome: Result<u16, ProbeFailure>, now: u64) {
         let Some(target) = self.targets.get_mut(&slot) else { return };
-        if target.life != target.server.life() {
-            // The check went to an address that the name no longer leads to.
-            return;
-        }
         let Target { pool, server, config, check, due, failed_at, .. } = target;
+        let index = pool.index_of(server);
+        let name = index.map_or(server.config.name.as_str(), |index| pool.label(index));
         if now < self.quiet_until {
             // While sockets are short, upstreams whose checks were left out come first.
             *due = next(&mut self.rng, now, config);
         }
         match &outcome {
-            Ok(_) => self.has_news |= pool.on_check_passed(server, *failed_at),
+            Ok(_) => self.has_news |= index.is_some_and(|index| pool.on_check_passed(index, *failed_at)),
             Err(fault) => {
                 *failed_at = Some(now);
-                log::debug!(target: "upstream", "health check of upstream {} of pool {}: {fault}", server.config.name, pool.name);
+                log::debug!(target: "upstream", "health check of upstream {name} of pool {}: {fault}", pool.name);
                 server.health.set_error(fault.to_string());
             }
         }
@@ -304,7 +254,7 @@ impl<T: Transport> Checks<T> {
         }
         fail_open::set_verdict(pool, server, verdict, config);
         self.has_news = true;
-        let (pool, name) = (&pool.name, &server.config.name);
+        let pool = &pool.name;
         let (old, new) = (HealthState::Checked(old).name(), HealthState::Checked(verdict).name());
         match outcome {
             Ok(status) => {
@@ -317,8 +267,7 @@ impl<T: Transport> Checks<T> {
 
 impl<T> Target<T> {
     fn new(pool: Arc<Pool>, server: Arc<Server>, config: HealthCheck, due: u64) -> Self {
-        let life = server.life();
-        Self { pool, server, config, check: CheckHistory::default(), failed_at: None, life, turn: 0, due, is_spread: false, round: None }
+        Self { pool, server, config, check: CheckHistory::default(), failed_at: None, due, is_spread: false, round: None }
     }
 }
 

@@ -1,8 +1,6 @@
 //! One check in progress: its connection, from connect to close.
 
-use crate::base::address::Address;
 use crate::config::model::HealthCheck;
-use crate::guard::descriptors::Descriptor;
 use crate::health::probe::{Probe, ProbeFailure, request};
 use crate::http::HeadLimits;
 use crate::net::transport::{Link, Opening, Transfer, Transport};
@@ -16,34 +14,12 @@ const PIECE: usize = 4096;
 pub(super) struct Round<T> {
     pub(super) link: Link<T>,
     pub(super) phase: Phase,
-    pub(super) way: Way,
+    /// When it is over (milliseconds).
+    pub(super) end: u64,
     request: Vec<u8>,
     /// How much of the request was sent.
     sent: usize,
     probe: Probe,
-}
-
-/// The addresses that a check has left, and when it is over (milliseconds).
-#[derive(Clone, Copy)]
-pub(super) struct Way {
-    pub(super) next: usize,
-    pub(super) left: usize,
-    pub(super) end: u64,
-}
-
-impl Way {
-    /// The next address, if there is one.
-    pub(super) fn step(&mut self, server: &Server) -> Option<Address> {
-        self.left = self.left.checked_sub(1)?;
-        let address = server.address(self.next);
-        self.next = self.next.wrapping_add(1);
-        address
-    }
-
-    /// The deadline of the address that was taken last: the remaining time divided by the remaining addresses.
-    pub(super) fn until(self, now: u64) -> u64 {
-        now + self.end.saturating_sub(now) / (self.left as u64 + 1)
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,20 +32,15 @@ pub(super) enum Phase {
 
 impl<T: Transport> Round<T> {
     /// A check whose connect has just begun.
-    pub(super) fn new(link: Link<T>, way: Way, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+    pub(super) fn new(link: Link<T>, end: u64, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
             link,
             phase: Phase::Connecting,
             request: request(config, &server.authority),
             sent: 0,
             probe: Probe::new(config, limits),
-            way,
+            end,
         }
-    }
-
-    /// Closes the connection.
-    pub(super) fn give_up(self) -> (Way, Descriptor) {
-        (self.way, self.link.replace())
     }
 
     /// Closes it in a regular way, as far as that does not take time.

@@ -18,6 +18,7 @@ use crate::observe::stats::WorkerStats;
 use crate::observe::writer::{LogSettings, SinkTarget, Writer};
 use crate::session::Journal;
 use crate::site::Site;
+use crate::upstream::names::Names;
 use crate::worker::core::{Core, Net};
 use crate::worker::shared::{Mail, NewSite, Shared};
 use crate::worker::{Entrance, Room};
@@ -202,13 +203,18 @@ impl Stage {
     /// Makes `workers` workers, and upstreams at the ports 1, 2 and so on.
     pub(super) fn new(workers: usize, upstreams: u16, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = load(ConfigSources { alone: true, ..ConfigSources::default() }).unwrap_or_else(|_| unreachable!()).config;
-        let upstream =
-            |port| UpstreamConfig { name: format!("{port}"), origin: Origin::tcp("127.0.0.1", port), weight: 1, is_checked: true };
+        let upstream = |port| UpstreamConfig {
+            name: format!("{port}"),
+            origin: Origin::tcp("127.0.0.1", port),
+            weight: 1,
+            is_checked: true,
+            is_backup: false,
+        };
         config.pools[0].upstreams = (1..=upstreams).map(upstream).collect();
         change(&mut config);
         let door = Arc::new(Door::new(config.limits.max_client_conns, workers));
         crate::balance::tests::begin_with_the_first();
-        let site = Arc::new(Site::new(config, workers, None));
+        let site = Arc::new(Site::new(config, workers, None, &Names::default(), 0));
         let stats: Vec<_> = (0..workers).map(|_| Arc::new(WorkerStats::default())).collect();
         let shared = Arc::new(Shared {
             mailboxes: (0..workers).map(|_| Mailbox::new(Box::new(NoBell))).collect(),
@@ -330,9 +336,9 @@ impl Stage {
 
     /// Makes a new site, of which the workers are not told yet.
     pub(super) fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Arc<Site> {
-        let mut config = self.site.config.clone();
+        let mut config = Config::clone(&self.site.config);
         change(&mut config);
-        let site = Arc::new(Site::new(config, self.cores.len(), Some(&self.site)));
+        let site = Arc::new(Site::new(config, self.cores.len(), Some(&self.site), &Names::default(), 0));
         self.site.retire(&site);
         self.site = site.clone();
         site

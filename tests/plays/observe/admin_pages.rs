@@ -74,10 +74,11 @@ fn backends_have_their_documented_shape_and_their_numbers_are_true() {
     assert_eq!((&lost["healthy"], &lost["resolved"], &lost["requests_total"]), (&json!(false), &json!(false), &json!(0)));
     assert_eq!((&lost["name"], backends().len()), (&json!("no-such-name.invalid:81"), 2));
     let shown = metrics(&proxy);
-    let blue = [("pool", "api"), ("upstream", "blue")];
+    let at = origin.addr().to_string();
+    let blue = [("pool", "api"), ("upstream", "blue"), ("address", at.as_str())];
     assert_eq!(shown.value("proxy_upstream_requests_total", &blue), 5.0);
     assert_eq!(shown.value("backend_health", &blue), 1.0);
-    assert_eq!(shown.value("backend_health", &[("pool", "lost"), ("upstream", "no-such-name.invalid:81")]), 0.0);
+    assert_eq!(shown.value("backend_health", &[("pool", "lost"), ("upstream", "no-such-name.invalid:81"), ("address", "")]), 0.0);
     gate.release(3);
     clients.iter_mut().for_each(|client| drop(client.response().expect(200)));
 }
@@ -109,7 +110,8 @@ fn the_exposition_is_sound_and_its_sums_are_those_of_what_happened() {
     assert_eq!(shown.value("proxy_requests_parse_errors_total", &[]), 4.0);
     assert_eq!(shown.value("proxy_errors_total", &[("reason", "http_request_error")]), 4.0);
     assert_eq!(shown.sum("proxy_errors_total"), 4.0);
-    let upstream = [("pool", "default"), ("upstream", name.as_str())];
+    let at = origin.addr().to_string();
+    let upstream = [("pool", "default"), ("upstream", name.as_str()), ("address", at.as_str())];
     assert_eq!(shown.value("proxy_upstream_requests_total", &upstream), 10.0);
     assert_eq!(shown.value("proxy_upstream_duration_seconds_count", &upstream), 10.0);
     assert_eq!(shown.labels("proxy_responses_total", "status_class").len(), 5, "1xx to 5xx, whether or not there were any");

@@ -9,18 +9,24 @@ use super::super::wire::Id;
 use super::World;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tidegate::base::address::Address;
+use tidegate::config::model::Config;
 use tidegate::net::token::Source;
 use tidegate::site::Site;
+use tidegate::upstream::names::{Names, in_order};
 use tidegate::upstream::pool::Pool;
 use tidegate::upstream::server::Server;
 use tidegate::worker::shared::{Mail, NewSite};
 
-/// Gives a server an address; the first of two refuses.
-pub(super) fn give_address(server: &Server, has_decoy: bool, last: u8) {
-    let address = |last: u8| Address::from(SocketAddr::from(([10, 0, number_of(&server.config.name) as u8, last], 80)));
+/// The name of an upstream leads to an address; the first of two refuses.
+pub(super) fn give_address(names: &mut Names, number: usize, has_decoy: bool, last: u8) {
+    let address = |last: u8| SocketAddr::from(([10, 0, number as u8, last], 80));
     let all = if has_decoy { vec![address(2), address(last)] } else { vec![address(last)] };
-    server.set_addresses(&all);
+    names.set(format!("origin-{number}.test").into(), in_order(all));
+}
+
+/// The numbers of the upstreams of a configuration.
+pub(super) fn numbers(config: &Config) -> Vec<usize> {
+    config.pools.iter().flat_map(|pool| &pool.upstreams).map(|upstream| number_of(&upstream.name)).collect()
 }
 
 impl World {
@@ -57,12 +63,14 @@ impl World {
 
     /// Like `server::reload`, but the workers are told one by one.
     fn reload(&mut self) {
-        let mut config = self.site.config.clone();
+        let mut config = Config::clone(&self.site.config);
         self.extras.reconfigure(&mut config, &self.weather, &mut self.dice);
-        let site = Arc::new(Site::new(config, self.seats.len(), Some(&self.site)));
-        for (_, server) in site.servers().filter(|(_, server)| !server.is_resolved()) {
-            give_address(server, self.weather.has_decoys, 1);
+        for number in numbers(&config) {
+            if self.names.of(&format!("origin-{number}.test")).is_empty() {
+                give_address(&mut self.names, number, self.weather.has_decoys, 1);
+            }
         }
+        let site = Arc::new(Site::new(config, self.seats.len(), Some(&self.site), &self.names, self.micros / 1000));
         let is_gone = |server: &Arc<Server>| !site.servers().any(|(_, other)| Arc::ptr_eq(server, other));
         if self.site.servers().any(|(_, server)| is_gone(server) && server.in_flight() > 0) {
             note(Seen::ServerGoneWithConnections);
@@ -81,6 +89,10 @@ impl World {
             // A server that was removed and added again is another one at the same address: each has places of its own.
             self.seats.iter_mut().for_each(|seat| seat.core.net.limit *= 2);
         }
+        self.replace_site(site);
+    }
+
+    fn replace_site(&mut self, site: Arc<Site>) {
         self.site.retire(&site);
         self.seats.iter_mut().for_each(|seat| seat.news.push_back(site.clone()));
         self.sites.push(site.clone());
@@ -95,13 +107,15 @@ impl World {
         self.shared.resume(&self.door.paused);
     }
 
-    /// As `upstream::resolve` does it.
+    /// Like `server::reload`, when a name leads elsewhere.
     fn move_server(&mut self) {
-        let servers: Vec<Arc<Server>> = self.site.servers().map(|(_, server)| server.clone()).collect();
-        let server = &servers[self.dice.usize(0..servers.len())];
-        give_address(server, self.weather.has_decoys, self.dice.u8(3..20));
-        self.shared.mailboxes.iter().for_each(|mailbox| mailbox.post(Mail::Addresses(server.clone())));
-        note(Seen::AddressMoved);
+        let numbers = numbers(&self.site.config);
+        let number = numbers[self.dice.usize(0..numbers.len())];
+        give_address(&mut self.names, number, self.weather.has_decoys, self.dice.u8(3..20));
+        if let Some(site) = self.site.renew(self.seats.len(), &self.names, self.micros / 1000) {
+            self.replace_site(Arc::new(site));
+            note(Seen::AddressMoved);
+        }
     }
 
     pub(super) fn arrive_admin(&mut self) {

@@ -97,7 +97,7 @@ impl World {
             match source {
                 Source::Client(key) => seat.core.on_client_edge(key, edge),
                 Source::Upstream(key) => seat.core.on_upstream_edge(key, edge),
-                Source::Check(slot) => seat.checks.on_edge(slot, edge, &mut seat.core.net, now.millis()),
+                Source::Check(slot) => seat.checks.on_edge(slot, edge, now.millis()),
                 other => panic!("{other:?} is nothing that this network knows"),
             }
         }

@@ -5,7 +5,7 @@ mod stage;
 use super::*;
 use crate::base::address::Address;
 use crate::health::probe::request;
-use stage::{Plug, Stage, Wire, check};
+use stage::{Stage, Wire, check};
 use std::net::SocketAddr;
 
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -165,68 +165,25 @@ fn upstreams_that_hang_take_a_share_of_the_descriptors_and_all_are_looked_at() {
 }
 
 #[test]
-fn a_name_is_checked_once_it_resolves_and_its_addresses_take_turns() {
-    let mut stage = Stage::of(&["name.invalid"], Some(check()));
-    (0..50).for_each(|_| stage.jump());
-    assert!(stage.road.plugs.is_empty() && stage.state(0) == "unchecked");
-    let addresses = [1, 2, 3].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 80))));
-    stage.site.pools[0].servers[0].set_addresses(&addresses);
-    let mut asked = Vec::new();
-    for _ in 0..6 {
+fn each_address_of_a_name_is_checked_from_when_it_is_known_until_it_is_gone() {
+    let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
+    assert_eq!((stage.checks.next_wake(), stage.state(0)), (None, "unchecked"));
+    stage.move_to(&["name.invalid"], &[1, 2]);
+    let mut asked = BTreeMap::<String, usize>::new();
+    while asked.len() < 2 || asked.values().any(|count| *count < 3) {
         let plug = stage.await_check();
-        asked.extend(plug.wire().address.clone());
+        let address = plug.wire().address.clone().expect("an address").to_string();
+        stage.answer(&plug, if address.starts_with("10.0.0.1:") { GOOD } else { BAD });
+        *asked.entry(address).or_default() += 1;
+    }
+    assert_eq!((stage.state(0), stage.state(1)), ("passing", "failing"), "{asked:?}");
+    stage.move_to(&["name.invalid"], &[2, 3]);
+    assert_eq!((stage.state(0), stage.state(1)), ("failing", "unchecked"), "who stays keeps its verdict");
+    for _ in 0..8 {
+        let plug = stage.await_check();
+        assert_ne!(plug.wire().address.clone().expect("an address").to_string(), "10.0.0.1:1");
         stage.answer(&plug, GOOD);
     }
-    assert_eq!(asked, [addresses.clone(), addresses].concat());
-}
-
-/// As for requests, an IPv6 address at which nobody listens is no reason to consider a name's upstream failing, nor to keep it
-/// out.
-#[test]
-fn an_address_that_does_not_take_the_connection_is_passed_over() {
-    let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
-    let addresses = [1, 2, 3].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 80))));
-    stage.site.pools[0].servers[0].set_addresses(&addresses);
-    let refuse = |stage: &mut Stage, plug: &Plug| {
-        plug.wire().error = Some(libc::ECONNREFUSED);
-        stage.edge(plug, Edge { read_closed: true, gone: true, ..Edge::default() });
-        assert!(plug.wire().is_closed);
-    };
-    for round in 0..6 {
-        let begin = stage.await_check();
-        let begun = stage.now;
-        assert_eq!(begin.wire().address, Some(addresses[round % 3].clone()), "each check begins with the next");
-        refuse(&mut stage, &begin);
-        let second = stage.await_check();
-        assert_eq!((stage.now, second.wire().address.clone()), (begun, Some(addresses[(round + 1) % 3].clone())));
-        let third = stage.await_check();
-        assert_eq!(
-            (stage.now - begun, third.wire().address.clone()),
-            (500, Some(addresses[(round + 2) % 3].clone())),
-            "half of the time is the second's"
-        );
-        assert!(second.wire().is_closed);
-        stage.answer(&third, GOOD);
-        assert_eq!(stage.state(0), "passing");
-    }
-    for _ in 0..3 {
-        let plug = stage.await_check();
-        refuse(&mut stage, &plug);
-    }
-    assert_eq!((stage.state(0), stage.last_error()), ("failing", "refused the connection".into()));
-}
-
-#[test]
-fn an_answer_is_an_outcome_whatever_addresses_are_left() {
-    let mut stage = Stage::of(&["name.invalid"], Some(HealthCheck { failure_threshold: 1, ..check() }));
-    stage.site.pools[0].servers[0].set_addresses(&[1, 2].map(|last| Address::from(SocketAddr::from(([10, 0, 0, last], 80)))));
-    let (plug, begun) = (stage.await_check(), stage.now);
-    stage.edge(&plug, Edge { writable: true, ..Edge::default() });
-    while !plug.wire().is_closed {
-        stage.jump();
-    }
-    assert_eq!((stage.now - begun, stage.last_error()), (1000, "did not answer within 1000 ms".into()));
-    assert_eq!((stage.state(0), stage.road.plugs.len()), ("failing", 1));
 }
 
 #[test]

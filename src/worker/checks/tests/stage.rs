@@ -7,9 +7,11 @@ use crate::config::{self, model::UpstreamConfig};
 pub use crate::health::tests::check;
 use crate::net::pipe::Pipe;
 use crate::net::transport::plain::{PlainTransport, Socket};
+use crate::upstream::names::{Names, in_order};
 use std::collections::VecDeque;
 use std::io;
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard};
 
 /// One connection, as the upstream sees it.
@@ -122,28 +124,37 @@ pub struct Stage {
     seen: usize,
 }
 
-fn site(names: &[&str], check: Option<HealthCheck>, previous: Option<&Site>) -> Site {
+fn site(names: &[&str], known: &Names, check: Option<HealthCheck>, previous: Option<&Site>) -> Site {
     let sources = config::ConfigSources { alone: true, ..config::ConfigSources::default() };
     let mut config = config::load(sources).unwrap().config;
     let upstream = |name: &&str| {
         let (name, host) = (name.to_string(), if name.contains('.') { name } else { "127.0.0.1" });
-        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true }
+        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true, is_backup: false }
     };
     config.pools[0].upstreams = names.iter().map(upstream).collect();
     config.pools[0].health_check = check;
-    Site::new(config, 1, previous)
+    Site::new(config, 1, previous, known, 0)
 }
 
 impl Stage {
     pub fn of(names: &[&str], check: Option<HealthCheck>) -> Self {
         let checks = Checks::new(7, Arc::new(Descriptors::new(1000, 0)));
-        let mut stage = Self { checks, road: Road::default(), site: site(names, check, None), now: 100_000, seen: 0 };
+        let mut stage = Self { checks, road: Road::default(), site: site(names, &Names::default(), check, None), now: 100_000, seen: 0 };
         stage.checks.take_site(&stage.site, stage.now);
         stage
     }
 
     pub fn reload(&mut self, names: &[&str], check: Option<HealthCheck>) {
-        self.site = site(names, check, Some(&self.site));
+        self.site = site(names, &Names::default(), check, Some(&self.site));
+        self.checks.take_site(&self.site, self.now);
+    }
+
+    /// The names lead to these hosts of 10.0.0.0/24.
+    pub fn move_to(&mut self, names: &[&str], hosts: &[u8]) {
+        let addresses = hosts.iter().map(|&last| SocketAddr::from(([10, 0, 0, last], 0))).collect();
+        let mut known = Names::default();
+        known.set(names[0].into(), in_order(addresses));
+        self.site = self.site.renew(1, &known, 0).expect("other servers");
         self.checks.take_site(&self.site, self.now);
     }
 
@@ -164,7 +175,7 @@ impl Stage {
 
     pub fn edge(&mut self, plug: &Plug, edge: Edge) {
         let slot = plug.wire().slot;
-        self.checks.on_edge(slot, edge, &mut self.road, self.now);
+        self.checks.on_edge(slot, edge, self.now);
     }
 
     /// Completes the connection, and sends an answer.
