@@ -3,7 +3,6 @@
 
 use crate::base::address::Address;
 use crate::config::model::{Action, Config, HealthCheck, PoolConfig, RateLimit, Route, Timeouts, UpstreamConfig};
-use crate::guard::places::UpstreamLimits;
 use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
@@ -11,6 +10,7 @@ use crate::upstream::names::Names;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::WantedNames;
 use crate::upstream::server::Server;
+use crate::upstream::sticky::{Secret, new_secret};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -28,6 +28,10 @@ pub struct Site {
     limiter: Option<Limiter>,
     /// The limits of each route, parallel to `config.routes`.
     limiters: Vec<Option<Limiter>>,
+    /// The budgets for retries of those routes that have one of their own, parallel to `config.routes`.
+    budgets: Vec<Option<Arc<Budget>>>,
+    /// The key for cookies, for as long as the process lives.
+    secret: Secret,
 }
 
 /// What to do with a request, and the limits that apply.
@@ -71,6 +75,7 @@ impl Site {
 
     fn of(config: Arc<Config>, workers: usize, previous: Option<&Self>, names: &Names, now: u64) -> Self {
         let taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
+        let secret = previous.map_or_else(new_secret, |site| site.secret);
         let mut slots = (0..).filter(|slot| !taken.contains(slot));
         let of = |pool: &PoolConfig| {
             let old = previous.and_then(|site| site.pools.iter().find(|old| old.name == pool.name));
@@ -89,17 +94,17 @@ impl Site {
                 old.is(pool) && old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(same)
             };
             let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
-            old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget)))
+            old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget, &secret)))
         };
         let pools = config.pools.iter().map(of).collect();
         let (limiter, limiters) = limiters(&config, previous);
-        Self { config, pools, limiter, limiters }
+        let budgets = budgets(&config, workers, previous);
+        Self { config, pools, limiter, limiters, budgets, secret }
     }
 
-    /// How many connections and tunnels each upstream may have.
-    pub fn most(&self) -> UpstreamLimits {
-        let limits = &self.config.limits;
-        UpstreamLimits { connections: limits.max_conns_per_upstream, tunnels: limits.max_tunnels_per_upstream }
+    /// The budget for retries of requests of that route and pool.
+    pub fn budget(&self, route: Option<usize>, pool: usize) -> &Budget {
+        route.and_then(|route| self.budgets[route].as_deref()).unwrap_or(&self.pools[pool].budget)
     }
 
     /// Whether rates are limited anywhere.
@@ -197,6 +202,7 @@ fn servers(
                 None => Arc::new(make(upstream, address)),
             };
             server.update(upstream);
+            server.set_limits(&pool.limits);
             server.health.set_checked(upstream.is_checked && pool.health_check.is_some());
             servers.push(server);
         }
@@ -216,6 +222,17 @@ fn listed(addresses: &[&Address]) -> String {
         words.push(format!("and {} more", addresses.len() - MAX_NAMED));
     }
     words.join(", ")
+}
+
+/// The budgets of routes that have one of their own. A route is recognised by its name.
+fn budgets(config: &Config, workers: usize, previous: Option<&Site>) -> Vec<Option<Arc<Budget>>> {
+    let known: HashMap<&str, &Arc<Budget>> = previous
+        .iter()
+        .flat_map(|site| site.config.routes.iter().zip(&site.budgets))
+        .filter_map(|(route, budget)| Some((route.name.as_str(), budget.as_ref()?)))
+        .collect();
+    let budget = |route: &Route| known.get(route.name.as_str()).map_or_else(|| Arc::new(Budget::new(workers)), |&budget| budget.clone());
+    config.routes.iter().map(|route| route.owns_budget.then(|| budget(route))).collect()
 }
 
 /// The global limits and those of each route. A route is recognised by its name.

@@ -92,5 +92,6 @@ mod plays {
         mod retry_limits;
         mod retry_uploads;
         mod round_robin;
+        mod sticky;
     }
 }

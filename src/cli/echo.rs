@@ -21,6 +21,7 @@ pub(super) fn echo(echo: &Echo, cwd: PathBuf) -> Result<Loaded, End> {
         action: Action::Echo { name: echo.name.clone().unwrap_or_else(|| written.clone()) },
         timeouts: config.timeouts.clone(),
         retry: Retry::default(),
+        owns_budget: false,
         rate_limit: None,
         access_log: true,
         max_body_size: 0,

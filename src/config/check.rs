@@ -90,8 +90,6 @@ fn canonical(net: IpNet) -> IpNet {
 fn limits(section: &Node) -> Limits {
     Limits {
         max_client_conns: int(section, "max_client_conns"),
-        max_conns_per_upstream: int(section, "max_conns_per_upstream"),
-        max_tunnels_per_upstream: int(section, "max_tunnels_per_upstream"),
         max_conns_per_client: int(section, "max_conns_per_client"),
         max_request_line: int(section, "max_request_line"),
         max_header_size: int(section, "max_header_size"),
@@ -99,7 +97,6 @@ fn limits(section: &Node) -> Limits {
         max_total_headers: int(section, "max_total_headers"),
         max_body_size: int(section, "max_body_size"),
         buffer_size: int(section, "buffer_size"),
-        upstream_idle_conns: int(section, "upstream_idle_conns"),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Retries, circuits, health checks and rate limits: sections whose layers take precedence over those before them, key by key, and
+//! Retries, circuits, health checks, sticky sessions and rate limits: sections whose layers take precedence over those before them, key by key, and
 //! over the defaults.
 
 use super::conform::fill;
 use super::keys;
-use super::model::{Breaker, HealthCheck, Rate, RateAlgorithm, RateLimit, Retry};
+use super::model::{Breaker, HealthCheck, Rate, RateAlgorithm, RateLimit, Retry, SameSite, SecureCookie, StickyConfig};
 use super::report::Report;
 use super::schema::Key;
 use super::tree::{Location, Node, Path, Value};
@@ -116,6 +116,31 @@ pub fn health_check(owners: &[Option<&Node>], report: &mut Report) -> Option<Hea
         }
     }
     Some(check)
+}
+
+/// Sticky sessions, likewise; `None` is off.
+pub fn sticky(owners: &[Option<&Node>], report: &mut Report) -> Option<StickyConfig> {
+    let layers = SectionLayers::of(owners, "sticky", keys::STICKY_KEYS).unless_off()?;
+    let sticky = StickyConfig {
+        cookie: layers.get("cookie").and_then(Node::text).unwrap_or_default().to_owned(),
+        max_age_ms: layers.int("max_age_ms"),
+        secure: match layers.get("secure").map(|node| &node.value) {
+            Some(Value::Bool(true)) => SecureCookie::Always,
+            Some(Value::Bool(false)) => SecureCookie::Never,
+            _ => SecureCookie::Auto,
+        },
+        same_site: match layers.get("same_site").and_then(Node::text).map(str::to_ascii_lowercase).as_deref() {
+            Some("strict") => SameSite::Strict,
+            Some("none") => SameSite::None,
+            _ => SameSite::Lax,
+        },
+        key: layers.get("key").and_then(Node::text).map(str::to_owned),
+    };
+    if sticky.same_site == SameSite::None && sticky.secure != SecureCookie::Always {
+        let own = owners.last().copied().flatten().and_then(|owner| owner.get("sticky")?.written("same_site"));
+        own.into_iter().for_each(|node| report.warn(node, "browsers take a cookie for other sites only with secure: true"));
+    }
+    Some(sticky)
 }
 
 /// The global limit (`owners` is the root alone), or a route's (the root and the route).

@@ -5,7 +5,7 @@ use super::guards;
 use super::model::{BalanceConfig, Origin, PoolConfig, Timeouts, UpstreamConfig};
 use super::report::Report;
 use super::tree::{Node, ShownText, Value};
-use super::values::{int, timeouts};
+use super::values::{int, limits, timeouts};
 use std::collections::HashMap;
 
 /// All pools, the default pool first.
@@ -17,9 +17,11 @@ pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConf
         balance: inherited.clone(),
         slow_start_ms: int(root, "slow_start_ms"),
         timeouts: global.clone(),
+        limits: limits(&[root.get("limits")]),
         retry: guards::retry(&[Some(root)]),
         breaker: guards::breaker(&[Some(root)]),
         health_check: guards::health_check(&[Some(root)], report),
+        sticky: guards::sticky(&[Some(root)], report),
     }];
     for entry in root.get("pools").map(Node::entries).unwrap_or_default() {
         let pool = &entry.node;
@@ -39,9 +41,11 @@ pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConf
             balance: balance(pool.get("balance"), Some(&inherited)),
             slow_start_ms: pool.get("slow_start_ms").and_then(Node::int).unwrap_or_else(|| int(root, "slow_start_ms")),
             timeouts: timeouts(&[root.get("timeouts"), pool.get("timeouts")]),
+            limits: limits(&[root.get("limits"), pool.get("limits")]),
             retry: guards::retry(&owners),
             breaker: guards::breaker(&owners),
             health_check: guards::health_check(&owners, report),
+            sticky: guards::sticky(&owners, report),
         });
     }
     pools

@@ -86,6 +86,7 @@ impl RouteReader<'_> {
             action,
             timeouts: timeouts(&layers),
             retry: guards::retry(&owners),
+            owns_budget: node.written("retry").is_some_and(|retry| retry.has("budget_percent")),
             rate_limit,
             access_log: node.get("access_log").is_none_or(|node| !matches!(node.value, Value::Bool(false))),
             max_body_size: limit.and_then(Node::int).unwrap_or_default(),

@@ -20,6 +20,18 @@ pub fn token(text: &str) -> Result<(), String> {
     if is_token(text) { Ok(()) } else { Err(format!("\"{}\" is no header name", ShownText(text))) }
 }
 
+pub fn cookie_name(text: &str) -> Result<(), String> {
+    if is_token(text) { Ok(()) } else { Err(format!("\"{}\" is no name for a cookie", ShownText(text))) }
+}
+
+/// The message does not show it.
+pub fn secret(text: &str) -> Result<(), String> {
+    match text.chars().count() {
+        0..32 => Err("is too short for a secret, which has 32 characters or more: openssl rand -hex 32 makes one".into()),
+        _ => Ok(()),
+    }
+}
+
 pub fn field_value(text: &str) -> Result<(), String> {
     let bad = text.bytes().any(|b| (b < b' ' && b != b'\t') || b == 0x7f);
     if bad { Err(format!("\"{}\" has a control character in it", ShownText(text))) } else { Ok(()) }

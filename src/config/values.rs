@@ -1,6 +1,6 @@
 //! Values of a section in a tree that conforms to the schema, with its defaults.
 
-use super::model::Timeouts;
+use super::model::{PoolLimits, Timeouts};
 use super::tree::Node;
 
 /// Timeouts from several layers, where later ones take precedence, key by key.
@@ -21,6 +21,16 @@ pub fn timeouts(layers: &[Option<&Node>]) -> Timeouts {
         upstream_keepalive_ms: of("upstream_keepalive_ms"),
         queue_ms: of("queue_ms"),
         tunnel_idle_ms: of("tunnel_idle_ms"),
+    }
+}
+
+/// The limits of a pool's servers, likewise.
+pub fn limits(layers: &[Option<&Node>]) -> PoolLimits {
+    let of = |key: &str| layers.iter().rev().find_map(|layer| layer.as_ref()?.get(key)?.int()).unwrap_or_default();
+    PoolLimits {
+        max_conns_per_upstream: of("max_conns_per_upstream"),
+        max_tunnels_per_upstream: of("max_tunnels_per_upstream"),
+        upstream_idle_conns: of("upstream_idle_conns"),
     }
 }
 

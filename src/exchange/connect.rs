@@ -36,8 +36,13 @@ impl Exchange {
             self.follow_names(turn);
         }
         let needs = self.needs();
-        let (most, now) = (self.site.most(), turn.now.millis());
-        let want = Requirements { worker: turn.worker, most, needs, now, tried: &self.tried, again: self.again };
+        let now = turn.now.millis();
+        if let Some(server) = self.session
+            && (self.tried.contains(&server) || !self.pool().keeps_session(server, needs, now))
+        {
+            self.session = None;
+        }
+        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again, session: self.session };
         match self.pool().pick(PickRequest { rng: &mut turn.rng, key: self.key, want }) {
             Ok(grant) => self.attempt(grant, turn),
             Err(NoGrant::Full) => self.queue(cx),
@@ -107,7 +112,7 @@ impl Exchange {
         if self.attempts > 1 {
             self.pool().servers[server].cells[turn.worker].retries.add(1)
         } else {
-            self.pool().budget.count_request(turn.worker, turn.now.millis())
+            self.site.budget(self.route, self.pool).count_request(turn.worker, turn.now.millis())
         }
     }
 
@@ -132,6 +137,7 @@ impl Exchange {
         let (from, to) = (&former.pools[self.pool], &self.site.pools[self.pool]);
         let moved = |index: usize| to.index_of(&from.servers[index]);
         self.attempt.server = self.attempt.server.and_then(moved);
+        self.session = self.session.and_then(moved);
         self.tried = self.tried.iter().copied().filter_map(moved).collect();
         // Nobody asks any more how those did that are gone.
         self.faults.retain_mut(|charge| moved(charge.server).map(|index| charge.server = index).is_some());
@@ -170,16 +176,17 @@ impl Exchange {
 
     /// Nobody made a place in time.
     pub(super) fn fail_full(&mut self, needs: Needs, cx: &mut Context) -> ExchangeState {
-        let (most, time) = (self.site.most(), Time(self.timeouts.queue_ms));
+        let most = self.site.config.pools[self.pool].limits.max_conns_per_upstream;
+        let time = Time(self.timeouts.queue_ms);
         let what = if self.pool().is_on_trial(cx.turn.now.millis()) {
             "the upstreams are on trial (circuit_breaker), and none had room for another request".to_owned()
         } else if needs.is_partial {
             format!(
                 "requests whose content is to come have {} connections, half of limits.max_conns_per_upstream, and none was done",
-                most.half()
+                most.div_ceil(2)
             )
         } else {
-            format!("every upstream has {} connections (limits.max_conns_per_upstream), and none got free", most.connections)
+            format!("every upstream has {} connections (limits.max_conns_per_upstream), and none got free", most)
         };
         let detail = format!("{what} within {time} (timeouts.queue_ms)");
         self.fail(Failure::new(Reason::ConnectionLimitReached, detail), cx)
@@ -198,7 +205,8 @@ impl Exchange {
     /// Nobody in the queue can be served, or nobody with such needs. A request that failed at a server may still go back to it.
     pub(super) fn on_dismissed(&mut self, place: Place, cx: &mut Context) -> ExchangeState {
         self.leave_queue(place, cx.turn);
-        if self.again == RetryChoice::Regardless { self.connect(cx) } else { self.fail_unavailable(cx) }
+        let may_go_on = self.again == RetryChoice::Regardless || self.session.is_some();
+        if may_go_on { self.connect(cx) } else { self.fail_unavailable(cx) }
     }
 
     /// No server of the pool takes requests, or none that this request may go to.
@@ -254,8 +262,8 @@ impl Exchange {
 
     fn take_sibling(&mut self, turn: &Turn) -> Option<Grant> {
         let index = self.attempt.server?;
-        let (most, needs, now) = (self.site.most(), self.needs(), turn.now.millis());
-        let want = Requirements { worker: turn.worker, most, needs, now, tried: &self.tried, again: self.again };
+        let (needs, now) = (self.needs(), turn.now.millis());
+        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again, session: None };
         self.pool().grant_sibling(index, want)
     }
 

@@ -155,6 +155,8 @@ pub struct Exchange {
     silent: Option<(Arc<Server>, Silence)>,
     /// The key for `balance: consistent_hash`.
     key: u64,
+    /// The server that the client's cookie names, while its session holds.
+    session: Option<usize>,
     /// The end of the wait in the queue (milliseconds); 0 before the first wait.
     pub queue_due: u64,
     /// How long it has waited in queues before (microseconds); `None` if it never has.
@@ -309,7 +311,11 @@ impl Exchange {
     /// What it waits for in the queue.
     pub fn wish(&self) -> Option<Wish> {
         let ExchangeState::ConnectingUpstream(Leg::Queued(place)) = &self.state else { return None };
-        let aim = if self.tried.is_empty() { Aim::Any } else { Aim::Others(self.tried.as_slice().into()) };
+        let aim = match self.session.filter(|server| !self.tried.contains(server)) {
+            Some(server) => Aim::Only(server),
+            None if self.tried.is_empty() => Aim::Any,
+            None => Aim::Others(self.tried.as_slice().into()),
+        };
         Some(Wish { needs: place.needs, aim, key: self.key })
     }
 
@@ -377,7 +383,15 @@ impl Exchange {
     }
 }
 
+/// How clients come.
+const SCHEME: &str = "http";
+
 /// What a front must know of the request.
 fn request<'a>(trace_id: &'a TraceId, up: &Flow, asked: &Asked) -> recipient::RequestFacts<'a> {
-    recipient::RequestFacts { trace_id: trace_id.as_bytes(), is_read: up.is_ended, awaits_continue: asked.awaits_continue }
+    recipient::RequestFacts {
+        trace_id: trace_id.as_bytes(),
+        is_read: up.is_ended,
+        awaits_continue: asked.awaits_continue,
+        set_cookie: None,
+    }
 }

@@ -1,6 +1,6 @@
 //! The beginning: who answers a request, and under which limits.
 
-use super::Exchange;
+use super::{Exchange, SCHEME};
 use crate::balance;
 use crate::base::address::Peer;
 use crate::config::model::{Action, BalanceConfig, ErrorDetail, NewRequests};
@@ -18,6 +18,7 @@ use crate::machine::service::ServiceRoutes;
 use crate::observe::reason::{RateScope, Reason};
 use crate::route::RouteQuery;
 use crate::source::AnswerSource;
+use crate::upstream::sticky::Sticky;
 use crate::{admin, answer::echo};
 use std::net::IpAddr;
 
@@ -100,10 +101,13 @@ impl Exchange {
                     BalanceConfig::ConsistentHash { header } => key(header.as_deref(), request, sender),
                     _ => 0,
                 };
+                let sticky = self.site.pools[*pool].sticky.as_ref();
+                self.session = sticky.and_then(|sticky| request.fields.of(Field::Cookie).find_map(|line| sticky.find(line.value())));
                 self.asked.needs_host = request.authority.is_empty();
                 self.asked.wants_upgrade = request.upgrade.is_some();
                 let trace_id = self.trace_id.as_bytes();
-                let additions = RequestAdditions { client: self.client, scheme: "http", trace_id, is_trusted, via: config.via };
+                let own_cookie = sticky.map(Sticky::name);
+                let additions = RequestAdditions { client: self.client, scheme: SCHEME, trace_id, is_trusted, via: config.via, own_cookie };
                 hop.request(&mut self.up, request, additions);
             }
             Some(Action::Echo { name }) => {

@@ -55,6 +55,7 @@ impl Exchange {
             again: RetryChoice::default(),
             silent: None,
             key: 0,
+            session: None,
             queue_due: 0,
             queue_micros: None,
             serial: 0,
@@ -94,6 +95,7 @@ impl Exchange {
             again,
             silent,
             key,
+            session,
             queue_due,
             queue_micros,
             serial,
@@ -116,7 +118,7 @@ impl Exchange {
         (*bytes_in, *content, *attempts, *replayable) = (0, 0, 0, true);
         tried.clear();
         faults.clear();
-        (*again, *silent, *key) = (RetryChoice::default(), None, 0);
+        (*again, *silent, *key, *session) = (RetryChoice::default(), None, 0, None);
         (*deadlines, *owed_since, *queue_due, *queue_micros, *serial) = (Deadlines::default(), 0, 0, None, 0);
     }
 

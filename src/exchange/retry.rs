@@ -175,7 +175,10 @@ impl Exchange {
             RetryChoice::Regardless => pool.is_up(now) || pool.may_insist(is_tried),
             RetryChoice::Elsewhere => pool.has_untried(is_tried, now),
         };
-        self.attempts <= retry.max_retries && has_time && has_aim() && pool.budget.take(retry.budget_percent, now)
+        self.attempts <= retry.max_retries
+            && has_time
+            && has_aim()
+            && self.site.budget(self.route, self.pool).take(retry.budget_percent, now)
     }
 
     /// The attempt failed by its server's fault. Before anything of the request was written that counts at once, since no client can

@@ -2,11 +2,12 @@
 
 use super::deadlines::Timer;
 use super::state::Streaming;
-use super::{Context, Exchange, ExchangeState, Heard, request};
+use super::{Context, Exchange, ExchangeState, Heard, SCHEME, request};
 use crate::guard::breaker::AttemptVerdict;
 use crate::http::Refusal;
 use crate::http::response::Response;
 use crate::machine::failure::Failure;
+use crate::machine::recipient::RequestFacts;
 use crate::machine::{AnswerEnd, Effect, ExchangeEnd, Passed, Turn};
 use crate::observe::reason::Reason;
 use crate::upstream::reservation::Reservation;
@@ -173,7 +174,10 @@ impl Exchange {
     }
 
     fn pass_final(&mut self, response: &Response, cx: &mut Context) -> Passed {
-        let recode = cx.front.pass_head(&mut self.down, request(&self.trace_id, &self.up, &self.asked), response, cx.turn);
+        let sticky = self.site.pools[self.pool].sticky.as_ref().filter(|_| self.session != self.attempt.server);
+        let set_cookie = sticky.zip(self.attempt.server).map(|(sticky, server)| sticky.set_cookie(server, SCHEME));
+        let facts = RequestFacts { set_cookie, ..request(&self.trace_id, &self.up, &self.asked) };
+        let recode = cx.front.pass_head(&mut self.down, facts, response, cx.turn);
         let turn = &mut *cx.turn;
         self.outcome.status = response.status;
         self.deadlines.set(Timer::Attempt, 0);

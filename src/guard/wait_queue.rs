@@ -30,6 +30,8 @@ pub enum Aim {
     Any,
     /// Not these, which have failed the request already, as long as another takes requests.
     Others(Box<[usize]>),
+    /// This one alone, to which the client's session belongs.
+    Only(usize),
 }
 
 /// What a ticket waits for.
@@ -57,9 +59,31 @@ pub struct Candidate<'a> {
 pub struct WaitQueue {
     /// A bit for each kind of needs with which a ticket waits.
     needed: AtomicUsize,
-    /// The same for tickets that any server would help.
-    needed_anywhere: AtomicUsize,
+    /// The same for tickets that any server would help; and [`ONLY`] if one waits for a single server.
+    passed_by_nobody: AtomicUsize,
     lanes: Mutex<Lanes>,
+}
+
+/// In [`WaitQueue::passed_by_nobody`]: a ticket waits for one server alone.
+const ONLY: usize = 1 << Needs::KINDS;
+
+/// Who waits at one moment and is not to be passed by newcomers.
+#[derive(Clone, Copy)]
+pub struct Precedence<'a> {
+    queue: &'a WaitQueue,
+    bits: usize,
+}
+
+impl Precedence<'_> {
+    /// Whether a ticket with such needs waits that any server would help.
+    pub fn has_any(self, is_it: impl Fn(Needs) -> bool) -> bool {
+        self.bits != 0 && (0..Needs::KINDS).any(|kind| self.bits & 1 << kind != 0 && is_it(Needs::of(kind)))
+    }
+
+    /// Whether a ticket with such needs waits for that server alone. Takes a lock only while there are such tickets.
+    pub fn is_awaited(self, server: usize, is_it: impl Fn(Needs) -> bool) -> bool {
+        self.bits & ONLY != 0 && self.queue.count(|needs, aim| *aim == Aim::Only(server) && is_it(needs)) > 0
+    }
 }
 
 /// The tickets that the same would help.
@@ -111,10 +135,14 @@ impl WaitQueue {
         self.needed.load(SeqCst) == 0
     }
 
+    /// Who is not to be passed by newcomers. Costs one load.
+    pub fn precedence(&self) -> Precedence<'_> {
+        Precedence { queue: self, bits: self.passed_by_nobody.load(SeqCst) }
+    }
+
     /// Whether a ticket with such needs waits that any server would help. Costs one load.
     pub fn has_any(&self, is_it: impl Fn(Needs) -> bool) -> bool {
-        let needed = self.needed_anywhere.load(SeqCst);
-        needed != 0 && (0..Needs::KINDS).any(|kind| needed & 1 << kind != 0 && is_it(Needs::of(kind)))
+        self.precedence().has_any(is_it)
     }
 
     /// How many tickets with such needs and aims wait.
@@ -167,13 +195,18 @@ impl WaitQueue {
     /// Tells what the tickets need that are there now. Lanes for few tickets go with their last one; the others keep their storage.
     fn note(&self, lanes: &mut Lanes) {
         lanes.lanes.retain(|lane| lane.aim == Aim::Any || !lane.line.is_empty());
-        let (mut needed, mut needed_anywhere) = (0, 0);
+        let (mut needed, mut passed_by_nobody) = (0, 0);
         for lane in lanes.lanes.iter().filter(|lane| !lane.line.is_empty()) {
-            needed |= 1 << lane.needs.kind();
-            needed_anywhere |= usize::from(lane.aim == Aim::Any) << lane.needs.kind();
+            let kind = 1 << lane.needs.kind();
+            needed |= kind;
+            passed_by_nobody |= match lane.aim {
+                Aim::Any => kind,
+                Aim::Only(_) => ONLY,
+                Aim::Others(_) => 0,
+            };
         }
         self.needed.store(needed, SeqCst);
-        self.needed_anywhere.store(needed_anywhere, SeqCst);
+        self.passed_by_nobody.store(passed_by_nobody, SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {

@@ -5,6 +5,7 @@
 mod accept;
 pub mod chunked;
 pub mod connection;
+pub mod cookie;
 pub mod date;
 pub mod fields;
 mod first_line;

@@ -152,4 +152,6 @@ pub struct RequestFacts<'a> {
     pub is_read: bool,
     /// Whether the client waits for 100 (Continue) before it sends its content.
     pub awaits_continue: bool,
+    /// The value of a `Set-Cookie` of our own.
+    pub set_cookie: Option<&'a str>,
 }

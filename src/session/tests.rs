@@ -104,7 +104,7 @@ fn a_refused_head_is_answered_and_followed_by_a_lingering_close() {
 
 #[test]
 fn the_line_of_requests() {
-    let mut scene = Scene::with(|config| config.limits.max_conns_per_upstream = 0);
+    let mut scene = Scene::with(|config| config.pools[0].limits.max_conns_per_upstream = 0);
     scene.client(GET);
     assert_eq!((scene.effects(), scene.stats.queued_requests.value()), (vec![Effect::Queue { starved: false }], 1));
     scene.admit();
@@ -114,7 +114,7 @@ fn the_line_of_requests() {
 
 #[test]
 fn who_waits_too_long_in_the_queue_leaves_it() {
-    let mut scene = Scene::with(|config| config.limits.max_conns_per_upstream = 0);
+    let mut scene = Scene::with(|config| config.pools[0].limits.max_conns_per_upstream = 0);
     scene.client(GET);
     scene.effects();
     scene.wait(4999);
@@ -129,7 +129,7 @@ fn who_waits_too_long_in_the_queue_leaves_it() {
 #[test]
 fn who_may_not_wait_is_refused_at_once() {
     let mut scene = Scene::with(|config| {
-        config.limits.max_conns_per_upstream = 0;
+        config.pools[0].limits.max_conns_per_upstream = 0;
         config.pools[0].timeouts.queue_ms = 0;
     });
     scene.client(GET);

@@ -95,15 +95,15 @@ impl Drop for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Origin, UpstreamConfig};
-    use crate::guard::places::{Needs, UpstreamLimits};
+    use crate::config::model::{Origin, PoolLimits, UpstreamConfig};
+    use crate::guard::places::Needs;
 
     #[test]
     fn whatever_it_is_used_for_is_given_back() {
         let config =
             UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
         let server = Arc::new(Server::new(config, None, 0, 1));
-        let most = UpstreamLimits { connections: 1, tunnels: 1 };
+        server.set_limits(&PoolLimits { max_conns_per_upstream: 1, max_tunnels_per_upstream: 1, upstream_idle_conns: 1 });
         let held = || {
             let cell = &server.cells[0];
             let gauges = [cell.active.value(), cell.idle.value(), cell.tunnels.value()];
@@ -115,7 +115,7 @@ mod tests {
             (ConnectionUse::Idle, ([0, 1, 0], 1, 1)),
             (ConnectionUse::Tunnel, ([0, 0, 1], 0, 1)),
         ] {
-            let mut reserved = Reservation::with_place(&server, for_tunnel, most).expect("room");
+            let mut reserved = Reservation::with_place(&server, for_tunnel).expect("room");
             let mut lease = Lease::new(server.clone(), reserved.take_place(), 0);
             lease.rest();
             lease.serve();

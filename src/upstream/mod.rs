@@ -12,3 +12,4 @@ pub mod reservation;
 pub mod resolve;
 pub mod schedule;
 pub mod server;
+pub mod sticky;

@@ -2,7 +2,7 @@
 
 use super::reservation::Reservation;
 use crate::guard::breaker::CircuitPermit;
-use crate::guard::places::{Needs, UpstreamLimits};
+use crate::guard::places::Needs;
 
 /// A request that looks for an upstream.
 pub struct PickRequest<'a> {
@@ -19,8 +19,6 @@ pub struct PickRequest<'a> {
 pub struct Requirements<'a> {
     /// The index of the asking worker.
     pub worker: usize,
-    /// The limits of each server.
-    pub most: UpstreamLimits,
     /// What the request needs; queued requests have needs of their own.
     pub needs: Needs,
     /// The present time in milliseconds.
@@ -29,6 +27,8 @@ pub struct Requirements<'a> {
     pub tried: &'a [usize],
     /// Where a failed request may go.
     pub again: RetryChoice,
+    /// The server to which the client's session belongs: the only one that it may go to.
+    pub session: Option<usize>,
 }
 
 /// Where a failed request may go.

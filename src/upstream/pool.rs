@@ -3,11 +3,12 @@
 pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice};
 use super::reservation::Reservation;
 use super::server::Server;
+use super::sticky::{Secret, Sticky};
 use crate::balance::{Ask, Balance, Balancer, Member, View};
 use crate::config::model;
 use crate::guard::breaker::CircuitState;
 use crate::guard::retry::Budget;
-use crate::guard::wait_queue::WaitQueue;
+use crate::guard::wait_queue::{Precedence, WaitQueue};
 use crate::observe::quiet::Warnings;
 use std::ops::Range;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Pool {
     balance: Balance,
     /// For the servers that are used only while no other is sound, if there are any.
     backups: Option<Balance>,
+    /// Its sticky sessions, if it has such.
+    pub sticky: Option<Sticky>,
 }
 
 /// The settings of a pool.
@@ -41,6 +44,7 @@ pub(super) struct Policy {
     balance: model::BalanceConfig,
     weights: Vec<u32>,
     slow_start_ms: u32,
+    sticky: Option<model::StickyConfig>,
     pub(super) breaker: model::Breaker,
     /// How long a recovered server needs to pass its checks (milliseconds), if only the first has passed so far.
     recovery_ms: u64,
@@ -52,6 +56,7 @@ impl Policy {
             balance: config.balance.clone(),
             weights: config.upstreams.iter().map(|upstream| upstream.weight).collect(),
             slow_start_ms: config.slow_start_ms,
+            sticky: config.sticky.clone(),
             breaker: config.breaker.clone(),
             recovery_ms: config
                 .health_check
@@ -63,7 +68,7 @@ impl Policy {
 
 impl Pool {
     /// A pool of these servers.
-    pub fn new(config: &model::PoolConfig, servers: Vec<Arc<Server>>, budget: Arc<Budget>) -> Self {
+    pub fn new(config: &model::PoolConfig, servers: Vec<Arc<Server>>, budget: Arc<Budget>, secret: &Secret) -> Self {
         let start = fastrand::u32(..);
         let balance = |backups: bool| Balance::new(&config.balance, &members(&servers, |server| server.config.is_backup == backups), start);
         let backups = servers.iter().any(|server| server.config.is_backup).then(|| balance(true));
@@ -78,6 +83,7 @@ impl Pool {
             policy: Policy::of(config),
             balance: balance(false),
             backups,
+            sticky: config.sticky.as_ref().map(|sticky| Sticky::new(sticky, secret, &config.name, &servers)),
             servers,
         }
     }
@@ -105,28 +111,35 @@ impl Pool {
 
     /// Picks a server. Called once for each attempt.
     pub fn pick(&self, seeker: PickRequest) -> Result<Grant, NoGrant> {
-        let Requirements { now, most, needs, again, .. } = seeker.want;
-        let must_wait = self.queue.has_any(|other| other.goes_before(needs));
-        match if must_wait { None } else { self.grant(seeker, true) } {
+        let Requirements { now, needs, again, .. } = seeker.want;
+        let line = self.queue.precedence();
+        if let Some(server) = seeker.want.session {
+            let must_wait = line.is_awaited(server, |other| other.goes_before(needs));
+            let granted = if must_wait { None } else { self.enter(server, self.kind_for(server, seeker.want.worker), seeker.want) };
+            return granted.ok_or(NoGrant::Full);
+        }
+        let must_wait = line.has_any(|other| other.goes_before(needs));
+        match if must_wait { None } else { self.grant(seeker, Some(line)) } {
             Some(grant) => Ok(grant),
             None if again == RetryChoice::Elsewhere => Err(NoGrant::Unavailable),
-            None if needs.tunnel && self.is_up(now) && !self.has_tunnel(most) => Err(NoGrant::NoTunnel),
+            None if needs.tunnel && self.is_up(now) && !self.has_tunnel() => Err(NoGrant::NoTunnel),
             None if must_wait || self.is_up(now) => Err(NoGrant::Full),
             None if !self.servers.is_empty() && !self.servers.iter().any(|server| server.is_resolved()) => Err(NoGrant::Unresolved),
             None => Err(NoGrant::Unavailable),
         }
     }
 
-    /// Grants a server: a backup only if no other is to be had.
-    pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, may_reuse: bool) -> Option<Grant> {
+    /// Grants a server: a backup only if no other is to be had. `line`: who waits before a newcomer; one that has waited itself gets
+    /// a place for a new connection.
+    pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, line: Option<Precedence>) -> Option<Grant> {
         let mut ask = Ask { view: &PoolSnapshot { pool: self, now: want.now }, rng, key };
-        let granted = self.grant_of(&self.balance, &mut ask, want, may_reuse);
-        if granted.is_some() { granted } else { self.grant_otherwise(&mut ask, want, may_reuse) }
+        let granted = self.grant_of(&self.balance, &mut ask, want, line);
+        if granted.is_some() { granted } else { self.grant_otherwise(&mut ask, want, line) }
     }
 
     #[cold]
-    fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, may_reuse: bool) -> Option<Grant> {
-        let backup = self.backups.as_ref().and_then(|backups| self.grant_of(backups, ask, want, may_reuse));
+    fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
+        let backup = self.backups.as_ref().and_then(|backups| self.grant_of(backups, ask, want, line));
         let is_insisted_on = backup.is_none() && want.again == RetryChoice::Regardless;
         if is_insisted_on { self.insist_on_any(ask, want) } else { backup }
     }
@@ -134,12 +147,13 @@ impl Pool {
     /// Servers that failed the request, that are in slow start, or that have swallowed a connection are passed over while there are
     /// others.
     #[inline(always)]
-    fn grant_of(&self, balance: &Balance, ask: &mut Ask<PoolSnapshot>, want: Requirements, may_reuse: bool) -> Option<Grant> {
+    fn grant_of(&self, balance: &Balance, ask: &mut Ask<PoolSnapshot>, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
         let slow_start_ms = self.policy.slow_start_ms;
         let chance = if slow_start_ms > 0 { ask.rng.u64(..1 << 32) } else { 0 };
         let enter = |index: usize| {
-            let kind = if may_reuse { self.kind_for(index, want.worker) } else { ConnectionKind::New };
-            self.enter(index, kind, want)
+            let Some(line) = line else { return self.enter(index, ConnectionKind::New, want) };
+            let is_awaited = line.is_awaited(index, |other| other.goes_before(want.needs));
+            if is_awaited { None } else { self.enter(index, self.kind_for(index, want.worker), want) }
         };
         let (mut granted, mut passed_over) = (None, false);
         balance.pick(ask, |index| {
@@ -219,7 +233,7 @@ impl Pool {
 
     /// Grants a server, if it has room. Only a complete request may be a trial.
     pub fn enter(&self, index: usize, entry: ConnectionKind, want: Requirements) -> Option<Grant> {
-        let Requirements { needs, most, now, .. } = want;
+        let Requirements { needs, now, .. } = want;
         let server = &self.servers[index];
         if !server.is_usable() || !self.has_turn(server) {
             return None;
@@ -230,8 +244,8 @@ impl Pool {
         let trial = Reservation::of_trial(server, trial);
         let mut reserved = match entry {
             _ if needs.is_partial && trial.is_trial() => None,
-            ConnectionKind::New => Reservation::with_place(server, needs, most),
-            ConnectionKind::Kept => Reservation::without_place(server, needs, most),
+            ConnectionKind::New => Reservation::with_place(server, needs),
+            ConnectionKind::Kept => Reservation::without_place(server, needs),
         }?;
         reserved.add_trial(trial);
         Some(Grant { server: index, permit, reserved })
@@ -239,13 +253,13 @@ impl Pool {
 
     /// Grants a server that failed the request before, although its circuit is open.
     fn insist(&self, index: usize, want: Requirements) -> Option<Grant> {
-        let Requirements { needs, most, tried, .. } = want;
+        let Requirements { needs, tried, .. } = want;
         let server = &self.servers[index];
         if !tried.contains(&index) || !server.is_usable() {
             return None;
         }
         let permit = server.circuit.insist()?;
-        let reserved = Reservation::with_place(server, needs, most)?;
+        let reserved = Reservation::with_place(server, needs)?;
         Some(Grant { server: index, permit, reserved })
     }
 

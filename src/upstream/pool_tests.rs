@@ -1,7 +1,7 @@
 //! Which server is picked, and why none is.
 
 use super::*;
-use crate::config::model::Origin;
+use crate::config::model::{Origin, PoolLimits};
 use crate::config::{self, model::UpstreamConfig};
 use crate::guard::breaker::CircuitPermit;
 use crate::guard::places::{Needs, UpstreamLimits};
@@ -20,7 +20,7 @@ fn pool_from(config: &model::PoolConfig) -> Arc<Pool> {
     let server = |(slot, config): (usize, &UpstreamConfig)| Arc::new(Server::new(config.clone(), config.origin.address(), slot, 2));
     let servers = config.upstreams.iter().enumerate().map(server).collect();
     crate::balance::tests::begin_with_the_first();
-    Arc::new(Pool::new(config, servers, Arc::new(Budget::new(2))))
+    Arc::new(Pool::new(config, servers, Arc::new(Budget::new(2)), &[0; 32]))
 }
 
 fn upstream(name: String, host: &str, weight: u32) -> UpstreamConfig {
@@ -39,6 +39,7 @@ struct Picker {
     now: u64,
     tried: Vec<usize>,
     again: RetryChoice,
+    session: Option<usize>,
     rng: fastrand::Rng,
     granted: Vec<Grant>,
 }
@@ -46,23 +47,28 @@ struct Picker {
 impl Picker {
     fn of(worker: usize, limit: usize) -> Self {
         let (needs, tried, again, rng) = (Needs::default(), Vec::new(), RetryChoice::Anywhere, fastrand::Rng::with_seed(1));
-        Self { worker, limit, needs, now: 0, tried, again, rng, granted: Vec::new() }
+        Self { worker, limit, needs, now: 0, tried, again, session: None, rng, granted: Vec::new() }
     }
 
     fn seeker(&mut self) -> PickRequest<'_> {
-        let Self { worker, limit, needs, now, tried, again, rng, .. } = self;
-        let most = UpstreamLimits { connections: *limit, tunnels: 1 };
-        let want = Requirements { worker: *worker, most, needs: *needs, now: *now, tried, again: *again };
+        let Self { worker, needs, now, tried, again, session, rng, .. } = self;
+        let want = Requirements { worker: *worker, needs: *needs, now: *now, tried, again: *again, session: *session };
         PickRequest { rng, key: 0, want }
     }
 
+    fn limit(&self, pool: &Pool) {
+        let limits = PoolLimits { max_conns_per_upstream: self.limit, max_tunnels_per_upstream: 1, upstream_idle_conns: 1 };
+        pool.servers.iter().for_each(|server| server.set_limits(&limits));
+    }
+
     fn admit(&mut self, pool: &Pool) -> Option<(Ticket, Grant)> {
-        let most = self.seeker().want.most;
-        pool.admit_first(&mut self.rng, self.worker, most, self.now)
+        self.limit(pool);
+        pool.admit_first(&mut self.rng, self.worker, self.now)
     }
 
     /// The server and whether an idle connection comes with it, or why there is none. What is granted is kept.
     fn pick(&mut self, pool: &Pool) -> Result<(usize, bool), NoGrant> {
+        self.limit(pool);
         let grant = pool.pick(self.seeker())?;
         let picked = (grant.server, !grant.reserved.has_place());
         self.granted.push(grant);
@@ -118,11 +124,10 @@ fn who_waits_after_a_failure_goes_elsewhere_while_another_server_is_usable() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 1));
     let ticket = |key| Ticket { worker: 1, key, serial: 1 };
     let elsewhere = Wish { aim: Aim::Others([0].into()), ..Wish::default() };
-    let most = picker.seeker().want.most;
-    assert!(pool.servers[1].places.try_enter(Needs::default(), most));
+    assert!(pool.servers[1].places.try_enter(Needs::default(), UpstreamLimits { connections: 1, tunnels: 1 }));
     pool.queue.join(ticket(0), elsewhere.clone());
     assert!(picker.admit(&pool).is_none(), "the other one is full, but not down");
-    assert_eq!([0, 1].map(|index| pool.is_wanted(&pool.servers[index], most)), [false, true]);
+    assert_eq!([0, 1].map(|index| pool.is_wanted(&pool.servers[index])), [false, true]);
     assert_eq!(picker.pick(&pool), Ok((0, false)), "newcomers may go to the one that failed another's request");
     picker.granted.clear();
     pool.servers[1].places.leave();
@@ -273,13 +278,13 @@ fn those_whose_content_is_to_come_have_a_half_and_hold_up_nobody() {
     pool.queue.join(ticket(0), needing(partial));
     picker.needs = Needs::default();
     assert_eq!(picker.pick(&pool), Ok((0, false)), "it passes who waits for more than a place");
-    assert!(!pool.is_wanted(&pool.servers[0], picker.seeker().want.most), "a place alone helps nobody");
+    assert!(!pool.is_wanted(&pool.servers[0]), "a place alone helps nobody");
     pool.queue.join(ticket(1), needing(Needs::default()));
     assert_eq!(picker.pick(&pool), Err(NoGrant::Full), "but not who waits for the same");
     let (called, mut whole) = picker.admit(&pool).expect("who needs no more than a place");
     assert_eq!((called.key, whole.reserved.is_partial(), picker.admit(&pool).is_none()), (1, false, true));
     drop(picker.granted[0].reserved.take_partial());
-    assert!(pool.is_wanted(&pool.servers[0], UpstreamLimits { connections: 4, tunnels: 0 }));
+    assert!(pool.is_wanted(&pool.servers[0]));
     drop(whole.reserved.take_place());
     let called = picker.admit(&pool).map(|(ticket, grant)| (ticket.key, grant.reserved.is_partial()));
     assert_eq!(called, Some((0, true)));
@@ -295,8 +300,7 @@ fn who_wants_a_tunnel_goes_where_there_is_room_for_one_or_nowhere() {
     assert_eq!(picker.pick(&pool), Err(NoGrant::NoTunnel));
     let ticket = Ticket { worker: 1, key: 0, serial: 1 };
     pool.queue.join(ticket, needing(picker.needs));
-    let most = picker.seeker().want.most;
-    assert_eq!((pool.dismiss_first(most, 0), pool.dismiss_first(most, 0)), (Some(ticket), None), "nobody is queued for that");
+    assert_eq!((pool.dismiss_first(0), pool.dismiss_first(0)), (Some(ticket), None), "nobody is queued for that");
     picker.needs.tunnel = false;
     assert!(picker.pick(&pool).is_ok());
 }

@@ -1,28 +1,32 @@
 //! The queue of a pool: which waiting request is served next, and whether a place would help any of them.
 
-use super::pool::{Grant, PickRequest, Pool, Requirements, RetryChoice};
+use super::pool::{ConnectionKind, Grant, PickRequest, Pool, Requirements, RetryChoice};
 use super::server::Server;
-use crate::guard::places::{Needs, UpstreamLimits};
+use crate::guard::places::Needs;
 use crate::guard::wait_queue::{Aim, Candidate, Ticket};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 impl Pool {
     /// Whether a server that takes requests has room for a tunnel.
-    pub fn has_tunnel(&self, most: UpstreamLimits) -> bool {
+    pub fn has_tunnel(&self) -> bool {
         let tunnel = Needs { tunnel: true, ..Needs::default() };
-        self.servers.iter().any(|server| self.takes_requests(server) && server.places.has_room(tunnel, most))
+        self.servers.iter().any(|server| self.takes_requests(server) && server.has_room(tunnel))
     }
 
     /// Takes a place for the first in the queue, if there is one. Called by whoever freed a place or has just joined.
-    pub fn admit_first(&self, rng: &mut fastrand::Rng, worker: usize, most: UpstreamLimits, now: u64) -> Option<(Ticket, Grant)> {
+    pub fn admit_first(&self, rng: &mut fastrand::Rng, worker: usize, now: u64) -> Option<(Ticket, Grant)> {
         self.queue.call(|Candidate { needs, aim, key, .. }| {
             let (tried, again) = match aim {
                 Aim::Others(tried) if self.has_other(tried) => (&tried[..], RetryChoice::Elsewhere),
                 _ => (&[][..], RetryChoice::Anywhere),
             };
-            let want = Requirements { worker, most, needs, now, tried, again };
-            self.grant(PickRequest { rng, key, want }, false).map_or(ControlFlow::Continue(()), |grant| ControlFlow::Break(Some(grant)))
+            let want = Requirements { worker, needs, now, tried, again, session: None };
+            let granted = match *aim {
+                Aim::Only(server) => self.enter(server, ConnectionKind::New, want),
+                _ => self.grant(PickRequest { rng, key, want }, None),
+            };
+            granted.map_or(ControlFlow::Continue(()), |grant| ControlFlow::Break(Some(grant)))
         })
     }
 
@@ -36,20 +40,32 @@ impl Pool {
         match aim {
             Aim::Any => true,
             Aim::Others(tried) => !tried.contains(&index) || !self.has_other(tried),
+            Aim::Only(server) => *server == index,
         }
     }
 
+    /// Whether a client whose session belongs to that server goes there, or waits for it if it is full. If not, its session ends.
+    pub fn keeps_session(&self, index: usize, needs: Needs, now: u64) -> bool {
+        let server = &self.servers[index];
+        let tunnel = Needs { tunnel: needs.tunnel, ..Needs::default() };
+        self.takes_requests_from(index, now) && self.lets_through(server) && server.has_room(tunnel)
+    }
+
     /// Removes the first request that cannot be served: any, if every server is down; one that needs a tunnel, if there is no room
-    /// for one.
-    pub fn dismiss_first(&self, most: UpstreamLimits, now: u64) -> Option<Ticket> {
-        let is_vain = |needs: Needs| !self.is_up(now) || (needs.tunnel && !self.has_tunnel(most));
-        let dismiss = |asks: Candidate| if is_vain(asks.needs) { ControlFlow::Break(Some(())) } else { ControlFlow::Continue(()) };
+    /// for one; one that waits for its session's server, if that is not usable.
+    pub fn dismiss_first(&self, now: u64) -> Option<Ticket> {
+        let is_vain = |needs: Needs| !self.is_up(now) || (needs.tunnel && !self.has_tunnel());
+        let dismiss = |Candidate { needs, aim, .. }: Candidate| match *aim {
+            Aim::Only(server) if !self.keeps_session(server, needs, now) => ControlFlow::Break(Some(())),
+            _ if is_vain(needs) => ControlFlow::Break(Some(())),
+            _ => ControlFlow::Continue(()),
+        };
         self.queue.call(dismiss).map(|(ticket, ())| ticket)
     }
 
     /// Whether a place at that server would help a waiting request.
-    pub fn is_wanted(&self, server: &Arc<Server>, most: UpstreamLimits) -> bool {
-        let has_room = |needs| server.places.has_room(needs, most);
+    pub fn is_wanted(&self, server: &Arc<Server>) -> bool {
+        let has_room = |needs| server.has_room(needs);
         let helps = |aim: &Aim| self.index_of(server).is_some_and(|index| self.helps(index, aim));
         self.lets_through(server)
             && (self.queue.has_any(has_room) || self.queue.count(|needs, aim| *aim != Aim::Any && has_room(needs) && helps(aim)) > 0)

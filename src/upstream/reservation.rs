@@ -5,7 +5,7 @@
 
 use super::server::Server;
 use crate::guard::breaker::Trial;
-use crate::guard::places::{Needs, UpstreamLimits};
+use crate::guard::places::Needs;
 use std::sync::Arc;
 
 /// Parts of a server's limits.
@@ -25,13 +25,13 @@ pub struct Reservation {
 
 impl Reservation {
     /// A place for a new connection, and what is needed besides, if there is room for all of it.
-    pub fn with_place(server: &Arc<Server>, needs: Needs, most: UpstreamLimits) -> Option<Self> {
-        server.places.try_enter(needs, most).then(|| Self::of(server, true, needs))
+    pub fn with_place(server: &Arc<Server>, needs: Needs) -> Option<Self> {
+        server.places.try_enter(needs, server.most()).then(|| Self::of(server, true, needs))
     }
 
     /// What is needed besides the place that a kept connection has already, if there is room for it.
-    pub fn without_place(server: &Arc<Server>, needs: Needs, most: UpstreamLimits) -> Option<Self> {
-        server.places.try_reserve(needs, most).then(|| Self::of(server, false, needs))
+    pub fn without_place(server: &Arc<Server>, needs: Needs) -> Option<Self> {
+        server.places.try_reserve(needs, server.most()).then(|| Self::of(server, false, needs))
     }
 
     #[inline]
@@ -134,16 +134,18 @@ impl Drop for Reservation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::{Origin, UpstreamConfig};
+    use crate::config::model::{Origin, PoolLimits, UpstreamConfig};
     use crate::guard::breaker::AttemptVerdict;
 
-    const MOST: UpstreamLimits = UpstreamLimits { connections: 1, tunnels: 1 };
+    const MOST: PoolLimits = PoolLimits { max_conns_per_upstream: 1, max_tunnels_per_upstream: 1, upstream_idle_conns: 1 };
     const ALL: Needs = Needs { is_partial: true, tunnel: true, has_left: false };
 
     fn server() -> Arc<Server> {
         let config =
             UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
-        Arc::new(Server::new(config, None, 0, 1))
+        let server = Arc::new(Server::new(config, None, 0, 1));
+        server.set_limits(&MOST);
+        server
     }
 
     fn counts(server: &Server) -> [usize; 3] {
@@ -153,8 +155,8 @@ mod tests {
     #[test]
     fn each_part_is_given_back_once_whoever_has_it() {
         let server = server();
-        let mut whole = Reservation::with_place(&server, ALL, MOST).expect("room");
-        assert!(Reservation::with_place(&server, Needs::default(), MOST).is_none());
+        let mut whole = Reservation::with_place(&server, ALL).expect("room");
+        assert!(Reservation::with_place(&server, Needs::default()).is_none());
         let (place, partial) = (whole.take_place(), whole.take_partial());
         assert!(whole.take_place().is_empty() && !whole.is_empty() && place.has_place() && !whole.has_place());
         assert_eq!(counts(&server), [1, 1, 1]);
@@ -187,7 +189,7 @@ mod tests {
         open();
         server.circuit.half_open(server.circuit.opening().expect("open"));
         for is_ended_before in [true, false] {
-            let mut whole = Reservation::with_place(&server, Needs::default(), MOST).expect("room");
+            let mut whole = Reservation::with_place(&server, Needs::default()).expect("room");
             whole.add_trial(trial());
             assert_eq!((whole.is_trial(), server.circuit.trials()), (true, 1));
             if is_ended_before {
@@ -202,10 +204,10 @@ mod tests {
     #[test]
     fn a_request_with_a_kept_connection_usually_reserves_nothing() {
         let server = server();
-        let nothing = Reservation::without_place(&server, Needs::default(), MOST).expect("room");
+        let nothing = Reservation::without_place(&server, Needs::default()).expect("room");
         assert_eq!((nothing.is_empty(), Arc::strong_count(&server)), (true, 1));
-        let some = Reservation::without_place(&server, ALL, MOST).expect("room");
-        assert!(some.is_partial() && Reservation::without_place(&server, ALL, MOST).is_none());
+        let some = Reservation::without_place(&server, ALL).expect("room");
+        assert!(some.is_partial() && Reservation::without_place(&server, ALL).is_none());
         drop(some);
         assert_eq!(counts(&server), [0; 3]);
     }

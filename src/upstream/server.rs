@@ -2,15 +2,15 @@
 
 use crate::balance::PeakEwma;
 use crate::base::address::Address;
-use crate::config::model::{Origin, UpstreamConfig};
+use crate::config::model::{Origin, PoolLimits, UpstreamConfig};
 use crate::guard::breaker::{Circuit, CircuitState};
-use crate::guard::places::Places;
+use crate::guard::places::{Needs, Places, UpstreamLimits};
 use crate::health::state::Health;
 use crate::observe::quiet::Warnings;
 use crate::observe::reason::Reason;
 use crate::observe::stats::UpstreamStats;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// An upstream server: one address of an upstream. Everything in it is fixed or atomic.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Server {
     /// Which warnings about it were logged, to limit their number.
     pub warnings: Warnings,
     weight: AtomicU32,
+    /// Connections, tunnels, and idle connections of each worker; without limits until [`Server::set_limits`].
+    limits: [AtomicUsize; 3],
     retired: AtomicBool,
     /// Until then (milliseconds) it is the last to be tried, because it let a connect go unanswered; 0 if it did not.
     avoided_until: AtomicU64,
@@ -108,6 +110,7 @@ impl Server {
             health: Health::default(),
             warnings: Warnings::default(),
             weight: AtomicU32::new(config.weight),
+            limits: std::array::from_fn(|_| AtomicUsize::new(usize::MAX)),
             retired: AtomicBool::new(false),
             circuit: Circuit::default(),
             latency: PeakEwma::default(),
@@ -196,6 +199,28 @@ impl Server {
     /// Takes over what may change in a reload.
     pub fn update(&self, config: &UpstreamConfig) {
         self.weight.store(config.weight, Relaxed);
+    }
+
+    /// Sets its limits, which are those of its pool.
+    pub fn set_limits(&self, limits: &PoolLimits) {
+        let values = [limits.max_conns_per_upstream, limits.max_tunnels_per_upstream, limits.upstream_idle_conns];
+        self.limits.iter().zip(values).for_each(|(limit, value)| limit.store(value, Relaxed));
+    }
+
+    /// How many connections and tunnels it may have.
+    pub fn most(&self) -> UpstreamLimits {
+        let [connections, tunnels, _] = &self.limits;
+        UpstreamLimits { connections: connections.load(Relaxed), tunnels: tunnels.load(Relaxed) }
+    }
+
+    /// How many idle connections each worker may keep.
+    pub fn most_idle(&self) -> usize {
+        self.limits[2].load(Relaxed)
+    }
+
+    /// Whether there is room for what a request needs besides a place.
+    pub fn has_room(&self, needs: Needs) -> bool {
+        self.places.has_room(needs, self.most())
     }
 
     /// It is no longer in any pool: its connections are closed after what they are doing.

@@ -76,15 +76,15 @@ impl<N: Net> Core<N> {
     fn reclaim(&mut self, pool: &Arc<Pool>, starved: bool) -> bool {
         // Whoever parks a connection looks at the queue afterwards; we are in the queue, and look at idle connections now.
         fence(SeqCst);
-        let (worker, most) = (self.turn.worker, self.turn.site.most());
-        let helps = |server: &&Arc<Server>| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(server, most));
+        let worker = self.turn.worker;
+        let helps = |server: &&Arc<Server>| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(server));
         if let Some(server) = pool.servers.iter().find(helps).cloned() {
             self.close_coldest(&server);
             return true;
         }
         let site = Rc::clone(&self.turn.site);
         let others = site.pools.iter().filter(|_| starved);
-        let elsewhere = |pool| Pool::idle_elsewhere(pool, worker, |server| starved || pool.is_wanted(server, most));
+        let elsewhere = |pool| Pool::idle_elsewhere(pool, worker, |server| starved || pool.is_wanted(server));
         let found = [pool].into_iter().chain(others).find_map(|pool| elsewhere(pool));
         found.into_iter().for_each(|(worker, server)| self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone())));
         found.is_some()
@@ -92,15 +92,15 @@ impl<N: Net> Core<N> {
 
     /// Gives a connection to the first queued request that it helps. One of another worker gets the place without the connection.
     pub(super) fn offer(&mut self, key: usize) {
-        let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
+        let (worker, now) = (self.turn.worker, self.turn.now.millis());
         let Upstream { pool, lease, .. } = &self.upstreams[key];
         let server = lease.server();
         let index = pool.index_of(server);
         let called = pool.queue.call(|Candidate { ticket, needs, aim, .. }| {
-            if !server.places.has_room(needs, most) || index.is_some_and(|index| !pool.helps(index, aim)) {
+            if !server.has_room(needs) || index.is_some_and(|index| !pool.helps(index, aim)) {
                 return ControlFlow::Continue(());
             }
-            let want = Requirements { worker, most, needs, now, tried: &[], again: RetryChoice::Anywhere };
+            let want = Requirements { worker, needs, now, tried: &[], again: RetryChoice::Anywhere, session: None };
             let index = index.filter(|_| ticket.worker == worker);
             ControlFlow::Break(index.and_then(|index| pool.enter(index, ConnectionKind::Kept, want)))
         });
@@ -147,17 +147,17 @@ impl<N: Net> Core<N> {
 
     /// Gives free places to queued requests in their order, and dismisses them where every server is down.
     pub(super) fn hand_on(&mut self, pool: &Arc<Pool>) {
-        let (worker, now, most) = (self.turn.worker, self.turn.now.millis(), self.turn.site.most());
+        let (worker, now) = (self.turn.worker, self.turn.now.millis());
         while self.may_dial() {
-            let Some((ticket, grant)) = pool.admit_first(&mut self.turn.rng, worker, most, now) else { break };
+            let Some((ticket, grant)) = pool.admit_first(&mut self.turn.rng, worker, now) else { break };
             self.call(pool, ticket, Some(grant));
         }
-        if !self.may_dial() && pool.servers.iter().any(|server| pool.is_wanted(server, most)) {
+        if !self.may_dial() && pool.servers.iter().any(|server| pool.is_wanted(server)) {
             // Whoever parks a connection looks here afterwards.
             self.shared.is_held_up.store(true, SeqCst);
             self.reclaim(pool, true);
         }
-        while let Some(ticket) = pool.dismiss_first(most, now) {
+        while let Some(ticket) = pool.dismiss_first(now) {
             self.call(pool, ticket, None);
         }
     }

@@ -60,7 +60,7 @@ impl<N: Net> Core<N> {
         let pool = pool.unwrap_or(exchange.pool()).clone();
         let worker = self.turn.worker;
         let lease = |place| Lease::new(server.clone(), place, worker);
-        let take = || Reservation::with_place(&server, Needs::default(), self.turn.site.most()).map(lease);
+        let take = || Reservation::with_place(&server, Needs::default()).map(lease);
         let lease = match found {
             // The pick has taken it.
             IdleOffer::Fresh => Some(lease(place)),
@@ -205,8 +205,9 @@ impl<N: Net> Core<N> {
         if self.is_wanted(key) {
             return self.keep_for_queue(key, must_rest);
         }
-        let slot = self.upstreams[key].server().slot;
-        if self.idle.count(slot) >= self.turn.site.config.limits.upstream_idle_conns {
+        let server = self.upstreams[key].server();
+        let slot = server.slot;
+        if self.idle.count(slot) >= server.most_idle() {
             return self.close_upstream(key);
         }
         self.upstreams[key].lease.rest();
@@ -238,7 +239,7 @@ impl<N: Net> Core<N> {
     /// Whether its place would help a queued request.
     fn is_wanted(&self, key: usize) -> bool {
         let Upstream { pool, lease, .. } = &self.upstreams[key];
-        !pool.queue.is_empty() && pool.is_wanted(lease.server(), self.turn.site.most())
+        !pool.queue.is_empty() && pool.is_wanted(lease.server())
     }
 
     /// Whether a connection may become idle after its exchange, as far as the worker is concerned.

@@ -49,7 +49,7 @@ impl<N: Net> Core<N> {
         let stalls = self.stalls();
         for pool in site.pools.iter().chain(&former).filter(|pool| !pool.queue.is_empty()) {
             for (index, server) in pool.servers.iter().enumerate() {
-                let waiting = pool.queue.count(|needs, aim| server.places.has_room(needs, site.most()) && pool.helps(index, aim));
+                let waiting = pool.queue.count(|needs, aim| server.has_room(needs) && pool.helps(index, aim));
                 let from = stalls.partition_point(|stall| stall.slot < server.slot);
                 let here = stalls[from..].iter().take_while(|stall| stall.slot == server.slot);
                 self.relieve(server, &here.copied().collect::<Vec<_>>(), waiting);
@@ -100,7 +100,7 @@ impl<N: Net> Core<N> {
             total += cell.stalls.count.value() as usize;
             is_longest &= (longest.since, self.turn.worker) < (cell.stalls.since.value(), worker);
         }
-        let too_many = total.saturating_sub(self.turn.site.most().half()).min(waiting);
+        let too_many = total.saturating_sub(server.most().half()).min(waiting);
         if too_many == 0 {
             return 0;
         }

@@ -11,7 +11,7 @@ use crate::net::transport::plain::PlainTransport;
 use stage::{Dialled, GET, GONE, Guest, OK, READABLE, Stage, WRITABLE};
 
 fn one_place(config: &mut Config) {
-    config.limits.max_conns_per_upstream = 1;
+    config.pools[0].limits.max_conns_per_upstream = 1;
 }
 
 /// One exchange has ended, and the only connection is reserved for the next, which has not been told yet.

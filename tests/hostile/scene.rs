@@ -69,11 +69,13 @@ fn config(setting: Setting) -> Config {
     let mut config = DEFAULTS.get_or_init(defaults).clone();
     let limits = &mut config.limits;
     (limits.buffer_size, limits.max_body_size) = (4096, setting.max_body_size);
-    (limits.max_conns_per_upstream, limits.upstream_idle_conns) = (setting.places, setting.idle);
     // Counted, but never reached.
     limits.max_conns_per_client = 1000;
     if setting.has_narrow_limits {
         (limits.max_request_line, limits.max_header_size, limits.max_headers, limits.max_total_headers) = (300, 500, 12, 1500);
+    }
+    for pool in &mut config.pools {
+        (pool.limits.max_conns_per_upstream, pool.limits.upstream_idle_conns) = (setting.places, setting.idle);
     }
     let timeouts = &mut config.timeouts;
     (timeouts.connect_ms, timeouts.queue_ms, timeouts.total_ms) = (500, 700, setting.total_ms);
@@ -102,6 +104,7 @@ fn config(setting: Setting) -> Config {
         action,
         timeouts: config.timeouts.clone(),
         retry: Retry::default(),
+        owns_budget: false,
         rate_limit: None,
         access_log: true,
         max_body_size: setting.max_body_size,
@@ -331,10 +334,11 @@ impl Scene {
             .map(|cell| cell.active.value() + cell.idle.value() + cell.tunnels.value())
             .sum();
         assert_eq!(in_use, core.upstreams.len() as u64, "the gauges of upstream connections");
-        let most = limits.max_conns_per_upstream;
-        assert!(self.site.servers().all(|(_, server)| server.places.taken() <= most), "more connections than places");
-        let half = self.site.most().half();
-        assert!(self.site.servers().all(|(_, server)| server.places.partial() <= half), "more than half of the places without content");
+        for (_, server) in self.site.servers() {
+            let (places, most) = (&server.places, server.most());
+            assert!(places.taken() <= most.connections, "more connections than places");
+            assert!(places.partial() <= most.half(), "more than half of the places without content");
+        }
     }
 
     fn check_end(&self) {

@@ -36,11 +36,13 @@ pub fn head(input: &[u8]) {
             trace_id: b"trace",
             is_trusted: true,
             via: true,
+            own_cookie: None,
         };
         write::request_head(&mut Vec::new(), &request, forward);
     };
     let response = |response: Response| {
-        let reply = ResponseAdditions { minor: 1, persists: true, recode: Recode::Same, date: b"now", trace_id: b"trace" };
+        let reply =
+            ResponseAdditions { minor: 1, persists: true, recode: Recode::Same, date: b"now", trace_id: b"trace", set_cookie: None };
         write::response_head(&mut Vec::new(), &response, reply);
     };
     let ways: [&dyn Fn() -> Option<()>; 4] = [

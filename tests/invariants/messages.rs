@@ -59,6 +59,7 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
             trace_id: b"trace",
             is_trusted: false,
             via: true,
+            own_cookie: None,
         },
     );
     let mut authority = request.authority;
@@ -137,7 +138,11 @@ fn check_rewritten(response: &Response, to_head: bool, minor: u8, persists: bool
         _ => Recode::Same,
     };
     let mut written = Vec::new();
-    write::response_head(&mut written, response, ResponseAdditions { minor, persists, recode, date: b"now", trace_id: b"trace" });
+    write::response_head(
+        &mut written,
+        response,
+        ResponseAdditions { minor, persists, recode, date: b"now", trace_id: b"trace", set_cookie: None },
+    );
     assert_eq!(end_of(&written, 1, &NO_LIMITS), Ok(HeadEnd::At(written.len())), "the rewritten head ends elsewhere");
     let mut table = HeadTable::default();
     let again = Response::parse(&written, to_head, &mut table).expect("a rewritten head is accepted");

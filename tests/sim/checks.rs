@@ -101,8 +101,8 @@ impl World {
 
     /// Who is slow with its content leaves half of the places to the others.
     fn check_halves(&self) {
-        let most = self.site.most();
         for (_, server) in self.site.servers() {
+            let most = server.most();
             let (partial, tunnels) = (server.places.partial(), server.places.tunnels());
             assert!(partial <= most.half() && tunnels <= most.tunnels, "{partial} places without content, {tunnels} tunnels: {most:?}");
         }

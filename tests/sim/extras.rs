@@ -141,7 +141,7 @@ impl Extras {
                 config.pools[0].balance =
                     if config.pools[0].balance == BalanceConfig::Random { BalanceConfig::RoundRobin } else { BalanceConfig::Random }
             }
-            4 if weather.places < 100 => config.limits.max_conns_per_upstream = dice.usize(1..=3),
+            4 if weather.places < 100 => config.pools[0].limits.max_conns_per_upstream = dice.usize(1..=3),
             5 => config.pools[0].breaker.timeout_ms = dice.u32(1..3000),
             _ => {}
         }

@@ -23,9 +23,9 @@ impl World {
     }
 
     fn check_waiting(&self, pool: &Pool, server: &Arc<Server>) {
-        let most = self.site.most();
+        let most = server.most();
         // Only a limited number of requests may be trials.
-        if server.circuit.state() != CircuitState::Closed || !pool.is_wanted(server, most) {
+        if server.circuit.state() != CircuitState::Closed || !pool.is_wanted(server) {
             return;
         }
         let idle = |server: &Server| server.cells.iter().map(|cell| cell.idle.value()).sum::<u64>();

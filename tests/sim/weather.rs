@@ -96,11 +96,13 @@ impl Weather {
         config.workers = self.workers;
         config.limits.buffer_size = [4096, 4096, 16_384, 65_536][rng.usize(0..4)];
         config.limits.max_body_size = MAX_BODY as u64;
-        config.limits.max_conns_per_upstream = self.places;
         config.limits.max_client_conns = self.doors;
         // Counted, but never reached.
         config.limits.max_conns_per_client = 1000;
-        config.limits.upstream_idle_conns = [1, 64, 64][rng.usize(0..3)];
+        let idle = [1, 64, 64][rng.usize(0..3)];
+        for pool in &mut config.pools {
+            (pool.limits.max_conns_per_upstream, pool.limits.upstream_idle_conns) = (self.places, idle);
+        }
         config.shutdown.grace_ms = rng.u32(1..3000);
         config.shutdown.new_requests = if rng.bool() { NewRequests::Reject } else { NewRequests::Refuse };
         let timeouts = &mut config.timeouts;
@@ -160,6 +162,7 @@ impl Weather {
                 action,
                 timeouts: config.timeouts.clone(),
                 retry: Retry::default(),
+                owns_budget: false,
                 rate_limit: None,
                 access_log: true,
                 max_body_size: MAX_BODY as u64,

@@ -11,6 +11,7 @@ mod process;
 mod routes;
 
 pub use guards::{BREAKER, CHECK, PER_CLIENT, RATE, RETRIES};
+pub use pools::STICKY_KEYS;
 
 use crate::config::address;
 use crate::config::schema::{Key, Kind, Rule, key};

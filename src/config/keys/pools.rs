@@ -1,10 +1,11 @@
 //! Pools, and the upstreams in them.
 
 use super::guards::{CIRCUIT_BREAKER, HEALTH_CHECK, RETRY};
-use super::kinds::{COUNT, FIELD, FILE, MS, NAME, PORT, TEXT};
+use super::kinds::{COUNT, FIELD, FILE, MS, NAME, PORT};
 use super::limits::TIMEOUTS;
 use super::messages::{CACHE, ROUTE_HEADERS};
 use crate::config::address;
+use crate::config::rules::{cookie_name, secret};
 use crate::config::schema::{Key, Kind, Rule, key};
 
 pub(super) const UPSTREAMS: Kind = Kind::List(&Kind::Section(UPSTREAM));
@@ -46,13 +47,19 @@ static BALANCE_SECTION: &[Key] = &[key(
 
 pub(super) const SLOW_START: Key = key("slow_start_ms", MS, "The time over which the share of a recovered upstream rises; 0 = at once.");
 pub(super) const STICKY: Key =
-    key("sticky", Kind::Section(STICKY_KEYS), "A cookie that leads a client back to the same upstream.").no_effect_yet();
-static STICKY_KEYS: &[Key] = &[
-    key("cookie", Kind::Text(FIELD), "The name of the cookie.").default("tidegate"),
+    key("sticky", Kind::Section(STICKY_KEYS), "A cookie that leads a client back to the same upstream, while that is usable.").nullable();
+pub static STICKY_KEYS: &[Key] = &[
+    key("cookie", Kind::Text(Rule { what: "a cookie name", check: cookie_name }), "The name of the cookie. Upstreams do not see it.")
+        .default("tidegate"),
     key("max_age_ms", MS, "How long browsers keep it; 0 = until they are closed.").default("0"),
     key("secure", Kind::BoolOr("auto"), "Its `Secure` attribute; auto = if the client uses TLS.").default("auto"),
     key("same_site", Kind::Choice { words: &["lax", "strict", "none"], any_case: true }, "Its `SameSite` attribute.").default("lax"),
-    key("key", TEXT, "A secret of 32 characters or more, the same for several processes.").off(),
+    key(
+        "key",
+        Kind::Text(Rule { what: "32 characters or more", check: secret }),
+        "A secret that several processes share; by default each has one of its own, which ends with it.",
+    )
+    .off(),
 ];
 
 pub(super) const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "TLS to `https://` upstreams.").no_effect_yet();
@@ -74,16 +81,16 @@ pub(super) static POOL: &[Key] = &[
     CIRCUIT_BREAKER,
     HEALTH_CHECK,
     UPSTREAM_TLS,
-    STICKY.nullable(),
+    STICKY,
     key("resolve_ms", MS, "As at the top level, but for this pool or route only.").no_effect_yet(),
     ROUTE_HEADERS,
     CACHE,
-    key("limits", Kind::Section(POOL_LIMITS), "As at the top level, but for this pool or route only.").no_effect_yet(),
+    key("limits", Kind::Section(POOL_LIMITS), "As at the top level, but for this pool or route only."),
 ];
 
 static POOL_LIMITS: &[Key] = &[
     key("max_conns_per_upstream", COUNT, "As at the top level, but for this pool or route only."),
     key("max_tunnels_per_upstream", COUNT, "As at the top level, but for this pool or route only."),
-    key("max_streams_per_upstream", COUNT, "As at the top level, but for this pool or route only."),
+    key("max_streams_per_upstream", COUNT, "As at the top level, but for this pool or route only.").no_effect_yet(),
     key("upstream_idle_conns", COUNT, "As at the top level, but for this pool or route only."),
 ];

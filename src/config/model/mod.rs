@@ -11,7 +11,7 @@ mod timeouts;
 pub use guards::{Breaker, HealthCheck, Rate, RateAlgorithm, RateLimit, Retry, Statuses};
 pub use listener::{ListenerConfig, Peers};
 pub use logging::{AccessFormat, LogTarget, Logging, RotateConfig};
-pub use pool::{BalanceConfig, Origin, PoolConfig, UpstreamConfig};
+pub use pool::{BalanceConfig, Origin, PoolConfig, PoolLimits, SameSite, SecureCookie, StickyConfig, UpstreamConfig};
 pub use route::{Action, Matcher, Route};
 pub use timeouts::Timeouts;
 
@@ -51,12 +51,10 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
-/// Limits, as `config::keys` describes them.
+/// Limits that are not those of a pool, as `config::keys` describes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub max_client_conns: usize,
-    pub max_conns_per_upstream: usize,
-    pub max_tunnels_per_upstream: usize,
     /// 0 = no limit.
     pub max_conns_per_client: usize,
     pub max_request_line: usize,
@@ -66,7 +64,6 @@ pub struct Limits {
     /// 0 = no limit.
     pub max_body_size: u64,
     pub buffer_size: usize,
-    pub upstream_idle_conns: usize,
 }
 
 /// Which clients get details in error answers with a status of 5xx.

@@ -18,10 +18,61 @@ pub struct PoolConfig {
     /// The time over which a recovered upstream's share rises; 0 = at once.
     pub slow_start_ms: u32,
     pub timeouts: Timeouts,
+    pub limits: PoolLimits,
     pub retry: Retry,
     pub breaker: Breaker,
     /// `None` is off.
     pub health_check: Option<HealthCheck>,
+    /// `None` is off.
+    pub sticky: Option<StickyConfig>,
+}
+
+/// Limits for each server of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Open connections, idle ones included.
+    pub max_conns_per_upstream: usize,
+    /// Upgraded connections, which are counted separately.
+    pub max_tunnels_per_upstream: usize,
+    /// Idle connections of each worker.
+    pub upstream_idle_conns: usize,
+}
+
+/// A cookie that leads a client back to the server that answered it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StickyConfig {
+    /// The cookie's name.
+    pub cookie: String,
+    /// How long browsers keep it; 0 = until they are closed.
+    pub max_age_ms: u32,
+    pub secure: SecureCookie,
+    pub same_site: SameSite,
+    /// A secret that several processes share; `None` is one of this process.
+    pub key: Option<String>,
+}
+
+/// The key is not shown.
+impl fmt::Debug for StickyConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StickyConfig").field("cookie", &self.cookie).finish_non_exhaustive()
+    }
+}
+
+/// When a cookie has the attribute `Secure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecureCookie {
+    /// For clients that come by TLS.
+    Auto,
+    Always,
+    Never,
+}
+
+/// The attribute `SameSite` of a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    Lax,
+    Strict,
+    None,
 }
 
 /// One server of a pool.

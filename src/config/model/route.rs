@@ -12,6 +12,8 @@ pub struct Route {
     pub action: Action,
     pub timeouts: Timeouts,
     pub retry: Retry,
+    /// Whether `retry.budget_percent` is its own: then its retries are counted apart from those of its pool.
+    pub owns_budget: bool,
     /// `None` is off.
     pub rate_limit: Option<RateLimit>,
     /// 0 = no limit.

@@ -3,9 +3,11 @@
 use super::fields::{end_head, is_plain, push_content_length, push_lines, put};
 use super::forwarding::push_forwarding;
 use crate::base::text::push_decimal;
+use crate::http::cookie;
 use crate::http::fields::Field;
 use crate::http::forwarded::RequestAdditions;
 use crate::http::framing::BodyLength;
+use crate::http::head::Fields;
 use crate::http::request::Request;
 use crate::http::response::Response;
 
@@ -33,7 +35,8 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
         let passes = match line.class() {
             Field::Common | Field::Other | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Via => forward.via,
-            Field::Authorization | Field::Cookie | Field::Date => true,
+            Field::Cookie => !forward.own_cookie.is_some_and(|name| cookie::find(line.value(), name).next().is_some()),
+            Field::Authorization | Field::Date => true,
             Field::Host => stays,
             Field::ContentLength => length_stays,
             Field::MaxForwards => request.max_forwards.is_none(),
@@ -49,6 +52,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
         };
         passes && !(request.connection.names_fields && fields.names(line.name(), line.class()))
     });
+    forward.own_cookie.into_iter().for_each(|name| push_other_cookies(out, fields, name));
     match request.length {
         BodyLength::Known(n) if !length_stays => push_content_length(out, n),
         BodyLength::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
@@ -61,18 +65,32 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
     if expects {
         put(out, [b"Expect: 100-continue\r\n"]);
     }
-    if let Some(left) = request.max_forwards {
-        put(out, [b"Max-Forwards: "]);
-        push_decimal(out, left.saturating_sub(1));
-        put(out, [b"\r\n"]);
-    }
     push_hop_by_hop(out, request);
     push_forwarding(out, request, forward);
     end_head(out, forward.via.then_some(request.minor), forward.trace_id);
 }
 
-/// The fields that concern only the connection to the upstream (RFC 9110 7.6.1).
+/// The `Cookie` fields with a cookie of this name, without it.
+#[cold]
+fn push_other_cookies(out: &mut Vec<u8>, fields: Fields, name: &[u8]) {
+    for line in fields.of(Field::Cookie).filter(|line| cookie::find(line.value(), name).next().is_some()) {
+        let start = out.len();
+        put(out, [b"Cookie: "]);
+        if cookie::push_others(out, line.value(), name) {
+            put(out, [b"\r\n"]);
+        } else {
+            out.truncate(start);
+        }
+    }
+}
+
+/// The fields that concern only this hop (RFC 9110 7.6).
 fn push_hop_by_hop(out: &mut Vec<u8>, request: &Request) {
+    if let Some(left) = request.max_forwards {
+        put(out, [b"Max-Forwards: "]);
+        push_decimal(out, left.saturating_sub(1));
+        put(out, [b"\r\n"]);
+    }
     if request.takes_trailers {
         put(out, [b"TE: trailers\r\n"]);
     }
@@ -121,7 +139,14 @@ mod tests {
         request_head(
             &mut out,
             &request,
-            RequestAdditions { client: Peer::of([127, 0, 0, 1].into(), None), scheme: "http", trace_id: b"t", is_trusted, via: true },
+            RequestAdditions {
+                client: Peer::of([127, 0, 0, 1].into(), None),
+                scheme: "http",
+                trace_id: b"t",
+                is_trusted,
+                via: true,
+                own_cookie: Some(b"tg"),
+            },
         );
         String::from_utf8(out).unwrap()
     }
@@ -135,6 +160,17 @@ mod tests {
             "POST /x HTTP/1.1\r\nHost: b\r\nCookie: c\r\nmy_field: 1\r\nContent-Length: 3\r\nTE: trailers\r\nConnection: TE\r\n\
              X-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn our_own_cookie_is_not_sent_on() {
+        let cookies = |fields: &str| {
+            let head = forwarded(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+            head.lines().filter_map(|line| line.strip_prefix("Cookie: ").map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies("Cookie: a=1; tg=x; b=2\r\nCookie: c=3\r\nCookie: tg=y\r\n"), ["c=3", "a=1; b=2"]);
+        assert_eq!(cookies("Cookie: tg=x\r\n"), [""; 0]);
+        assert_eq!(cookies("Cookie: a=1;b=tg=2\r\n"), ["a=1;b=tg=2"], "what has none is not touched");
     }
 
     #[test]

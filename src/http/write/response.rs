@@ -19,6 +19,8 @@ pub struct ResponseAdditions<'a> {
     pub date: &'a [u8],
     /// The value of `X-Trace-ID`.
     pub trace_id: &'a [u8],
+    /// The value of a `Set-Cookie` of our own.
+    pub set_cookie: Option<&'a str>,
 }
 
 /// Appends the head of a forwarded response, interim ones included.
@@ -62,6 +64,9 @@ pub fn response_head(out: &mut Vec<u8>, response: &Response, reply: ResponseAddi
             push_date(out, reply.date);
         }
     }
+    if let Some(cookie) = reply.set_cookie {
+        put(out, [b"Set-Cookie: ", cookie.as_bytes(), b"\r\n"]);
+    }
     end_head(out, Some(response.minor), reply.trace_id);
 }
 
@@ -85,7 +90,8 @@ mod tests {
         let head = "HTTP/1.1 200 Fine\r\nServer: s\r\nConnection: x-y\r\nX-Y: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut table = HeadTable::default();
         let response = Response::parse(head.as_bytes(), false, &mut table).unwrap();
-        let reply = ResponseAdditions { minor: 0, persists: false, recode: Recode::Dechunk, date: b"now", trace_id: b"t" };
+        let reply =
+            ResponseAdditions { minor: 0, persists: false, recode: Recode::Dechunk, date: b"now", trace_id: b"t", set_cookie: None };
         let mut out = Vec::new();
         response_head(&mut out, &response, reply);
         assert_eq!(out, b"HTTP/1.1 200 Fine\r\nServer: s\r\nDate: now\r\nVia: 1.1 tidegate\r\nX-Trace-ID: t\r\n\r\n");

@@ -247,11 +247,11 @@ fn a_backoff_is_a_timer() {
 fn another_try_may_wait_in_the_queue_as_long_as_the_first() {
     let mut scene = retrying(|config| {
         config.pools[0].upstreams.truncate(1);
-        config.limits.max_conns_per_upstream = 1;
+        config.pools[0].limits.max_conns_per_upstream = 1;
     });
     let site = scene.site.clone();
     let server = &site.pools[0].servers[0];
-    let _others = Reservation::with_place(server, Needs::default(), site.most()).expect("a place");
+    let _others = Reservation::with_place(server, Needs::default()).expect("a place");
     scene.client(GET).wait(3000);
     scene.admit().event(Event::UpstreamConnected { reused: false });
     scene.sent_to_upstream();

@@ -180,6 +180,7 @@ impl Scene {
             action,
             timeouts: config.timeouts.clone(),
             retry: Retry::default(),
+            owns_budget: false,
             rate_limit: None,
             access_log: true,
             max_body_size: config.limits.max_body_size,

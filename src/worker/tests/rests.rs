@@ -69,6 +69,7 @@ fn echoing(config: &mut Config) {
         action: Action::Echo { name: "e".into() },
         timeouts: config.timeouts.clone(),
         retry: Retry::default(),
+        owns_budget: false,
         rate_limit: None,
         access_log: true,
         max_body_size: 0,

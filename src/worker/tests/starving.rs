@@ -16,6 +16,7 @@ fn two_pools(config: &mut Config) {
         action: Action::Proxy { pool: 1 },
         timeouts: config.timeouts.clone(),
         retry: config.pools[0].retry.clone(),
+        owns_budget: false,
         rate_limit: None,
         access_log: true,
         max_body_size: 0,
@@ -34,15 +35,13 @@ fn who_could_have_a_place_gets_the_descriptor_of_an_idle_connection_of_another_w
     stage.answer(1, &idle, OK);
     stage.settle();
     assert!(elsewhere.wire.take().ends_with("ok") && !idle.wire.is_closed(), "it idles");
-    // The worker of the two that wait learns last that there are more places.
-    let site = stage.reload(|config| config.limits.max_conns_per_upstream = 2);
-    stage.tell(1, &site);
     stage.ask(&first);
     stage.send(&second, GET);
     stage.settle();
     assert_eq!(stage.cores[0].net.dialled.len(), 1, "the second waits for a place");
     let descriptors = stage.shared.descriptors.clone();
     let _all: Vec<_> = std::iter::from_fn(|| descriptors.has_free().then(|| descriptors.admit_upstream())).collect();
+    let site = stage.reload(|config| config.pools[0].limits.max_conns_per_upstream = 2);
     stage.tell(0, &site);
     stage.settle();
     assert!(idle.wire.is_closed(), "it has the only descriptor");
