@@ -45,6 +45,7 @@ const UNSAFE: &[&str] = &["net/sys.rs", "server/upgrade.rs"];
 const ABSENT: &[(&str, &[&str], &str)] = &[
     ("base", &["http"], "what knows HTTP belongs one floor up"),
     ("http", &["std::net::Tcp", "mio::", "Instant", "SystemTime", "std::fs", "std::io::Read"], "the grammar sees bytes, and nothing else"),
+    ("exchange", &["http::write", "http::chunked"], "what goes over the wire is written by the front and the back"),
     ("", &["RefCell"], "slab keys instead of shared cells"),
     ("", &["todo!(", "unimplemented!(", "dbg!("], "a stub is not a feature"),
 ];

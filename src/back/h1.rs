@@ -39,6 +39,8 @@ pub enum AskedSwitch {
 #[derive(Debug, Default)]
 pub struct BackH1 {
     asked_switch: AskedSwitch,
+    /// Whether the client named no host: the head gets that of each upstream.
+    lacks_host: bool,
     /// The search for the end of the head.
     scan: HeadScan,
     /// The decoder of the content.
@@ -82,6 +84,7 @@ impl NextHop for BackH1 {
     #[inline]
     fn request(&mut self, up: &mut Flow, request: &Request, additions: RequestAdditions) {
         self.asked_switch = if request.upgrade.is_some() { AskedSwitch::Named } else { AskedSwitch::None };
+        self.lacks_host = request.authority.is_empty();
         up.open_head();
         write::request_head(&mut up.block, request, additions);
         up.close_head();
@@ -109,7 +112,18 @@ impl BackH1 {
 
     /// There is a connection: an answer is to come.
     pub fn begin_answer(&mut self) {
-        *self = Self { asked_switch: self.asked_switch, ..Self::default() };
+        *self = Self { asked_switch: self.asked_switch, lacks_host: self.lacks_host, ..Self::default() };
+    }
+
+    /// Whether the head names no host.
+    pub fn lacks_host(&self) -> bool {
+        self.lacks_host
+    }
+
+    /// Names the upstream's own host, in place of that of an earlier attempt.
+    #[cold]
+    pub fn put_host(&self, up: &mut Flow, authority: &str) {
+        write::put_host(&mut up.block, authority);
     }
 
     /// Which switch of protocols the request asks for.

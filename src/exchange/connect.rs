@@ -6,7 +6,6 @@ use super::state::{Leg, Place, Streaming};
 use super::{Attempt, Context, Exchange, ExchangeState};
 use crate::guard::places::Needs;
 use crate::http::Refusal;
-use crate::http::write;
 use crate::machine::deadlines::after;
 use crate::machine::failure::{Failure, Time};
 use crate::machine::{Effect, Turn};
@@ -276,10 +275,6 @@ impl Exchange {
             self.server().into_iter().for_each(|server| server.welcome());
         }
         self.attempt.connect_micros = (!reused).then(|| turn.now.micros.saturating_sub(self.attempt.sent_at));
-        if self.asked.needs_host {
-            let authority = self.server().map(|server| server.authority.clone()).unwrap_or_default();
-            write::put_host(&mut self.up.block, &authority);
-        }
         ExchangeState::StreamingBody(Streaming { trial_until: if is_trial { turn.now.millis() + TRIAL_MS } else { 0 } })
     }
 

@@ -178,8 +178,6 @@ pub struct Asked {
     pub wants_detail: bool,
     /// The client waits for 100 (Continue) before it sends its body.
     pub awaits_continue: bool,
-    /// The forwarded head lacks a `Host`.
-    pub needs_host: bool,
     /// It asks for another protocol.
     pub wants_upgrade: bool,
     /// It asks for that after content, which some servers take for bytes of the other protocol: its connections serve no other request.
@@ -353,6 +351,12 @@ impl Exchange {
     /// The server of the current attempt, once picked.
     pub fn server(&self) -> Option<&Arc<Server>> {
         self.attempt.server.map(|index| &self.pool().servers[index])
+    }
+
+    /// The flow to the upstream, and the name of that upstream's host.
+    pub fn hop(&mut self) -> (&mut Flow, &str) {
+        let server = self.attempt.server.map(|index| &self.site.pools[self.pool].servers[index]);
+        (&mut self.up, server.map_or("", |server| &server.authority))
     }
 
     /// Whether it has a connection to an upstream, or one is being made.

@@ -103,7 +103,6 @@ impl Exchange {
                 };
                 let sticky = self.site.pools[*pool].sticky.as_ref();
                 self.session = sticky.and_then(|sticky| request.fields.of(Field::Cookie).find_map(|line| sticky.find(line.value())));
-                self.asked.needs_host = request.authority.is_empty();
                 self.asked.wants_upgrade = request.upgrade.is_some();
                 let trace_id = self.trace_id.as_bytes();
                 let own_cookie = sticky.map(Sticky::name);

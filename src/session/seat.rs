@@ -198,6 +198,10 @@ impl<C: ClientSide> Seat<'_, C> {
 
     fn on_connected(&mut self, reused: bool, turn: &mut Turn) {
         self.back.begin_answer();
+        if self.back.lacks_host() {
+            let (up, authority) = self.exchange.hop();
+            self.back.put_host(up, authority);
+        }
         self.step(turn, |x, state, cx| x.on_connected(state, reused, cx.turn));
     }
 
