@@ -22,7 +22,7 @@ impl Recipient for Serving {
 
     fn pass_interim(&mut self, down: &mut Flow, response: &Response, trace_id: &[u8], turn: &mut Turn) -> bool {
         if self.minor == 1 {
-            self.write_head(down, response, Recode::Same, true, trace_id, None, turn);
+            write_head(down, response, self.additions(Recode::Same, true, trace_id, turn));
         }
         self.minor == 1
     }
@@ -39,7 +39,8 @@ impl Recipient for Serving {
         if self.ends_with_close || turn.is_leaving || may_skip_content {
             self.fate = Fate::Closed;
         }
-        down.final_at = self.write_head(down, response, recode, self.fate == Fate::Kept, request.trace_id, request.set_cookie, turn);
+        let additions = self.additions(recode, self.fate == Fate::Kept, request.trace_id, turn);
+        down.final_at = write_head(down, response, ResponseAdditions { set_cookie: request.set_cookie, ..additions });
         recode
     }
 
@@ -82,21 +83,16 @@ impl Recipient for Serving {
 }
 
 impl Serving {
-    /// Writes a head for the client; returns how many bytes are sent before it.
-    fn write_head(
-        &self,
-        down: &mut Flow,
-        response: &Response,
-        recode: Recode,
-        persists: bool,
-        trace_id: &[u8],
-        set_cookie: Option<&str>,
-        turn: &mut Turn,
-    ) -> u64 {
-        let reply = ResponseAdditions { minor: self.minor, persists, recode, date: turn.date.at(turn.now.wall_ms), trace_id, set_cookie };
-        let at = down.open_head();
-        write::response_head(&mut down.block, response, reply);
-        down.close_head();
-        at
+    /// What is added to a head for the client.
+    fn additions<'a>(&self, recode: Recode, persists: bool, trace_id: &'a [u8], turn: &'a mut Turn) -> ResponseAdditions<'a> {
+        ResponseAdditions { minor: self.minor, persists, recode, date: turn.date.at(turn.now.wall_ms), trace_id, set_cookie: None }
     }
+}
+
+/// Writes a head for the client; returns how many bytes are sent before it.
+fn write_head(down: &mut Flow, response: &Response, reply: ResponseAdditions) -> u64 {
+    let at = down.open_head();
+    write::response_head(&mut down.block, response, reply);
+    down.close_head();
+    at
 }

@@ -35,7 +35,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
         let passes = match line.class() {
             Field::Common | Field::Other | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Via => forward.via,
-            Field::Cookie => !forward.own_cookie.is_some_and(|name| cookie::find(line.value(), name).next().is_some()),
+            Field::Cookie => forward.own_cookie.is_none_or(|name| cookie::find(line.value(), name).next().is_none()),
             Field::Authorization | Field::Date => true,
             Field::Host => stays,
             Field::ContentLength => length_stays,
