@@ -82,11 +82,14 @@ pub struct Reading<'a> {
 
 impl NextHop for BackH1 {
     #[inline]
-    fn request(&mut self, up: &mut Flow, request: &Request, additions: RequestAdditions) {
+    fn request(&mut self, up: &mut Flow, request: &Request, additions: &RequestAdditions) {
         self.asked_switch = if request.upgrade.is_some() { AskedSwitch::Named } else { AskedSwitch::None };
         self.lacks_host = request.authority.is_empty();
         up.open_head();
         write::request_head(&mut up.block, request, additions);
+        if let Some(name) = additions.own_cookie {
+            write::remove_cookie(&mut up.block, name);
+        }
         up.close_head();
     }
 }

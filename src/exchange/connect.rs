@@ -10,7 +10,7 @@ use crate::machine::deadlines::after;
 use crate::machine::failure::{Failure, Time};
 use crate::machine::{Effect, Turn};
 use crate::observe::reason::{Blame, Reason};
-use crate::upstream::pool::{Grant, NoGrant, PickRequest, Requirements, RetryChoice};
+use crate::upstream::pool::{Grant, NoGrant, PickRequest, Requirements, RetryChoice, SessionPick};
 use crate::upstream::reservation::Reservation;
 use crate::upstream::server::UpstreamFault;
 use std::rc::Rc;
@@ -36,12 +36,15 @@ impl Exchange {
         }
         let needs = self.needs();
         let now = turn.now.millis();
-        if let Some(server) = self.session
-            && (self.tried.contains(&server) || !self.pool().keeps_session(server, needs, now))
-        {
-            self.session = None;
+        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again };
+        if let Some(server) = self.session {
+            match self.pool().pick_for_session(server, want) {
+                SessionPick::Granted(grant) => return self.attempt(grant, turn),
+                SessionPick::Full => return self.queue(cx),
+                SessionPick::Over => self.session = None,
+            }
         }
-        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again, session: self.session };
+        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again };
         match self.pool().pick(PickRequest { rng: &mut turn.rng, key: self.key, want }) {
             Ok(grant) => self.attempt(grant, turn),
             Err(NoGrant::Full) => self.queue(cx),
@@ -116,7 +119,7 @@ impl Exchange {
     }
 
     /// Takes what was granted, and asks for the connection.
-    #[inline]
+    #[inline(always)]
     fn hold(&mut self, grant: Grant, turn: &mut Turn) {
         let Grant { server, permit, reserved } = grant;
         let reuse = !reserved.has_place();
@@ -262,7 +265,7 @@ impl Exchange {
     fn take_sibling(&mut self, turn: &Turn) -> Option<Grant> {
         let index = self.attempt.server?;
         let (needs, now) = (self.needs(), turn.now.millis());
-        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again, session: None };
+        let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again };
         self.pool().grant_sibling(index, want)
     }
 

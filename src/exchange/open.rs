@@ -107,7 +107,7 @@ impl Exchange {
                 let trace_id = self.trace_id.as_bytes();
                 let own_cookie = sticky.map(Sticky::name);
                 let additions = RequestAdditions { client: self.client, scheme: SCHEME, trace_id, is_trusted, via: config.via, own_cookie };
-                hop.request(&mut self.up, request, additions);
+                hop.request(&mut self.up, request, &additions);
             }
             Some(Action::Echo { name }) => {
                 self.source = AnswerSource::Echo;

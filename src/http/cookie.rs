@@ -5,6 +5,11 @@ pub fn find<'a>(field: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8
     pairs(field).filter_map(move |pair| value(pair, name))
 }
 
+/// Whether there is a cookie with this name.
+pub fn has(field: &[u8], name: &[u8]) -> bool {
+    find(field, name).next().is_some()
+}
+
 /// Appends the other cookies of the field, as the value of one; returns whether there are any.
 pub fn push_others(out: &mut Vec<u8>, field: &[u8], name: &[u8]) -> bool {
     let before = out.len();

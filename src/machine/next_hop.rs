@@ -7,5 +7,5 @@ use crate::http::request::Request;
 /// An upstream, as an exchange sees it. What is written goes into the exchange's flow to the upstream, where it stays for another attempt.
 pub trait NextHop {
     /// The head of the request, which is forwarded with these additions. Its content follows in the flow.
-    fn request(&mut self, up: &mut Flow, request: &Request, additions: RequestAdditions);
+    fn request(&mut self, up: &mut Flow, request: &Request, additions: &RequestAdditions);
 }

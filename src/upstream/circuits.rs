@@ -17,9 +17,16 @@ pub struct OpenCircuit {
 
 impl Pool {
     /// Makes a circuit half-open if its time is over. Servers that `refused` the request do not count as usable others.
+    #[inline]
     pub fn wake(&self, index: usize, refused: &[usize], now: u64) {
+        if let Some(opening) = self.servers[index].circuit.opening() {
+            self.wake_open(index, opening, refused, now);
+        }
+    }
+
+    #[cold]
+    fn wake_open(&self, index: usize, opening: CircuitOpening, refused: &[usize], now: u64) {
         let breaker = &self.policy.breaker;
-        let Some(opening) = self.servers[index].circuit.opening() else { return };
         let is_over = |ms: u32| now.saturating_sub(opening.at) >= u64::from(ms);
         let why = if is_over(breaker.timeout_ms) {
             "circuit_breaker.timeout_ms is over"

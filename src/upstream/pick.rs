@@ -27,8 +27,6 @@ pub struct Requirements<'a> {
     pub tried: &'a [usize],
     /// Where a failed request may go.
     pub again: RetryChoice,
-    /// The server to which the client's session belongs: the only one that it may go to.
-    pub session: Option<usize>,
 }
 
 /// Where a failed request may go.
@@ -74,4 +72,14 @@ pub enum NoGrant {
     Unresolved,
     /// No server takes requests, or none of those allowed.
     Unavailable,
+}
+
+/// The result of a pick for a client whose session belongs to a server.
+#[derive(Debug)]
+pub enum SessionPick {
+    Granted(Grant),
+    /// It is full, or others wait for it: to be waited for.
+    Full,
+    /// It is not usable, or has failed the request: the session is over.
+    Over,
 }

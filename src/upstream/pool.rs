@@ -1,6 +1,6 @@
 //! A pool: upstreams that share requests, and the queue of requests that wait for a place at any of them.
 
-pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice};
+pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice, SessionPick};
 use super::reservation::Reservation;
 use super::server::Server;
 use super::sticky::{Secret, Sticky};
@@ -113,11 +113,6 @@ impl Pool {
     pub fn pick(&self, seeker: PickRequest) -> Result<Grant, NoGrant> {
         let Requirements { now, needs, again, .. } = seeker.want;
         let line = self.queue.precedence();
-        if let Some(server) = seeker.want.session {
-            let must_wait = line.is_awaited(server, |other| other.goes_before(needs));
-            let granted = if must_wait { None } else { self.enter(server, self.kind_for(server, seeker.want.worker), seeker.want) };
-            return granted.ok_or(NoGrant::Full);
-        }
         let must_wait = line.has_any(|other| other.goes_before(needs));
         match if must_wait { None } else { self.grant(seeker, Some(line)) } {
             Some(grant) => Ok(grant),
@@ -133,28 +128,29 @@ impl Pool {
     /// a place for a new connection.
     pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, line: Option<Precedence>) -> Option<Grant> {
         let mut ask = Ask { view: &PoolSnapshot { pool: self, now: want.now }, rng, key };
-        let granted = self.grant_of(&self.balance, &mut ask, want, line);
+        let granted = self.grant_of::<false>(&self.balance, &mut ask, want, line);
         if granted.is_some() { granted } else { self.grant_otherwise(&mut ask, want, line) }
     }
 
     #[cold]
     fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
-        let backup = self.backups.as_ref().and_then(|backups| self.grant_of(backups, ask, want, line));
+        let backup = self.backups.as_ref().and_then(|backups| self.grant_of::<true>(backups, ask, want, line));
         let is_insisted_on = backup.is_none() && want.again == RetryChoice::Regardless;
         if is_insisted_on { self.insist_on_any(ask, want) } else { backup }
     }
 
     /// Servers that failed the request, that are in slow start, or that have swallowed a connection are passed over while there are
-    /// others.
-    #[inline(always)]
-    fn grant_of(&self, balance: &Balance, ask: &mut Ask<PoolSnapshot>, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
+    /// others. Compiled once for backups and once for the others, which nearly all requests go to.
+    #[inline]
+    fn grant_of<const BACKUPS: bool>(
+        &self,
+        balance: &Balance,
+        ask: &mut Ask<PoolSnapshot>,
+        want: Requirements,
+        line: Option<Precedence>,
+    ) -> Option<Grant> {
         let slow_start_ms = self.policy.slow_start_ms;
         let chance = if slow_start_ms > 0 { ask.rng.u64(..1 << 32) } else { 0 };
-        let enter = |index: usize| {
-            let Some(line) = line else { return self.enter(index, ConnectionKind::New, want) };
-            let is_awaited = line.is_awaited(index, |other| other.goes_before(want.needs));
-            if is_awaited { None } else { self.enter(index, self.kind_for(index, want.worker), want) }
-        };
         let (mut granted, mut passed_over) = (None, false);
         balance.pick(ask, |index| {
             let server = &self.servers[index];
@@ -165,18 +161,36 @@ impl Pool {
                 passed_over = true;
                 return false;
             }
-            granted = enter(index);
+            granted = self.enter_in_turn(index, want, line);
             granted.is_some()
         });
-        if granted.is_some() || !passed_over {
-            return granted;
-        }
+        if granted.is_some() || !passed_over { granted } else { self.grant_passed_over(balance, ask, want, line) }
+    }
+
+    #[cold]
+    fn grant_passed_over(
+        &self,
+        balance: &Balance,
+        ask: &mut Ask<PoolSnapshot>,
+        want: Requirements,
+        line: Option<Precedence>,
+    ) -> Option<Grant> {
+        let mut granted = None;
         balance.pick(ask, |index| {
             let is_out = want.again == RetryChoice::Elsewhere && want.tried.contains(&index);
-            granted = if is_out { None } else { enter(index) };
+            granted = if is_out { None } else { self.enter_in_turn(index, want, line) };
             granted.is_some()
         });
         granted
+    }
+
+    /// Grants a server, unless others wait for it that come before a newcomer. One that has waited itself gets a place for a new
+    /// connection.
+    #[inline(always)]
+    fn enter_in_turn(&self, index: usize, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
+        let Some(line) = line else { return self.enter(index, ConnectionKind::New, want) };
+        let is_awaited = line.is_awaited(index, |other| other.goes_before(want.needs));
+        if is_awaited { None } else { self.enter(index, self.kind_for(index, want.worker), want) }
     }
 
     /// No server takes requests: grants one that failed the request before, although its circuit is open.
@@ -216,7 +230,7 @@ impl Pool {
         1 + others.filter(|other| self.takes_requests(&self.servers[*other])).take(most - 1).count()
     }
 
-    fn kind_for(&self, index: usize, worker: usize) -> ConnectionKind {
+    pub(super) fn kind_for(&self, index: usize, worker: usize) -> ConnectionKind {
         if self.servers[index].cells[worker].idle.value() > 0 { ConnectionKind::Kept } else { ConnectionKind::New }
     }
 

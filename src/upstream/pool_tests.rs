@@ -39,7 +39,6 @@ struct Picker {
     now: u64,
     tried: Vec<usize>,
     again: RetryChoice,
-    session: Option<usize>,
     rng: fastrand::Rng,
     granted: Vec<Grant>,
 }
@@ -47,12 +46,12 @@ struct Picker {
 impl Picker {
     fn of(worker: usize, limit: usize) -> Self {
         let (needs, tried, again, rng) = (Needs::default(), Vec::new(), RetryChoice::Anywhere, fastrand::Rng::with_seed(1));
-        Self { worker, limit, needs, now: 0, tried, again, session: None, rng, granted: Vec::new() }
+        Self { worker, limit, needs, now: 0, tried, again, rng, granted: Vec::new() }
     }
 
     fn seeker(&mut self) -> PickRequest<'_> {
-        let Self { worker, needs, now, tried, again, session, rng, .. } = self;
-        let want = Requirements { worker: *worker, needs: *needs, now: *now, tried, again: *again, session: *session };
+        let Self { worker, needs, now, tried, again, rng, .. } = self;
+        let want = Requirements { worker: *worker, needs: *needs, now: *now, tried, again: *again };
         PickRequest { rng, key: 0, want }
     }
 

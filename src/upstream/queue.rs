@@ -1,5 +1,6 @@
 //! The queue of a pool: which waiting request is served next, and whether a place would help any of them.
 
+use super::pick::SessionPick;
 use super::pool::{ConnectionKind, Grant, PickRequest, Pool, Requirements, RetryChoice};
 use super::server::Server;
 use crate::guard::places::Needs;
@@ -21,7 +22,7 @@ impl Pool {
                 Aim::Others(tried) if self.has_other(tried) => (&tried[..], RetryChoice::Elsewhere),
                 _ => (&[][..], RetryChoice::Anywhere),
             };
-            let want = Requirements { worker, needs, now, tried, again, session: None };
+            let want = Requirements { worker, needs, now, tried, again };
             let granted = match *aim {
                 Aim::Only(server) => self.enter(server, ConnectionKind::New, want),
                 _ => self.grant(PickRequest { rng, key, want }, None),
@@ -44,8 +45,19 @@ impl Pool {
         }
     }
 
-    /// Whether a client whose session belongs to that server goes there, or waits for it if it is full. If not, its session ends.
-    pub fn keeps_session(&self, index: usize, needs: Needs, now: u64) -> bool {
+    /// Picks the server to which the client's session belongs.
+    #[cold]
+    pub fn pick_for_session(&self, server: usize, want: Requirements) -> SessionPick {
+        if want.tried.contains(&server) || !self.keeps_session(server, want.needs, want.now) {
+            return SessionPick::Over;
+        }
+        let must_wait = self.queue.precedence().is_awaited(server, |other| other.goes_before(want.needs));
+        let granted = if must_wait { None } else { self.enter(server, self.kind_for(server, want.worker), want) };
+        granted.map_or(SessionPick::Full, SessionPick::Granted)
+    }
+
+    /// Whether the server may keep its sessions.
+    fn keeps_session(&self, index: usize, needs: Needs, now: u64) -> bool {
         let server = &self.servers[index];
         let tunnel = Needs { tunnel: needs.tunnel, ..Needs::default() };
         self.takes_requests_from(index, now) && self.lets_through(server) && server.has_room(tunnel)

@@ -100,7 +100,7 @@ impl<N: Net> Core<N> {
             if !server.has_room(needs) || index.is_some_and(|index| !pool.helps(index, aim)) {
                 return ControlFlow::Continue(());
             }
-            let want = Requirements { worker, needs, now, tried: &[], again: RetryChoice::Anywhere, session: None };
+            let want = Requirements { worker, needs, now, tried: &[], again: RetryChoice::Anywhere };
             let index = index.filter(|_| ticket.worker == worker);
             ControlFlow::Break(index.and_then(|index| pool.enter(index, ConnectionKind::Kept, want)))
         });

@@ -38,7 +38,7 @@ pub fn head(input: &[u8]) {
             via: true,
             own_cookie: None,
         };
-        write::request_head(&mut Vec::new(), &request, forward);
+        write::request_head(&mut Vec::new(), &request, &forward);
     };
     let response = |response: Response| {
         let reply =

@@ -53,7 +53,7 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
     write::request_head(
         &mut written,
         &request,
-        RequestAdditions {
+        &RequestAdditions {
             client: Peer::of([192, 0, 2, 1].into(), None),
             scheme: "http",
             trace_id: b"trace",

@@ -34,7 +34,7 @@ pub fn target(input: &[u8]) -> HeadVerdict {
         via: true,
         own_cookie: None,
     };
-    write::request_head(&mut written, &request, forward);
+    write::request_head(&mut written, &request, &forward);
     let mut table = HeadTable::default();
     let again = Request::parse(&written, &mut table).expect("a rewritten head is accepted");
     assert_eq!(again.normal, request.normal, "matched is another target than the one that went on");

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 /// Tells where the request comes from. What a trusted proxy says about that is kept: `X-Forwarded-For`, and `Forwarded` (RFC
 /// 7239) where it is used, get that proxy's address added. A peer at a Unix socket has none.
-pub(super) fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: RequestAdditions) {
+pub(super) fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: &RequestAdditions) {
     let said = |name: &[u8]| forward.is_trusted && request.fields.iter().any(|field| field.name().eq_ignore_ascii_case(name));
     push_forwarded_for(out, request, forward);
     if said(b"forwarded") {
@@ -34,7 +34,7 @@ pub(super) fn push_forwarding(out: &mut Vec<u8>, request: &Request, forward: Req
     }
 }
 
-fn push_forwarded_for(out: &mut Vec<u8>, request: &Request, forward: RequestAdditions) {
+fn push_forwarded_for(out: &mut Vec<u8>, request: &Request, forward: &RequestAdditions) {
     const NAME: &[u8] = b"X-Forwarded-For: ";
     let start = out.len();
     put(out, [NAME]);

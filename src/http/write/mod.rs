@@ -6,5 +6,5 @@ mod request;
 mod response;
 
 pub use fields::{push_connection, push_content_length, push_date};
-pub use request::{asked_for, put_host, request_head};
+pub use request::{asked_for, put_host, remove_cookie, request_head};
 pub use response::{ResponseAdditions, response_head};

@@ -7,12 +7,11 @@ use crate::http::cookie;
 use crate::http::fields::Field;
 use crate::http::forwarded::RequestAdditions;
 use crate::http::framing::BodyLength;
-use crate::http::head::Fields;
 use crate::http::request::Request;
 use crate::http::response::Response;
 
 /// Appends the head of a forwarded request. Where the client named no host (HTTP/1.0), `Host` is left to [`put_host`].
-pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditions) {
+pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: &RequestAdditions) {
     let fields = request.fields;
     let line = fields.first_line();
     // Whether the first line can be copied: the target is in origin-form, and the version is the one that is sent.
@@ -35,8 +34,7 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
         let passes = match line.class() {
             Field::Common | Field::Other | Field::Accept | Field::UserAgent | Field::Referer => true,
             Field::Via => forward.via,
-            Field::Cookie => forward.own_cookie.is_none_or(|name| cookie::find(line.value(), name).next().is_none()),
-            Field::Authorization | Field::Date => true,
+            Field::Authorization | Field::Cookie | Field::Date => true,
             Field::Host => stays,
             Field::ContentLength => length_stays,
             Field::MaxForwards => request.max_forwards.is_none(),
@@ -52,7 +50,6 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
         };
         passes && !(request.connection.names_fields && fields.names(line.name(), line.class()))
     });
-    forward.own_cookie.into_iter().for_each(|name| push_other_cookies(out, fields, name));
     match request.length {
         BodyLength::Known(n) if !length_stays => push_content_length(out, n),
         BodyLength::Chunked => put(out, [b"Transfer-Encoding: chunked\r\n"]),
@@ -68,20 +65,6 @@ pub fn request_head(out: &mut Vec<u8>, request: &Request, forward: RequestAdditi
     push_hop_by_hop(out, request);
     push_forwarding(out, request, forward);
     end_head(out, forward.via.then_some(request.minor), forward.trace_id);
-}
-
-/// The `Cookie` fields with a cookie of this name, without it.
-#[cold]
-fn push_other_cookies(out: &mut Vec<u8>, fields: Fields, name: &[u8]) {
-    for line in fields.of(Field::Cookie).filter(|line| cookie::find(line.value(), name).next().is_some()) {
-        let start = out.len();
-        put(out, [b"Cookie: "]);
-        if cookie::push_others(out, line.value(), name) {
-            put(out, [b"\r\n"]);
-        } else {
-            out.truncate(start);
-        }
-    }
 }
 
 /// The fields that concern only this hop (RFC 9110 7.6).
@@ -122,6 +105,29 @@ pub fn asked_for(head: &[u8], response: &Response) -> bool {
     asked.is_some_and(|asked| offer.value().eq_ignore_ascii_case(asked.trim_ascii()))
 }
 
+/// Removes the cookies with this name from a head.
+#[cold]
+pub fn remove_cookie(head: &mut Vec<u8>, name: &[u8]) {
+    let mut at = 0;
+    while let Some(end) = head[at..].iter().position(|&b| b == b'\n').map(|lf| at + lf + 1) {
+        let line = &head[at..end];
+        let value = line.get(..b"Cookie:".len()).filter(|start| start.eq_ignore_ascii_case(b"Cookie:")).map(|start| &line[start.len()..]);
+        let mut left = b"Cookie: ".to_vec();
+        match value.map(<[u8]>::trim_ascii) {
+            Some(value) if cookie::has(value, name) => {
+                if cookie::push_others(&mut left, value, name) {
+                    left.extend_from_slice(b"\r\n");
+                } else {
+                    left.clear();
+                }
+                at += left.len();
+                head.splice(at - left.len()..end, left);
+            }
+            _ => at = end,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,15 +145,16 @@ mod tests {
         request_head(
             &mut out,
             &request,
-            RequestAdditions {
+            &RequestAdditions {
                 client: Peer::of([127, 0, 0, 1].into(), None),
                 scheme: "http",
                 trace_id: b"t",
                 is_trusted,
                 via: true,
-                own_cookie: Some(b"tg"),
+                own_cookie: None,
             },
         );
+        remove_cookie(&mut out, b"tg");
         String::from_utf8(out).unwrap()
     }
 
@@ -168,7 +175,7 @@ mod tests {
             let head = forwarded(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
             head.lines().filter_map(|line| line.strip_prefix("Cookie: ").map(str::to_owned)).collect::<Vec<_>>()
         };
-        assert_eq!(cookies("Cookie: a=1; tg=x; b=2\r\nCookie: c=3\r\nCookie: tg=y\r\n"), ["c=3", "a=1; b=2"]);
+        assert_eq!(cookies("Cookie: a=1; tg=x; b=2\r\nCookie: c=3\r\nCookie: tg=y\r\n"), ["a=1; b=2", "c=3"]);
         assert_eq!(cookies("Cookie: tg=x\r\n"), [""; 0]);
         assert_eq!(cookies("Cookie: a=1;b=tg=2\r\n"), ["a=1;b=tg=2"], "what has none is not touched");
     }

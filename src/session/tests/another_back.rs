@@ -19,7 +19,7 @@ struct Frames {
 }
 
 impl NextHop for Frames {
-    fn request(&mut self, up: &mut Flow, request: &Request, additions: RequestAdditions) {
+    fn request(&mut self, up: &mut Flow, request: &Request, additions: &RequestAdditions) {
         self.heads += 1;
         up.open_head();
         let words = [request.method.as_bytes(), request.path, request.authority, additions.trace_id];
