@@ -51,8 +51,21 @@ const RECORDS: u64 = 3000;
 /// Seeds that nobody has run before, where a run is told where they begin.
 const NEW: u64 = 1500;
 /// Seeds that failed once. What a seed means changes with the simulation, so each of these faults also has a test elsewhere.
-const FORMER: &[u64] =
-    &[5696, 106_510, 127_512, 159_308, 163_301, 166_074, 180_413, 311_453, 1_500_002_048, 3_200_001_945, 3_200_003_885, 3_400_004_510];
+const FORMER: &[u64] = &[
+    5696,
+    106_510,
+    127_512,
+    159_308,
+    163_301,
+    166_074,
+    180_413,
+    311_453,
+    1_500_002_048,
+    3_200_001_945,
+    3_200_003_885,
+    3_400_004_510,
+    9_140_546_647,
+];
 /// Threads that run seeds.
 const THREADS: usize = 2;
 /// A seed takes milliseconds; one that takes this long hangs within a turn.

@@ -194,10 +194,8 @@ impl<N: Net> Core<N> {
                 self.on_circuit_opened(circuit);
             }
             self.admit_waiting();
-            if std::mem::take(&mut self.turn.circuits_moved) {
-                self.hand_on_all();
-            }
-            if std::mem::take(&mut self.turn.queue_may_move) {
+            let circuits_moved = std::mem::take(&mut self.turn.circuits_moved);
+            if std::mem::take(&mut self.turn.queue_may_move) || circuits_moved {
                 self.serve_queues();
             }
         }

@@ -341,7 +341,7 @@ impl Worker {
         self.checks.expire(&mut self.core.net, self.core.turn.now.millis());
         self.checks.take_lost().for_each(|server| self.core.shared.look_up(&server, self.core.turn.now.millis()));
         if self.checks.take_news() {
-            self.core.hand_on_all();
+            self.core.serve_queues();
         }
     }
 

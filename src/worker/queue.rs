@@ -35,7 +35,7 @@ impl<N: Net> Core<N> {
     }
 
     /// The same for all queues.
-    pub(super) fn serve_queues(&mut self) {
+    pub fn serve_queues(&mut self) {
         let site = Rc::clone(&self.turn.site);
         let pools = site.pools.iter().chain(&self.former).filter(|pool| !pool.queue.is_empty());
         let pools: Vec<Arc<Pool>> = pools.cloned().collect();
@@ -123,7 +123,7 @@ impl<N: Net> Core<N> {
     }
 
     /// Gives free places to queued requests of all pools, and dismisses them where every server is down.
-    pub fn hand_on_all(&mut self) {
+    fn hand_on_all(&mut self) {
         self.hand_on_former();
         let site = Rc::clone(&self.turn.site);
         for pool in site.pools.iter().filter(|pool| !pool.queue.is_empty()) {
@@ -178,7 +178,8 @@ impl<N: Net> Core<N> {
 
     /// Dismisses queued requests at once where no server is left: the answer that opened the circuit may still take long.
     pub(super) fn on_circuit_opened(&mut self, circuit: OpenCircuit) {
-        self.hand_on(&circuit.pool);
+        // Requests that waited for this server alone, or for any but those that had failed them, may go to others now.
+        self.serve_queue(&circuit.pool, false, circuit.pool.queue.count(|_, _| true));
         let is_it = |other: &OpenCircuit| Arc::ptr_eq(&other.pool, &circuit.pool) && other.server == circuit.server;
         if !self.open_circuits.iter().any(is_it) {
             self.open_circuits.push(circuit);
@@ -194,7 +195,7 @@ impl<N: Net> Core<N> {
             pool.wakes_at(*server).is_some()
         });
         if self.open_circuits.len() < before {
-            self.hand_on_all();
+            self.serve_queues();
         }
         // Whether an upstream is the last usable one also depends on the others.
         let soonest = self.open_circuits.iter().filter_map(|OpenCircuit { pool, server }| pool.wakes_at(*server)).min();

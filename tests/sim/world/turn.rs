@@ -156,7 +156,7 @@ impl World {
         *is_vain &= checks.next_wake().is_none_or(|wake| wake > now);
         checks.expire(&mut core.net, now);
         if checks.take_news() {
-            core.hand_on_all();
+            core.serve_queues();
         }
     }
 
