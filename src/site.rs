@@ -12,7 +12,7 @@ use crate::upstream::resolve::WantedNames;
 use crate::upstream::server::Server;
 use crate::upstream::sticky::{Secret, new_secret};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// How many addresses of an upstream a message names.
 const MAX_NAMED: usize = 8;
@@ -28,6 +28,11 @@ pub struct Site {
     limiter: Option<Limiter>,
     /// The limits of each route, parallel to `config.routes`.
     limiters: Vec<Option<Limiter>>,
+    /// Servers that are in no pool any more and still in use, each with the name of its pool: one whose address comes back goes on with
+    /// what it holds.
+    gone: Vec<(String, Weak<Server>)>,
+    /// The names of the cookies of all pools.
+    pub cookies: Vec<String>,
     /// The budgets for retries of those routes that have one of their own, parallel to `config.routes`.
     budgets: Vec<Option<Arc<Budget>>>,
     /// The key for cookies, for as long as the process lives.
@@ -74,14 +79,18 @@ impl Site {
     }
 
     fn of(config: Arc<Config>, workers: usize, previous: Option<&Self>, names: &Names, now: u64) -> Self {
-        let taken: BTreeSet<usize> = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot).collect();
+        let gone: Vec<(String, Arc<Server>)> = previous.map(Site::gone).unwrap_or_default();
+        let present = previous.iter().flat_map(|site| site.servers()).map(|(_, server)| server.slot);
+        let taken: BTreeSet<usize> = present.chain(gone.iter().map(|(_, server)| server.slot)).collect();
         let secret = previous.map_or_else(new_secret, |site| site.secret);
         let mut slots = (0..).filter(|slot| !taken.contains(slot));
         let of = |pool: &PoolConfig| {
             let old = previous.and_then(|site| site.pools.iter().find(|old| old.name == pool.name));
-            let servers = servers(pool, old, names, |upstream: &UpstreamConfig, address| {
-                Server::new(upstream.clone(), address, slots.next().unwrap_or_default(), workers)
-            });
+            let of_pool = gone.iter().filter(|(name, _)| *name == pool.name).map(|(_, server)| server);
+            let servers =
+                servers(pool, of_pool.chain(old.iter().flat_map(|old| &old.servers)), names, |upstream: &UpstreamConfig, address| {
+                    Server::new(upstream.clone(), address, slots.next().unwrap_or_default(), workers)
+                });
             let is_joining = |server: &&Arc<Server>| old.is_some_and(|old| !old.servers.iter().any(|other| Arc::ptr_eq(other, server)));
             if old.is_some_and(|old| old.servers.iter().any(|server| server.is_healthy())) {
                 servers.iter().filter(is_joining).for_each(|server| server.came_back(now));
@@ -99,7 +108,18 @@ impl Site {
         let pools = config.pools.iter().map(of).collect();
         let (limiter, limiters) = limiters(&config, previous);
         let budgets = budgets(&config, workers, previous);
-        Self { config, pools, limiter, limiters, budgets, secret }
+        let cookies: BTreeSet<String> = config.pools.iter().filter_map(|pool| Some(pool.sticky.as_ref()?.cookie.clone())).collect();
+        let pools: Vec<Arc<Pool>> = pools;
+        let stay: BTreeSet<*const Server> = pools.iter().flat_map(|pool| &pool.servers).map(Arc::as_ptr).collect();
+        let former = previous.iter().flat_map(|site| site.servers()).map(|(pool, server)| (pool.name.clone(), server.clone()));
+        let gone = former.chain(gone).filter(|(_, server)| !stay.contains(&Arc::as_ptr(server)));
+        let gone = gone.map(|(pool, server)| (pool, Arc::downgrade(&server))).collect();
+        Self { config, pools, limiter, limiters, gone, cookies: cookies.into_iter().collect(), budgets, secret }
+    }
+
+    /// Those of the servers that are gone which somebody still uses.
+    fn gone(&self) -> Vec<(String, Arc<Server>)> {
+        self.gone.iter().filter_map(|(pool, server)| Some((pool.clone(), server.upgrade()?))).collect()
     }
 
     /// The budget for retries of requests of that route and pool.
@@ -184,14 +204,14 @@ pub fn names(config: &Config) -> WantedNames {
 
 /// The servers of a pool, in the order of the configuration, and those of one upstream in the order of their addresses. Those that the
 /// pool has had before are kept.
-fn servers(
+fn servers<'a>(
     pool: &PoolConfig,
-    old: Option<&Arc<Pool>>,
+    old: impl Iterator<Item = &'a Arc<Server>>,
     names: &Names,
     mut make: impl FnMut(&UpstreamConfig, Option<Address>) -> Server,
 ) -> Vec<Arc<Server>> {
     let key = |server: &'_ Arc<Server>| (server.config.name.clone(), server.address.clone());
-    let known: HashMap<_, _> = old.iter().flat_map(|old| &old.servers).map(|server| (key(server), server)).collect();
+    let known: HashMap<_, _> = old.map(|server| (key(server), server)).collect();
     let mut servers = Vec::with_capacity(pool.upstreams.len());
     for upstream in &pool.upstreams {
         let addresses = names.addresses(&upstream.origin);
@@ -201,6 +221,7 @@ fn servers(
                 Some(&server) => server.clone(),
                 None => Arc::new(make(upstream, address)),
             };
+            server.revive();
             server.update(upstream);
             server.set_limits(&pool.limits);
             server.health.set_checked(upstream.is_checked && pool.health_check.is_some());

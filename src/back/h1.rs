@@ -87,9 +87,7 @@ impl NextHop for BackH1 {
         self.lacks_host = request.authority.is_empty();
         up.open_head();
         write::request_head(&mut up.block, request, additions);
-        if let Some(name) = additions.own_cookie {
-            write::remove_cookie(&mut up.block, name);
-        }
+        additions.own_cookies.iter().for_each(|name| write::remove_cookie(&mut up.block, name.as_bytes()));
         up.close_head();
     }
 }

@@ -3,6 +3,7 @@
 use super::load::Effective;
 use super::tree::{Node, Value};
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// One text for each key that is changed, new or gone, in the order of the new configuration; gone ones come last.
 pub fn changes(old: &Effective, new: &Effective) -> Vec<String> {
@@ -33,8 +34,22 @@ fn flatten(key: String, node: &Node, into: &mut Vec<(String, String)>) {
         Value::List(items) if !items.is_empty() => {
             items.iter().enumerate().for_each(|(index, item)| flatten(format!("{key}[{index}]"), item, into));
         }
-        value => into.push((key, show(value))),
+        value => {
+            let shown = if is_secret(&key) { hidden(value) } else { show(value) };
+            into.push((key, shown));
+        }
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    key.ends_with("sticky.key")
+}
+
+/// A number that tells values apart, and nothing else.
+fn hidden(value: &Value) -> String {
+    let mut hasher = DefaultHasher::new();
+    show(value).hash(&mut hasher);
+    if matches!(value, Value::Null) { "null".into() } else { format!("(secret {:04x})", hasher.finish() as u16) }
 }
 
 fn show(value: &Value) -> String {

@@ -4,6 +4,7 @@ use super::attempt::{Heard, Hold};
 use super::deadlines::Timer;
 use super::state::{Leg, Place, Streaming};
 use super::{Attempt, Context, Exchange, ExchangeState};
+use crate::guard::breaker::AttemptVerdict;
 use crate::guard::places::Needs;
 use crate::http::Refusal;
 use crate::machine::deadlines::after;
@@ -40,8 +41,8 @@ impl Exchange {
         if let Some(server) = self.session {
             match self.pool().pick_for_session(server, want) {
                 SessionPick::Granted(grant) => return self.attempt(grant, turn),
-                SessionPick::Full => return self.queue(cx),
-                SessionPick::Over => self.session = None,
+                SessionPick::Full if self.timeouts.queue_ms > 0 => return self.queue(cx),
+                SessionPick::Full | SessionPick::Over => self.session = None,
             }
         }
         let want = Requirements { worker: turn.worker, needs, now, tried: &self.tried, again: self.again };
@@ -234,6 +235,10 @@ impl Exchange {
         let has_time = until == 0 || until > now;
         let next = if has_time { self.take_sibling(turn) } else { None };
         if next.is_none() && !(has_time && self.may_await_sibling()) {
+            if told != reason {
+                // The earlier addresses are to blame, and have been counted.
+                self.conclude(AttemptVerdict::Unknown, turn);
+            }
             return self.fail_upstream(told, cx);
         }
         if reason.timeout().is_some()
@@ -259,7 +264,7 @@ impl Exchange {
     /// Whether other addresses of the upstream are only full, and the request may wait for one of them.
     fn may_await_sibling(&self) -> bool {
         let is_left = |index| self.pool().addresses_left(index, &self.tried, 2) > 1;
-        self.again != RetryChoice::Elsewhere && self.attempt.server.is_some_and(is_left)
+        self.timeouts.queue_ms > 0 && self.again != RetryChoice::Elsewhere && self.attempt.server.is_some_and(is_left)
     }
 
     fn take_sibling(&mut self, turn: &Turn) -> Option<Grant> {

@@ -18,7 +18,6 @@ use crate::machine::service::ServiceRoutes;
 use crate::observe::reason::{RateScope, Reason};
 use crate::route::RouteQuery;
 use crate::source::AnswerSource;
-use crate::upstream::sticky::Sticky;
 use crate::{admin, answer::echo};
 use std::net::IpAddr;
 
@@ -105,8 +104,9 @@ impl Exchange {
                 self.session = sticky.and_then(|sticky| request.fields.of(Field::Cookie).find_map(|line| sticky.find(line.value())));
                 self.asked.wants_upgrade = request.upgrade.is_some();
                 let trace_id = self.trace_id.as_bytes();
-                let own_cookie = sticky.map(Sticky::name);
-                let additions = RequestAdditions { client: self.client, scheme: SCHEME, trace_id, is_trusted, via: config.via, own_cookie };
+                let own_cookies = &self.site.cookies;
+                let additions =
+                    RequestAdditions { client: self.client, scheme: SCHEME, trace_id, is_trusted, via: config.via, own_cookies };
                 hop.request(&mut self.up, request, &additions);
             }
             Some(Action::Echo { name }) => {

@@ -59,31 +59,16 @@ pub struct Candidate<'a> {
 pub struct WaitQueue {
     /// A bit for each kind of needs with which a ticket waits.
     needed: AtomicUsize,
-    /// The same for tickets that any server would help; and [`ONLY`] if one waits for a single server.
-    passed_by_nobody: AtomicUsize,
+    /// The same for tickets that any server would help.
+    needed_anywhere: AtomicUsize,
+    /// The same for tickets that wait for one server alone, for each server. Newcomers read it while they hold the lock of a balancing
+    /// algorithm, which whoever is called takes as well: so it has no lock.
+    needed_at: Box<[AtomicUsize]>,
     lanes: Mutex<Lanes>,
 }
 
-/// In [`WaitQueue::passed_by_nobody`]: a ticket waits for one server alone.
-const ONLY: usize = 1 << Needs::KINDS;
-
-/// Who waits at one moment and is not to be passed by newcomers.
-#[derive(Clone, Copy)]
-pub struct Precedence<'a> {
-    queue: &'a WaitQueue,
-    bits: usize,
-}
-
-impl Precedence<'_> {
-    /// Whether a ticket with such needs waits that any server would help.
-    pub fn has_any(self, is_it: impl Fn(Needs) -> bool) -> bool {
-        self.bits != 0 && (0..Needs::KINDS).any(|kind| self.bits & 1 << kind != 0 && is_it(Needs::of(kind)))
-    }
-
-    /// Whether a ticket with such needs waits for that server alone. Takes a lock only while there are such tickets.
-    pub fn is_awaited(self, server: usize, is_it: impl Fn(Needs) -> bool) -> bool {
-        self.bits & ONLY != 0 && self.queue.count(|needs, aim| *aim == Aim::Only(server) && is_it(needs)) > 0
-    }
+fn has_kind(bits: usize, is_it: impl Fn(Needs) -> bool) -> bool {
+    bits != 0 && (0..Needs::KINDS).any(|kind| bits & 1 << kind != 0 && is_it(Needs::of(kind)))
 }
 
 /// The tickets that the same would help.
@@ -135,14 +120,19 @@ impl WaitQueue {
         self.needed.load(SeqCst) == 0
     }
 
-    /// Who is not to be passed by newcomers. Costs one load.
-    pub fn precedence(&self) -> Precedence<'_> {
-        Precedence { queue: self, bits: self.passed_by_nobody.load(SeqCst) }
+    /// The queue of a pool with so many servers.
+    pub fn new(servers: usize) -> Self {
+        Self { needed_at: (0..servers).map(|_| AtomicUsize::default()).collect(), ..Self::default() }
     }
 
     /// Whether a ticket with such needs waits that any server would help. Costs one load.
     pub fn has_any(&self, is_it: impl Fn(Needs) -> bool) -> bool {
-        self.precedence().has_any(is_it)
+        has_kind(self.needed_anywhere.load(SeqCst), is_it)
+    }
+
+    /// Whether a ticket with such needs waits for that server alone. Costs one load.
+    pub fn is_awaited(&self, server: usize, is_it: impl Fn(Needs) -> bool) -> bool {
+        self.needed_at.get(server).is_some_and(|needed| has_kind(needed.load(SeqCst), is_it))
     }
 
     /// How many tickets with such needs and aims wait.
@@ -194,19 +184,27 @@ impl WaitQueue {
 
     /// Tells what the tickets need that are there now. Lanes for few tickets go with their last one; the others keep their storage.
     fn note(&self, lanes: &mut Lanes) {
-        lanes.lanes.retain(|lane| lane.aim == Aim::Any || !lane.line.is_empty());
-        let (mut needed, mut passed_by_nobody) = (0, 0);
-        for lane in lanes.lanes.iter().filter(|lane| !lane.line.is_empty()) {
-            let kind = 1 << lane.needs.kind();
-            needed |= kind;
-            passed_by_nobody |= match lane.aim {
-                Aim::Any => kind,
-                Aim::Only(_) => ONLY,
-                Aim::Others(_) => 0,
-            };
+        let (mut needed, mut needed_anywhere) = (0, 0);
+        for lane in &lanes.lanes {
+            let bit = 1 << lane.needs.kind();
+            let here = if lane.line.is_empty() { 0 } else { bit };
+            needed |= here;
+            match lane.aim {
+                Aim::Any => needed_anywhere |= here,
+                Aim::Only(server) => self.note_at(server, bit, here),
+                Aim::Others(_) => {}
+            }
         }
+        lanes.lanes.retain(|lane| lane.aim == Aim::Any || !lane.line.is_empty());
         self.needed.store(needed, SeqCst);
-        self.passed_by_nobody.store(passed_by_nobody, SeqCst);
+        self.needed_anywhere.store(needed_anywhere, SeqCst);
+    }
+
+    /// Under the lock, so nobody else writes.
+    fn note_at(&self, server: usize, bit: usize, here: usize) {
+        if let Some(needed) = self.needed_at.get(server) {
+            needed.store(needed.load(SeqCst) & !bit | here, SeqCst);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
@@ -276,5 +274,19 @@ mod tests {
         };
         assert_eq!([free(0), free(0), free(1), free(1), free(2)], [Some((1, 0)), None, Some((0, 7)), None, Some((2, 7))]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_one_server_alone_is_seen_there_and_nowhere_else() {
+        let queue = WaitQueue::new(2);
+        let at = |needs| Wish { needs, aim: Aim::Only(1), key: 0 };
+        queue.join(ticket(0), at(WHOLE));
+        queue.join(ticket(1), at(PARTIAL));
+        let seen = |needs: Needs| (queue.has_any(|_| true), [0, 1, 2].map(|server| queue.is_awaited(server, |other| other == needs)));
+        assert_eq!((seen(WHOLE), seen(PARTIAL)), ((false, [false, true, false]), (false, [false, true, false])));
+        assert!(queue.leave(ticket(0), WHOLE));
+        assert_eq!((seen(WHOLE).1[1], seen(PARTIAL).1[1]), (false, true));
+        assert_eq!(called(&queue, |_| true), [1]);
+        assert!(!seen(PARTIAL).1[1] && queue.is_empty());
     }
 }

@@ -19,8 +19,8 @@ pub struct RequestAdditions<'a> {
     pub is_trusted: bool,
     /// Whether `Via` is added; if not, none is forwarded either.
     pub via: bool,
-    /// The name of a cookie of our own, which is not forwarded.
-    pub own_cookie: Option<&'a [u8]>,
+    /// The names of cookies of our own, which are not forwarded.
+    pub own_cookies: &'a [String],
 }
 
 /// The last address of `X-Forwarded-For` that is not trusted, if the peer is; `None` is the peer itself. All lines of that name are

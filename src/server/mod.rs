@@ -33,7 +33,7 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use watch::Watch;
 
 /// For its poll, the copy that registers sockets there, and its waker.
@@ -84,7 +84,8 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     let mut desk = {
         let (site, shared, writer, leftovers) = (site.clone(), shared.clone(), writer.clone(), leftovers.clone());
         let desk = signals::SignalHandler::new(shared.clone(), writer.clone(), leftovers.clone(), call);
-        let reloader = Reloader { sources, effective, watch, site, listeners, leftovers, resolver, shared, writer, clock };
+        let next_look = Instant::now();
+        let reloader = Reloader { sources, effective, watch, next_look, site, listeners, leftovers, resolver, shared, writer, clock };
         spawn("reloader", move || reloader.run(&calls))?;
         desk
     };

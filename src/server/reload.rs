@@ -16,7 +16,7 @@ use crate::worker::shared::{Mail, NewSite, Shared};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a start or a reload waits for new names to be looked up.
 pub(super) const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
@@ -31,6 +31,8 @@ pub(super) struct Reloader {
     pub(super) effective: Effective,
     /// The watched files.
     pub(super) watch: Watch,
+    /// When they are looked at next.
+    pub(super) next_look: Instant,
     /// The site that runs now.
     pub(super) site: Arc<Site>,
     /// The listeners that are open now.
@@ -88,10 +90,16 @@ impl Reloader {
             if !self.site.config.watch {
                 return tasks.recv().ok();
             }
-            match tasks.recv_timeout(watch::INTERVAL) {
-                Err(RecvTimeoutError::Timeout) if !self.watch.look() => {}
+            // However often names change, the files are looked at.
+            let left = self.next_look.saturating_duration_since(Instant::now());
+            match if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { tasks.recv_timeout(left) } {
+                Err(RecvTimeoutError::Timeout) => {
+                    self.next_look = Instant::now() + watch::INTERVAL;
+                    if self.watch.look() {
+                        return Some(Task::Reload);
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => return Some(Task::Reload),
                 Ok(task) => return Some(task),
             }
         }

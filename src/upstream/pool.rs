@@ -8,7 +8,7 @@ use crate::balance::{Ask, Balance, Balancer, Member, View};
 use crate::config::model;
 use crate::guard::breaker::CircuitState;
 use crate::guard::retry::Budget;
-use crate::guard::wait_queue::{Precedence, WaitQueue};
+use crate::guard::wait_queue::WaitQueue;
 use crate::observe::quiet::Warnings;
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Pool {
             name: config.name.clone(),
             labels: servers.iter().zip(&siblings).map(|(server, siblings)| label(server, siblings.len() > 1)).collect(),
             siblings,
-            queue: WaitQueue::default(),
+            queue: WaitQueue::new(servers.len()),
             budget,
             warnings: Warnings::default(),
             policy: Policy::of(config),
@@ -112,9 +112,8 @@ impl Pool {
     /// Picks a server. Called once for each attempt.
     pub fn pick(&self, seeker: PickRequest) -> Result<Grant, NoGrant> {
         let Requirements { now, needs, again, .. } = seeker.want;
-        let line = self.queue.precedence();
-        let must_wait = line.has_any(|other| other.goes_before(needs));
-        match if must_wait { None } else { self.grant(seeker, Some(line)) } {
+        let must_wait = self.queue.has_any(|other| other.goes_before(needs));
+        match if must_wait { None } else { self.grant(seeker, true) } {
             Some(grant) => Ok(grant),
             None if again == RetryChoice::Elsewhere => Err(NoGrant::Unavailable),
             None if needs.tunnel && self.is_up(now) && !self.has_tunnel() => Err(NoGrant::NoTunnel),
@@ -124,17 +123,17 @@ impl Pool {
         }
     }
 
-    /// Grants a server: a backup only if no other is to be had. `line`: who waits before a newcomer; one that has waited itself gets
-    /// a place for a new connection.
-    pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, line: Option<Precedence>) -> Option<Grant> {
+    /// Grants a server: a backup only if no other is to be had. `is_new`: it has not waited yet, and comes after those who wait; one that
+    /// has waited gets a place for a new connection.
+    pub(super) fn grant(&self, PickRequest { rng, key, want }: PickRequest, is_new: bool) -> Option<Grant> {
         let mut ask = Ask { view: &PoolSnapshot { pool: self, now: want.now }, rng, key };
-        let granted = self.grant_of::<false>(&self.balance, &mut ask, want, line);
-        if granted.is_some() { granted } else { self.grant_otherwise(&mut ask, want, line) }
+        let granted = self.grant_of::<false>(&self.balance, &mut ask, want, is_new);
+        if granted.is_some() { granted } else { self.grant_otherwise(&mut ask, want, is_new) }
     }
 
     #[cold]
-    fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
-        let backup = self.backups.as_ref().and_then(|backups| self.grant_of::<true>(backups, ask, want, line));
+    fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, is_new: bool) -> Option<Grant> {
+        let backup = self.backups.as_ref().and_then(|backups| self.grant_of::<true>(backups, ask, want, is_new));
         let is_insisted_on = backup.is_none() && want.again == RetryChoice::Regardless;
         if is_insisted_on { self.insist_on_any(ask, want) } else { backup }
     }
@@ -147,7 +146,7 @@ impl Pool {
         balance: &Balance,
         ask: &mut Ask<PoolSnapshot>,
         want: Requirements,
-        line: Option<Precedence>,
+        is_new: bool,
     ) -> Option<Grant> {
         let slow_start_ms = self.policy.slow_start_ms;
         let chance = if slow_start_ms > 0 { ask.rng.u64(..1 << 32) } else { 0 };
@@ -161,24 +160,18 @@ impl Pool {
                 passed_over = true;
                 return false;
             }
-            granted = self.enter_in_turn(index, want, line);
+            granted = self.enter_in_turn(index, want, is_new);
             granted.is_some()
         });
-        if granted.is_some() || !passed_over { granted } else { self.grant_passed_over(balance, ask, want, line) }
+        if granted.is_some() || !passed_over { granted } else { self.grant_passed_over(balance, ask, want, is_new) }
     }
 
     #[cold]
-    fn grant_passed_over(
-        &self,
-        balance: &Balance,
-        ask: &mut Ask<PoolSnapshot>,
-        want: Requirements,
-        line: Option<Precedence>,
-    ) -> Option<Grant> {
+    fn grant_passed_over(&self, balance: &Balance, ask: &mut Ask<PoolSnapshot>, want: Requirements, is_new: bool) -> Option<Grant> {
         let mut granted = None;
         balance.pick(ask, |index| {
             let is_out = want.again == RetryChoice::Elsewhere && want.tried.contains(&index);
-            granted = if is_out { None } else { self.enter_in_turn(index, want, line) };
+            granted = if is_out { None } else { self.enter_in_turn(index, want, is_new) };
             granted.is_some()
         });
         granted
@@ -187,9 +180,11 @@ impl Pool {
     /// Grants a server, unless others wait for it that come before a newcomer. One that has waited itself gets a place for a new
     /// connection.
     #[inline(always)]
-    fn enter_in_turn(&self, index: usize, want: Requirements, line: Option<Precedence>) -> Option<Grant> {
-        let Some(line) = line else { return self.enter(index, ConnectionKind::New, want) };
-        let is_awaited = line.is_awaited(index, |other| other.goes_before(want.needs));
+    fn enter_in_turn(&self, index: usize, want: Requirements, is_new: bool) -> Option<Grant> {
+        if !is_new {
+            return self.enter(index, ConnectionKind::New, want);
+        }
+        let is_awaited = self.queue.is_awaited(index, |other| other.goes_before(want.needs));
         if is_awaited { None } else { self.enter(index, self.kind_for(index, want.worker), want) }
     }
 

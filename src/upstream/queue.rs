@@ -3,6 +3,7 @@
 use super::pick::SessionPick;
 use super::pool::{ConnectionKind, Grant, PickRequest, Pool, Requirements, RetryChoice};
 use super::server::Server;
+use crate::guard::breaker::CircuitState;
 use crate::guard::places::Needs;
 use crate::guard::wait_queue::{Aim, Candidate, Ticket};
 use std::ops::ControlFlow;
@@ -25,7 +26,7 @@ impl Pool {
             let want = Requirements { worker, needs, now, tried, again };
             let granted = match *aim {
                 Aim::Only(server) => self.enter(server, ConnectionKind::New, want),
-                _ => self.grant(PickRequest { rng, key, want }, None),
+                _ => self.grant(PickRequest { rng, key, want }, false),
             };
             granted.map_or(ControlFlow::Continue(()), |grant| ControlFlow::Break(Some(grant)))
         })
@@ -51,7 +52,8 @@ impl Pool {
         if want.tried.contains(&server) || !self.keeps_session(server, want.needs, want.now) {
             return SessionPick::Over;
         }
-        let must_wait = self.queue.precedence().is_awaited(server, |other| other.goes_before(want.needs));
+        let goes_before = |other: Needs| other.goes_before(want.needs);
+        let must_wait = self.queue.has_any(goes_before) || self.queue.is_awaited(server, goes_before);
         let granted = if must_wait { None } else { self.enter(server, self.kind_for(server, want.worker), want) };
         granted.map_or(SessionPick::Full, SessionPick::Granted)
     }
@@ -60,7 +62,9 @@ impl Pool {
     fn keeps_session(&self, index: usize, needs: Needs, now: u64) -> bool {
         let server = &self.servers[index];
         let tunnel = Needs { tunnel: needs.tunnel, ..Needs::default() };
-        self.takes_requests_from(index, now) && self.lets_through(server) && server.has_room(tunnel)
+        // Only a complete request may be a trial, and this one might wait for that in vain.
+        let is_on_trial = server.circuit.state() == CircuitState::HalfOpen;
+        self.takes_requests_from(index, now) && self.lets_through(server) && server.has_room(tunnel) && !(needs.is_partial && is_on_trial)
     }
 
     /// Removes the first request that cannot be served: any, if every server is down; one that needs a tunnel, if there is no room

@@ -228,6 +228,11 @@ impl Server {
         self.retired.store(true, Relaxed);
     }
 
+    /// It is in a pool, again if it was retired.
+    pub fn revive(&self) {
+        self.retired.store(false, Relaxed);
+    }
+
     /// Whether it was retired.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)

@@ -43,14 +43,9 @@ impl Sticky {
         }
     }
 
-    /// The name of the cookie.
-    pub fn name(&self) -> &[u8] {
-        self.name.as_bytes()
-    }
-
     /// The server that a `Cookie` field names.
     pub fn find(&self, field: &[u8]) -> Option<usize> {
-        cookie::find(field, self.name()).find_map(|value| self.servers.get(value).copied())
+        cookie::find(field, self.name.as_bytes()).find_map(|value| self.servers.get(value).copied())
     }
 
     /// The value of `Set-Cookie` that names that server, for a client that came with this scheme.

@@ -36,7 +36,7 @@ pub fn head(input: &[u8]) {
             trace_id: b"trace",
             is_trusted: true,
             via: true,
-            own_cookie: None,
+            own_cookies: &[],
         };
         write::request_head(&mut Vec::new(), &request, &forward);
     };

@@ -59,7 +59,7 @@ pub fn request_head(input: &[u8]) -> HeadVerdict {
             trace_id: b"trace",
             is_trusted: false,
             via: true,
-            own_cookie: None,
+            own_cookies: &[],
         },
     );
     let mut authority = request.authority;

@@ -32,7 +32,7 @@ pub fn target(input: &[u8]) -> HeadVerdict {
         trace_id: b"trace",
         is_trusted: false,
         via: true,
-        own_cookie: None,
+        own_cookies: &[],
     };
     write::request_head(&mut written, &request, &forward);
     let mut table = HeadTable::default();

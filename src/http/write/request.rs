@@ -112,9 +112,9 @@ pub fn remove_cookie(head: &mut Vec<u8>, name: &[u8]) {
     while let Some(end) = head[at..].iter().position(|&b| b == b'\n').map(|lf| at + lf + 1) {
         let line = &head[at..end];
         let value = line.get(..b"Cookie:".len()).filter(|start| start.eq_ignore_ascii_case(b"Cookie:")).map(|start| &line[start.len()..]);
-        let mut left = b"Cookie: ".to_vec();
         match value.map(<[u8]>::trim_ascii) {
             Some(value) if cookie::has(value, name) => {
+                let mut left = b"Cookie: ".to_vec();
                 if cookie::push_others(&mut left, value, name) {
                     left.extend_from_slice(b"\r\n");
                 } else {
@@ -151,7 +151,7 @@ mod tests {
                 trace_id: b"t",
                 is_trusted,
                 via: true,
-                own_cookie: None,
+                own_cookies: &[],
             },
         );
         remove_cookie(&mut out, b"tg");

@@ -240,6 +240,10 @@ impl<T: Transport> Checks<T> {
             *due = next(&mut self.rng, now, config);
         }
         match &outcome {
+            Ok(_) if config.port.is_none() => {
+                server.welcome();
+                self.has_news |= index.is_some_and(|index| pool.on_check_passed(index, *failed_at));
+            }
             Ok(_) => self.has_news |= index.is_some_and(|index| pool.on_check_passed(index, *failed_at)),
             Err(fault) => {
                 *failed_at = Some(now);

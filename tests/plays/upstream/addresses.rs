@@ -292,3 +292,33 @@ fn where_one_address_refuses_and_the_other_is_full_the_request_waits() {
         assert!(proxy.log_of(answer.trace_id()).contains(" attempts=1 "));
     }
 }
+
+#[test]
+fn an_address_that_comes_back_goes_on_with_what_it_still_holds() {
+    let gate = Gate::default();
+    let listener = neighbours(1).remove(0);
+    let port = listener.local_addr().unwrap().port();
+    let busy = Origin::over(listener, {
+        let gate = gate.clone();
+        move |conn| {
+            while conn.read_request().is_some() {
+                gate.pass();
+                conn.answer("in time");
+            }
+        }
+    });
+    let config = to_name(port).set("limits.max_conns_per_upstream", 1).set("timeouts.queue_ms", 60_000).set("timeouts.read_ms", 60_000);
+    let proxy = config.launch().names(&near([2])).start();
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    first.send_get("/");
+    wait_until("the one place is taken", || busy.requests().len() == 1);
+    for last in [3, 2] {
+        proxy.set_names(&near([last]));
+        wait_until("the name leads there", || rows(&proxy)[0]["address"] == json!(format!("127.0.0.{last}:{port}")));
+    }
+    assert_eq!(rows(&proxy)[0]["active_connections"], 1);
+    second.send_get("/");
+    wait_until("the second waits", || proxy.metric("proxy_queued_requests", &[]) == 1.0);
+    gate.release(2);
+    assert_eq!([first.response().expect(200).text(), second.response().expect(200).text()], ["in time"; 2]);
+}

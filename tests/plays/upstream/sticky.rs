@@ -167,6 +167,46 @@ fn a_full_upstream_is_waited_for() {
     }
 }
 
+/// Those with a session wait for its upstream alone, and those without pass them: at several workers, and with turns that are locked.
+#[test]
+fn sessions_and_newcomers_of_several_workers_are_all_served() {
+    let origins = ["a", "b"].map(Origin::busy);
+    let mut config = config(&origins, json!({})).set("limits.max_conns_per_upstream", 1).set("timeouts.queue_ms", 60_000);
+    config.0["upstreams"][0]["weight"] = 2.into();
+    let proxy = config.set("workers", 2).start();
+    let (_, cookie) = begin(&proxy);
+    let client = |has_session: bool| {
+        let (mut client, cookie) = (proxy.client(), if has_session { format!("Cookie: {cookie}\r\n") } else { String::new() });
+        std::thread::spawn(move || {
+            for i in 0..300 {
+                client.send(format!("GET /{i} HTTP/1.1\r\nHost: play.test\r\n{cookie}\r\n"));
+                client.response().expect(200);
+            }
+        })
+    };
+    let clients: Vec<_> = (0..12).map(|i| client(i % 2 == 0)).collect();
+    clients.into_iter().for_each(|client| client.join().expect("every request is answered"));
+}
+
+#[test]
+fn a_key_that_is_changed_is_not_shown() {
+    let origins = named();
+    let secrets = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
+    let [old, new] = secrets.map(|key| config(&origins, json!({"key": key})));
+    let proxy = old.start();
+    proxy.reload(&new);
+    let told = proxy.diagnostics().join("\n");
+    assert!(told.contains("sticky.key: ") && !secrets.iter().any(|secret| told.contains(secret)), "{told}");
+}
+
+#[test]
+fn pools_that_set_the_same_cookie_are_warned_of() {
+    let origins = named();
+    let other = json!({"other": {"upstreams": [{"url": format!("http://{}", origins[1].addr())}]}});
+    let (code, out, err) = config(&origins[..1], json!({})).set("pools", other).launch().arg("-t").run();
+    assert!(code == 0 && format!("{out}{err}").contains("pools default and other both set the cookie tidegate"), "{out}{err}");
+}
+
 #[test]
 fn processes_with_one_key_agree_and_others_do_not() {
     let origins = named();
