@@ -35,7 +35,9 @@ fn who_has_left_is_let_go_and_no_fault_of_the_upstreams() {
     }
     assert!(begin.elapsed() >= Duration::from_millis(490), "gone after {:?}", begin.elapsed());
     wait_until("the places are free", || origin.requests().iter().any(|request| request.target == "/patient"));
-    assert_eq!(origin.requests()[2].target, "/patient", "who waits goes before those who have left");
+    // Two places are free at once; whose request arrives first of the two that get them is chance.
+    let mut next = origin.requests().into_iter().skip(2).take(2);
+    assert!(next.any(|request| request.target == "/patient"), "who waits goes before those who have left");
     gate.release(5);
     patient.response().expect(200);
     wait_until("all are logged", || proxy.log_lines().iter().filter(|line| line.contains(" 499 ")).count() == 5);
