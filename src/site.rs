@@ -105,15 +105,12 @@ impl Site {
             let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
             old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget, &secret)))
         };
-        let pools = config.pools.iter().map(of).collect();
+        let pools: Vec<Arc<Pool>> = config.pools.iter().map(of).collect();
         let (limiter, limiters) = limiters(&config, previous);
         let budgets = budgets(&config, workers, previous);
         let cookies: BTreeSet<String> = config.pools.iter().filter_map(|pool| Some(pool.sticky.as_ref()?.cookie.clone())).collect();
-        let pools: Vec<Arc<Pool>> = pools;
-        let stay: BTreeSet<*const Server> = pools.iter().flat_map(|pool| &pool.servers).map(Arc::as_ptr).collect();
         let former = previous.iter().flat_map(|site| site.servers()).map(|(pool, server)| (pool.name.clone(), server.clone()));
-        let gone = former.chain(gone).filter(|(_, server)| !stay.contains(&Arc::as_ptr(server)));
-        let gone = gone.map(|(pool, server)| (pool, Arc::downgrade(&server))).collect();
+        let gone = left_out(former.chain(gone), &pools);
         Self { config, pools, limiter, limiters, gone, cookies: cookies.into_iter().collect(), budgets, secret }
     }
 
@@ -229,6 +226,13 @@ fn servers<'a>(
         }
     }
     servers
+}
+
+/// Those of these servers that no pool has.
+fn left_out(servers: impl Iterator<Item = (String, Arc<Server>)>, pools: &[Arc<Pool>]) -> Vec<(String, Weak<Server>)> {
+    let stay: BTreeSet<*const Server> = pools.iter().flat_map(|pool| &pool.servers).map(Arc::as_ptr).collect();
+    let gone = servers.filter(|(_, server)| !stay.contains(&Arc::as_ptr(server)));
+    gone.map(|(pool, server)| (pool, Arc::downgrade(&server))).collect()
 }
 
 /// The addresses of an upstream.

@@ -189,7 +189,7 @@ impl Exchange {
                 most.div_ceil(2)
             )
         } else {
-            format!("every upstream has {} connections (limits.max_conns_per_upstream), and none got free", most)
+            format!("every upstream has {most} connections (limits.max_conns_per_upstream), and none got free")
         };
         let detail = format!("{what} within {time} (timeouts.queue_ms)");
         self.fail(Failure::new(Reason::ConnectionLimitReached, detail), cx)

@@ -115,14 +115,14 @@ impl Lanes {
 }
 
 impl WaitQueue {
-    /// Whether nobody waits. Costs one load.
-    pub fn is_empty(&self) -> bool {
-        self.needed.load(SeqCst) == 0
-    }
-
     /// The queue of a pool with so many servers.
     pub fn new(servers: usize) -> Self {
         Self { needed_at: (0..servers).map(|_| AtomicUsize::default()).collect(), ..Self::default() }
+    }
+
+    /// Whether nobody waits. Costs one load.
+    pub fn is_empty(&self) -> bool {
+        self.needed.load(SeqCst) == 0
     }
 
     /// Whether a ticket with such needs waits that any server would help. Costs one load.
