@@ -7,3 +7,4 @@ pub mod sys;
 pub mod token;
 pub mod transport;
 pub mod unix;
+pub mod wire;

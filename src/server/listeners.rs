@@ -7,6 +7,7 @@ use crate::guard::door::Door;
 use crate::machine::service::Service;
 use crate::net::listen::{ListenSocket, Listening, is_listened_on, listen, listen_alone};
 use crate::net::unix::SocketFile;
+use crate::net::wire::Arrival;
 use crate::worker::Entrance;
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ struct OpenListener {
     /// Of a Unix socket.
     file: Option<Arc<SocketFile>>,
     door: Arc<Door>,
+    arrival: Arc<Arrival>,
 }
 
 /// The step from one set of addresses to the next, prepared but not done, so that it can be abandoned as a whole.
@@ -59,18 +61,22 @@ impl Listeners {
         // Each old one is used at most once: two addresses with port 0 are two listeners.
         let mut old: Vec<Option<&OpenListener>> = self.open.iter().map(Some).collect();
         for listener in &config.listeners {
+            let arrival = Arc::new(Arrival::of(listener));
             let same = old.iter_mut().find(|old| old.is_some_and(|old| old.configured.address == listener.address));
             if let Some(same) = same.and_then(Option::take) {
-                open.push(OpenListener { configured: listener.clone(), ..same.clone() });
+                open.push(OpenListener { configured: listener.clone(), arrival, ..same.clone() });
                 continue;
             }
             let opened = listen(&listener.address, listener.mode, self.services.len());
             let Listening { sockets: own, bound, file } = opened.map_err(|error| refusal("listen", &listener.address, &error))?;
             let door = Arc::new(Door::new(config.limits.max_client_conns, self.services.len()).named(bound.to_string()));
             for ((worker, service), socket) in sockets.iter_mut().zip(&self.services).zip(own) {
-                worker.push((socket, Entrance { door: door.clone(), port: bound.port(), service: service.clone() }));
+                worker.push((
+                    socket,
+                    Entrance { door: door.clone(), port: bound.port(), arrival: arrival.clone(), service: service.clone() },
+                ));
             }
-            open.push(OpenListener { configured: listener.clone(), bound, file: file.map(Arc::new), door });
+            open.push(OpenListener { configured: listener.clone(), bound, file: file.map(Arc::new), door, arrival });
         }
         let stays = |door: &Arc<Door>| open.iter().any(|open| Arc::ptr_eq(&open.door, door));
         let closed = self.open.iter().map(|open| open.door.clone()).filter(|door| !stays(door)).collect();
@@ -100,6 +106,11 @@ impl Listeners {
         self.open.iter().map(|open| open.bound.to_string()).collect::<Vec<_>>().join(",")
     }
 
+    /// What every address wants of its clients.
+    pub(super) fn arrivals(&self) -> Vec<(Arc<Door>, Arc<Arrival>)> {
+        self.open.iter().map(|open| (open.door.clone(), open.arrival.clone())).collect()
+    }
+
     /// The limit of every address.
     pub(super) fn doors(&self) -> impl Iterator<Item = &Arc<Door>> {
         self.open.iter().map(|open| &open.door)
@@ -116,7 +127,10 @@ pub(super) fn admin(address: SocketAddr, workers: usize) -> io::Result<(SocketAd
     let opened = listen_alone(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
     let (bound, socket) = opened.map_err(|error| refusal("metrics_listen", &address.into(), &error))?;
     let door = Arc::new(Door::new(MAX_ADMIN_CONNS, workers).named(bound.to_string()));
-    Ok((bound, (ListenSocket::Tcp(socket), Entrance { door, port: Some(bound.port()), service: Service::of_admin() })))
+    Ok((
+        bound,
+        (ListenSocket::Tcp(socket), Entrance { door, port: Some(bound.port()), arrival: Arc::default(), service: Service::of_admin() }),
+    ))
 }
 
 /// Says which key to change.

@@ -137,7 +137,12 @@ impl Reloader {
         self.leftovers.set_sockets(self.listeners.files());
         self.shared.admin.set_doors(self.listeners.doors().cloned().collect());
         for (mailbox, opened) in self.shared.mailboxes.iter().zip(sockets) {
-            mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened, closed: closed.clone() })));
+            mailbox.post(Mail::Site(Box::new(NewSite {
+                site: site.clone(),
+                opened,
+                arrivals: self.listeners.arrivals(),
+                closed: closed.clone(),
+            })));
         }
         self.listeners.doors().for_each(|door| self.shared.resume(&door.paused));
         self.effective = effective;
@@ -152,7 +157,12 @@ impl Reloader {
         let Some(site) = self.site.renew(self.shared.mailboxes.len(), &self.resolver.names(), now) else { return };
         let site = self.replace_site(site);
         for mailbox in &self.shared.mailboxes {
-            mailbox.post(Mail::Site(Box::new(NewSite { site: site.clone(), opened: Vec::new(), closed: Vec::new() })));
+            mailbox.post(Mail::Site(Box::new(NewSite {
+                site: site.clone(),
+                opened: Vec::new(),
+                arrivals: Vec::new(),
+                closed: Vec::new(),
+            })));
         }
     }
 

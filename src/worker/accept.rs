@@ -10,10 +10,9 @@ use crate::base::address::Peer;
 use crate::guard::descriptors::Descriptor;
 use crate::guard::door::Stay;
 use crate::net::listen::ListenSocket;
-use crate::net::stream::Stream;
 use crate::net::token::Source;
 use crate::net::transport::Link;
-use crate::net::transport::plain::PlainTransport;
+use crate::net::wire::Wire;
 use mio::Interest;
 use std::io::{self, ErrorKind};
 
@@ -116,13 +115,13 @@ impl Worker {
     }
 
     /// The next connection.
-    fn newcomer(&mut self, number: usize) -> Option<(PlainTransport<Stream>, Peer)> {
+    fn newcomer(&mut self, number: usize) -> Option<(Wire, Peer)> {
         let listener = &mut self.listeners[number];
         if let Some(newcomer) = listener.newcomer.take() {
             return Some(newcomer);
         }
         match listener.socket.accept() {
-            Ok((stream, peer)) => return Some((PlainTransport::accepted(stream), peer)),
+            Ok((stream, peer)) => return Some((Wire::accepted(stream, &listener.entrance.arrival), peer)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 (listener.is_ready, listener.is_full, listener.has_yielded) = (false, false, false);
             }

@@ -2,6 +2,7 @@
 
 use crate::guard::door::Door;
 use crate::machine::service::Service;
+use crate::net::wire::Arrival;
 use std::sync::Arc;
 
 /// The listening address that a client came through.
@@ -11,6 +12,8 @@ pub struct Entrance {
     pub door: Arc<Door>,
     /// The port that the client connected to; a Unix socket has none.
     pub port: Option<u16>,
+    /// What is wanted of its clients beyond HTTP.
+    pub arrival: Arc<Arrival>,
     /// What its clients get.
     pub service: Arc<Service>,
 }

@@ -3,8 +3,7 @@
 use super::entrance::Entrance;
 use crate::base::address::Peer;
 use crate::net::listen::ListenSocket;
-use crate::net::stream::Stream;
-use crate::net::transport::plain::PlainTransport;
+use crate::net::wire::Wire;
 use std::rc::Rc;
 
 /// A listening socket of this worker.
@@ -20,7 +19,7 @@ pub(super) struct Listener {
     /// Whether new connections were left to another worker, and the queue has not been empty since.
     pub(super) has_yielded: bool,
     /// A connection that was accepted and has no place yet.
-    pub(super) newcomer: Option<(PlainTransport<Stream>, Peer)>,
+    pub(super) newcomer: Option<(Wire, Peer)>,
 }
 
 impl Listener {

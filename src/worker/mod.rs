@@ -34,12 +34,13 @@ use crate::base::clock::Clock;
 use crate::base::mailbox::Wake;
 use crate::base::wheel::earlier;
 use crate::config::model::{NewRequests, Shutdown};
+use crate::guard::door::Door;
 use crate::net::listen::ListenSocket;
 use crate::net::pipe::Pipe;
 use crate::net::stream::Stream;
 use crate::net::token::Source;
 use crate::net::transport::Edge;
-use crate::net::transport::plain::PlainTransport;
+use crate::net::wire::{Arrival, Wire};
 use crate::observe::access::Record;
 use crate::observe::writer::AccessLog;
 use crate::session::Journal;
@@ -72,19 +73,19 @@ const HAND_ON: Duration = Duration::from_millis(10);
 struct Kernel(Registry);
 
 impl Net for Kernel {
-    type Transport = PlainTransport<Stream>;
+    type Transport = Wire;
 
     fn pipe(&mut self) -> io::Result<Pipe> {
         Pipe::new()
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<Stream>> {
-        let transport = PlainTransport::dialled(Stream::connect(address)?);
+    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Wire> {
+        let transport = Wire::dialled(Stream::connect(address)?);
         self.register(&transport, source)?;
         Ok(transport)
     }
 
-    fn register(&mut self, transport: &PlainTransport<Stream>, source: Source) -> io::Result<()> {
+    fn register(&mut self, transport: &Wire, source: Source) -> io::Result<()> {
         source.register(&self.0, transport, Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY)
     }
 }
@@ -136,7 +137,7 @@ pub struct Worker {
     core: Core<Kernel>,
     listeners: Slab<Listener>,
     /// The health checks of the process, in the first worker; empty in the others.
-    checks: Checks<PlainTransport<Stream>>,
+    checks: Checks<Wire>,
     letters: Vec<Mail>,
     /// Whether the grace period is over.
     is_over: bool,
@@ -309,9 +310,19 @@ impl Worker {
                 log::error!(target: "listener", "a worker cannot poll a new listener: {error}");
             }
         }
+        self.renew_entrances(&new.arrivals);
         self.core.take_site(new.site);
         self.check_site();
         self.close(|entrance| new.closed.iter().any(|door| Arc::ptr_eq(door, &entrance.door)));
+    }
+
+    /// From now on connections are accepted in this way; those that are open stay as they are.
+    fn renew_entrances(&mut self, arrivals: &[(Arc<Door>, Arc<Arrival>)]) {
+        for (_, Listener { entrance, .. }) in &mut self.listeners {
+            if let Some((_, arrival)) = arrivals.iter().find(|(door, _)| Arc::ptr_eq(door, &entrance.door)) {
+                *entrance = Rc::new(Entrance { arrival: arrival.clone(), ..Entrance::clone(entrance) });
+            }
+        }
     }
 
     /// One worker runs the checks for all.

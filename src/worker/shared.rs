@@ -8,6 +8,7 @@ use crate::guard::descriptors::Descriptors;
 use crate::guard::door::{Door, Paused};
 use crate::guard::wait_queue::Ticket;
 use crate::net::listen::ListenSocket;
+use crate::net::wire::Arrival;
 use crate::site::Site;
 use crate::upstream::pool::{Grant, Pool};
 use crate::upstream::resolve::Resolver;
@@ -72,6 +73,8 @@ pub struct NewSite {
     pub site: Arc<Site>,
     /// This worker's sockets for new addresses.
     pub opened: Vec<(ListenSocket, Entrance)>,
+    /// What each address wants of its clients from now on.
+    pub arrivals: Vec<(Arc<Door>, Arc<Arrival>)>,
     /// Addresses that are gone.
     pub closed: Vec<Arc<Door>>,
 }

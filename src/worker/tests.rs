@@ -6,8 +6,7 @@ mod starving;
 
 use super::shared::Mail;
 use crate::config::model::{BalanceConfig, Config};
-use crate::net::stream::Stream;
-use crate::net::transport::plain::PlainTransport;
+use crate::net::wire::Wire;
 use stage::{Dialled, GET, GONE, Guest, OK, READABLE, Stage, WRITABLE};
 
 fn one_place(config: &mut Config) {
@@ -193,7 +192,7 @@ fn news_of_a_connection_that_is_gone_is_no_news_of_one_that_came_after_it() {
 #[test]
 fn an_idle_connection_takes_300_bytes_at_most() {
     // Besides its slot it has a timer of 24 bytes, and a node of 16 in the list of those that rest.
-    let slot = size_of::<Option<super::client::Client<PlainTransport<Stream>>>>();
+    let slot = size_of::<Option<super::client::Client<Wire>>>();
     assert!(slot + 24 + 16 <= 300, "a slot of {slot} bytes");
 }
 

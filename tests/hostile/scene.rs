@@ -212,7 +212,12 @@ impl Scene {
         let socket = SimSocket { wires: self.wires.clone(), id, taken: None };
         let (peer, entrance) = (
             SocketAddr::from(([10, 9, 8, 7], 1000)).into(),
-            Rc::new(Entrance { door: self.door.clone(), port: Some(8080), service: Service::of_site(self.core.stats.clone()) }),
+            Rc::new(Entrance {
+                door: self.door.clone(),
+                port: Some(8080),
+                arrival: Arc::default(),
+                service: Service::of_site(self.core.stats.clone()),
+            }),
         );
         let stay = self.door.try_enter().expect("a place");
         let link = Link::new(PlainTransport::accepted(socket), self.core.shared.descriptors.admit_client(0).expect("a descriptor"));

@@ -264,7 +264,7 @@ impl Stage {
     ) -> Guest {
         let (wire, key) = (Wire::default(), self.cores[worker].clients.vacant_key());
         let service = Service::of_site(self.cores[worker].stats.clone());
-        let entrance = Rc::new(Entrance { door, port: Some(80), service });
+        let entrance = Rc::new(Entrance { door, port: Some(80), arrival: Arc::default(), service });
         let link = Link::new(PlainTransport::accepted(End(wire.clone())), descriptor);
         seat(&mut self.cores[worker], link, Peer::of([10, 0, 0, 1].into(), Some(1)), entrance);
         Guest { worker, key, wire }
@@ -346,7 +346,7 @@ impl Stage {
 
     /// Tells a worker about a site.
     pub(super) fn tell(&mut self, worker: usize, site: &Arc<Site>) {
-        let new = NewSite { site: site.clone(), opened: Vec::new(), closed: Vec::new() };
+        let new = NewSite { site: site.clone(), opened: Vec::new(), arrivals: Vec::new(), closed: Vec::new() };
         self.cores[worker].on_mail(Mail::Site(Box::new(new)));
     }
 

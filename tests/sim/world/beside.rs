@@ -101,7 +101,7 @@ impl World {
 
     pub(super) fn tell(&mut self, worker: usize) {
         let site = self.seats[worker].news.pop_front().unwrap();
-        let new = NewSite { site, opened: Vec::new(), closed: Vec::new() };
+        let new = NewSite { site, opened: Vec::new(), arrivals: Vec::new(), closed: Vec::new() };
         self.shared.mailboxes[worker].post(Mail::Site(Box::new(new)));
         note(Seen::ReloadTaken);
         self.shared.resume(&self.door.paused);

@@ -191,7 +191,14 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
     while let Some(id) = seat.admin_backlog.pop_front() {
         came = true;
         let held = (admin_door.try_enter().expect("a place"), shared.descriptors.enter_anyway());
-        admit(seat, wires, id, [10, 9, 8, 1], Entrance { door: admin_door.clone(), port: Some(8081), service: Service::of_admin() }, held);
+        admit(
+            seat,
+            wires,
+            id,
+            [10, 9, 8, 1],
+            Entrance { door: admin_door.clone(), port: Some(8081), arrival: Arc::default(), service: Service::of_admin() },
+            held,
+        );
     }
     while seat.is_ready && !seat.is_paused {
         let Some(&Newcomer { id, address, is_many }) = seat.backlog.front() else {
@@ -221,7 +228,7 @@ fn accept(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, [door, admin_door]: [&Arc
         let service = Service::of_site(seat.core.stats.clone());
         let came_from = if wires.borrow().conns[id].names_peer { BALANCER } else { [10, 9, 8, address] };
         let key = seat.core.clients.vacant_key();
-        admit(seat, wires, id, came_from, Entrance { door: door.clone(), port: Some(8080), service }, held);
+        admit(seat, wires, id, came_from, Entrance { door: door.clone(), port: Some(8080), arrival: Arc::default(), service }, held);
         if is_many && seat.core.clients.get(key).is_some_and(|client| client.front.is_asking()) {
             seat.core.carry_many(key, Box::new(Tube::default()));
         }

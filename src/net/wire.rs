@@ -1,0 +1,159 @@
+//! What carries the connections of production: a socket as it is, or with more on top.
+
+use super::pipe::Pipe;
+use super::stream::Stream;
+use super::transport::plain::PlainTransport;
+use super::transport::{Close, Edge, Opening, Transfer, Transport};
+use crate::base::address::Peer;
+use crate::base::ring::Ring;
+use crate::config::model::ListenerConfig;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// What a listening address wants of those who connect, beyond HTTP.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival {}
+
+impl Arrival {
+    /// As configured.
+    pub fn of(_: &ListenerConfig) -> Self {
+        Self {}
+    }
+}
+
+/// A connection of production.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum Wire {
+    Plain(PlainTransport<Stream>),
+}
+
+/// The same expression for whatever carries the connection.
+macro_rules! each {
+    ($self:ident, $transport:ident => $do:expr) => {
+        match $self {
+            Wire::Plain($transport) => $do,
+        }
+    };
+}
+
+impl Wire {
+    /// A connection that was accepted.
+    pub fn accepted(stream: Stream, _: &Arrival) -> Self {
+        Self::Plain(PlainTransport::accepted(stream))
+    }
+
+    /// A connection that is being made.
+    pub fn dialled(stream: Stream) -> Self {
+        Self::Plain(PlainTransport::dialled(stream))
+    }
+}
+
+impl Transport for Wire {
+    type Pipe = Pipe;
+
+    #[inline]
+    fn on_edge(&mut self, edge: Edge) {
+        each!(self, transport => transport.on_edge(edge))
+    }
+
+    #[inline]
+    fn awaits_peer(&self) -> bool {
+        each!(self, transport => transport.awaits_peer())
+    }
+
+    #[inline]
+    fn take_peer(&mut self) -> Option<Peer> {
+        each!(self, transport => transport.take_peer())
+    }
+
+    fn open(&mut self) -> Opening {
+        each!(self, transport => transport.open())
+    }
+
+    #[inline]
+    fn may_read(&self) -> bool {
+        each!(self, transport => transport.may_read())
+    }
+
+    #[inline]
+    fn may_write(&self) -> bool {
+        each!(self, transport => transport.may_write())
+    }
+
+    #[inline]
+    fn is_gone(&self) -> bool {
+        each!(self, transport => transport.is_gone())
+    }
+
+    #[inline]
+    fn is_ending(&self) -> bool {
+        each!(self, transport => transport.is_ending())
+    }
+
+    #[inline]
+    fn look_again(&mut self) {
+        each!(self, transport => transport.look_again())
+    }
+
+    #[inline]
+    fn fill(&mut self, ring: &mut Ring) -> Transfer {
+        each!(self, transport => transport.fill(ring))
+    }
+
+    #[inline]
+    fn read(&mut self, buffer: &mut [u8]) -> Transfer {
+        each!(self, transport => transport.read(buffer))
+    }
+
+    #[inline]
+    fn send(&mut self, slices: &[IoSlice]) -> Transfer {
+        each!(self, transport => transport.send(slices))
+    }
+
+    fn may_pour(&self) -> bool {
+        each!(self, transport => transport.may_pour())
+    }
+
+    fn pour_in(&mut self, pipe: &mut Pipe, most: usize) -> Transfer {
+        each!(self, transport => transport.pour_in(pipe, most))
+    }
+
+    fn pour_out(&mut self, pipe: &mut Pipe, most: usize) -> Transfer {
+        each!(self, transport => transport.pour_out(pipe, most))
+    }
+
+    #[inline]
+    fn check_quiet(&mut self) -> bool {
+        each!(self, transport => transport.check_quiet())
+    }
+
+    #[inline]
+    fn check_quiet_now(&mut self) -> bool {
+        each!(self, transport => transport.check_quiet_now())
+    }
+
+    fn is_delivered(&self) -> bool {
+        each!(self, transport => transport.is_delivered())
+    }
+
+    fn may_part(&self) -> bool {
+        each!(self, transport => transport.may_part())
+    }
+
+    fn close(&mut self, how: Close) {
+        each!(self, transport => transport.close(how))
+    }
+
+    fn take_leave(&mut self) -> bool {
+        each!(self, transport => transport.take_leave())
+    }
+}
+
+impl AsFd for Wire {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(transport) => transport.as_fd(),
+        }
+    }
+}
