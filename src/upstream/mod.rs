@@ -2,6 +2,7 @@
 
 pub mod absence;
 pub mod circuits;
+mod dns;
 pub mod idle;
 pub mod lease;
 pub mod names;

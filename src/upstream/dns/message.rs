@@ -1,0 +1,138 @@
+//! What is asked, and what an answer says. Whatever bytes an answer has, reading it takes a bounded time and cannot panic.
+
+use domain::base::iana::{Class, Rcode};
+use domain::base::{Message, MessageBuilder, Name, ParsedName, Rtype};
+use domain::dep::octseq::array::Array;
+use domain::rdata::{A, Aaaa, Srv};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+/// How many targets of an answer are used.
+const MAX_TARGETS: usize = 1000;
+/// How many additional addresses are used.
+const MAX_ADDRESSES: usize = 4 * MAX_TARGETS;
+/// A question has a header, one name, its type and class.
+const MAX_QUESTION: usize = 512;
+
+/// What a name leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrvAnswer {
+    pub records: Vec<SrvRecord>,
+    /// For how many seconds the answer holds.
+    pub ttl: u32,
+}
+
+/// One target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrvRecord {
+    /// In lower case.
+    pub host: String,
+    pub port: u16,
+    /// The lowest is used first.
+    pub priority: u16,
+    pub weight: u16,
+    /// Its addresses, if the answer has them.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What comes in return for a question.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Answer(SrvAnswer),
+    /// It was cut off: the whole of it comes by TCP.
+    Truncated,
+    /// There are no such records, whichever server is asked.
+    Absent(&'static str),
+    /// This server does not help.
+    Useless(String),
+}
+
+/// The question for the SRV records of a name.
+pub(super) fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
+    let invalid = |what: &str| io::Error::other(format!("{name} {what}"));
+    let qname: Name<Array<255>> = Name::from_chars(name.chars()).map_err(|_| invalid("is no name"))?;
+    let mut builder = MessageBuilder::from_target(Array::<MAX_QUESTION>::default()).map_err(|_| invalid("is too long"))?;
+    builder.header_mut().set_id(id);
+    builder.header_mut().set_rd(true);
+    let mut questions = builder.question();
+    questions.push((&qname, Rtype::SRV)).map_err(|_| invalid("is too long"))?;
+    Ok(questions.finish().as_ref().to_vec())
+}
+
+/// Reads what has come in return for `question`; `None` if it has nothing to do with that.
+pub(super) fn read(bytes: &[u8], question: &[u8]) -> Option<Reply> {
+    let (message, question) = (Message::from_octets(bytes).ok()?, Message::from_octets(question).ok()?);
+    let header = message.header();
+    if !header.qr() || header.id() != question.header().id() {
+        return None;
+    }
+    // A server that cannot read the question may leave it out of its reply.
+    let is_bare = message.header_counts().qdcount() == 0 && header.rcode() != Rcode::NOERROR;
+    if !is_bare {
+        let (asked, answered) = (question.sole_question().ok()?, message.sole_question().ok()?);
+        if asked != answered || answered.qclass() != Class::IN {
+            return None;
+        }
+    }
+    Some(match header.rcode() {
+        Rcode::NXDOMAIN => Reply::Absent("there is no such name"),
+        Rcode::NOERROR if header.tc() => Reply::Truncated,
+        Rcode::NOERROR => match answer(&message) {
+            Some(answer) if answer.records.is_empty() => Reply::Absent("it has no SRV records"),
+            Some(answer) => Reply::Answer(answer),
+            None => Reply::Useless("its answer is malformed".into()),
+        },
+        other => Reply::Useless(format!("it answers {other}")),
+    })
+}
+
+/// `None` if it is malformed.
+fn answer(message: &Message<&[u8]>) -> Option<SrvAnswer> {
+    // Of the question, or of what CNAMEs in the answer lead to.
+    let owner = message.canonical_name()?;
+    let mut answer = SrvAnswer { records: Vec::new(), ttl: u32::MAX };
+    for record in message.answer().ok()?.limit_to_in::<Srv<ParsedName<_>>>() {
+        let record = record.ok()?;
+        if *record.owner() != owner {
+            continue;
+        }
+        answer.ttl = answer.ttl.min(record.ttl().as_secs());
+        let srv = record.data();
+        if let Some(host) = host(srv.target()).filter(|_| srv.port() != 0 && answer.records.len() < MAX_TARGETS) {
+            let (port, priority, weight) = (srv.port(), srv.priority(), srv.weight());
+            answer.records.push(SrvRecord { host, port, priority, weight, addresses: Vec::new() });
+        }
+    }
+    let addresses = additional(message).unwrap_or_default();
+    for record in &mut answer.records {
+        record.addresses = addresses.get(&record.host).cloned().unwrap_or_default();
+    }
+    Some(answer)
+}
+
+/// The addresses that come with an answer; `None` if they are malformed.
+fn additional(message: &Message<&[u8]>) -> Option<BTreeMap<String, Vec<IpAddr>>> {
+    let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let section = message.additional().ok()?;
+    for record in section.limit_to_in::<A>().take(MAX_ADDRESSES) {
+        let record = record.ok()?;
+        addresses.entry(host(record.owner())?).or_default().push(IpAddr::V4(record.data().addr()));
+    }
+    for record in section.limit_to_in::<Aaaa>().take(MAX_ADDRESSES) {
+        let record = record.ok()?;
+        addresses.entry(host(record.owner())?).or_default().push(IpAddr::V6(record.data().addr()));
+    }
+    Some(addresses)
+}
+
+/// A name that a host can have; `None` for the root, which says that there is no target.
+fn host(name: &ParsedName<&[u8]>) -> Option<String> {
+    let host = name.to_string().to_ascii_lowercase();
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    (host != "." && !host.is_empty() && host.bytes().all(fits)).then_some(host)
+}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;
