@@ -6,7 +6,7 @@ use crate::config::model::{Action, Config, HealthCheck, PoolConfig, RateLimit, R
 use crate::guard::rate::Limiter;
 use crate::guard::retry::Budget;
 use crate::route;
-use crate::upstream::names::Names;
+use crate::upstream::names::{Names, Share};
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::WantedNames;
 use crate::upstream::server::Server;
@@ -98,12 +98,8 @@ impl Site {
             if pool.breaker.failure_threshold == 0 {
                 servers.iter().for_each(|server| server.circuit.reset());
             }
-            let survives = |old: &&Arc<Pool>| {
-                let same = |(old, new): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(old, new);
-                old.is(pool) && old.servers.len() == servers.len() && old.servers.iter().zip(&servers).all(same)
-            };
             let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
-            old.filter(survives).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget, &secret)))
+            old.filter(|old| old.is(pool, &servers)).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget, &secret)))
         };
         let pools: Vec<Arc<Pool>> = config.pools.iter().map(of).collect();
         let (limiter, limiters) = limiters(&config, previous);
@@ -211,15 +207,15 @@ fn servers<'a>(
     let known: HashMap<_, _> = old.map(|server| (key(server), server)).collect();
     let mut servers = Vec::with_capacity(pool.upstreams.len());
     for upstream in &pool.upstreams {
-        let addresses = names.addresses(&upstream.origin);
-        let unresolved = addresses.is_empty().then_some(None);
-        for address in unresolved.into_iter().chain(addresses.into_iter().map(Some)) {
+        let places = names.places(&upstream.origin);
+        let unresolved = places.is_empty().then_some((None, Share::WHOLE));
+        for (address, share) in unresolved.into_iter().chain(places.into_iter().map(|(address, share)| (Some(address), share))) {
             let server = match known.get(&(upstream.name.clone(), address.clone())).filter(|server| server.is(upstream)) {
                 Some(&server) => server.clone(),
                 None => Arc::new(make(upstream, address)),
             };
             server.revive();
-            server.update(upstream);
+            server.update(upstream, share);
             server.set_limits(&pool.limits);
             server.health.set_checked(upstream.is_checked && pool.health_check.is_some());
             servers.push(server);

@@ -92,6 +92,7 @@ mod plays {
         mod retry_limits;
         mod retry_uploads;
         mod round_robin;
+        mod srv;
         mod sticky;
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 
-use super::model::Origin;
+use super::model::{Origin, SRV};
 use super::tree::ShownText;
 use crate::base::uri;
 
@@ -67,14 +67,14 @@ pub fn host_port(text: &str) -> Result<(String, u16), String> {
     Ok((checked_host(host)?, port))
 }
 
-/// `http://host[:port]` or `https://…`, with nothing after it; or `unix:/path`.
+/// `http://host[:port]` or `https://…`, with nothing after it; `unix:/path`; or `srv:name`.
 pub fn url(text: &str) -> Result<Origin, String> {
     let shown = ShownText(text);
     if is_unix(text) {
         return unix_path(text).map(|path| Origin::Unix(path.into()));
     }
-    if text.starts_with("srv:") {
-        return Err(format!("\"{shown}\": SRV records are not built yet"));
+    if text.starts_with(SRV) {
+        return srv_name(text).map(|name| Origin::Srv(format!("{SRV}{name}")));
     }
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err(format!("\"{shown}\" is no URL, write \"http://{shown}\""));
@@ -100,6 +100,23 @@ pub fn url(text: &str) -> Result<Origin, String> {
     };
     let (host, port) = host_port(&whole)?;
     Ok(Origin::Tcp { host, port, tls })
+}
+
+/// The name of `srv:name`, without a dot at its end.
+fn srv_name(text: &str) -> Result<&str, String> {
+    let shown = ShownText(text);
+    let name = text.strip_prefix(SRV).unwrap_or(text);
+    let example = "write it like \"srv:_http._tcp.web.internal\"";
+    if name.contains('/') {
+        return Err(format!("\"{shown}\": SRV records are given by their name alone, {example}"));
+    }
+    if name.contains(':') {
+        return Err(format!("\"{shown}\": SRV records say the ports themselves, {example}"));
+    }
+    if name.parse::<IpAddr>().is_ok() || checked_host(name).is_err() {
+        return Err(format!("\"{shown}\" names no SRV records, {example}"));
+    }
+    Ok(name.strip_suffix('.').unwrap_or(name))
 }
 
 /// A host without a port, as the value of a key of its own.
@@ -280,6 +297,21 @@ mod tests {
             ("http://a:0", "\"a:0\": port 0 cannot be connected to, allowed: 1 to 65535"),
         ] {
             assert_eq!(url(text), Err(wanted.into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_srv_records() {
+        assert_eq!(url("srv:_http._tcp.web.internal."), Ok(Origin::Srv("srv:_http._tcp.web.internal".into())));
+        let example = "write it like \"srv:_http._tcp.web.internal\"";
+        for (text, wanted) in [
+            ("srv:_a._tcp.b:80", "\"srv:_a._tcp.b:80\": SRV records say the ports themselves"),
+            ("srv://_a._tcp.b", "\"srv://_a._tcp.b\": SRV records are given by their name alone"),
+            ("srv:", "\"srv:\" names no SRV records"),
+            ("srv:10.0.0.1", "\"srv:10.0.0.1\" names no SRV records"),
+            ("srv:a..b", "\"srv:a..b\" names no SRV records"),
+        ] {
+            assert_eq!(url(text), Err(format!("{wanted}, {example}")), "{text}");
         }
     }
 

@@ -34,6 +34,7 @@ pub fn read(root: &Node, report: &mut Report) -> Config {
         watch: root.get("watch").is_some_and(|node| matches!(node.value, Value::Bool(true))),
         limits: limits(section("limits")),
         resolve_ms: int(root, "resolve_ms"),
+        resolver: root.get("resolver").and_then(Node::text).map(str::to_owned),
         rate_limit,
         trusted_proxies: trusted_proxies(section("headers")),
         via: section("headers").get("via").is_none_or(|node| matches!(node.value, Value::Bool(true))),

@@ -20,7 +20,8 @@ use crate::net::sys;
 use crate::observe;
 use crate::observe::writer::Writer;
 use crate::site::{self, Site};
-use crate::upstream::resolve::{self, Resolver};
+use crate::upstream::look_up;
+use crate::upstream::resolve::Resolver;
 use crate::worker::shared::Shared;
 use crate::worker::{Worker, WorkerSetup};
 use bind::Bound;
@@ -75,6 +76,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     });
     let (call, calls) = channel();
     let resolver = shared.resolver.get_or_init(|| resolver(call.clone())).clone();
+    resolver.ask(config.resolver.as_deref());
     resolver.set(site::names(&config), config.resolve_ms, LOOK_UP_PATIENCE);
     let clock = Clock::start();
     let site = Arc::new(Site::new(config, polls.len(), None, &resolver.names(), 0));
@@ -147,7 +149,7 @@ fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static
 /// Looks names up and tells the reloader about changes.
 fn resolver(tasks: Sender<Task>) -> Resolver {
     // The reloader lives as long as the process.
-    Resolver::new(Box::new(resolve::look_up), Box::new(move || _ = tasks.send(Task::NamesChanged)))
+    Resolver::new(Box::new(look_up::look_up), Box::new(move || _ = tasks.send(Task::NamesChanged)))
 }
 
 /// A panic in any thread is a defect: it is logged, and ends the process.

@@ -5,6 +5,7 @@ pub mod circuits;
 mod dns;
 pub mod idle;
 pub mod lease;
+pub mod look_up;
 pub mod names;
 mod pick;
 pub mod pool;

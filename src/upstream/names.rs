@@ -6,55 +6,106 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The addresses of each name, in ascending order and each once. Their ports do not matter.
+/// The targets of each name, in ascending order and each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Names(BTreeMap<Arc<str>, Arc<[SocketAddr]>>);
+pub struct Names(BTreeMap<Arc<str>, Arc<[Target]>>);
 
-impl Names {
-    /// Sets what a name leads to.
-    pub fn set(&mut self, name: Arc<str>, addresses: Arc<[SocketAddr]>) {
-        self.0.insert(name, addresses);
-    }
+/// One of the addresses that a name leads to, and what SRV records say of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The port is 0 where the upstream's configuration has it.
+    pub address: SocketAddr,
+    pub share: Share,
+    /// The name that an SRV record leads to.
+    pub host: Option<Arc<str>>,
+}
 
-    /// What a name leads to: nothing if it is not known.
-    pub fn of(&self, name: &str) -> &[SocketAddr] {
-        self.0.get(name).map_or(&[], |addresses| addresses)
-    }
+/// How much a server gets beside the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share {
+    /// It gets requests only while none of a lower rank is usable: 0 to [`Share::LAST`].
+    pub rank: u32,
+    /// The upstream's weight is multiplied by it: 1 to [`Share::MOST`].
+    pub weight: u32,
+}
 
-    /// Where an upstream can be dialled.
-    pub fn addresses(&self, origin: &Origin) -> Vec<Address> {
-        let Origin::Tcp { port, .. } = origin else { return origin.address().into_iter().collect() };
-        let with_port = |mut address: SocketAddr| {
-            address.set_port(*port);
-            Address::Ip(address)
-        };
-        match origin.name() {
-            Some(name) => self.of(name).iter().copied().map(with_port).collect(),
-            None => origin.address().into_iter().collect(),
-        }
+impl Share {
+    /// The highest rank; what would come later has it too.
+    pub const LAST: u32 = 7;
+    /// The greatest weight.
+    pub const MOST: u32 = 1000;
+    /// That of a server of which no SRV record says anything.
+    pub const WHOLE: Self = Self { rank: 0, weight: 1 };
+}
+
+impl From<SocketAddr> for Target {
+    /// An address that was found for a plain name; its port means nothing.
+    fn from(mut address: SocketAddr) -> Self {
+        address.set_port(0);
+        Self { address, share: Share::WHOLE, host: None }
     }
 }
 
-/// The answer to a look-up, in the order that [`Names`] keeps.
-pub fn in_order(mut addresses: Vec<SocketAddr>) -> Arc<[SocketAddr]> {
-    addresses.iter_mut().for_each(|address| address.set_port(0));
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses.into()
+impl Names {
+    /// Sets what a name leads to.
+    pub fn set(&mut self, name: Arc<str>, targets: Arc<[Target]>) {
+        self.0.insert(name, targets);
+    }
+
+    /// What a name leads to: nothing if it is not known.
+    pub fn of(&self, name: &str) -> &[Target] {
+        self.0.get(name).map_or(&[], |targets| targets)
+    }
+
+    /// Where an upstream can be dialled.
+    pub fn places(&self, origin: &Origin) -> Vec<(Address, Share)> {
+        let Some(name) = origin.name() else { return origin.address().map(|address| (address, Share::WHOLE)).into_iter().collect() };
+        let place = |target: &Target| {
+            let mut address = target.address;
+            if let Origin::Tcp { port, .. } = origin {
+                address.set_port(*port);
+            }
+            (Address::Ip(address), target.share)
+        };
+        self.of(name).iter().map(place).collect()
+    }
+}
+
+/// The answer to a look-up, in the order that [`Names`] keeps. Of what is at one address, the first to be used counts.
+pub fn in_order(mut targets: Vec<Target>) -> Arc<[Target]> {
+    targets.sort_unstable();
+    targets.dedup_by_key(|target| target.address);
+    targets.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn dialled(names: &Names, origin: &Origin) -> Vec<String> {
+        names.places(origin).iter().map(|(address, _)| address.to_string()).collect()
+    }
+
     #[test]
     fn the_order_of_an_answer_and_what_is_in_it_twice_mean_nothing() {
-        let address = |last: u8, port: u16| SocketAddr::from(([10, 0, 0, last], port));
+        let address = |last: u8, port: u16| Target::from(SocketAddr::from(([10, 0, 0, last], port)));
         let mut names = Names::default();
         names.set("a.test".into(), in_order(vec![address(2, 1), address(1, 0), address(2, 7)]));
-        let dialled = |origin: &Origin| names.addresses(origin).iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(dialled(&Origin::tcp("a.test", 80)), ["10.0.0.1:80", "10.0.0.2:80"]);
-        assert_eq!(dialled(&Origin::tcp("b.test", 80)), [""; 0]);
-        assert_eq!(dialled(&Origin::tcp("::1", 80)), ["[::1]:80"]);
+        assert_eq!(dialled(&names, &Origin::tcp("a.test", 80)), ["10.0.0.1:80", "10.0.0.2:80"]);
+        assert_eq!(dialled(&names, &Origin::tcp("b.test", 80)), [""; 0]);
+        assert_eq!(dialled(&names, &Origin::tcp("::1", 80)), ["[::1]:80"]);
+    }
+
+    #[test]
+    fn targets_of_srv_records_have_ports_of_their_own() {
+        let target = |port: u16, rank| {
+            let address = SocketAddr::from(([10, 0, 0, 1], port));
+            Target { address, share: Share { rank, weight: 1 }, host: Some("a.test".into()) }
+        };
+        let mut names = Names::default();
+        names.set("srv:_a.test".into(), in_order(vec![target(2, 1), target(1, 0), target(2, 0)]));
+        let origin = Origin::Srv("srv:_a.test".into());
+        assert_eq!(dialled(&names, &origin), ["10.0.0.1:1", "10.0.0.1:2"]);
+        assert!(names.places(&origin).iter().all(|(_, share)| share.rank == 0));
     }
 }

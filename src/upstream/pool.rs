@@ -1,6 +1,7 @@
 //! A pool: upstreams that share requests, and the queue of requests that wait for a place at any of them.
 
 pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice, SessionPick};
+use super::names::Share;
 use super::reservation::Reservation;
 use super::server::Server;
 use super::sticky::{Secret, Sticky};
@@ -10,6 +11,7 @@ use crate::guard::breaker::CircuitState;
 use crate::guard::retry::Budget;
 use crate::guard::wait_queue::WaitQueue;
 use crate::observe::quiet::Warnings;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,8 +34,10 @@ pub struct Pool {
     pub warnings: Warnings,
     pub(super) policy: Policy,
     balance: Balance,
-    /// For the servers that are used only while no other is sound, if there are any.
-    backups: Option<Balance>,
+    /// For the servers of each later rank, which are used only while no earlier one is sound.
+    backups: Vec<Balance>,
+    /// The share of each server, which the balances were made for.
+    shares: Vec<Share>,
     /// Its sticky sessions, if it has such.
     pub sticky: Option<Sticky>,
 }
@@ -70,8 +74,8 @@ impl Pool {
     /// A pool of these servers.
     pub fn new(config: &model::PoolConfig, servers: Vec<Arc<Server>>, budget: Arc<Budget>, secret: &Secret) -> Self {
         let start = fastrand::u32(..);
-        let balance = |backups: bool| Balance::new(&config.balance, &members(&servers, |server| server.config.is_backup == backups), start);
-        let backups = servers.iter().any(|server| server.config.is_backup).then(|| balance(true));
+        let balance = |rank: u32| Balance::new(&config.balance, &members(&servers, |server| server.rank() == rank), start);
+        let later: BTreeSet<u32> = servers.iter().map(|server| server.rank()).filter(|&rank| rank > 0).collect();
         let siblings = siblings(&servers);
         Self {
             name: config.name.clone(),
@@ -81,8 +85,9 @@ impl Pool {
             budget,
             warnings: Warnings::default(),
             policy: Policy::of(config),
-            balance: balance(false),
-            backups,
+            balance: balance(0),
+            backups: later.into_iter().map(balance).collect(),
+            shares: shares(&servers),
             sticky: config.sticky.as_ref().map(|sticky| Sticky::new(sticky, secret, &config.name, &servers)),
             servers,
         }
@@ -104,9 +109,11 @@ impl Pool {
         self.servers.iter().position(|other| Arc::ptr_eq(other, server))
     }
 
-    /// Whether it is what the configuration describes.
-    pub fn is(&self, config: &model::PoolConfig) -> bool {
-        self.name == config.name && self.policy == Policy::of(config)
+    /// Whether it is what the configuration and these servers describe.
+    pub fn is(&self, config: &model::PoolConfig, servers: &[Arc<Server>]) -> bool {
+        let same = |(old, new): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(old, new);
+        let has_servers = self.servers.len() == servers.len() && self.servers.iter().zip(servers).all(same);
+        self.name == config.name && self.policy == Policy::of(config) && has_servers && self.shares == shares(servers)
     }
 
     /// Picks a server. Called once for each attempt.
@@ -133,7 +140,7 @@ impl Pool {
 
     #[cold]
     fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, is_new: bool) -> Option<Grant> {
-        let backup = self.backups.as_ref().and_then(|backups| self.grant_of::<true>(backups, ask, want, is_new));
+        let backup = self.backups.iter().find_map(|backups| self.grant_of::<true>(backups, ask, want, is_new));
         let is_insisted_on = backup.is_none() && want.again == RetryChoice::Regardless;
         if is_insisted_on { self.insist_on_any(ask, want) } else { backup }
     }
@@ -222,29 +229,30 @@ impl Pool {
     /// How many addresses of the same upstream are left that were not tried, this one included; at most `most` are counted.
     pub fn addresses_left(&self, index: usize, tried: &[usize], most: usize) -> usize {
         let others = self.siblings[index].clone().filter(|other| *other != index && !tried.contains(other));
-        1 + others.filter(|other| self.takes_requests(&self.servers[*other])).take(most - 1).count()
+        1 + others.filter(|&other| self.takes_requests(other)).take(most - 1).count()
     }
 
     pub(super) fn kind_for(&self, index: usize, worker: usize) -> ConnectionKind {
         if self.servers[index].cells[worker].idle.value() > 0 { ConnectionKind::Kept } else { ConnectionKind::New }
     }
 
-    /// Whether some server that is no backup is usable, and its circuit closed. Then backups get no requests.
-    fn has_sound_primary(&self) -> bool {
+    /// Whether some server of a lower rank is usable, and its circuit closed. Then those of this rank get no requests.
+    fn has_sound_before(&self, rank: u32) -> bool {
         let is_sound = |server: &Server| server.is_usable() && server.circuit.state() == CircuitState::Closed;
-        self.servers.iter().any(|server| !server.config.is_backup && is_sound(server))
+        self.servers.iter().zip(&self.shares).any(|(server, share)| share.rank < rank && is_sound(server))
     }
 
-    /// Whether it is no backup, or backups are needed.
-    fn has_turn(&self, server: &Server) -> bool {
-        !server.config.is_backup || !self.has_sound_primary()
+    /// Whether it is of the first rank, or needed.
+    fn has_turn(&self, index: usize) -> bool {
+        let rank = self.shares[index].rank;
+        rank == 0 || !self.has_sound_before(rank)
     }
 
     /// Grants a server, if it has room. Only a complete request may be a trial.
     pub fn enter(&self, index: usize, entry: ConnectionKind, want: Requirements) -> Option<Grant> {
         let Requirements { needs, now, .. } = want;
         let server = &self.servers[index];
-        if !server.is_usable() || !self.has_turn(server) {
+        if !server.is_usable() || !self.has_turn(index) {
             return None;
         }
         let refused: &[usize] = if want.again == RetryChoice::Regardless { want.tried } else { &[] };
@@ -292,7 +300,7 @@ impl Pool {
     /// The same for one server.
     pub(super) fn takes_requests_from(&self, index: usize, now: u64) -> bool {
         self.wake(index, &[], now);
-        self.takes_requests(&self.servers[index])
+        self.takes_requests(index)
     }
 
     /// Whether all servers that take requests are on trial.
@@ -302,13 +310,15 @@ impl Pool {
     }
 
     /// Whether a server is given requests, even if it is full now or on trial.
-    pub(super) fn takes_requests(&self, server: &Server) -> bool {
-        server.is_usable() && server.circuit.state() != CircuitState::Open && self.has_turn(server)
+    pub(super) fn takes_requests(&self, index: usize) -> bool {
+        let server = &self.servers[index];
+        server.is_usable() && server.circuit.state() != CircuitState::Open && self.has_turn(index)
     }
 
     /// Whether its circuit would let a request through at this moment.
-    pub(super) fn lets_through(&self, server: &Server) -> bool {
-        server.is_usable() && self.has_turn(server) && server.circuit.would_admit(&self.policy.breaker)
+    pub(super) fn lets_through(&self, index: usize) -> bool {
+        let server = &self.servers[index];
+        server.is_usable() && self.has_turn(index) && server.circuit.would_admit(&self.policy.breaker)
     }
 
     /// Seconds until a server of a pool that is down may take requests again: at least 1.
@@ -321,6 +331,11 @@ impl Pool {
         let soonest = self.servers.iter().enumerate().filter(|(_, server)| server.has_weight()).map(wait).min();
         soonest.unwrap_or_default().div_ceil(1000).clamp(1, u32::MAX.into()) as u32
     }
+}
+
+/// The whole weight and rank of each server.
+fn shares(servers: &[Arc<Server>]) -> Vec<Share> {
+    servers.iter().map(|server| Share { rank: server.rank(), weight: server.weight() }).collect()
 }
 
 /// What the balancing algorithm is told of those of the servers that it balances over.

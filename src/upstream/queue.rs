@@ -13,7 +13,7 @@ impl Pool {
     /// Whether a server that takes requests has room for a tunnel.
     pub fn has_tunnel(&self) -> bool {
         let tunnel = Needs { tunnel: true, ..Needs::default() };
-        self.servers.iter().any(|server| self.takes_requests(server) && server.has_room(tunnel))
+        self.servers.iter().enumerate().any(|(index, server)| self.takes_requests(index) && server.has_room(tunnel))
     }
 
     /// Takes a place for the first in the queue, if there is one. Called by whoever freed a place or has just joined.
@@ -34,7 +34,7 @@ impl Pool {
 
     /// Whether a server that takes requests is none of these.
     fn has_other(&self, tried: &[usize]) -> bool {
-        self.servers.iter().enumerate().any(|(index, server)| !tried.contains(&index) && self.takes_requests(server))
+        (0..self.servers.len()).any(|index| !tried.contains(&index) && self.takes_requests(index))
     }
 
     /// Whether a place at that server helps a ticket with this aim.
@@ -64,7 +64,7 @@ impl Pool {
         let tunnel = Needs { tunnel: needs.tunnel, ..Needs::default() };
         // Only a complete request may be a trial, and this one might wait for that in vain.
         let is_on_trial = server.circuit.state() == CircuitState::HalfOpen;
-        self.takes_requests_from(index, now) && self.lets_through(server) && server.has_room(tunnel) && !(needs.is_partial && is_on_trial)
+        self.takes_requests_from(index, now) && self.lets_through(index) && server.has_room(tunnel) && !(needs.is_partial && is_on_trial)
     }
 
     /// Removes the first request that cannot be served: any, if every server is down; one that needs a tunnel, if there is no room
@@ -80,16 +80,17 @@ impl Pool {
     }
 
     /// Whether a place at that server would help a waiting request.
-    pub fn is_wanted(&self, server: &Arc<Server>) -> bool {
-        let has_room = |needs| server.has_room(needs);
-        let helps = |aim: &Aim| self.index_of(server).is_some_and(|index| self.helps(index, aim));
-        self.lets_through(server)
+    pub fn is_wanted(&self, index: usize) -> bool {
+        let has_room = |needs| self.servers[index].has_room(needs);
+        let helps = |aim: &Aim| self.helps(index, aim);
+        self.lets_through(index)
             && (self.queue.has_any(has_room) || self.queue.count(|needs, aim| *aim != Aim::Any && has_room(needs) && helps(aim)) > 0)
     }
 
     /// Another worker with an idle connection to a server that `is_wanted`: closing that connection makes a place.
-    pub fn idle_elsewhere(&self, worker: usize, is_wanted: impl Fn(&Arc<Server>) -> bool) -> Option<(usize, &Arc<Server>)> {
-        self.servers.iter().filter(|server| self.takes_requests(server) && is_wanted(server)).find_map(|server| {
+    pub fn idle_elsewhere(&self, worker: usize, is_wanted: impl Fn(usize) -> bool) -> Option<(usize, &Arc<Server>)> {
+        (0..self.servers.len()).filter(|&index| self.takes_requests(index) && is_wanted(index)).find_map(|index| {
+            let server = &self.servers[index];
             let other = (0..server.cells.len()).find(|&other| other != worker && server.cells[other].idle.value() > 0)?;
             Some((other, server))
         })

@@ -1,14 +1,15 @@
-//! Looks names up repeatedly, on threads of their own, because getaddrinfo blocks.
+//! Looks names up repeatedly, on threads of their own, because a look-up blocks.
 //!
 //! One thread waits for the next name that is due. Before it looks the name up, it calls another thread to wait in its place.
 //! Afterwards it takes the next name, waits, or ends if another thread waits already. So there is one thread for each look-up in
 //! progress and one that waits; none if no look-up will ever be due.
 
-use super::names::{Names, in_order};
+use super::look_up::{Found, Question};
+use super::names::{Names, Target, in_order};
 use super::schedule::{LookUpChange, Next, Schedule};
+use crate::config::model::SRV;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,17 +20,12 @@ const MAX_SUSPECTS: usize = 12;
 /// How many names a warning lists.
 const MAX_NAMED: usize = 5;
 
-/// Looks up the addresses of a name; their ports do not matter.
-pub type LookUp = Box<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+/// Looks a name up.
+pub type LookUp = Box<dyn Fn(&Question) -> io::Result<Found> + Send + Sync>;
 /// Called when a name leads elsewhere than before.
 pub type Changed = Box<dyn Fn() + Send + Sync>;
 /// Names, and the upstreams that are at each of them, for messages.
 pub type WantedNames = BTreeMap<Arc<str>, Vec<String>>;
-
-/// Looks a name up with the system's resolver.
-pub fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
-    Ok((name, 0).to_socket_addrs()?.collect())
-}
 
 /// The resolver of all names. Clones share their state.
 #[derive(Clone)]
@@ -50,6 +46,8 @@ struct SharedResolver {
 struct ResolverState {
     schedule: Schedule,
     names: BTreeMap<Arc<str>, ResolvedName>,
+    /// The configured name server for SRV records.
+    server: Option<Arc<str>>,
     threads: usize,
     /// Whether a thread waits for the next name that is due.
     is_watched: bool,
@@ -59,14 +57,14 @@ struct ResolverState {
 struct ResolvedName {
     upstreams: Vec<String>,
     /// The last answer that had addresses.
-    addresses: Arc<[SocketAddr]>,
+    targets: Arc<[Target]>,
 }
 
 impl Resolver {
     /// A resolver without names, and so without threads.
     pub fn new(look_up: LookUp, changed: Changed) -> Self {
         let schedule = Schedule::new(MAX_SUSPECTS, fastrand::Rng::new());
-        let state = Mutex::new(ResolverState { schedule, names: BTreeMap::new(), threads: 0, is_watched: false });
+        let state = Mutex::new(ResolverState { schedule, names: BTreeMap::new(), server: None, threads: 0, is_watched: false });
         Self(Arc::new(SharedResolver { look_up, changed, start: Instant::now(), state, due: Condvar::new(), ended: Condvar::new() }))
     }
 
@@ -77,8 +75,8 @@ impl Resolver {
         let mut awaited = state.schedule.set(&wanted.keys().cloned().collect(), interval_ms.into(), self.0.now());
         let mut former = std::mem::take(&mut state.names);
         let known = |(name, upstreams): (Arc<str>, Vec<String>)| {
-            let addresses = former.remove(&name).unwrap_or_default().addresses;
-            (name, ResolvedName { upstreams, addresses })
+            let targets = former.remove(&name).unwrap_or_default().targets;
+            (name, ResolvedName { upstreams, targets })
         };
         state.names = wanted.into_iter().map(known).collect();
         self.0.call(&mut state);
@@ -99,10 +97,22 @@ impl Resolver {
         }
     }
 
+    /// From now on this name server is asked for SRV records, or those of the system. If that is a change, they are asked for soon.
+    pub fn ask(&self, server: Option<&str>) {
+        let mut state = self.0.lock();
+        if state.server.as_deref() == server {
+            return;
+        }
+        state.server = server.map(Arc::from);
+        let names: Vec<Arc<str>> = state.names.keys().filter(|name| name.starts_with(SRV)).cloned().collect();
+        names.iter().for_each(|name| state.schedule.hurry(name, self.0.now()));
+        self.0.call(&mut state);
+    }
+
     /// What the names lead to now.
     pub fn names(&self) -> Names {
         let mut names = Names::default();
-        self.0.lock().names.iter().for_each(|(name, known)| names.set(name.clone(), known.addresses.clone()));
+        self.0.lock().names.iter().for_each(|(name, known)| names.set(name.clone(), known.targets.clone()));
         names
     }
 
@@ -154,8 +164,10 @@ impl SharedResolver {
             match state.schedule.next(now) {
                 Next::LookUp(name) => {
                     self.call(&mut state);
+                    let known = state.names.get(&name).map(|known| known.targets.clone()).unwrap_or_default();
+                    let server = state.server.clone();
                     drop(state);
-                    let answer = (self.look_up)(&name);
+                    let answer = (self.look_up)(&Question { name: &name, server: server.as_deref(), known: &known });
                     state = self.lock();
                     self.settle(&mut state, &name, answer);
                 }
@@ -175,30 +187,33 @@ impl SharedResolver {
         }
     }
 
-    fn settle(&self, state: &mut ResolverState, name: &Arc<str>, answer: io::Result<Vec<SocketAddr>>) {
+    fn settle(&self, state: &mut ResolverState, name: &Arc<str>, answer: io::Result<Found>) {
         let answer = match answer {
-            Ok(addresses) if addresses.is_empty() => Err(io::Error::other("it has no address")),
+            Ok(found) if found.targets.is_empty() => Err(io::Error::other("it has no address")),
             other => other,
         };
+        if let Ok(Found { ttl_ms: Some(ttl_ms), .. }) = answer {
+            state.schedule.set_ttl(name, ttl_ms);
+        }
         let turn = state.schedule.done(name, answer.is_ok(), self.now());
         self.ended.notify_all();
         let (Some(turn), Some(known)) = (turn, state.names.get_mut(name)) else { return };
         match answer {
-            Ok(addresses) => {
-                let addresses = in_order(addresses);
-                let is_same = known.addresses == addresses;
-                if turn == LookUpChange::Recovers && !known.addresses.is_empty() {
+            Ok(Found { targets, .. }) => {
+                let targets = in_order(targets);
+                let is_same = known.targets == targets;
+                if turn == LookUpChange::Recovers && !known.targets.is_empty() {
                     for upstream in &known.upstreams {
                         log::info!(target: "upstream", "upstream {upstream}: {name} can be looked up again");
                     }
                 }
-                known.addresses = addresses;
+                known.targets = targets;
                 if !is_same {
                     (self.changed)();
                 }
             }
             Err(error) if turn == LookUpChange::Fails => {
-                let rest = if known.addresses.is_empty() { "it is not used until it can be" } else { "its last addresses stay in use" };
+                let rest = if known.targets.is_empty() { "it is not used until it can be" } else { "its last addresses stay in use" };
                 for upstream in &known.upstreams {
                     log::warn!(target: "upstream", "upstream {upstream}: {name} cannot be looked up: {error}; {rest}");
                 }

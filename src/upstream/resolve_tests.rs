@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::model::Origin;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Does not wait at all: later answers count too.
@@ -32,7 +33,7 @@ impl Stage {
         let count = move || {
             told.told.fetch_add(1, SeqCst);
         };
-        Resolver::new(Box::new(move |name| stage.look_up(name)), Box::new(count))
+        Resolver::new(Box::new(move |question| stage.look_up(question.name)), Box::new(count))
     }
 
     fn put(&self, name: &'static str, answer: Answer) {
@@ -40,7 +41,7 @@ impl Stage {
         self.change.notify_all();
     }
 
-    fn look_up(&self, name: &str) -> io::Result<Vec<SocketAddr>> {
+    fn look_up(&self, name: &str) -> io::Result<Found> {
         self.asked.lock().unwrap().push(name.to_owned());
         let hangs = |answers: &mut BTreeMap<&str, Answer>| matches!(answers.get(name), Some(Answer::Hangs));
         let mut answers = self.answers.lock().unwrap();
@@ -66,8 +67,8 @@ fn wanted(names: &[&str]) -> WantedNames {
 
 /// What a name leads to.
 fn shown(resolver: &Resolver, name: &str) -> String {
-    let addresses = resolver.names().addresses(&Origin::tcp(name, 80));
-    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    let places = resolver.names().places(&Origin::tcp(name, 80));
+    places.iter().map(|(address, _)| address.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 #[track_caller]

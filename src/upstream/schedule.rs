@@ -52,6 +52,8 @@ struct ScheduledName {
     state: LookUpState,
     /// When its last look-up ended.
     ended: Option<u64>,
+    /// How long the last answer that was found holds, where that is known (milliseconds).
+    ttl_ms: Option<u64>,
     is_resolved: bool,
     is_failing: bool,
 }
@@ -149,6 +151,13 @@ impl Schedule {
         }
     }
 
+    /// The answer that is found now holds for so long: the next look-up is due then, if that is before the interval ends.
+    pub fn set_ttl(&mut self, name: &str, ttl_ms: u64) {
+        if let Some(known) = self.names.get_mut(name) {
+            known.ttl_ms = Some(ttl_ms);
+        }
+    }
+
     /// Whether [`Schedule::next`] has something to do, now or later.
     pub fn has_more(&self) -> bool {
         self.first().is_some()
@@ -193,7 +202,7 @@ impl Schedule {
         let wait = match (self.interval_ms, known.is_resolved) {
             (0, true) => return,
             (0, false) => UNRESOLVED_MS,
-            (interval, true) => interval,
+            (interval, true) => known.ttl_ms.map_or(interval, |ttl_ms| interval.min(ttl_ms.max(HURRY_MS))),
             (interval, false) => interval.min(UNRESOLVED_MS),
         };
         let due = ended + wait - self.rng.u64(0..=wait / JITTER_PARTS);

@@ -1,6 +1,7 @@
 //! One upstream server: the state that all workers share.
 
 use crate::balance::PeakEwma;
+use super::names::Share;
 use crate::base::address::Address;
 use crate::config::model::{Origin, PoolLimits, UpstreamConfig};
 use crate::guard::breaker::{Circuit, CircuitState};
@@ -36,6 +37,8 @@ pub struct Server {
     /// Which warnings about it were logged, to limit their number.
     pub warnings: Warnings,
     weight: AtomicU32,
+    /// What SRV records say of it.
+    rank: AtomicU32,
     /// Connections, tunnels, and idle connections of each worker; without limits until [`Server::set_limits`].
     limits: [AtomicUsize; 3],
     retired: AtomicBool,
@@ -99,6 +102,8 @@ impl Server {
     pub fn new(config: UpstreamConfig, address: Option<Address>, slot: usize, workers: usize) -> Self {
         let authority = match &config.origin {
             tcp @ Origin::Tcp { .. } => tcp.to_string(),
+            // Its targets are asked for what the whole name stands for.
+            Origin::Srv(_) => config.origin.domain().to_owned(),
             Origin::Unix(_) => "localhost".to_owned(),
         };
         Self {
@@ -110,6 +115,7 @@ impl Server {
             health: Health::default(),
             warnings: Warnings::default(),
             weight: AtomicU32::new(config.weight),
+            rank: AtomicU32::new(Share::WHOLE.rank),
             limits: std::array::from_fn(|_| AtomicUsize::new(usize::MAX)),
             retired: AtomicBool::new(false),
             circuit: Circuit::default(),
@@ -196,9 +202,17 @@ impl Server {
         (name, origin, is_backup) == (&config.name, &config.origin, &config.is_backup)
     }
 
-    /// Takes over what may change in a reload.
-    pub fn update(&self, config: &UpstreamConfig) {
-        self.weight.store(config.weight, Relaxed);
+    /// It gets requests only while no server of a lower rank is usable. Backups come after all others. A pool has the ranks of its
+    /// servers by heart, so that those of a pool that is replaced do not change.
+    pub fn rank(&self) -> u32 {
+        let of_backups = if self.config.is_backup { Share::LAST + 1 } else { 0 };
+        of_backups + self.rank.load(Relaxed)
+    }
+
+    /// Takes over what may change: its configuration in a reload, its share with every look-up.
+    pub fn update(&self, config: &UpstreamConfig, share: Share) {
+        self.weight.store(config.weight * share.weight, Relaxed);
+        self.rank.store(share.rank, Relaxed);
     }
 
     /// Sets its limits, which are those of its pool.
@@ -290,7 +304,7 @@ mod tests {
         server.health.set_verdict(HealthVerdict::Failing);
         assert_eq!(is(), (false, false));
         server.health.set_verdict(HealthVerdict::Passing);
-        server.update(&config(0));
+        server.update(&config(0), Share::WHOLE);
         assert_eq!((is(), server.weight()), ((false, false), 0));
     }
 

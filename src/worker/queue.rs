@@ -77,14 +77,14 @@ impl<N: Net> Core<N> {
         // Whoever parks a connection looks at the queue afterwards; we are in the queue, and look at idle connections now.
         fence(SeqCst);
         let worker = self.turn.worker;
-        let helps = |server: &&Arc<Server>| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(server));
-        if let Some(server) = pool.servers.iter().find(helps).cloned() {
-            self.close_coldest(&server);
+        let helps = |&(index, server): &(usize, &Arc<Server>)| server.cells[worker].idle.value() > 0 && (starved || pool.is_wanted(index));
+        if let Some((_, server)) = pool.servers.iter().enumerate().find(helps) {
+            self.close_coldest(server);
             return true;
         }
         let site = Rc::clone(&self.turn.site);
         let others = site.pools.iter().filter(|_| starved);
-        let elsewhere = |pool| Pool::idle_elsewhere(pool, worker, |server| starved || pool.is_wanted(server));
+        let elsewhere = |pool| Pool::idle_elsewhere(pool, worker, |index| starved || pool.is_wanted(index));
         let found = [pool].into_iter().chain(others).find_map(|pool| elsewhere(pool));
         found.into_iter().for_each(|(worker, server)| self.shared.mailboxes[worker].post(Mail::Reclaim(server.clone())));
         found.is_some()
@@ -152,7 +152,7 @@ impl<N: Net> Core<N> {
             let Some((ticket, grant)) = pool.admit_first(&mut self.turn.rng, worker, now) else { break };
             self.call(pool, ticket, Some(grant));
         }
-        if !self.may_dial() && pool.servers.iter().any(|server| pool.is_wanted(server)) {
+        if !self.may_dial() && (0..pool.servers.len()).any(|index| pool.is_wanted(index)) {
             // Whoever parks a connection looks here afterwards.
             self.shared.is_held_up.store(true, SeqCst);
             self.reclaim(pool, true);

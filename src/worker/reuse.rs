@@ -239,7 +239,7 @@ impl<N: Net> Core<N> {
     /// Whether its place would help a queued request.
     fn is_wanted(&self, key: usize) -> bool {
         let Upstream { pool, lease, .. } = &self.upstreams[key];
-        !pool.queue.is_empty() && pool.is_wanted(lease.server())
+        !pool.queue.is_empty() && pool.index_of(lease.server()).is_some_and(|index| pool.is_wanted(index))
     }
 
     /// Whether a connection may become idle after its exchange, as far as the worker is concerned.

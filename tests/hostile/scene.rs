@@ -125,7 +125,7 @@ impl Scene {
         change(&mut config);
         let mut names = Names::default();
         for index in 0..setting.servers {
-            names.set(format!("origin-{index}.test").into(), in_order(vec![SocketAddr::from(([10, 0, index as u8, 1], 80))]));
+            names.set(format!("origin-{index}.test").into(), in_order(vec![SocketAddr::from(([10, 0, index as u8, 1], 80)).into()]));
         }
         let site = Arc::new(Site::new(config, 1, None, &names, 0));
         let (renderer, jobs) = mpsc::channel();

@@ -44,8 +44,7 @@ pub static ROOT: &[Key] = &[
         Kind::Text(Rule { what: "\"host:port\"", check: |text| address::host_port(text).map(drop) }),
         "A name server for `srv:` upstreams; the system's by default.",
     )
-    .off()
-    .no_effect_yet(),
+    .off(),
     BALANCE.default("round_robin"),
     STICKY.off(),
     SLOW_START.default("0"),

@@ -11,7 +11,7 @@ mod timeouts;
 pub use guards::{Breaker, HealthCheck, Rate, RateAlgorithm, RateLimit, Retry, Statuses};
 pub use listener::{ListenerConfig, Peers};
 pub use logging::{AccessFormat, LogTarget, Logging, RotateConfig};
-pub use pool::{BalanceConfig, Origin, PoolConfig, PoolLimits, SameSite, SecureCookie, StickyConfig, UpstreamConfig};
+pub use pool::{BalanceConfig, Origin, PoolConfig, PoolLimits, SRV, SameSite, SecureCookie, StickyConfig, UpstreamConfig};
 pub use route::{Action, Matcher, Route};
 pub use timeouts::Timeouts;
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: Limits,
     /// How often names are looked up again; 0 = never.
     pub resolve_ms: u32,
+    /// The `host:port` of a name server for SRV records; without it those of the system are asked.
+    pub resolver: Option<String>,
     /// The limit for requests of routes without one of their own.
     pub rate_limit: Option<RateLimit>,
     /// Proxies whose `X-Forwarded-*`, `Forwarded` and `X-Trace-ID` are kept.

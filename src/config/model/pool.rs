@@ -89,6 +89,9 @@ pub struct UpstreamConfig {
     pub is_backup: bool,
 }
 
+/// What stands before the name of SRV records.
+pub const SRV: &str = "srv:";
+
 /// Where an upstream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -101,6 +104,8 @@ pub enum Origin {
         /// `https://`
         tls: bool,
     },
+    /// Wherever SRV records lead: [`SRV`] and their name.
+    Srv(String),
     /// At a Unix socket of this machine, by the path of its file.
     Unix(Arc<Path>),
 }
@@ -115,25 +120,37 @@ impl Origin {
     pub fn name(&self) -> Option<&str> {
         match self {
             Self::Tcp { host, .. } => host.parse::<IpAddr>().is_err().then_some(host),
+            Self::Srv(name) => Some(name),
             Self::Unix(_) => None,
         }
+    }
+
+    /// The domain that SRV records are of, without the service and protocol; a host name as it is, and nothing for a socket.
+    pub fn domain(&self) -> &str {
+        let mut rest = self.name().map_or("", |name| name.strip_prefix(SRV).unwrap_or(name));
+        while let Some((_, parent)) = rest.split_once('.').filter(|(label, _)| label.starts_with('_')) {
+            rest = parent;
+        }
+        rest
     }
 
     /// The only address that there is, where it is given as one.
     pub fn address(&self) -> Option<Address> {
         match self {
             Self::Tcp { host, port, .. } => host.parse().ok().map(|ip| SocketAddr::new(ip, *port).into()),
+            Self::Srv(_) => None,
             Self::Unix(path) => Some(Address::Unix(path.clone())),
         }
     }
 }
 
-/// `host:port`, `[::1]:port`, `unix:/path`
+/// `host:port`, `[::1]:port`, `srv:name`, `unix:/path`
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port, .. } => write!(f, "{host}:{port}"),
+            Self::Srv(name) => f.write_str(name),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -70,7 +70,7 @@ fn a_server_that_is_silent_gone_or_of_no_help_is_passed_over() {
     ];
     // Short for the silent one; the others' answers may take longer on a busy machine, and then each is asked again.
     assert_eq!(port_of(ask(&servers, NAME, Duration::from_secs(1))), 80);
-    threads.map(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
     let failure = ask(&servers[..1], NAME, SHORT).unwrap_err().to_string();
     assert_eq!(failure, format!("name server {}: it does not answer", servers[0]));
     assert_eq!(ask(&[], NAME, SHORT).unwrap_err().to_string(), "there is no name server to ask");
@@ -122,7 +122,7 @@ fn what_is_cut_off_is_asked_for_by_tcp() {
         bytes.iter().for_each(|byte| stream.write_all(&[*byte]).unwrap());
     });
     assert_eq!(port_of(ask(&[addr], NAME, LONG)), 81);
-    threads.map(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]
@@ -134,5 +134,5 @@ fn a_connection_that_ends_early_is_a_failure() {
     let question = question(1, NAME).unwrap();
     assert_eq!(by_udp(addr, &question, Deadline::after(LONG)).unwrap(), Reply::Truncated);
     assert_eq!(by_tcp(addr, &question, Deadline::after(LONG)).unwrap_err().to_string(), "its answer by TCP ends early");
-    threads.map(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }

@@ -151,7 +151,7 @@ impl Stage {
 
     /// The names lead to these hosts of 10.0.0.0/24.
     pub fn move_to(&mut self, names: &[&str], hosts: &[u8]) {
-        let addresses = hosts.iter().map(|&last| SocketAddr::from(([10, 0, 0, last], 0))).collect();
+        let addresses = hosts.iter().map(|&last| SocketAddr::from(([10, 0, 0, last], 0)).into()).collect();
         let mut known = Names::default();
         known.set(names[0].into(), in_order(addresses));
         self.site = self.site.renew(1, &known, 0).expect("other servers");
