@@ -1,7 +1,7 @@
 //! One look-up: of a plain name by the system's resolver, of a name of SRV records by a name server. It blocks.
 
 use super::dns::{self, SrvAnswer, SrvRecord};
-use super::names::{Share, Target};
+use super::names::{NameTarget, Share};
 use crate::config::model::SRV;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,25 +22,25 @@ pub struct Question<'a> {
     /// The configured name server for SRV records.
     pub server: Option<&'a str>,
     /// What the name led to before.
-    pub known: &'a [Target],
+    pub known: &'a [NameTarget],
 }
 
 /// What a name leads to.
 #[derive(Clone, Debug)]
-pub struct Found {
-    pub targets: Vec<Target>,
+pub struct LookUpAnswer {
+    pub targets: Vec<NameTarget>,
     /// For how long that holds, where it is known.
     pub ttl_ms: Option<u64>,
 }
 
-impl FromIterator<SocketAddr> for Found {
+impl FromIterator<SocketAddr> for LookUpAnswer {
     fn from_iter<I: IntoIterator<Item = SocketAddr>>(addresses: I) -> Self {
-        Self { targets: addresses.into_iter().map(Target::from).collect(), ttl_ms: None }
+        Self { targets: addresses.into_iter().map(NameTarget::from).collect(), ttl_ms: None }
     }
 }
 
 /// Looks a name up.
-pub fn look_up(question: &Question) -> io::Result<Found> {
+pub fn look_up(question: &Question) -> io::Result<LookUpAnswer> {
     let Some(name) = question.name.strip_prefix(SRV) else { return Ok((question.name, 0).to_socket_addrs()?.collect()) };
     let answer = dns::srv(name, question.server)?;
     let deadline = Instant::now() + HOSTS_PATIENCE;
@@ -53,7 +53,7 @@ pub fn look_up(question: &Question) -> io::Result<Found> {
 }
 
 /// The targets of an answer. The hosts whose addresses it lacks are looked up; one that cannot be keeps those that it had.
-fn found(answer: SrvAnswer, known: &[Target], mut find: impl FnMut(&str) -> io::Result<Vec<IpAddr>>) -> io::Result<Found> {
+fn found(answer: SrvAnswer, known: &[NameTarget], mut find: impl FnMut(&str) -> io::Result<Vec<IpAddr>>) -> io::Result<LookUpAnswer> {
     let SrvAnswer { mut records, ttl } = answer;
     records.sort_by_key(|record| record.priority);
     let priorities: BTreeSet<u16> = records.iter().map(|record| record.priority).collect();
@@ -79,12 +79,12 @@ fn found(answer: SrvAnswer, known: &[Target], mut find: impl FnMut(&str) -> io::
             addresses
         };
         let host: Arc<str> = host.into();
-        targets.extend(addresses.iter().map(|&ip| Target { address: SocketAddr::new(ip, port), share, host: Some(host.clone()) }));
+        targets.extend(addresses.iter().map(|&ip| NameTarget { address: SocketAddr::new(ip, port), share, host: Some(host.clone()) }));
     }
     targets.truncate(MAX_TARGETS);
     match failure {
         Some(failure) if targets.is_empty() => Err(failure),
-        _ => Ok(Found { targets, ttl_ms: Some(u64::from(ttl) * 1000) }),
+        _ => Ok(LookUpAnswer { targets, ttl_ms: Some(u64::from(ttl) * 1000) }),
     }
 }
 
@@ -103,8 +103,8 @@ mod tests {
         SrvRecord { host: host.into(), port, priority, weight, addresses }
     }
 
-    fn shown(found: &Found) -> Vec<String> {
-        found.targets.iter().map(|Target { address, share, .. }| format!("{address} {}/{}", share.rank, share.weight)).collect()
+    fn shown(found: &LookUpAnswer) -> Vec<String> {
+        found.targets.iter().map(|NameTarget { address, share, .. }| format!("{address} {}/{}", share.rank, share.weight)).collect()
     }
 
     #[test]

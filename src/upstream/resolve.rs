@@ -4,8 +4,8 @@
 //! Afterwards it takes the next name, waits, or ends if another thread waits already. So there is one thread for each look-up in
 //! progress and one that waits; none if no look-up will ever be due.
 
-use super::look_up::{Found, Question};
-use super::names::{Names, Target, in_order};
+use super::look_up::{LookUpAnswer, Question};
+use super::names::{NameTarget, Names, in_order};
 use super::schedule::{LookUpChange, Next, Schedule};
 use crate::config::model::SRV;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const MAX_SUSPECTS: usize = 12;
 const MAX_NAMED: usize = 5;
 
 /// Looks a name up.
-pub type LookUp = Box<dyn Fn(&Question) -> io::Result<Found> + Send + Sync>;
+pub type LookUp = Box<dyn Fn(&Question) -> io::Result<LookUpAnswer> + Send + Sync>;
 /// Called when a name leads elsewhere than before.
 pub type Changed = Box<dyn Fn() + Send + Sync>;
 /// Names, and the upstreams that are at each of them, for messages.
@@ -57,7 +57,7 @@ struct ResolverState {
 struct ResolvedName {
     upstreams: Vec<String>,
     /// The last answer that had addresses.
-    targets: Arc<[Target]>,
+    targets: Arc<[NameTarget]>,
 }
 
 impl Resolver {
@@ -187,19 +187,19 @@ impl SharedResolver {
         }
     }
 
-    fn settle(&self, state: &mut ResolverState, name: &Arc<str>, answer: io::Result<Found>) {
+    fn settle(&self, state: &mut ResolverState, name: &Arc<str>, answer: io::Result<LookUpAnswer>) {
         let answer = match answer {
             Ok(found) if found.targets.is_empty() => Err(io::Error::other("it has no address")),
             other => other,
         };
-        if let Ok(Found { ttl_ms: Some(ttl_ms), .. }) = answer {
+        if let Ok(LookUpAnswer { ttl_ms: Some(ttl_ms), .. }) = answer {
             state.schedule.set_ttl(name, ttl_ms);
         }
         let turn = state.schedule.done(name, answer.is_ok(), self.now());
         self.ended.notify_all();
         let (Some(turn), Some(known)) = (turn, state.names.get_mut(name)) else { return };
         match answer {
-            Ok(Found { targets, .. }) => {
+            Ok(LookUpAnswer { targets, .. }) => {
                 let targets = in_order(targets);
                 let is_same = known.targets == targets;
                 if turn == LookUpChange::Recovers && !known.targets.is_empty() {

@@ -41,7 +41,7 @@ impl Stage {
         self.change.notify_all();
     }
 
-    fn look_up(&self, name: &str) -> io::Result<Found> {
+    fn look_up(&self, name: &str) -> io::Result<LookUpAnswer> {
         self.asked.lock().unwrap().push(name.to_owned());
         let hangs = |answers: &mut BTreeMap<&str, Answer>| matches!(answers.get(name), Some(Answer::Hangs));
         let mut answers = self.answers.lock().unwrap();

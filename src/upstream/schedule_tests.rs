@@ -166,6 +166,21 @@ fn other_names_and_another_interval() {
 }
 
 #[test]
+fn an_answer_that_holds_for_less_than_the_interval_is_asked_for_again_when_it_ends() {
+    let mut schedule = schedule(1);
+    schedule.set(&names(&["a"]), 30_000, 0);
+    let mut now = 0;
+    for (ttl_ms, least, most) in [(5000, 3750, 5000), (0, 750, 1000), (86_400_000, 22_500, 30_000)] {
+        assert_eq!(schedule.next(now), Next::LookUp("a".into()));
+        schedule.set_ttl("a", ttl_ms);
+        schedule.done(&"a".into(), true, now);
+        let Next::At(due) = schedule.next(now) else { panic!("it is due some time") };
+        assert!((now + least..=now + most).contains(&due), "{ttl_ms}: {}", due - now);
+        now = due;
+    }
+}
+
+#[test]
 fn a_name_that_goes_and_comes_back_during_its_look_up_is_looked_up_once() {
     let mut schedule = schedule(1);
     schedule.set(&names(&["a"]), 1000, 0);

@@ -1,7 +1,7 @@
 //! One upstream server: the state that all workers share.
 
-use crate::balance::PeakEwma;
 use super::names::Share;
+use crate::balance::PeakEwma;
 use crate::base::address::Address;
 use crate::config::model::{Origin, PoolLimits, UpstreamConfig};
 use crate::guard::breaker::{Circuit, CircuitState};

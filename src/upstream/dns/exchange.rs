@@ -1,6 +1,6 @@
 //! Sends a question to name servers, one after the other, until one answers it.
 
-use super::message::{Reply, SrvAnswer, question, read};
+use super::message::{SrvAnswer, SrvReply, question, read};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ pub(super) fn ask(servers: &[SocketAddr], name: &str, patience: Duration) -> io:
     for &server in (0..ROUNDS).flat_map(|_| servers) {
         let reply = ask_one(server, name, patience);
         let why = match reply {
-            Ok(Reply::Answer(answer)) => return Ok(answer),
-            Ok(Reply::Absent(why)) => return Err(io::Error::other(why)),
-            Ok(Reply::Useless(why)) => why,
-            Ok(Reply::Truncated) => "its answer by TCP is cut off".into(),
+            Ok(SrvReply::Answer(answer)) => return Ok(answer),
+            Ok(SrvReply::Absent(why)) => return Err(io::Error::other(why)),
+            Ok(SrvReply::Useless(why)) => why,
+            Ok(SrvReply::Truncated) => "its answer by TCP is cut off".into(),
             Err(error) if is_timeout(&error) => "it does not answer".into(),
             Err(error) => error.to_string(),
         };
@@ -34,17 +34,17 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-fn ask_one(server: SocketAddr, name: &str, patience: Duration) -> io::Result<Reply> {
+fn ask_one(server: SocketAddr, name: &str, patience: Duration) -> io::Result<SrvReply> {
     let question = question(getrandom::u32()? as u16, name)?;
     match by_udp(server, &question, Deadline::after(patience))? {
-        Reply::Truncated => by_tcp(server, &question, Deadline::after(patience)),
+        SrvReply::Truncated => by_tcp(server, &question, Deadline::after(patience)),
         reply => Ok(reply),
     }
 }
 
 /// The socket's port is random, and the kernel drops what does not come from the server; what does not answer the question is
 /// ignored, because somebody else may have forged it.
-fn by_udp(server: SocketAddr, question: &[u8], deadline: Deadline) -> io::Result<Reply> {
+fn by_udp(server: SocketAddr, question: &[u8], deadline: Deadline) -> io::Result<SrvReply> {
     let any: SocketAddr = if server.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
     let socket = UdpSocket::bind(any)?;
     socket.connect(server)?;
@@ -63,7 +63,7 @@ fn by_udp(server: SocketAddr, question: &[u8], deadline: Deadline) -> io::Result
 }
 
 /// Each message is preceded by its length (RFC 1035, section 4.2.2).
-fn by_tcp(server: SocketAddr, question: &[u8], deadline: Deadline) -> io::Result<Reply> {
+fn by_tcp(server: SocketAddr, question: &[u8], deadline: Deadline) -> io::Result<SrvReply> {
     let mut stream = TcpStream::connect_timeout(&server, deadline.left()?)?;
     let length = u16::try_from(question.len()).map_err(io::Error::other)?;
     stream.set_write_timeout(Some(deadline.left()?))?;
@@ -72,7 +72,7 @@ fn by_tcp(server: SocketAddr, question: &[u8], deadline: Deadline) -> io::Result
     read_exact(&mut stream, &mut length, deadline)?;
     let mut bytes = vec![0; u16::from_be_bytes(length).into()];
     read_exact(&mut stream, &mut bytes, deadline)?;
-    Ok(read(&bytes, question).unwrap_or_else(|| Reply::Useless("it answers another question".into())))
+    Ok(read(&bytes, question).unwrap_or_else(|| SrvReply::Useless("it answers another question".into())))
 }
 
 /// Like `Read::read_exact`, but the deadline is for all of it.

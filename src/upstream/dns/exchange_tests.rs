@@ -132,7 +132,7 @@ fn a_connection_that_ends_early_is_a_failure() {
         stream.write_all(&[1, 0, 7]).unwrap();
     });
     let question = question(1, NAME).unwrap();
-    assert_eq!(by_udp(addr, &question, Deadline::after(LONG)).unwrap(), Reply::Truncated);
+    assert_eq!(by_udp(addr, &question, Deadline::after(LONG)).unwrap(), SrvReply::Truncated);
     assert_eq!(by_tcp(addr, &question, Deadline::after(LONG)).unwrap_err().to_string(), "its answer by TCP ends early");
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }

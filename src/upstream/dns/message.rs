@@ -38,7 +38,7 @@ pub struct SrvRecord {
 
 /// What comes in return for a question.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum SrvReply {
     Answer(SrvAnswer),
     /// It was cut off: the whole of it comes by TCP.
     Truncated,
@@ -61,7 +61,7 @@ pub(super) fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Reads what has come in return for `question`; `None` if it has nothing to do with that.
-pub(super) fn read(bytes: &[u8], question: &[u8]) -> Option<Reply> {
+pub(super) fn read(bytes: &[u8], question: &[u8]) -> Option<SrvReply> {
     let (message, question) = (Message::from_octets(bytes).ok()?, Message::from_octets(question).ok()?);
     let header = message.header();
     if !header.qr() || header.id() != question.header().id() {
@@ -76,14 +76,14 @@ pub(super) fn read(bytes: &[u8], question: &[u8]) -> Option<Reply> {
         }
     }
     Some(match header.rcode() {
-        Rcode::NXDOMAIN => Reply::Absent("there is no such name"),
-        Rcode::NOERROR if header.tc() => Reply::Truncated,
+        Rcode::NXDOMAIN => SrvReply::Absent("there is no such name"),
+        Rcode::NOERROR if header.tc() => SrvReply::Truncated,
         Rcode::NOERROR => match answer(&message) {
-            Some(answer) if answer.records.is_empty() => Reply::Absent("it has no SRV records"),
-            Some(answer) => Reply::Answer(answer),
-            None => Reply::Useless("its answer is malformed".into()),
+            Some(answer) if answer.records.is_empty() => SrvReply::Absent("it has no SRV records"),
+            Some(answer) => SrvReply::Answer(answer),
+            None => SrvReply::Useless("its answer is malformed".into()),
         },
-        other => Reply::Useless(format!("it answers {other}")),
+        other => SrvReply::Useless(format!("it answers {other}")),
     })
 }
 

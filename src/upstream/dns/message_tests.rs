@@ -50,7 +50,7 @@ fn whole() -> Vec<u8> {
 
 #[test]
 fn targets_with_what_comes_with_them() {
-    let Some(Reply::Answer(answer)) = read(&whole(), &asked()) else { panic!("{:?}", read(&whole(), &asked())) };
+    let Some(SrvReply::Answer(answer)) = read(&whole(), &asked()) else { panic!("{:?}", read(&whole(), &asked())) };
     assert_eq!(answer.ttl, 20);
     let target = |host: &str, port, priority, weight, addresses: &[&str]| SrvRecord {
         host: host.into(),
@@ -82,21 +82,21 @@ fn what_is_no_answer_to_the_question_is_ignored() {
 #[test]
 fn what_servers_say_instead() {
     let useless = |flags: u16| read(&reply(flags, &[], &[]), &asked());
-    assert_eq!(useless(OK | 3), Some(Reply::Absent("there is no such name")));
-    assert_eq!(useless(OK), Some(Reply::Absent("it has no SRV records")));
-    assert_eq!(useless(OK | 0x200), Some(Reply::Truncated));
-    assert_eq!(useless(OK | 2), Some(Reply::Useless("it answers SERVFAIL".into())));
+    assert_eq!(useless(OK | 3), Some(SrvReply::Absent("there is no such name")));
+    assert_eq!(useless(OK), Some(SrvReply::Absent("it has no SRV records")));
+    assert_eq!(useless(OK | 0x200), Some(SrvReply::Truncated));
+    assert_eq!(useless(OK | 2), Some(SrvReply::Useless("it answers SERVFAIL".into())));
     let mut bare = asked()[..12].to_vec();
     bare[2..6].copy_from_slice(&[0x81, 0x81, 0, 0]);
-    assert_eq!(read(&bare, &asked()), Some(Reply::Useless("it answers FORMERR".into())));
+    assert_eq!(read(&bare, &asked()), Some(SrvReply::Useless("it answers FORMERR".into())));
     let cut = &whole()[..whole().len() / 2];
-    assert_eq!(read(cut, &asked()), Some(Reply::Useless("its answer is malformed".into())));
+    assert_eq!(read(cut, &asked()), Some(SrvReply::Useless("its answer is malformed".into())));
 }
 
 #[test]
 fn an_answer_with_too_many_targets_is_used_in_part() {
     let many: Vec<_> = (0..1200).map(|n| srv(NAME, 1, [0, 0, 1 + n], "a.test")).collect();
-    let Some(Reply::Answer(answer)) = read(&reply(OK, &many, &[]), &asked()) else { panic!("it is an answer") };
+    let Some(SrvReply::Answer(answer)) = read(&reply(OK, &many, &[]), &asked()) else { panic!("it is an answer") };
     assert_eq!(answer.records.len(), 1000);
 }
 

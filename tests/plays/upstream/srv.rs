@@ -150,7 +150,8 @@ fn a_name_without_records_stops_no_start() {
     let a = Origin::named("a");
     let server = NameServer::start(Zone { rcode: 3, ..Zone::of(&[(0, 1, a.addr())]) });
     let proxy = config(&server).set("resolve_ms", 50).start();
-    proxy.expect_refusal(proxy.get("/"), 503, "upstream_unresolved");
+    let answer = proxy.client().get("/");
+    proxy.expect_refusal(answer, 502, "dns_error");
     assert_eq!(rows(&proxy)[0]["resolved"], false);
     server.set(Zone::of(&[(0, 1, a.addr())]));
     wait_until("it has an address", || proxy.get("/").status == 200);
