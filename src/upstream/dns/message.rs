@@ -10,8 +10,10 @@ use std::net::IpAddr;
 
 /// How many targets of an answer are used.
 const MAX_TARGETS: usize = 1000;
-/// How many additional addresses are used.
+/// How many additional addresses of each family are used.
 const MAX_ADDRESSES: usize = 4 * MAX_TARGETS;
+/// How many additional addresses of one host are used: every target of that host gets a copy.
+const MAX_OF_HOST: usize = 64;
 /// A question has a header, one name, its type and class.
 const MAX_QUESTION: usize = 512;
 
@@ -114,14 +116,20 @@ fn answer(message: &Message<&[u8]>) -> Option<SrvAnswer> {
 /// The addresses that come with an answer; `None` if they are malformed.
 fn additional(message: &Message<&[u8]>) -> Option<BTreeMap<String, Vec<IpAddr>>> {
     let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    let mut add = |host: String, ip: IpAddr| {
+        let of_host = addresses.entry(host).or_default();
+        if of_host.len() < MAX_OF_HOST {
+            of_host.push(ip);
+        }
+    };
     let section = message.additional().ok()?;
     for record in section.limit_to_in::<A>().take(MAX_ADDRESSES) {
         let record = record.ok()?;
-        addresses.entry(host(record.owner())?).or_default().push(IpAddr::V4(record.data().addr()));
+        add(host(record.owner())?, IpAddr::V4(record.data().addr()));
     }
     for record in section.limit_to_in::<Aaaa>().take(MAX_ADDRESSES) {
         let record = record.ok()?;
-        addresses.entry(host(record.owner())?).or_default().push(IpAddr::V6(record.data().addr()));
+        add(host(record.owner())?, IpAddr::V6(record.data().addr()));
     }
     Some(addresses)
 }

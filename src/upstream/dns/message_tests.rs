@@ -98,6 +98,9 @@ fn an_answer_with_too_many_targets_is_used_in_part() {
     let many: Vec<_> = (0..1200).map(|n| srv(NAME, 1, [0, 0, 1 + n], "a.test")).collect();
     let Some(SrvReply::Answer(answer)) = read(&reply(OK, &many, &[]), &asked()) else { panic!("it is an answer") };
     assert_eq!(answer.records.len(), 1000);
+    let addresses: Vec<_> = (0..100).map(|n| record(&wire("a.test"), 1, 1, &[10, 0, 0, n])).collect();
+    let Some(SrvReply::Answer(answer)) = read(&reply(OK, &many[..2], &addresses), &asked()) else { panic!("it is an answer") };
+    assert!(answer.records.iter().all(|record| record.addresses.len() == 64));
 }
 
 #[test]

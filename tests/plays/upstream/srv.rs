@@ -135,6 +135,16 @@ fn targets_without_addresses_are_looked_up_by_the_system() {
 }
 
 #[test]
+fn a_name_server_that_is_dead_is_passed_over() {
+    let a = Origin::named("a");
+    let server = NameServer::start(Zone::of(&[(0, 1, a.addr())]));
+    let resolver = format!("ns.test:{}", server.addr().port());
+    let proxy = config(&server).set("resolver", resolver).launch().names("ns.test 127.0.0.9 127.0.0.1\n").start();
+    assert_eq!(addresses(&proxy), sorted(&[&a]));
+    proxy.get("/").expect(200);
+}
+
+#[test]
 fn a_reload_asks_another_server() {
     let (a, b) = (Origin::named("a"), Origin::named("b"));
     let first = NameServer::start(Zone { ttl: 86_400, ..Zone::of(&[(0, 1, a.addr())]) });

@@ -21,7 +21,7 @@ use tidegate::worker::shared::{Mail, NewSite};
 pub(super) fn give_address(names: &mut Names, number: usize, has_decoy: bool, last: u8) {
     let address = |last: u8| SocketAddr::from(([10, 0, number as u8, last], 80));
     let all = if has_decoy { vec![address(2), address(last)] } else { vec![address(last)] };
-    names.set(format!("origin-{number}.test").into(), in_order(all));
+    names.set(format!("origin-{number}.test").into(), in_order(all.into_iter().map(Into::into).collect()));
 }
 
 /// The numbers of the upstreams of a configuration.
