@@ -7,6 +7,7 @@ use invariants::messages::{self, HeadVerdict};
 use invariants::{cost, target};
 use std::path::Path;
 use tidegate::config::invariants as config;
+use tidegate::upstream::invariants as upstream;
 
 /// The word for a verdict that begins a file's name, if there is one.
 trait Named: Copy + std::fmt::Debug {
@@ -30,6 +31,16 @@ impl Named for config::ConfigVerdict {
             Self::Refused => Some("bad"),
             Self::NeedsNetwork => None,
         }
+    }
+}
+
+impl Named for upstream::AnswerVerdict {
+    fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Accepted => "ok",
+            Self::Incomplete => "more",
+            Self::Refused => "bad",
+        })
     }
 }
 
@@ -72,6 +83,11 @@ fn chunked_bodies() {
 #[test]
 fn configurations() {
     replay("config", config::file);
+}
+
+#[test]
+fn answers_of_name_servers() {
+    replay("srv", upstream::answer);
 }
 
 #[test]

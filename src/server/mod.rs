@@ -76,8 +76,7 @@ pub fn run(loaded: Loaded, mut signals: Signals) -> io::Result<()> {
     });
     let (call, calls) = channel();
     let resolver = shared.resolver.get_or_init(|| resolver(call.clone())).clone();
-    resolver.ask(config.resolver.as_deref());
-    resolver.set(site::names(&config), config.resolve_ms, LOOK_UP_PATIENCE);
+    resolver.set(site::names(&config), config.resolver.as_deref(), config.resolve_ms, LOOK_UP_PATIENCE);
     let clock = Clock::start();
     let site = Arc::new(Site::new(config, polls.len(), None, &resolver.names(), 0));
     warn_of_limits(&site, limit);

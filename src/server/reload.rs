@@ -129,8 +129,7 @@ impl Reloader {
         if loses_upstreams {
             log::warn!(target: "reload", "reload: there are no upstreams any more, only routes: was a part of the file lost?");
         }
-        self.resolver.ask(config.resolver.as_deref());
-        self.resolver.set(site::names(&config), config.resolve_ms, LOOK_UP_PATIENCE);
+        self.resolver.set(site::names(&config), config.resolver.as_deref(), config.resolve_ms, LOOK_UP_PATIENCE);
         let now = self.clock.read().millis();
         let site = Site::new(config, self.shared.mailboxes.len(), Some(&self.site), &self.resolver.names(), now);
         let site = self.replace_site(site);

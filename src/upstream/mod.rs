@@ -4,6 +4,7 @@ pub mod absence;
 pub mod circuits;
 mod dns;
 pub mod idle;
+pub mod invariants;
 pub mod lease;
 pub mod look_up;
 pub mod names;

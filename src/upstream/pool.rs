@@ -1,7 +1,7 @@
 //! A pool: upstreams that share requests, and the queue of requests that wait for a place at any of them.
 
-pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice, SessionPick};
 use super::names::Share;
+pub use super::pick::{ConnectionKind, Grant, NoGrant, PickRequest, Requirements, RetryChoice, SessionPick};
 use super::reservation::Reservation;
 use super::server::Server;
 use super::sticky::{Secret, Sticky};

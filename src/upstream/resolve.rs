@@ -68,10 +68,16 @@ impl Resolver {
         Self(Arc::new(SharedResolver { look_up, changed, start: Instant::now(), state, due: Condvar::new(), ended: Condvar::new() }))
     }
 
-    /// Changes to these names, each looked up again every `interval_ms` (0 = not once it was found). Waits until new names have
-    /// been looked up or `patience` is over; later answers are used all the same.
-    pub fn set(&self, wanted: WantedNames, interval_ms: u32, patience: Duration) {
+    /// Changes to these names, each looked up again every `interval_ms` (0 = not once it was found); SRV records are asked for at this
+    /// `server`, or those of the system. Waits until new names have been looked up or `patience` is over; later answers are used all
+    /// the same.
+    pub fn set(&self, wanted: WantedNames, server: Option<&str>, interval_ms: u32, patience: Duration) {
         let mut state = self.0.lock();
+        if state.server.as_deref() != server {
+            state.server = server.map(Arc::from);
+            let names: Vec<Arc<str>> = state.names.keys().filter(|name| name.starts_with(SRV)).cloned().collect();
+            names.iter().for_each(|name| state.schedule.again(name, self.0.now()));
+        }
         let mut awaited = state.schedule.set(&wanted.keys().cloned().collect(), interval_ms.into(), self.0.now());
         let mut former = std::mem::take(&mut state.names);
         let known = |(name, upstreams): (Arc<str>, Vec<String>)| {
@@ -95,18 +101,6 @@ impl Resolver {
             let named = awaited[..awaited.len().min(MAX_NAMED)].join(", ");
             log::warn!(target: "upstream", "{} upstream names are not looked up yet, it goes on without them: {named}{more}", awaited.len());
         }
-    }
-
-    /// From now on this name server is asked for SRV records, or those of the system. If that is a change, they are asked for soon.
-    pub fn ask(&self, server: Option<&str>) {
-        let mut state = self.0.lock();
-        if state.server.as_deref() == server {
-            return;
-        }
-        state.server = server.map(Arc::from);
-        let names: Vec<Arc<str>> = state.names.keys().filter(|name| name.starts_with(SRV)).cloned().collect();
-        names.iter().for_each(|name| state.schedule.hurry(name, self.0.now()));
-        self.0.call(&mut state);
     }
 
     /// What the names lead to now.
@@ -170,6 +164,9 @@ impl SharedResolver {
                     let answer = (self.look_up)(&Question { name: &name, server: server.as_deref(), known: &known });
                     state = self.lock();
                     self.settle(&mut state, &name, answer);
+                    if name.starts_with(SRV) && state.server != server {
+                        state.schedule.again(&name, self.now());
+                    }
                 }
                 Next::At(due) if !state.is_watched => {
                     state.is_watched = true;

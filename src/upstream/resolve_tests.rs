@@ -85,12 +85,12 @@ fn all_addresses_are_known_when_the_wait_is_over_and_without_names_there_is_no_t
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[2, 1, 2]));
     let resolver = stage.resolver();
-    resolver.set(wanted(&[]), 1, LONG);
+    resolver.set(wanted(&[]), None, 1, LONG);
     assert_eq!(resolver.threads(), 0);
-    resolver.set(wanted(&["a", "lost"]), 0, LONG);
+    resolver.set(wanted(&["a", "lost"]), None, 0, LONG);
     assert_eq!((shown(&resolver, "a").as_str(), shown(&resolver, "lost").as_str()), ("10.0.0.1:80 10.0.0.2:80", ""));
     assert_eq!(stage.asked("a"), 1);
-    resolver.set(wanted(&[]), 0, LONG);
+    resolver.set(wanted(&[]), None, 0, LONG);
     wait_until("no thread is left", || resolver.threads() == 0);
 }
 
@@ -99,10 +99,10 @@ fn an_answer_that_was_found_once_is_not_asked_for_again_if_so_configured() {
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[1]));
     let resolver = stage.resolver();
-    resolver.set(wanted(&["a"]), 0, LONG);
+    resolver.set(wanted(&["a"]), None, 0, LONG);
     wait_until("no thread is left", || resolver.threads() == 0);
     stage.put("a", Answer::Hangs);
-    resolver.set(wanted(&["a"]), 0, NONE);
+    resolver.set(wanted(&["a"]), None, 0, NONE);
     assert_eq!((shown(&resolver, "a").as_str(), stage.asked("a")), ("10.0.0.1:80", 1));
 }
 
@@ -111,7 +111,7 @@ fn a_new_answer_replaces_the_old_one_and_another_order_is_none() {
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[1, 2]));
     let resolver = stage.resolver();
-    resolver.set(wanted(&["a"]), 1, LONG);
+    resolver.set(wanted(&["a"]), None, 1, LONG);
     assert_eq!(stage.told.load(SeqCst), 1);
     stage.put("a", Answer::Hosts(&[2, 1]));
     let asked = stage.asked("a");
@@ -127,7 +127,7 @@ fn the_last_good_answer_stays() {
     let stage = Arc::new(Stage::default());
     stage.put("a", Answer::Hosts(&[1]));
     let resolver = stage.resolver();
-    resolver.set(wanted(&["a"]), 1, LONG);
+    resolver.set(wanted(&["a"]), None, 1, LONG);
     for answer in [Answer::Fails, Answer::Hosts(&[])] {
         stage.put("a", answer);
         let asked = stage.asked("a");
@@ -142,7 +142,7 @@ fn the_last_good_answer_stays() {
 fn a_name_that_resolves_later_is_used_then() {
     let stage = Arc::new(Stage::default());
     let resolver = stage.resolver();
-    resolver.set(wanted(&["a"]), 1, LONG);
+    resolver.set(wanted(&["a"]), None, 1, LONG);
     assert_eq!((shown(&resolver, "a").as_str(), stage.told.load(SeqCst)), ("", 0));
     stage.put("a", Answer::Hosts(&[1]));
     wait_until("it is resolved", || shown(&resolver, "a") == "10.0.0.1:80");
@@ -157,13 +157,13 @@ fn a_resolver_that_hangs_stops_nobody_else_and_piles_nothing_up() {
     let stage = Arc::new(Stage::default());
     stage.put("good", Answer::Hosts(&[1]));
     let resolver = stage.resolver();
-    resolver.set(wanted(&["good"]), 1, LONG);
+    resolver.set(wanted(&["good"]), None, 1, LONG);
     DEAD.iter().for_each(|&name| stage.put(name, Answer::Hangs));
     let all = || wanted(&[&DEAD[..], &["good"]].concat());
-    resolver.set(all(), 1, Duration::from_millis(20));
+    resolver.set(all(), None, 1, Duration::from_millis(20));
     wait_until("many hang", || stage.hanging.load(SeqCst) == MAX_SUSPECTS);
     // Reloads do not wait meanwhile, as no name is new.
-    (0..10).for_each(|_| resolver.set(all(), 1, LONG));
+    (0..10).for_each(|_| resolver.set(all(), None, 1, LONG));
     let asked = stage.asked("good");
     wait_until("the good one is asked on", || stage.asked("good") > asked + 10);
     stage.put("good", Answer::Hosts(&[2]));
@@ -172,7 +172,7 @@ fn a_resolver_that_hangs_stops_nobody_else_and_piles_nothing_up() {
     assert!(resolver.threads() <= MAX_THREADS);
     DEAD.iter().for_each(|&name| stage.put(name, Answer::Hosts(&[9])));
     wait_until("all are resolved", || DEAD.iter().all(|name| !shown(&resolver, name).is_empty()));
-    resolver.set(wanted(&[]), 1, NONE);
+    resolver.set(wanted(&[]), None, 1, NONE);
     wait_until("no thread is left", || resolver.threads() == 0);
 }
 
@@ -181,13 +181,13 @@ fn names_of_servers_that_are_gone_are_not_looked_up() {
     let stage = Arc::new(Stage::default());
     ["gone", "stays", "hangs"].iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
     let resolver = stage.resolver();
-    resolver.set(wanted(&["gone", "stays", "hangs"]), 1, LONG);
+    resolver.set(wanted(&["gone", "stays", "hangs"]), None, 1, LONG);
     stage.put("hangs", Answer::Hangs);
     wait_until("it hangs", || stage.hanging.load(SeqCst) > 0);
-    resolver.set(wanted(&["stays"]), 1, LONG);
+    resolver.set(wanted(&["stays"]), None, 1, LONG);
     // Look-ups in progress may still end; names that come back join them.
     let asked = stage.asked("hangs");
-    resolver.set(wanted(&["stays", "hangs"]), 1, NONE);
+    resolver.set(wanted(&["stays", "hangs"]), None, 1, NONE);
     let (gone, stays) = (stage.asked("gone"), stage.asked("stays"));
     wait_until("the other one is asked often", || stage.asked("stays") > stays + 20);
     assert!(stage.asked("gone") <= gone + 1 && stage.asked("hangs") == asked);
@@ -201,8 +201,32 @@ fn between_two_look_ups_one_thread_waits() {
     let resolver = stage.resolver();
     let names = ["a", "b", "c", "d", "e"];
     names.iter().for_each(|&name| stage.put(name, Answer::Hosts(&[1])));
-    resolver.set(wanted(&names), 86_400_000, LONG);
+    resolver.set(wanted(&names), None, 86_400_000, LONG);
     assert!(names.iter().all(|name| !shown(&resolver, name).is_empty()));
     wait_until("one is left", || resolver.threads() == 1);
     assert_eq!(stage.asked.lock().unwrap().len(), 5);
+}
+
+#[test]
+fn another_name_server_is_asked_even_before_the_former_one_has_answered() {
+    // Each answers with its own number.
+    let told = Arc::new((Mutex::new(false), Condvar::new()));
+    let gate = told.clone();
+    let look_up = move |question: &Question| {
+        if question.server == Some("1") {
+            drop(gate.1.wait_while(gate.0.lock().unwrap(), |is_open| !*is_open).unwrap());
+        }
+        let number = question.server.unwrap_or_default().parse().map_err(io::Error::other)?;
+        Ok([SocketAddr::from(([10, 0, 0, number], 80))].into_iter().collect())
+    };
+    let resolver = Resolver::new(Box::new(look_up), Box::new(|| ()));
+    let leads_to =
+        |number: u8| resolver.names().of("srv:a").iter().any(|target| target.address == SocketAddr::from(([10, 0, 0, number], 0)));
+    resolver.set(wanted(&["srv:a"]), Some("1"), 0, NONE);
+    resolver.set(wanted(&["srv:a"]), Some("2"), 0, NONE);
+    *told.0.lock().unwrap() = true;
+    told.1.notify_all();
+    wait_until("the second was asked", || leads_to(2));
+    resolver.set(wanted(&["srv:a"]), Some("3"), 0, NONE);
+    wait_until("the third was asked, although answers are not asked for again", || leads_to(3));
 }

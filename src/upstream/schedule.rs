@@ -151,6 +151,18 @@ impl Schedule {
         }
     }
 
+    /// What was found does not count any more: it is looked up again, but not more than once a second. A look-up in progress is not
+    /// disturbed.
+    pub fn again(&mut self, name: &str, now: u64) {
+        let Some((name, known)) = self.names.get_key_value(name) else { return };
+        let due = known.ended.map_or(now, |ended| now.max(ended + HURRY_MS));
+        if !matches!(known.state, LookUpState::Running { .. }) {
+            let name = name.clone();
+            self.dequeue(&name);
+            self.enqueue(&name, due);
+        }
+    }
+
     /// The answer that is found now holds for so long: the next look-up is due then, if that is before the interval ends.
     pub fn set_ttl(&mut self, name: &str, ttl_ms: u64) {
         if let Some(known) = self.names.get_mut(name) {

@@ -18,14 +18,15 @@ impl World {
         pools.dedup_by(|a, b| Arc::ptr_eq(a, b));
         for pool in pools {
             note(Seen::InLineAtRest);
-            pool.servers.iter().for_each(|server| self.check_waiting(pool, server));
+            (0..pool.servers.len()).for_each(|index| self.check_waiting(pool, index));
         }
     }
 
-    fn check_waiting(&self, pool: &Pool, server: &Arc<Server>) {
+    fn check_waiting(&self, pool: &Pool, index: usize) {
+        let server = &pool.servers[index];
         let most = server.most();
         // Only a limited number of requests may be trials.
-        if server.circuit.state() != CircuitState::Closed || !pool.is_wanted(server) {
+        if server.circuit.state() != CircuitState::Closed || !pool.is_wanted(index) {
             return;
         }
         let idle = |server: &Server| server.cells.iter().map(|cell| cell.idle.value()).sum::<u64>();

@@ -35,7 +35,8 @@ fn is_timeout(error: &io::Error) -> bool {
 }
 
 fn ask_one(server: SocketAddr, name: &str, patience: Duration) -> io::Result<SrvReply> {
-    let question = question(getrandom::u32()? as u16, name)?;
+    let id = getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?;
+    let question = question(id as u16, name)?;
     match by_udp(server, &question, Deadline::after(patience))? {
         SrvReply::Truncated => by_tcp(server, &question, Deadline::after(patience)),
         reply => Ok(reply),

@@ -1,9 +1,9 @@
 //! What is asked, and what an answer says. Whatever bytes an answer has, reading it takes a bounded time and cannot panic.
 
 use domain::base::iana::{Class, Rcode};
-use domain::base::{Message, MessageBuilder, Name, ParsedName, Rtype};
+use domain::base::{Message, MessageBuilder, Name, ParsedName, Rtype, Ttl};
 use domain::dep::octseq::array::Array;
-use domain::rdata::{A, Aaaa, Srv};
+use domain::rdata::{A, Aaaa, Cname, Srv};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ const MAX_QUESTION: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SrvAnswer {
     pub records: Vec<SrvRecord>,
-    /// For how many seconds the answer holds.
+    /// For how many seconds all of the answer holds.
     pub ttl: u32,
 }
 
@@ -40,7 +40,7 @@ pub struct SrvRecord {
 
 /// What comes in return for a question.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum SrvReply {
+pub enum SrvReply {
     Answer(SrvAnswer),
     /// It was cut off: the whole of it comes by TCP.
     Truncated,
@@ -51,7 +51,7 @@ pub(super) enum SrvReply {
 }
 
 /// The question for the SRV records of a name.
-pub(super) fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
+pub fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
     let invalid = |what: &str| io::Error::other(format!("{name} {what}"));
     let qname: Name<Array<255>> = Name::from_chars(name.chars()).map_err(|_| invalid("is no name"))?;
     let mut builder = MessageBuilder::from_target(Array::<MAX_QUESTION>::default()).map_err(|_| invalid("is too long"))?;
@@ -63,7 +63,7 @@ pub(super) fn question(id: u16, name: &str) -> io::Result<Vec<u8>> {
 }
 
 /// Reads what has come in return for `question`; `None` if it has nothing to do with that.
-pub(super) fn read(bytes: &[u8], question: &[u8]) -> Option<SrvReply> {
+pub fn read(bytes: &[u8], question: &[u8]) -> Option<SrvReply> {
     let (message, question) = (Message::from_octets(bytes).ok()?, Message::from_octets(question).ok()?);
     let header = message.header();
     if !header.qr() || header.id() != question.header().id() {
@@ -106,30 +106,43 @@ fn answer(message: &Message<&[u8]>) -> Option<SrvAnswer> {
             answer.records.push(SrvRecord { host, port, priority, weight, addresses: Vec::new() });
         }
     }
+    for alias in message.answer().ok()?.limit_to_in::<Cname<ParsedName<_>>>() {
+        answer.ttl = answer.ttl.min(alias.ok()?.ttl().as_secs());
+    }
     let addresses = additional(message).unwrap_or_default();
     for record in &mut answer.records {
-        record.addresses = addresses.get(&record.host).cloned().unwrap_or_default();
+        if let Some(of_host) = addresses.get(&record.host) {
+            record.addresses = of_host.addresses.clone();
+            answer.ttl = answer.ttl.min(of_host.ttl);
+        }
     }
     Some(answer)
 }
 
+/// What comes with an answer for one host.
+struct HostAddresses {
+    addresses: Vec<IpAddr>,
+    ttl: u32,
+}
+
 /// The addresses that come with an answer; `None` if they are malformed.
-fn additional(message: &Message<&[u8]>) -> Option<BTreeMap<String, Vec<IpAddr>>> {
-    let mut addresses: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-    let mut add = |host: String, ip: IpAddr| {
-        let of_host = addresses.entry(host).or_default();
-        if of_host.len() < MAX_OF_HOST {
-            of_host.push(ip);
+fn additional(message: &Message<&[u8]>) -> Option<BTreeMap<String, HostAddresses>> {
+    let mut addresses: BTreeMap<String, HostAddresses> = BTreeMap::new();
+    let mut add = |host: String, ip: IpAddr, ttl: Ttl| {
+        let of_host = addresses.entry(host).or_insert_with(|| HostAddresses { addresses: Vec::new(), ttl: u32::MAX });
+        of_host.ttl = of_host.ttl.min(ttl.as_secs());
+        if of_host.addresses.len() < MAX_OF_HOST {
+            of_host.addresses.push(ip);
         }
     };
     let section = message.additional().ok()?;
     for record in section.limit_to_in::<A>().take(MAX_ADDRESSES) {
         let record = record.ok()?;
-        add(host(record.owner())?, IpAddr::V4(record.data().addr()));
+        add(host(record.owner())?, IpAddr::V4(record.data().addr()), record.ttl());
     }
     for record in section.limit_to_in::<Aaaa>().take(MAX_ADDRESSES) {
         let record = record.ok()?;
-        add(host(record.owner())?, IpAddr::V6(record.data().addr()));
+        add(host(record.owner())?, IpAddr::V6(record.data().addr()), record.ttl());
     }
     Some(addresses)
 }

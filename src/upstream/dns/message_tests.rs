@@ -44,7 +44,7 @@ fn whole() -> Vec<u8> {
         record(&wire("_http._tcp.other.internal"), 16, 9, b"\x01x"),
     ];
     let v6: [u8; 16] = std::net::Ipv6Addr::LOCALHOST.octets();
-    let additional = [record(&wire("a.web.internal"), 1, 5, &[10, 0, 0, 1]), record(&wire("a.WEB.internal"), 28, 5, &v6)];
+    let additional = [record(&wire("a.web.internal"), 1, 25, &[10, 0, 0, 1]), record(&wire("a.WEB.internal"), 28, 25, &v6)];
     reply(OK, &answers, &additional)
 }
 
@@ -61,6 +61,17 @@ fn targets_with_what_comes_with_them() {
     };
     let (a, b) = (target("a.web.internal", 8080, 10, 0, &["10.0.0.1", "::1"]), target("b.web.internal", 8081, 20, 5, &[]));
     assert_eq!(answer.records, [a, b]);
+}
+
+#[test]
+fn an_answer_holds_no_longer_than_any_part_of_it() {
+    let ttl = |alias, records, address| {
+        let answers = [record(&wire(NAME), 5, alias, &wire("a.test")), srv("a.test", records, [0, 0, 1], "b.test")];
+        let additional = [record(&wire("b.test"), 1, address, &[10, 0, 0, 1]), record(&wire("c.test"), 1, 1, &[10, 0, 0, 1])];
+        let Some(SrvReply::Answer(answer)) = read(&reply(OK, &answers, &additional), &asked()) else { panic!("it is an answer") };
+        answer.ttl
+    };
+    assert_eq!([ttl(10, 20, 30), ttl(20, 10, 30), ttl(20, 30, 10), ttl(u32::MAX, 0, 9)], [10, 10, 10, 0]);
 }
 
 #[test]

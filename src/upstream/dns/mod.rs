@@ -11,6 +11,7 @@ mod message;
 mod servers;
 
 pub use message::{SrvAnswer, SrvRecord};
+pub(super) use message::{SrvReply, question, read};
 
 use std::io;
 
