@@ -4,8 +4,9 @@
 mod invariants;
 
 use invariants::messages::{self, HeadVerdict};
-use invariants::{cost, target};
+use invariants::{cost, proxy_header, target};
 use std::path::Path;
+use tidegate::base::proxy_header::{Fault, Header};
 use tidegate::config::invariants as config;
 use tidegate::upstream::invariants as upstream;
 
@@ -20,6 +21,16 @@ impl Named for HeadVerdict {
             Self::Accepted => "ok",
             Self::Incomplete => "more",
             Self::Refused(_) => "bad",
+        })
+    }
+}
+
+impl Named for Result<Option<Header>, Fault> {
+    fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Ok(Some(_)) => "ok",
+            Ok(None) => "more",
+            Err(_) => "bad",
         })
     }
 }
@@ -93,6 +104,11 @@ fn answers_of_name_servers() {
 #[test]
 fn targets() {
     replay("target", target::target);
+}
+
+#[test]
+fn proxy_headers() {
+    replay("proxy_header", proxy_header::header);
 }
 
 #[test]

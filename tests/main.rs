@@ -26,6 +26,7 @@ mod plays {
         mod malformed_responses;
         mod other_protocols;
         mod persistent_connections;
+        mod proxy_protocol;
         mod request_smuggling;
         mod routing;
         mod routing_by_normal_form;

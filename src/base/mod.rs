@@ -4,6 +4,7 @@ pub mod address;
 pub mod clock;
 pub mod mailbox;
 pub mod pool;
+pub mod proxy_header;
 pub mod ranks;
 pub mod ring;
 pub mod slots;

@@ -40,7 +40,8 @@ pub fn read(root: &Node, report: &mut Report) -> Vec<ListenerConfig> {
             report.warn(node, "has no effect: only the file of a Unix socket has a mode");
         }
         let mode = given.and_then(Node::text).and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(DEFAULT_MODE);
-        listeners.push(ListenerConfig { address, mode });
+        let proxy_protocol = item.get("proxy_protocol").is_some_and(|node| matches!(node.value, Value::Bool(true)));
+        listeners.push(ListenerConfig { address, mode, proxy_protocol });
     }
     listeners
 }

@@ -51,6 +51,10 @@ impl Socket for Stream {
         pipe.empty(&*self, most)
     }
 
+    fn peek(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(&*self, into, RecvFlags::PEEK)?.0)
+    }
+
     // The system call is made directly: the C library's wrapper is a cancellation point, which costs two atomic operations.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         match into {

@@ -3,21 +3,26 @@
 use super::pipe::Pipe;
 use super::stream::Stream;
 use super::transport::plain::PlainTransport;
+use super::transport::preface::PrefaceTransport;
 use super::transport::{Close, Edge, Opening, Transfer, Transport};
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::config::model::ListenerConfig;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// What a listening address wants of those who connect, beyond HTTP.
 #[derive(Clone, Debug, Default)]
-pub struct Arrival {}
+pub struct Arrival {
+    /// The PROXY protocol's header, before anything else.
+    proxy_protocol: bool,
+}
 
 impl Arrival {
     /// As configured.
-    pub fn of(_: &ListenerConfig) -> Self {
-        Self {}
+    pub fn of(listener: &ListenerConfig) -> Self {
+        Self { proxy_protocol: listener.proxy_protocol }
     }
 }
 
@@ -26,6 +31,8 @@ impl Arrival {
 #[allow(missing_docs)]
 pub enum Wire {
     Plain(PlainTransport<Stream>),
+    /// It becomes another one when its preface has come.
+    Preface(Box<PrefaceTransport<Stream>>, Arc<Arrival>),
 }
 
 /// The same expression for whatever carries the connection.
@@ -33,14 +40,24 @@ macro_rules! each {
     ($self:ident, $transport:ident => $do:expr) => {
         match $self {
             Wire::Plain($transport) => $do,
+            Wire::Preface($transport, _) => $do,
         }
     };
 }
 
 impl Wire {
     /// A connection that was accepted.
-    pub fn accepted(stream: Stream, _: &Arrival) -> Self {
-        Self::Plain(PlainTransport::accepted(stream))
+    pub fn accepted(stream: Stream, peer: Peer, arrival: &Arc<Arrival>) -> Self {
+        let plain = PlainTransport::accepted(stream);
+        match arrival.proxy_protocol {
+            false => Self::after_preface(plain, arrival),
+            true => Self::Preface(Box::new(PrefaceTransport::new(plain, peer)), arrival.clone()),
+        }
+    }
+
+    /// A connection that was accepted, from where its preface ends.
+    fn after_preface(plain: PlainTransport<Stream>, _: &Arrival) -> Self {
+        Self::Plain(plain)
     }
 
     /// A connection that is being made.
@@ -63,8 +80,19 @@ impl Transport for Wire {
     }
 
     #[inline]
-    fn take_peer(&mut self) -> Option<Peer> {
-        each!(self, transport => transport.take_peer())
+    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
+        let Self::Preface(preface, arrival) = self else { return None };
+        let peer = preface.take_peer()?;
+        if peer.is_ok()
+            && let Some(plain) = preface.take_plain()
+        {
+            *self = Self::after_preface(plain, &arrival.clone());
+        }
+        Some(peer)
+    }
+
+    fn say_first(&mut self, bytes: Vec<u8>) {
+        each!(self, transport => transport.say_first(bytes))
     }
 
     fn open(&mut self) -> Opening {
@@ -154,6 +182,7 @@ impl AsFd for Wire {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Plain(transport) => transport.as_fd(),
+            Self::Preface(transport, _) => transport.socket().as_fd(),
         }
     }
 }

@@ -121,7 +121,7 @@ impl Worker {
             return Some(newcomer);
         }
         match listener.socket.accept() {
-            Ok((stream, peer)) => return Some((Wire::accepted(stream, &listener.entrance.arrival), peer)),
+            Ok((stream, peer)) => return Some((Wire::accepted(stream, peer, &listener.entrance.arrival), peer)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 (listener.is_ready, listener.is_full, listener.has_yielded) = (false, false, false);
             }

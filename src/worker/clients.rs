@@ -10,6 +10,7 @@ use crate::guard::client::ClientId;
 use crate::guard::door::{Rest, Stay};
 use crate::net::token::Source;
 use crate::net::transport::{Close, Link, Transfer, Transport};
+use crate::observe::reason::Reason;
 use crate::session::{Ending, Event};
 use std::rc::Rc;
 
@@ -33,10 +34,22 @@ impl<N: Net> Core<N> {
         self.seat(link, peer, entrance, Standing { stay, counted });
     }
 
+    /// The preface of a connection has come, or something else in its place.
+    #[cold]
+    pub(super) fn on_preface(&mut self, key: usize, peer: Result<Peer, String>) {
+        match peer {
+            Ok(peer) => self.on_peer_known(key, peer),
+            Err(why) => {
+                let Client { front, entrance, .. } = &self.clients[key];
+                log::debug!(target: "listener", "{}: a connection from {} is closed: {why}", entrance.door.name(), front.client());
+                entrance.service.stats.errors[Reason::RequestError].add(1);
+            }
+        }
+    }
+
     /// The preface of a connection has told whose it is. Nothing was read before, so that from here on everything that asks for its peer
     /// gets this one; and it counts as a connection of this client.
-    #[cold]
-    pub(super) fn on_peer_known(&mut self, key: usize, peer: Peer) {
+    fn on_peer_known(&mut self, key: usize, peer: Peer) {
         let most = self.most_of_a_client(&self.clients[key].entrance);
         let Client { front, standing, .. } = &mut self.clients[key];
         front.set_client(peer);
@@ -100,7 +113,10 @@ impl<N: Net> Core<N> {
     /// Finds out whether a client's connection can be closed without loss: bytes that reach a closed socket, or lie unread in it, make
     /// the kernel reset the connection. If not, its sending side is closed.
     pub(super) fn part(&mut self, key: usize) -> Option<Event> {
-        let Client { link, entrance, .. } = &mut self.clients[key];
+        let Client { link, entrance, front, .. } = &mut self.clients[key];
+        if link.awaits_peer() {
+            log::debug!(target: "listener", "{}: no PROXY protocol header came in time from {}", entrance.door.name(), front.client());
+        }
         match link.read(&mut [0]) {
             Transfer::Fin | Transfer::Failed => return Some(Event::ClientFin),
             Transfer::Blocked if link.may_part() => return Some(Event::Delivered),

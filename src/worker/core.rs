@@ -137,7 +137,7 @@ impl<N: Net> Core<N> {
             client.link.on_edge(edge);
             let is_ending = client.link.is_ending();
             if let Some(peer) = client.link.take_peer() {
-                self.on_peer_known(key, peer);
+                self.on_preface(key, peer);
             }
             if is_ending {
                 self.deliver(key, Event::ClientHalfClosed);

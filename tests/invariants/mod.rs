@@ -4,4 +4,5 @@
 
 pub mod cost;
 pub mod messages;
+pub mod proxy_header;
 pub mod target;

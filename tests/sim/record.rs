@@ -215,14 +215,18 @@ impl Transport for RecordTransport {
         self.awaits_peer
     }
 
-    fn take_peer(&mut self) -> Option<Peer> {
+    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
         if !self.awaits_peer || !self.layer(Records::was_greeted) {
             return None;
         }
         self.awaits_peer = false;
         note(Seen::PeerKnownLate);
         let greeting = self.layer(|layer| String::from_utf8_lossy(&layer.greeting).into_owned());
-        Some(greeting.parse::<SocketAddr>().expect("an address").into())
+        Some(Ok(greeting.parse::<SocketAddr>().expect("an address").into()))
+    }
+
+    fn say_first(&mut self, _: Vec<u8>) {
+        panic!("records have no first words")
     }
 
     fn open(&mut self) -> Opening {

@@ -30,6 +30,10 @@ impl Socket for SimSocket {
         pipe.empty(most, |from| self.write(from))
     }
 
+    fn peek(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.wires.borrow_mut().peek(self.id, into)
+    }
+
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         self.wires.borrow_mut().read(self.id, into)
     }

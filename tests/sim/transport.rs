@@ -50,8 +50,12 @@ impl Transport for SimTransport {
         each!(self, transport => transport.awaits_peer())
     }
 
-    fn take_peer(&mut self) -> Option<Peer> {
+    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
         each!(self, transport => transport.take_peer())
+    }
+
+    fn say_first(&mut self, bytes: Vec<u8>) {
+        each!(self, transport => transport.say_first(bytes))
     }
 
     fn open(&mut self) -> Opening {

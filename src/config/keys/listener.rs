@@ -14,9 +14,12 @@ pub(super) static LISTENER: Kind = Kind::SectionOr {
             "The file mode of a Unix socket, \"0660\" by default.",
         ),
         key("http2", Kind::Bool, "Offer HTTP/2 to clients.").default("true").no_effect_yet(),
-        key("proxy_protocol", Kind::Bool, "Expect the PROXY protocol from a proxy in front.")
-            .default("false")
-            .refused("the PROXY protocol is not built yet, and every client would be refused"),
+        key(
+            "proxy_protocol",
+            Kind::Bool,
+            "Each connection begins with a header of the PROXY protocol, in version 1 or 2; anything else is closed.",
+        )
+        .default("false"),
     ],
     other: &LISTEN_ADDRESS,
 };

@@ -10,6 +10,8 @@ pub struct ListenerConfig {
     pub address: Address,
     /// The mode of a Unix socket's file.
     pub mode: u32,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// Peers, by their addresses or by how they come.

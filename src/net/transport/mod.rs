@@ -10,6 +10,7 @@
 //! for a write, and the other way round.
 
 pub mod plain;
+pub mod preface;
 
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
@@ -30,10 +31,12 @@ pub trait Transport {
     fn awaits_peer(&self) -> bool {
         false
     }
-    /// For whom it speaks: told once, when the preface has come.
-    fn take_peer(&mut self) -> Option<Peer> {
+    /// For whom it speaks, or why that cannot be told and the connection is of no use: told once, when the preface has come.
+    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
         None
     }
+    /// Has a connection that is being dialled begin with these bytes, whatever else is on top of the socket.
+    fn say_first(&mut self, bytes: Vec<u8>);
     /// Goes on with a connection that was dialled, after an event.
     fn open(&mut self) -> Opening;
 

@@ -16,6 +16,8 @@ pub trait Socket {
     fn pour_in(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
     /// Moves up to `most` bytes out of a pipe that holds at least as many.
     fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+    /// Copies what could be read, and leaves it there.
+    fn peek(&mut self, into: &mut [u8]) -> io::Result<usize>;
     /// Reads into the slices in order.
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize>;
     /// Writes the slices in order.
@@ -38,22 +40,54 @@ pub struct PlainTransport<S> {
     ready: Edge,
     /// A write has failed because the connection is reset. The kernel reports that once: a read then sees an end that is no FIN.
     is_reset: bool,
+    /// What is to be said before anything else, and was not yet.
+    first_words: Option<Box<FirstWords>>,
 }
+
+/// Bytes that a connection begins with.
+#[derive(Debug)]
+struct FirstWords(Vec<u8>);
 
 impl<S: Socket> PlainTransport<S> {
     /// A socket that was accepted: it can be written to.
     pub fn accepted(socket: S) -> Self {
-        Self { socket, ready: Edge { writable: true, ..Edge::default() }, is_reset: false }
+        Self { socket, ready: Edge { writable: true, ..Edge::default() }, is_reset: false, first_words: None }
     }
 
     /// A socket that is connecting.
     pub fn dialled(socket: S) -> Self {
-        Self { socket, ready: Edge::default(), is_reset: false }
+        Self { socket, ready: Edge::default(), is_reset: false, first_words: None }
     }
 
     /// The socket, to tie it to a poll.
     pub fn socket(&self) -> &S {
         &self.socket
+    }
+
+    /// Copies what could be read, and leaves it there. Bytes that come later are told by an edge.
+    pub fn peek(&mut self, into: &mut [u8]) -> Transfer {
+        loop {
+            match self.socket.peek(into) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                peeked => return self.after_read(peeked, into.len()),
+            }
+        }
+    }
+
+    /// The connection is made: says what is to be said first.
+    fn say_first_words(&mut self) -> Opening {
+        while let Some(mut words) = self.first_words.take() {
+            match self.send(&[IoSlice::new(&words.0)]) {
+                Transfer::Bytes(n) => drop(words.0.drain(..n)),
+                Transfer::Blocked | Transfer::Beside(_) => {
+                    self.first_words = Some(words);
+                    return Opening::Pending;
+                }
+                Transfer::Fin | Transfer::Failed => return Opening::Failed(ErrorKind::ConnectionReset.into()),
+            }
+            self.first_words = Some(words).filter(|words| !words.0.is_empty());
+        }
+        Opening::Open
     }
 
     fn after_write(&mut self, written: io::Result<usize>, wanted: usize) -> Transfer {
@@ -109,11 +143,15 @@ impl<S: Socket> Transport for PlainTransport<S> {
         self.ready.gone |= edge.gone;
     }
 
+    fn say_first(&mut self, bytes: Vec<u8>) {
+        self.first_words = Some(Box::new(FirstWords(bytes))).filter(|words| !words.0.is_empty());
+    }
+
     fn open(&mut self) -> Opening {
         let failed = self.ready.gone || self.ready.read_closed;
         match failed.then(|| self.socket.take_error()).flatten() {
             Some(error) => Opening::Failed(error),
-            None if self.ready.writable || failed => Opening::Open,
+            None if self.ready.writable || failed => self.say_first_words(),
             None => Opening::Pending,
         }
     }

@@ -98,6 +98,10 @@ impl Socket for End {
         Err(ErrorKind::Unsupported.into())
     }
 
+    fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
     fn read(&mut self, into: &mut [IoSliceMut]) -> io::Result<usize> {
         let mut state = self.0.lock();
         let n = io::Read::read_vectored(&mut &state.for_worker[..], into)?;
