@@ -48,6 +48,7 @@
 //!     upstream                      pools and servers
 //!     route  balance  guard  health policy: pure, asked once an attempt
 //!     http   config   observe       HTTP/1 grammar and framing | configuration | metrics and logs
+//!     tls                           certificates, tickets, and what handshakes go by: knows no connection
 //!     base                          ring, timer wheel, buffers, clock, addresses, mail between threads: knows no HTTP
 //! ```
 //!
@@ -99,5 +100,6 @@ pub mod server;
 pub mod session;
 pub mod site;
 pub mod source;
+pub mod tls;
 pub mod upstream;
 pub mod worker;

@@ -32,6 +32,7 @@ const FLOORS: &[&[&str]] = &[
     &["upstream"],
     &["route", "balance", "guard", "health", "cache"],
     &["http", "config", "observe"],
+    &["tls"],
     &["base"],
 ];
 

@@ -1,9 +1,9 @@
 //! Converts listening addresses.
 
-use super::address;
 use super::model::ListenerConfig;
 use super::report::Report;
 use super::tree::{Node, Value};
+use super::{address, listener_tls};
 use crate::base::address::Address;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -41,7 +41,8 @@ pub fn read(root: &Node, report: &mut Report) -> Vec<ListenerConfig> {
         }
         let mode = given.and_then(Node::text).and_then(|text| u32::from_str_radix(text, 8).ok()).unwrap_or(DEFAULT_MODE);
         let proxy_protocol = item.get("proxy_protocol").is_some_and(|node| matches!(node.value, Value::Bool(true)));
-        listeners.push(ListenerConfig { address, mode, proxy_protocol });
+        let tls = item.get("tls").filter(|node| matches!(node.value, Value::Map(_))).and_then(|node| listener_tls::read(node, report));
+        listeners.push(ListenerConfig { address, mode, proxy_protocol, tls });
     }
     listeners
 }

@@ -24,6 +24,7 @@ mod hints;
 #[doc(hidden)]
 pub mod invariants;
 mod keys;
+mod listener_tls;
 mod listeners;
 mod load;
 mod mismatch;

@@ -387,9 +387,6 @@ impl Exchange {
     }
 }
 
-/// How clients come.
-const SCHEME: &str = "http";
-
 /// What a front must know of the request.
 fn request<'a>(trace_id: &'a TraceId, up: &Flow, asked: &Asked) -> recipient::RequestFacts<'a> {
     recipient::RequestFacts {

@@ -1,6 +1,6 @@
 //! The beginning: who answers a request, and under which limits.
 
-use super::{Exchange, SCHEME};
+use super::Exchange;
 use crate::balance;
 use crate::base::address::Peer;
 use crate::config::model::{Action, BalanceConfig, ErrorDetail, NewRequests};
@@ -67,7 +67,7 @@ impl Exchange {
         if matches!(request.length, BodyLength::Known(n) if n > self.max_body_size && self.max_body_size > 0) {
             return Err(Failure::of_request(Refusal::BodyTooLarge));
         }
-        self.take_action(decision.action, request, is_trusted, sender, hop)
+        self.take_action(decision.action, request, is_trusted, sender, hop, turn)
     }
 
     /// The request's head is refused. `is_cut`: because the process ends.
@@ -84,6 +84,7 @@ impl Exchange {
         is_trusted: bool,
         sender: Peer,
         hop: &mut impl NextHop,
+        turn: &Turn,
     ) -> Result<(), Failure> {
         let refuse = |reason, detail: &'static str| Err(Failure::new(reason, detail));
         match action {
@@ -106,7 +107,7 @@ impl Exchange {
                 let trace_id = self.trace_id.as_bytes();
                 let own_cookies = &self.site.cookies;
                 let additions =
-                    RequestAdditions { client: self.client, scheme: SCHEME, trace_id, is_trusted, via: config.via, own_cookies };
+                    RequestAdditions { client: self.client, scheme: turn.scheme, trace_id, is_trusted, via: config.via, own_cookies };
                 hop.request(&mut self.up, request, &additions);
             }
             Some(Action::Echo { name }) => {

@@ -2,7 +2,7 @@
 
 use super::deadlines::Timer;
 use super::state::Streaming;
-use super::{Context, Exchange, ExchangeState, Heard, SCHEME, request};
+use super::{Context, Exchange, ExchangeState, Heard, request};
 use crate::guard::breaker::AttemptVerdict;
 use crate::http::Refusal;
 use crate::http::response::Response;
@@ -175,7 +175,7 @@ impl Exchange {
 
     fn pass_final(&mut self, response: &Response, cx: &mut Context) -> Passed {
         let sticky = self.site.pools[self.pool].sticky.as_ref().filter(|_| self.session != self.attempt.server);
-        let set_cookie = sticky.zip(self.attempt.server).map(|(sticky, server)| sticky.set_cookie(server, SCHEME));
+        let set_cookie = sticky.zip(self.attempt.server).map(|(sticky, server)| sticky.set_cookie(server, cx.turn.scheme));
         let facts = RequestFacts { set_cookie, ..request(&self.trace_id, &self.up, &self.asked) };
         let recode = cx.front.pass_head(&mut self.down, facts, response, cx.turn);
         let turn = &mut *cx.turn;

@@ -34,6 +34,8 @@ pub struct Turn {
     pub worker: usize,
     /// The port that the client connected to.
     pub port: Option<u16>,
+    /// How the client connected: `http` or `https`.
+    pub scheme: &'static str,
     /// What the client's entrance leads to.
     pub service: Arc<Service>,
     /// Whether the process drains: new requests are refused if so configured.
@@ -79,6 +81,7 @@ impl Turn {
             site,
             worker,
             port: None,
+            scheme: "http",
             service: Service::of_site(stats.clone()),
             is_draining: false,
             is_leaving: false,

@@ -4,11 +4,13 @@ use super::pipe::Pipe;
 use super::stream::Stream;
 use super::transport::plain::PlainTransport;
 use super::transport::preface::PrefaceTransport;
-use super::transport::{Close, Edge, Opening, Transfer, Transport};
+use super::transport::tls::TlsTransport;
+use super::transport::{Close, Edge, Handshake, Opening, Transfer, Transport};
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::config::model::ListenerConfig;
-use std::io::IoSlice;
+use rustls::{ServerConfig, ServerConnection};
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -17,12 +19,19 @@ use std::sync::Arc;
 pub struct Arrival {
     /// The PROXY protocol's header, before anything else.
     proxy_protocol: bool,
+    /// TLS, with these settings.
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl Arrival {
     /// As configured.
     pub fn of(listener: &ListenerConfig) -> Self {
-        Self { proxy_protocol: listener.proxy_protocol }
+        Self { proxy_protocol: listener.proxy_protocol, tls: listener.tls.as_ref().map(|tls| tls.config.clone()) }
+    }
+
+    /// How those who connect reach what is behind: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -33,6 +42,7 @@ pub enum Wire {
     Plain(PlainTransport<Stream>),
     /// It becomes another one when its preface has come.
     Preface(Box<PrefaceTransport<Stream>>, Arc<Arrival>),
+    Tls(Box<TlsTransport<Stream>>),
 }
 
 /// The same expression for whatever carries the connection.
@@ -41,23 +51,26 @@ macro_rules! each {
         match $self {
             Wire::Plain($transport) => $do,
             Wire::Preface($transport, _) => $do,
+            Wire::Tls($transport) => $do,
         }
     };
 }
 
 impl Wire {
     /// A connection that was accepted.
-    pub fn accepted(stream: Stream, peer: Peer, arrival: &Arc<Arrival>) -> Self {
+    pub fn accepted(stream: Stream, peer: Peer, arrival: &Arc<Arrival>) -> io::Result<Self> {
         let plain = PlainTransport::accepted(stream);
         match arrival.proxy_protocol {
             false => Self::after_preface(plain, arrival),
-            true => Self::Preface(Box::new(PrefaceTransport::new(plain, peer)), arrival.clone()),
+            true => Ok(Self::Preface(Box::new(PrefaceTransport::new(plain, peer)), arrival.clone())),
         }
     }
 
     /// A connection that was accepted, from where its preface ends.
-    fn after_preface(plain: PlainTransport<Stream>, _: &Arrival) -> Self {
-        Self::Plain(plain)
+    fn after_preface(plain: PlainTransport<Stream>, arrival: &Arrival) -> io::Result<Self> {
+        let Some(config) = &arrival.tls else { return Ok(Self::Plain(plain)) };
+        let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
+        Ok(Self::Tls(Box::new(TlsTransport::new(plain, tls.into()))))
     }
 
     /// A connection that is being made.
@@ -86,7 +99,10 @@ impl Transport for Wire {
         if peer.is_ok()
             && let Some(plain) = preface.take_plain()
         {
-            *self = Self::after_preface(plain, &arrival.clone());
+            match Self::after_preface(plain, &arrival.clone()) {
+                Ok(wire) => *self = wire,
+                Err(error) => return Some(Err(error.to_string())),
+            }
         }
         Some(peer)
     }
@@ -97,6 +113,15 @@ impl Transport for Wire {
 
     fn open(&mut self) -> Opening {
         each!(self, transport => transport.open())
+    }
+
+    #[inline]
+    fn is_opening(&self) -> bool {
+        each!(self, transport => transport.is_opening())
+    }
+
+    fn take_handshake(&mut self) -> Option<Handshake> {
+        each!(self, transport => transport.take_handshake())
     }
 
     #[inline]
@@ -183,6 +208,7 @@ impl AsFd for Wire {
         match self {
             Self::Plain(transport) => transport.as_fd(),
             Self::Preface(transport, _) => transport.socket().as_fd(),
+            Self::Tls(transport) => transport.socket().as_fd(),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use super::families::{self, Labels, counter, gauge, histogram, label, numbered, total};
 use super::reason::{RateScope, Reason, TimeoutKind, UpstreamErrorKind};
-use super::stats::{UpstreamStats, WorkerStats};
+use super::stats::{TlsSide, UpstreamStats, WorkerStats};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{self, LabelPair, MetricFamily, MetricType};
@@ -125,6 +125,28 @@ fn traffic(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
         [(vec![], total(all, |worker| &worker.bytes_received))],
     ));
     families.push(counter("proxy_bytes_sent_total", "Bytes sent to clients.", [(vec![], total(all, |worker| &worker.bytes_sent))]));
+    families.push(handshakes(all));
+}
+
+/// All series are there from the beginning, so that the first failure is a step from zero.
+fn handshakes(all: &[Arc<WorkerStats>]) -> MetricFamily {
+    let labels = |side: usize, result: &str, version: &str, resumed: bool| {
+        let resumed = if resumed { "true" } else { "false" };
+        vec![label("side", TlsSide::NAMES[side]), label("result", result), label("version", version), label("resumed", resumed)]
+    };
+    let mut samples = Vec::new();
+    for side in 0..TlsSide::NAMES.len() {
+        for (version, name) in ["1.2", "1.3"].into_iter().enumerate() {
+            for resumed in [false, true] {
+                let made = total(all, |worker| &worker.handshakes.made[side][version][usize::from(resumed)]);
+                samples.push((labels(side, "ok", name, resumed), made));
+            }
+        }
+        for (version, name) in ["1.2", "1.3", "unknown"].into_iter().enumerate() {
+            samples.push((labels(side, "error", name, false), total(all, |worker| &worker.handshakes.failed[side][version])));
+        }
+    }
+    counter("proxy_tls_handshakes_total", "TLS handshakes with clients and upstreams, by outcome.", samples)
 }
 
 fn failures(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {

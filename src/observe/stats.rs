@@ -69,6 +69,28 @@ impl std::ops::Index<Reason> for ErrorCounters {
     }
 }
 
+/// The end of a connection that a handshake was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum TlsSide {
+    Client,
+    Upstream,
+}
+
+impl TlsSide {
+    /// As label values, in order.
+    pub const NAMES: [&str; 2] = ["client", "upstream"];
+}
+
+/// TLS handshakes by their outcome.
+#[derive(Debug, Default)]
+pub struct HandshakeCounters {
+    /// By side, version (1.2, 1.3), and whether it went on with an earlier session.
+    pub made: [[[Counter; 2]; 2]; 2],
+    /// By side and version (1.2, 1.3, none agreed on).
+    pub failed: [[Counter; 3]; 2],
+}
+
 /// What one worker counts. Summed over the workers by the exposition.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -95,6 +117,8 @@ pub struct WorkerStats {
     pub exchanges_cut: Counter,
     /// Requests over a rate limit, also in a dry run; indexed by `RateScope as usize`.
     pub rate_limited: [Counter; RateScope::NAMES.len()],
+    /// TLS handshakes.
+    pub handshakes: HandshakeCounters,
     /// Gauge: open client connections (without the admin port's).
     pub client_connections: Counter,
     /// Gauge, not shown: client connections between two requests.

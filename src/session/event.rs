@@ -8,6 +8,8 @@ use crate::observe::reason::Reason;
 pub enum Event {
     /// It was accepted only to be told that its client has too many connections.
     OverLimit,
+    /// It spoke plain HTTP to an address that serves TLS, and is answered in the same way.
+    Foreign,
     /// It is idle, and its place or its descriptor is needed: it ends, unless something of a request has come meanwhile.
     Evicted,
     /// It lingers, or is only told that its client has too many connections, and its descriptor is needed: it ends, whatever it does.

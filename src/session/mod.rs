@@ -79,6 +79,7 @@ impl Session<'_> {
             Event::ClientGone => h1::FrontEvent::Gone,
             Event::Delivered => h1::FrontEvent::Delivered,
             Event::OverLimit => h1::FrontEvent::OverLimit,
+            Event::Foreign => h1::FrontEvent::Foreign,
             Event::Evicted => h1::FrontEvent::Evicted,
             Event::SentAway => h1::FrontEvent::SentAway,
             Event::Deadline => h1::FrontEvent::Deadline,

@@ -121,7 +121,10 @@ impl Worker {
             return Some(newcomer);
         }
         match listener.socket.accept() {
-            Ok((stream, peer)) => return Some((Wire::accepted(stream, peer, &listener.entrance.arrival), peer)),
+            Ok((stream, peer)) => match Wire::accepted(stream, peer, &listener.entrance.arrival) {
+                Ok(wire) => return Some((wire, peer)),
+                Err(error) => log::error!(target: "listener", "a connection from {peer} cannot be served: {error}"),
+            },
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 (listener.is_ready, listener.is_full, listener.has_yielded) = (false, false, false);
             }

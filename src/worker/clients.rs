@@ -3,6 +3,7 @@
 use super::client::{Client, Standing};
 use super::core::{Core, Net, enter};
 use super::entrance::Entrance;
+use super::handshakes;
 use super::timers::TimerKey;
 use crate::base::address::Peer;
 use crate::front::h1::FrontH1;
@@ -11,6 +12,7 @@ use crate::guard::door::{Rest, Stay};
 use crate::net::token::Source;
 use crate::net::transport::{Close, Link, Transfer, Transport};
 use crate::observe::reason::Reason;
+use crate::observe::stats::TlsSide;
 use crate::session::{Ending, Event};
 use std::rc::Rc;
 
@@ -170,6 +172,9 @@ impl<N: Net> Core<N> {
             client.link.close(Close::Reset);
         }
         client.link.take_leave();
+        if let Some(outcome) = client.link.take_handshake() {
+            handshakes::count(&client.entrance.service.stats.handshakes, TlsSide::Client, &outcome);
+        }
         let Client { entrance, link, standing, side, .. } = client;
         drop((link, standing));
         self.leave_side(side);

@@ -84,6 +84,8 @@ pub struct Core<N: Net> {
     pub(super) former: Vec<Arc<Pool>>,
     /// Clients to be pumped in this round, and in the next.
     pub(super) ready: VecDeque<usize>,
+    /// Clients in their handshake, to be pumped when there is time.
+    pub(super) opening: VecDeque<usize>,
     pub(super) closing_clients: Vec<usize>,
     pub(super) closing_upstreams: Vec<usize>,
     /// Exchanges of this worker whose turn in the queue has come.
@@ -118,6 +120,7 @@ impl<N: Net> Core<N> {
             asks_until: 0,
             former: Vec::new(),
             ready: VecDeque::new(),
+            opening: VecDeque::new(),
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
@@ -148,7 +151,7 @@ impl<N: Net> Core<N> {
 
     /// Whether there is something to do before the next sleep.
     pub fn is_behind(&self) -> bool {
-        !self.ready.is_empty() || !self.admitted.is_empty()
+        !self.ready.is_empty() || !self.opening.is_empty() || !self.admitted.is_empty()
     }
 
     /// Pumps connections that were just accepted: their first bytes may be there before the poll reports them.
@@ -326,7 +329,8 @@ impl<N: Net> Core<N> {
         let client = &mut self.clients[key];
         if !client.is_queued && !client.is_closing {
             client.is_queued = true;
-            self.ready.push_back(key);
+            let queue = if client.link.is_opening() { &mut self.opening } else { &mut self.ready };
+            queue.push_back(key);
         }
     }
 
@@ -360,5 +364,6 @@ impl<N: Net> Core<N> {
 pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
     turn.enter(&entrance.service);
     turn.port = entrance.port;
+    turn.scheme = entrance.arrival.scheme();
     turn.is_leaving = turn.is_draining || entrance.door.keeps_nobody();
 }

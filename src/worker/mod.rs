@@ -13,6 +13,7 @@ mod closing;
 mod dial;
 mod effects;
 mod entrance;
+mod handshakes;
 mod keys;
 mod listener;
 mod mail;

@@ -25,6 +25,7 @@ impl<N: Net> Core<N> {
                 self.pump(key);
             }
         }
+        self.shake_hands();
         self.admit_waiting();
     }
 
@@ -123,6 +124,7 @@ impl<N: Net> Core<N> {
         if !link.may_read() {
             return 0;
         }
+        let is_opening = link.is_opening();
         let view = SessionView::new(front, &self.talks);
         if !view.wants_client() {
             return 0;
@@ -141,7 +143,11 @@ impl<N: Net> Core<N> {
         if !ring.is_attached() {
             ring.attach(turn.buffers.lend());
         }
-        let (event, n) = match link.fill(ring) {
+        let transfer = link.fill(ring);
+        if is_opening {
+            self.on_handshake_step(key);
+        }
+        let (event, n) = match transfer {
             Transfer::Bytes(n) => (Event::ClientBytes, n),
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
@@ -149,7 +155,7 @@ impl<N: Net> Core<N> {
             Transfer::Failed => (Event::ClientGone, 1),
         };
         if matches!(event, Event::ClientBytes) {
-            turn.stats.bytes_received.add(n as u64);
+            self.turn.stats.bytes_received.add(n as u64);
         }
         if event.is_for_all() {
             self.deliver(key, event);

@@ -7,7 +7,7 @@ use crate::config::schema::{Key, Kind, Rule, key};
 pub(super) static LISTENER: Kind = Kind::SectionOr {
     section: &[
         key("address", LISTEN_ADDRESS, "The address, as `host:port` or `unix:/path`."),
-        key("tls", Kind::Section(TLS), "Serve TLS here.").off().refused("TLS is not built yet, and this port would serve plain HTTP"),
+        key("tls", Kind::Section(TLS), "Serve TLS here.").off(),
         key(
             "mode",
             Kind::Text(Rule { what: "a mode such as \"0660\"", check: mode }),

@@ -1,6 +1,7 @@
 //! Where clients connect, and which of them are trusted.
 
 use crate::base::address::{Address, Peer};
+use crate::tls::server::ServerTls;
 use ipnet::IpNet;
 
 /// One listening address.
@@ -12,6 +13,8 @@ pub struct ListenerConfig {
     pub mode: u32,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// TLS, where it is served.
+    pub tls: Option<ServerTls>,
 }
 
 /// Peers, by their addresses or by how they come.

@@ -30,6 +30,9 @@ use crate::observe::reason::Reason;
 use head::ReadHead;
 use state::Why;
 
+/// What a client is told that speaks plain HTTP where TLS is served.
+const PLAIN_HTTP: &str = "this port speaks TLS, and plain HTTP was spoken to it: use https://";
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct FrontH1 {
@@ -89,6 +92,11 @@ impl FrontH1 {
             (ReadingHead(head), OverLimit) => {
                 let detail = "this client has as many connections open as limits.max_conns_per_client allows";
                 ask = Some(Demand::Refuse(Failure::new(Reason::ClientConnectionLimit, detail)));
+                ReadingHead(head)
+            }
+
+            (ReadingHead(head), Foreign) => {
+                ask = Some(Demand::Refuse(Failure::new(Reason::RequestError, PLAIN_HTTP)));
                 ReadingHead(head)
             }
 

@@ -53,6 +53,8 @@ pub enum FrontEvent {
     Delivered,
     /// It was accepted only to be told that its client has too many connections.
     OverLimit,
+    /// It spoke plain HTTP where TLS is served.
+    Foreign,
     /// It is idle, and its place is needed.
     Evicted,
     /// It lingers, and its descriptor is needed.

@@ -11,6 +11,7 @@
 
 pub mod plain;
 pub mod preface;
+pub mod tls;
 
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
@@ -39,6 +40,15 @@ pub trait Transport {
     fn say_first(&mut self, bytes: Vec<u8>);
     /// Goes on with a connection that was dialled, after an event.
     fn open(&mut self) -> Opening;
+    /// Whether the handshake of a connection that was accepted is still to be done. A step of it, which a read takes, costs as much
+    /// as many requests.
+    fn is_opening(&self) -> bool {
+        false
+    }
+    /// How the handshake went: told once, when it is over.
+    fn take_handshake(&mut self) -> Option<Handshake> {
+        None
+    }
 
     /// Whether a read may bring something: bytes, an end, or a loss.
     fn may_read(&self) -> bool;
@@ -138,6 +148,36 @@ pub enum Transfer {
     Fin,
     /// The connection is lost.
     Failed,
+}
+
+/// How a TLS handshake went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// The connection is open.
+    Made {
+        /// The version that was agreed on.
+        version: TlsVersion,
+        /// Whether it goes on with an earlier session.
+        is_resumed: bool,
+    },
+    /// The other end speaks plain HTTP. What it has sent is dropped, and from here on it is answered plainly.
+    Foreign,
+    /// There is no connection.
+    Failed {
+        /// The version, as far as one was agreed on.
+        version: Option<TlsVersion>,
+        /// The reason, in words.
+        why: String,
+    },
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// 1.2, RFC 5246.
+    V12,
+    /// 1.3, RFC 8446.
+    V13,
 }
 
 /// A transport, and the descriptor that is counted for it.

@@ -1,0 +1,67 @@
+//! Converts `listen[].tls`: certificates, keys and roots are read and checked here, so that what runs is what was checked.
+
+use super::report::Report;
+use super::tree::{Node, Value};
+use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::server::{ClientAuth, ServerTls};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is offered to clients by ALPN (RFC 7301).
+const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+
+/// The settings of one address; `None` if something in them is wrong, which is reported.
+pub fn read(tls: &Node, report: &mut Report) -> Option<ServerTls> {
+    let is_true = |key: &str| tls.get(key).is_some_and(|node| matches!(node.value, Value::Bool(true)));
+    let is_word = |key: &str, word: &str| tls.get(key).and_then(Node::text) == Some(word);
+    let identities = identities(tls, report);
+    let auth = client_auth(tls, !is_word("client_auth", "request"), report);
+    let (identities, auth) = (identities?, auth?);
+    let made = ServerTls::new(identities, is_word("min_version", "1.3"), is_true("strict_sni"), auth, PROTOCOLS);
+    made.map_err(|why| report.error(tls, why)).ok()
+}
+
+fn identities(tls: &Node, report: &mut Report) -> Option<Vec<Arc<Identity>>> {
+    let certificates = tls.get("certificates").map(Node::items).unwrap_or_default();
+    if certificates.is_empty() {
+        if !tls.has_invalid() {
+            report.error(tls, "needs at least one certificate, such as {certificates: [{cert: cert.pem, key: key.pem}]}");
+        }
+        return None;
+    }
+    let found: Vec<Option<Arc<Identity>>> = certificates.iter().map(|node| identity(node, report)).collect();
+    found.into_iter().collect()
+}
+
+fn identity(node: &Node, report: &mut Report) -> Option<Arc<Identity>> {
+    let part = |name: &str| node.get(name).filter(|node| !node.is_invalid());
+    let (Some(cert), Some(key)) = (part("cert"), part("key")) else {
+        if !node.has_invalid() {
+            report.error(node, "a certificate needs cert and key, both files in PEM");
+        }
+        return None;
+    };
+    match Identity::read(Path::new(cert.text()?), Path::new(key.text()?)) {
+        Ok(identity) => {
+            identity.doubts().into_iter().for_each(|doubt| report.warn(cert, doubt));
+            identity.key_doubt().into_iter().for_each(|doubt| report.warn(key, doubt));
+            Some(Arc::new(identity))
+        }
+        Err(IdentityError::Certificate(why)) => {
+            report.error(cert, why);
+            None
+        }
+        Err(IdentityError::Key(why)) => {
+            report.error(key, why);
+            None
+        }
+    }
+}
+
+/// Whether clients have certificates, and whose; the outer `None` if something is wrong.
+#[allow(clippy::option_option)]
+fn client_auth(tls: &Node, is_required: bool, report: &mut Report) -> Option<Option<ClientAuth>> {
+    let Some(node) = tls.get("client_ca").filter(|node| !matches!(node.value, Value::Null)) else { return Some(None) };
+    let read = ClientAuth::read(Path::new(node.text()?), is_required);
+    read.map_err(|why| report.error(node, why)).ok().map(Some)
+}

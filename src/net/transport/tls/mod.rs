@@ -1,0 +1,262 @@
+//! TLS over a socket, at either end.
+//!
+//! The handshake goes on in small steps, with each read, so that whoever drives many connections decides how many steps there are in a
+//! turn. A short read of the socket says nothing of the stream: a record may be incomplete, or be the protocol's own affair; and
+//! bytes of the stream are held back here when there was no room for all of a record.
+
+mod reading;
+mod records;
+mod writing;
+
+use super::plain::{PlainTransport, Socket};
+use super::{Close, Edge, Handshake, Opening, Transfer, Transport};
+use crate::base::ring::Ring;
+use records::RecordCursor;
+use rustls::Connection;
+use std::io::{self, ErrorKind, IoSlice};
+
+/// How often it looks for something of the stream before it calls a connection busy.
+const LOOKS: usize = 64;
+
+/// TLS over a socket.
+#[derive(Debug)]
+pub struct TlsTransport<S> {
+    plain: PlainTransport<S>,
+    tls: Connection,
+    stage: TlsStage,
+    /// Where the bytes that were read end within a record.
+    cursor: RecordCursor,
+    /// How many bytes of the stream lie in the connection, read and decrypted.
+    held: usize,
+    /// What was read and the connection did not take, because it holds too much.
+    unfed: Vec<u8>,
+    /// How many bytes were sent since the other end last said something.
+    sent: usize,
+    /// The other end has said that nothing follows.
+    is_closed: bool,
+    /// Nothing more can be read from the socket.
+    is_over: bool,
+    /// The end was told to whoever reads.
+    has_told: bool,
+    /// A write has failed.
+    is_broken: bool,
+    /// A FIN follows what is to be written.
+    ends: bool,
+    is_reset: bool,
+    fault: Option<rustls::Error>,
+    /// How the handshake went, until it is asked for.
+    outcome: Option<Handshake>,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TlsStage {
+    /// The socket connects, or has something to say before.
+    Below,
+    Handshake,
+    Open,
+    /// The other end speaks plainly, and is answered plainly.
+    Foreign,
+}
+
+impl<S: Socket> TlsTransport<S> {
+    /// On top of a socket that was accepted, or that is connecting.
+    pub fn new(plain: PlainTransport<S>, tls: Connection) -> Self {
+        let stage = if matches!(tls, Connection::Server(_)) { TlsStage::Handshake } else { TlsStage::Below };
+        Self {
+            plain,
+            tls,
+            stage,
+            cursor: RecordCursor::default(),
+            held: 0,
+            unfed: Vec::new(),
+            sent: 0,
+            is_closed: false,
+            is_over: false,
+            has_told: false,
+            is_broken: false,
+            ends: false,
+            is_reset: false,
+            fault: None,
+            outcome: None,
+        }
+    }
+
+    /// The socket, to tie it to a poll.
+    pub fn socket(&self) -> &S {
+        self.plain.socket()
+    }
+
+    fn is_server(&self) -> bool {
+        matches!(self.tls, Connection::Server(_))
+    }
+
+    fn has_output(&self) -> bool {
+        self.tls.wants_write() && !self.is_broken && matches!(self.stage, TlsStage::Handshake | TlsStage::Open)
+    }
+
+    /// Whether nothing more of the stream can come.
+    fn has_ended(&self) -> bool {
+        self.is_closed || self.is_over || self.fault.is_some()
+    }
+}
+
+impl<S: Socket> Transport for TlsTransport<S> {
+    type Pipe = S::Pipe;
+
+    fn on_edge(&mut self, edge: Edge) {
+        self.plain.on_edge(edge);
+        if edge.writable {
+            self.flush();
+        }
+    }
+
+    fn say_first(&mut self, bytes: Vec<u8>) {
+        self.plain.say_first(bytes);
+    }
+
+    fn open(&mut self) -> Opening {
+        if let outcome @ (Opening::Pending | Opening::Failed(_)) = self.plain.open() {
+            return outcome;
+        }
+        if self.stage == TlsStage::Below {
+            self.stage = TlsStage::Handshake;
+        }
+        self.shake();
+        match &self.fault {
+            Some(fault) => Opening::Failed(io::Error::new(ErrorKind::InvalidData, fault.clone())),
+            None if self.is_over || self.is_broken => Opening::Failed(ErrorKind::UnexpectedEof.into()),
+            None if self.stage == TlsStage::Open => Opening::Open,
+            None => Opening::Pending,
+        }
+    }
+
+    fn is_opening(&self) -> bool {
+        matches!(self.stage, TlsStage::Below | TlsStage::Handshake)
+    }
+
+    fn take_handshake(&mut self) -> Option<Handshake> {
+        self.outcome.take()
+    }
+
+    fn may_read(&self) -> bool {
+        self.held > 0 || !self.unfed.is_empty() || if self.has_ended() { !self.has_told } else { self.plain.may_read() }
+    }
+
+    fn may_write(&self) -> bool {
+        self.is_broken || (self.plain.may_write() && !self.is_opening() && !self.has_output())
+    }
+
+    fn is_gone(&self) -> bool {
+        self.plain.is_gone()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.plain.is_ending() || self.is_closed
+    }
+
+    fn look_again(&mut self) {
+        self.plain.look_again();
+    }
+
+    fn fill(&mut self, ring: &mut Ring) -> Transfer {
+        let (first, _) = ring.room_mut();
+        let transfer = self.take(first);
+        if let Transfer::Bytes(n) = transfer {
+            ring.fill(n);
+        }
+        transfer
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Transfer {
+        self.take(buffer)
+    }
+
+    /// What is taken lies in a record, which may be written later: until then no more is taken.
+    fn send(&mut self, slices: &[IoSlice]) -> Transfer {
+        if self.stage == TlsStage::Foreign {
+            return self.plain.send(slices);
+        }
+        let mut taken = 0;
+        while !self.is_broken && !self.is_opening() && self.flush() {
+            match self.encrypt(slices, taken) {
+                Ok(0) => break,
+                Ok(n) => taken += n,
+                Err(_) => self.is_broken = true,
+            }
+        }
+        match taken {
+            _ if self.is_broken => Transfer::Failed,
+            0 => Transfer::Blocked,
+            n => Transfer::Bytes(n),
+        }
+    }
+
+    fn may_pour(&self) -> bool {
+        false
+    }
+
+    /// Bytes of the stream exist only here: nothing can be poured.
+    fn pour_in(&mut self, _: &mut S::Pipe, _: usize) -> Transfer {
+        Transfer::Blocked
+    }
+
+    /// The same.
+    fn pour_out(&mut self, _: &mut S::Pipe, _: usize) -> Transfer {
+        Transfer::Blocked
+    }
+
+    fn check_quiet(&mut self) -> bool {
+        for _ in 0..LOOKS {
+            if self.plain.is_gone() || self.plain.is_ending() {
+                return false;
+            }
+            if !self.may_read() {
+                return self.cursor.is_between();
+            }
+            match self.take(&mut [0]) {
+                Transfer::Blocked => return self.cursor.is_between(),
+                Transfer::Beside(_) => {}
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    fn check_quiet_now(&mut self) -> bool {
+        self.look_again();
+        self.check_quiet()
+    }
+
+    fn is_delivered(&self) -> bool {
+        !self.has_output() && self.plain.is_delivered()
+    }
+
+    /// The other end's close is still to come.
+    fn may_part(&self) -> bool {
+        self.is_broken || (self.stage != TlsStage::Open && self.plain.may_part())
+    }
+
+    fn close(&mut self, how: Close) {
+        match how {
+            Close::Sending => {
+                self.say_close();
+                self.ends = true;
+                self.flush();
+            }
+            Close::Reset => {
+                self.is_reset = true;
+                self.plain.close(Close::Reset);
+            }
+        }
+    }
+
+    fn take_leave(&mut self) -> bool {
+        self.note_failure(None);
+        if self.is_reset || self.is_broken {
+            return true;
+        }
+        self.say_close();
+        self.flush()
+    }
+}

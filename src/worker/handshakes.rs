@@ -1,0 +1,50 @@
+//! Handshakes of clients. A step of one costs as much as many requests, so they come after everything else, and only a few in a turn:
+//! a handshake may wait on a full core, a request of a client that is served may not.
+
+use super::core::{Core, Net};
+use crate::net::transport::{Handshake, TlsVersion, Transport};
+use crate::observe::stats::{HandshakeCounters, TlsSide};
+use crate::session::Event;
+
+/// How many clients go on with their handshakes in one turn.
+const STEPS_A_TURN: usize = 4;
+
+impl<N: Net> Core<N> {
+    /// Goes on with the handshakes that have waited longest.
+    pub(super) fn shake_hands(&mut self) {
+        for _ in 0..self.opening.len().min(STEPS_A_TURN) {
+            let Some(key) = self.opening.pop_front() else { break };
+            if let Some(client) = self.clients.get_mut(key) {
+                client.is_queued = false;
+                self.pump(key);
+            }
+        }
+    }
+
+    /// One step of a client's handshake was taken.
+    #[cold]
+    pub(super) fn on_handshake_step(&mut self, key: usize) {
+        let client = &mut self.clients[key];
+        let Some(outcome) = client.link.take_handshake() else { return };
+        let stats = &client.entrance.service.stats;
+        count(&stats.handshakes, TlsSide::Client, &outcome);
+        match outcome {
+            Handshake::Foreign => self.deliver(key, Event::Foreign),
+            Handshake::Failed { why, .. } => log::debug!(target: "tls", "handshake with {} failed: {why}", client.front.client()),
+            Handshake::Made { .. } => {}
+        }
+    }
+}
+
+/// Counts how a handshake went.
+pub(super) fn count(counters: &HandshakeCounters, side: TlsSide, outcome: &Handshake) {
+    let version = |version: &TlsVersion| match version {
+        TlsVersion::V12 => 0,
+        TlsVersion::V13 => 1,
+    };
+    match outcome {
+        Handshake::Made { version: made, is_resumed } => counters.made[side as usize][version(made)][usize::from(*is_resumed)].add(1),
+        Handshake::Failed { version: agreed, .. } => counters.failed[side as usize][agreed.as_ref().map_or(2, version)].add(1),
+        Handshake::Foreign => counters.failed[side as usize][2].add(1),
+    }
+}
