@@ -93,6 +93,7 @@ mod plays {
         mod retry_limits;
         mod retry_uploads;
         mod round_robin;
+        mod send_proxy;
         mod srv;
         mod sticky;
     }

@@ -38,7 +38,7 @@ mod sim {
 }
 
 use sim::seen;
-use sim::world::{RECORD_SEEDS, World};
+use sim::world::{HEADER_SEEDS, RECORD_SEEDS, World};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -48,6 +48,8 @@ use std::time::{Duration, Instant};
 const SEEDS: u64 = 6000;
 /// As many of those in which connections carry records.
 const RECORDS: u64 = 3000;
+/// And of those in which clients come with headers of the PROXY protocol.
+const HEADERS: u64 = 1000;
 /// Seeds that nobody has run before, where a run is told where they begin.
 const NEW: u64 = 1500;
 /// Seeds that failed once. What a seed means changes with the simulation, so each of these faults also has a test elsewhere.
@@ -134,9 +136,9 @@ fn seeds() -> Vec<Range<u64>> {
         return vec![from.parse().expect("SIM_SEEDS is a..b")..to.parse().expect("SIM_SEEDS is a..b")];
     }
     let mut seeds: Vec<_> = FORMER.iter().map(|&seed| seed..seed + 1).collect();
-    seeds.extend([0..SEEDS, RECORD_SEEDS..RECORD_SEEDS + RECORDS]);
+    seeds.extend([0..SEEDS, RECORD_SEEDS..RECORD_SEEDS + RECORDS, HEADER_SEEDS..HEADER_SEEDS + HEADERS]);
     if let Some(from) = number("SIM_FROM") {
-        seeds.extend([from..from + NEW, RECORD_SEEDS + from..RECORD_SEEDS + from + NEW]);
+        seeds.extend([from..from + NEW, RECORD_SEEDS + from..RECORD_SEEDS + from + NEW, HEADER_SEEDS + from..HEADER_SEEDS + from + NEW]);
     }
     seeds
 }

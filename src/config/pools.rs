@@ -6,6 +6,7 @@ use super::model::{BalanceConfig, Origin, PoolConfig, Timeouts, UpstreamConfig};
 use super::report::Report;
 use super::tree::{Node, ShownText, Value};
 use super::values::{int, limits, timeouts};
+use crate::base::proxy_header::ProxyVersion;
 use std::collections::HashMap;
 
 /// All pools, the default pool first.
@@ -127,5 +128,7 @@ fn upstream(item: &Node, report: &mut Report) -> Option<UpstreamConfig> {
     let weight = item.get("weight").map_or(Some(1), Node::int)?;
     let is_checked = item.get("health_check_enabled").is_none_or(|node| matches!(node.value, Value::Bool(true)));
     let is_backup = item.get("backup").is_some_and(|node| matches!(node.value, Value::Bool(true)));
-    Some(UpstreamConfig { name, origin, weight, is_checked, is_backup })
+    let send_proxy =
+        item.get("send_proxy").and_then(Node::text).map(|version| if version == "v1" { ProxyVersion::V1 } else { ProxyVersion::V2 });
+    Some(UpstreamConfig { name, origin, weight, is_checked, is_backup, send_proxy })
 }

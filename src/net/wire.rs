@@ -5,7 +5,7 @@ use super::stream::Stream;
 use super::transport::plain::PlainTransport;
 use super::transport::preface::PrefaceTransport;
 use super::transport::tls::TlsTransport;
-use super::transport::{Close, Edge, Handshake, Opening, Transfer, Transport};
+use super::transport::{Close, Edge, Handshake, Introduction, Opening, Transfer, Transport};
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::config::model::ListenerConfig;
@@ -27,6 +27,11 @@ impl Arrival {
     /// As configured.
     pub fn of(listener: &ListenerConfig) -> Self {
         Self { proxy_protocol: listener.proxy_protocol, tls: listener.tls.as_ref().map(|tls| tls.config.clone()) }
+    }
+
+    /// The beginning of a connection with TLS, if that is wanted.
+    fn tls(&self) -> io::Result<Option<ServerConnection>> {
+        self.tls.as_ref().map(|config| ServerConnection::new(config.clone()).map_err(io::Error::other)).transpose()
     }
 
     /// How those who connect reach what is behind: `http` or `https`.
@@ -61,16 +66,17 @@ impl Wire {
     pub fn accepted(stream: Stream, peer: Peer, arrival: &Arc<Arrival>) -> io::Result<Self> {
         let plain = PlainTransport::accepted(stream);
         match arrival.proxy_protocol {
-            false => Self::after_preface(plain, arrival),
+            false => Ok(Self::on(plain, arrival.tls()?)),
             true => Ok(Self::Preface(Box::new(PrefaceTransport::new(plain, peer)), arrival.clone())),
         }
     }
 
     /// A connection that was accepted, from where its preface ends.
-    fn after_preface(plain: PlainTransport<Stream>, arrival: &Arrival) -> io::Result<Self> {
-        let Some(config) = &arrival.tls else { return Ok(Self::Plain(plain)) };
-        let tls = ServerConnection::new(config.clone()).map_err(io::Error::other)?;
-        Ok(Self::Tls(Box::new(TlsTransport::new(plain, tls.into()))))
+    fn on(plain: PlainTransport<Stream>, tls: Option<ServerConnection>) -> Self {
+        match tls {
+            None => Self::Plain(plain),
+            Some(tls) => Self::Tls(Box::new(TlsTransport::new(plain, tls.into()))),
+        }
     }
 
     /// A connection that is being made.
@@ -93,18 +99,24 @@ impl Transport for Wire {
     }
 
     #[inline]
-    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
+    fn take_peer(&mut self) -> Option<Result<Introduction, String>> {
         let Self::Preface(preface, arrival) = self else { return None };
-        let peer = preface.take_peer()?;
-        if peer.is_ok()
-            && let Some(plain) = preface.take_plain()
-        {
-            match Self::after_preface(plain, &arrival.clone()) {
-                Ok(wire) => *self = wire,
-                Err(error) => return Some(Err(error.to_string())),
+        let introduction = match preface.take_peer()? {
+            Ok(introduction) => introduction,
+            refused => return Some(refused),
+        };
+        match arrival.tls() {
+            Ok(tls) => {
+                if let Some(plain) = preface.take_plain() {
+                    *self = Self::on(plain, tls);
+                }
+                Some(Ok(introduction))
+            }
+            Err(error) => {
+                preface.give_up();
+                Some(Err(error.to_string()))
             }
         }
-        Some(peer)
     }
 
     fn say_first(&mut self, bytes: Vec<u8>) {

@@ -100,8 +100,14 @@ mod tests {
 
     #[test]
     fn whatever_it_is_used_for_is_given_back() {
-        let config =
-            UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
+        let config = UpstreamConfig {
+            name: "a".into(),
+            origin: Origin::tcp("127.0.0.1", 1),
+            weight: 1,
+            is_checked: true,
+            is_backup: false,
+            send_proxy: None,
+        };
         let server = Arc::new(Server::new(config, None, 0, 1));
         server.set_limits(&PoolLimits { max_conns_per_upstream: 1, max_tunnels_per_upstream: 1, upstream_idle_conns: 1 });
         let held = || {

@@ -24,7 +24,7 @@ fn pool_from(config: &model::PoolConfig) -> Arc<Pool> {
 }
 
 fn upstream(name: String, host: &str, weight: u32) -> UpstreamConfig {
-    UpstreamConfig { name, origin: Origin::tcp(host, 1), weight, is_checked: true, is_backup: false }
+    UpstreamConfig { name, origin: Origin::tcp(host, 1), weight, is_checked: true, is_backup: false, send_proxy: None }
 }
 
 fn pool(weights: &[u32]) -> Arc<Pool> {

@@ -141,8 +141,14 @@ mod tests {
     const ALL: Needs = Needs { is_partial: true, tunnel: true, has_left: false };
 
     fn server() -> Arc<Server> {
-        let config =
-            UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
+        let config = UpstreamConfig {
+            name: "a".into(),
+            origin: Origin::tcp("127.0.0.1", 1),
+            weight: 1,
+            is_checked: true,
+            is_backup: false,
+            send_proxy: None,
+        };
         let server = Arc::new(Server::new(config, None, 0, 1));
         server.set_limits(&MOST);
         server

@@ -198,8 +198,8 @@ impl Server {
 
     /// Whether it is of this upstream: then a reload keeps it, with all its state, as long as its address is one of the upstream's.
     pub fn is(&self, config: &UpstreamConfig) -> bool {
-        let UpstreamConfig { name, origin, weight: _, is_checked: _, is_backup } = &self.config;
-        (name, origin, is_backup) == (&config.name, &config.origin, &config.is_backup)
+        let UpstreamConfig { name, origin, weight: _, is_checked: _, is_backup, send_proxy } = &self.config;
+        (name, origin, is_backup, send_proxy) == (&config.name, &config.origin, &config.is_backup, &config.send_proxy)
     }
 
     /// It gets requests only while no server of a lower rank is usable. Backups come after all others. A pool has the ranks of its
@@ -294,8 +294,14 @@ mod tests {
 
     #[test]
     fn who_fails_its_checks_or_has_no_weight_is_not_used() {
-        let config =
-            |weight| UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight, is_checked: true, is_backup: false };
+        let config = |weight| UpstreamConfig {
+            name: "a".into(),
+            origin: Origin::tcp("127.0.0.1", 1),
+            weight,
+            is_checked: true,
+            is_backup: false,
+            send_proxy: None,
+        };
         let server = Server::new(config(1), Origin::tcp("127.0.0.1", 1).address(), 0, 1);
         let is = || (server.is_usable(), server.is_healthy());
         assert_eq!(is(), (true, true));
@@ -310,8 +316,14 @@ mod tests {
 
     #[test]
     fn one_request_finds_out_whether_an_address_that_swallowed_a_connection_still_does() {
-        let config =
-            UpstreamConfig { name: "a".into(), origin: Origin::tcp("127.0.0.1", 1), weight: 1, is_checked: true, is_backup: false };
+        let config = UpstreamConfig {
+            name: "a".into(),
+            origin: Origin::tcp("127.0.0.1", 1),
+            weight: 1,
+            is_checked: true,
+            is_backup: false,
+            send_proxy: None,
+        };
         let server = Server::new(config, None, 0, 1);
         assert!(server.claim_turn(0, 100) && !server.is_doubtful());
         server.avoid(1000, 100);

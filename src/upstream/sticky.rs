@@ -91,7 +91,7 @@ mod tests {
     fn server(name: &str, host: &str) -> Arc<Server> {
         let origin = Origin::tcp(host, 80);
         let address = origin.address();
-        let config = UpstreamConfig { name: name.into(), origin, weight: 1, is_checked: true, is_backup: false };
+        let config = UpstreamConfig { name: name.into(), origin, weight: 1, is_checked: true, is_backup: false, send_proxy: None };
         Arc::new(Server::new(config, address, 0, 1))
     }
 

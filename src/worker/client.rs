@@ -5,6 +5,7 @@ use crate::front::h1::FrontH1;
 use crate::guard::connections::CountedConnection;
 use crate::guard::door::{Rest, Stay};
 use crate::net::transport::Link;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// What a client's connection holds of what all workers share.
@@ -14,6 +15,8 @@ pub(super) struct Standing {
     /// While it counts as a connection of its client. It lies elsewhere, because most configurations have no such limit, and idle
     /// connections are many.
     pub(super) counted: Option<Box<CountedConnection>>,
+    /// Where it has connected to, if a proxy in front has told that.
+    pub(super) destination: Option<Box<SocketAddr>>,
 }
 
 /// A client's slot.

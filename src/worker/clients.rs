@@ -10,7 +10,7 @@ use crate::front::h1::FrontH1;
 use crate::guard::client::ClientId;
 use crate::guard::door::{Rest, Stay};
 use crate::net::token::Source;
-use crate::net::transport::{Close, Link, Transfer, Transport};
+use crate::net::transport::{Close, Introduction, Link, Transfer, Transport};
 use crate::observe::reason::Reason;
 use crate::observe::stats::TlsSide;
 use crate::session::{Ending, Event};
@@ -33,14 +33,17 @@ impl<N: Net> Core<N> {
                 Some(counted) => Some(Box::new(counted)),
             },
         };
-        self.seat(link, peer, entrance, Standing { stay, counted });
+        self.seat(link, peer, entrance, Standing { stay, counted, destination: None });
     }
 
     /// The preface of a connection has come, or something else in its place.
     #[cold]
-    pub(super) fn on_preface(&mut self, key: usize, peer: Result<Peer, String>) {
-        match peer {
-            Ok(peer) => self.on_peer_known(key, peer),
+    pub(super) fn on_preface(&mut self, key: usize, preface: Result<Introduction, String>) {
+        match preface {
+            Ok(Introduction { client, destination }) => {
+                self.clients[key].standing.destination = destination.map(Box::new);
+                self.on_peer_known(key, client);
+            }
             Err(why) => {
                 let Client { front, entrance, .. } = &self.clients[key];
                 log::debug!(target: "listener", "{}: a connection from {} is closed: {why}", entrance.door.name(), front.client());
@@ -69,7 +72,7 @@ impl<N: Net> Core<N> {
 
     /// Tells a client that it has too many connections. It gets no place, and lingers from the beginning.
     pub fn refuse(&mut self, link: Link<N::Transport>, peer: Peer, entrance: Rc<Entrance>) {
-        let standing = Standing { stay: entrance.door.linger(), counted: None };
+        let standing = Standing { stay: entrance.door.linger(), counted: None, destination: None };
         if let Some(key) = self.seat(link, peer, entrance, standing) {
             self.deliver(key, Event::OverLimit);
             // Handled at once, because it may be the next to be closed for others.

@@ -27,6 +27,7 @@ use crate::upstream::pool::Pool;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -39,6 +40,10 @@ pub trait Net {
     fn pipe(&mut self) -> io::Result<<Self::Transport as Transport>::Pipe>;
     /// Begins to connect; the outcome comes as an event for `source`.
     fn dial(&mut self, address: &Address, source: Source) -> io::Result<Self::Transport>;
+    /// Where an accepted connection has connected to; a Unix socket has no such address.
+    fn local_address(&self, _: &Self::Transport) -> Option<SocketAddr> {
+        None
+    }
     /// From now on events of an accepted connection come for `source`.
     fn register(&mut self, transport: &Self::Transport, source: Source) -> io::Result<()>;
 }

@@ -1,11 +1,13 @@
 //! Making upstream connections.
 
+use super::client::Client;
 use super::core::{Core, Net};
 use super::timers::OwnTimer;
 use super::upstream::{Stage, Upstream};
 use crate::back::connection::BackConnection;
 use crate::back::dial::Dial;
-use crate::base::address::Address;
+use crate::base::address::{Address, Peer};
+use crate::base::proxy_header::{self, ProxyVersion};
 use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::net::transport::{Link, Opening, Transport};
@@ -14,6 +16,7 @@ use crate::session::Event;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// When a connect is tried again for which there was no descriptor.
@@ -80,7 +83,10 @@ impl<N: Net> Core<N> {
         let Stage::Waiting(Dial { address, until, .. }) = &self.upstreams[key].stage else { return Ok(()) };
         let (address, until) = (address.clone(), *until);
         match self.open(&address, key) {
-            Ok(link) => {
+            Ok(mut link) => {
+                if let Some(version) = self.upstreams[key].server().config.send_proxy {
+                    link.say_first(self.announcement(key, version));
+                }
                 self.upstreams[key].pass_to(|stage| match stage {
                     Stage::Waiting(dial) => Stage::Connecting { link, dial },
                     other => other,
@@ -98,6 +104,19 @@ impl<N: Net> Core<N> {
             }
             Err(error) => Err(self.give_up(key, why(&error))),
         }
+    }
+
+    /// What tells an upstream for which client a connection is made.
+    #[cold]
+    fn announcement(&self, key: usize, version: ProxyVersion) -> Vec<u8> {
+        let ends = |client: usize| {
+            let Client { front, link, standing, .. } = self.clients.get(client)?;
+            let Peer::Ip(ip, port) = front.client() else { return None };
+            let told = standing.destination.as_deref().copied();
+            Some((SocketAddr::new(ip, port.unwrap_or(0)), told.or_else(|| self.net.local_address(link))?))
+        };
+        let exchange = self.upstreams[key].exchanges().next();
+        proxy_header::write(version, exchange.and_then(|exchange| ends(self.talks[exchange].client)))
     }
 
     /// The address did not take the connection: its name may lead elsewhere by now.

@@ -55,6 +55,7 @@ pub use rests::Room;
 use shared::{Mail, NewSite, Shared};
 use slab::Slab;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -84,6 +85,10 @@ impl Net for Kernel {
         let transport = Wire::dialled(Stream::connect(address)?);
         self.register(&transport, source)?;
         Ok(transport)
+    }
+
+    fn local_address(&self, transport: &Wire) -> Option<SocketAddr> {
+        socket2::SockRef::from(transport).local_addr().ok()?.as_socket()
     }
 
     fn register(&mut self, transport: &Wire, source: Source) -> io::Result<()> {

@@ -54,8 +54,9 @@ impl<N: Net> Core<N> {
     fn connect_anew(&mut self, key: usize, server: usize, found: IdleOffer) -> Option<Event> {
         let place = self.talks[key].exchange.take_place();
         let exchange = &self.talks[key].exchange;
-        let keepalive_ms = exchange.timeouts.upstream_keepalive_ms;
         let server = exchange.pool().servers[server].clone();
+        // One that has announced a client must not carry the requests of another.
+        let keepalive_ms = if server.config.send_proxy.is_some() { 0 } else { exchange.timeouts.upstream_keepalive_ms };
         let pool = if Rc::ptr_eq(&exchange.site, &self.turn.site) { None } else { self.pool_of(&server) };
         let pool = pool.unwrap_or(exchange.pool()).clone();
         let worker = self.turn.worker;

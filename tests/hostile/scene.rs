@@ -89,6 +89,7 @@ fn config(setting: Setting) -> Config {
         weight: 1,
         is_checked: true,
         is_backup: false,
+        send_proxy: None,
     };
     config.pools[0].upstreams = (0..setting.servers).map(upstream).collect();
     config.pools[0].timeouts = config.timeouts.clone();

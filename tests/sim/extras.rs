@@ -211,6 +211,7 @@ pub fn upstream(number: usize) -> UpstreamConfig {
         weight: 1,
         is_checked: true,
         is_backup: false,
+        send_proxy: None,
     }
 }
 

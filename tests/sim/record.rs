@@ -6,10 +6,9 @@ use super::socket::{SimPipe, SimSocket};
 use super::wire::records::{Kind, MOST, Records};
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
-use tidegate::base::address::Peer;
 use tidegate::base::ring::Ring;
 use tidegate::net::transport::plain::Socket;
-use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
+use tidegate::net::transport::{Close, Edge, Introduction, Opening, Transfer, Transport};
 
 /// How often it looks for something of the stream, before it calls a connection busy.
 const LOOKS: usize = 64;
@@ -215,14 +214,15 @@ impl Transport for RecordTransport {
         self.awaits_peer
     }
 
-    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
+    fn take_peer(&mut self) -> Option<Result<Introduction, String>> {
         if !self.awaits_peer || !self.layer(Records::was_greeted) {
             return None;
         }
         self.awaits_peer = false;
         note(Seen::PeerKnownLate);
         let greeting = self.layer(|layer| String::from_utf8_lossy(&layer.greeting).into_owned());
-        Some(Ok(greeting.parse::<SocketAddr>().expect("an address").into()))
+        let client = greeting.parse::<SocketAddr>().expect("an address").into();
+        Some(Ok(Introduction { client, destination: None }))
     }
 
     fn say_first(&mut self, _: Vec<u8>) {

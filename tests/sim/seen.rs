@@ -55,6 +55,7 @@ seen!(
     NeverGreeted,
     PeerKnownLate,
     PeerKnownLateOverItsLimit,
+    HeaderTaken,
     SeveralAtOnce,
     StreamWhole,
     StreamGivenUp,

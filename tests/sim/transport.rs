@@ -1,17 +1,21 @@
-//! What carries a connection of the simulation: plain bytes, or records.
+//! What carries a connection of the simulation: plain bytes, perhaps after a header of the PROXY protocol, or records.
 
 use super::record::RecordTransport;
+use super::seen::{Seen, note};
 use super::socket::{SimPipe, SimSocket};
 use std::io::IoSlice;
 use tidegate::base::address::Peer;
 use tidegate::base::ring::Ring;
 use tidegate::net::transport::plain::PlainTransport;
-use tidegate::net::transport::{Close, Edge, Opening, Transfer, Transport};
+use tidegate::net::transport::preface::PrefaceTransport;
+use tidegate::net::transport::{Close, Edge, Introduction, Opening, Transfer, Transport};
 
 /// What carries a connection of the simulation.
 pub enum SimTransport {
     Plain(PlainTransport<SimSocket>),
     Record(Box<RecordTransport>),
+    /// It becomes a plain one.
+    Preface(Box<PrefaceTransport<SimSocket>>),
 }
 
 macro_rules! each {
@@ -19,14 +23,20 @@ macro_rules! each {
         match $self {
             SimTransport::Plain($transport) => $do,
             SimTransport::Record($transport) => $do,
+            SimTransport::Preface($transport) => $do,
         }
     };
 }
 
 impl SimTransport {
-    pub fn accepted(socket: SimSocket) -> Self {
+    pub fn accepted(socket: SimSocket, peer: Peer) -> Self {
         let is_record = socket.wires.borrow().speaks_records(socket.id);
-        if is_record { Self::Record(Box::new(RecordTransport::accepted(socket))) } else { Self::Plain(PlainTransport::accepted(socket)) }
+        let has_preface = !is_record && socket.wires.borrow().conns[socket.id].names_peer;
+        if is_record {
+            return Self::Record(Box::new(RecordTransport::accepted(socket)));
+        }
+        let plain = PlainTransport::accepted(socket);
+        if has_preface { Self::Preface(Box::new(PrefaceTransport::new(plain, peer))) } else { Self::Plain(plain) }
     }
 
     pub fn dialled(socket: SimSocket) -> Self {
@@ -50,8 +60,14 @@ impl Transport for SimTransport {
         each!(self, transport => transport.awaits_peer())
     }
 
-    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
-        each!(self, transport => transport.take_peer())
+    fn take_peer(&mut self) -> Option<Result<Introduction, String>> {
+        let Self::Preface(preface) = self else { return each!(self, transport => transport.take_peer()) };
+        let verdict = preface.take_peer()?;
+        if verdict.is_ok() {
+            note(Seen::HeaderTaken);
+            *self = Self::Plain(preface.take_plain().expect("the socket"));
+        }
+        Some(verdict)
     }
 
     fn say_first(&mut self, bytes: Vec<u8>) {

@@ -77,12 +77,14 @@ pub struct Conn {
     is_mute: bool,
     /// Its greeting tells for whom it speaks.
     pub names_peer: bool,
+    /// How many bytes of a header before the stream the proxy has not read.
+    header: usize,
     /// Bytes of the peer's records that were sent, and have arrived.
     sent_raw: u64,
     arrived_raw: u64,
     /// For each record that is on its way, both counts at its end: of its bytes, and of the stream's.
     marks: VecDeque<(u64, u64)>,
-    /// Bytes of records that the proxy read and wrote.
+    /// Bytes of records that the proxy read and wrote, or of a header that it read.
     beside: u64,
 
     /// Something happened since the last poll.
@@ -227,6 +229,7 @@ impl Wires {
             theirs: None,
             is_mute: false,
             names_peer: false,
+            header: 0,
             sent_raw: 0,
             arrived_raw: 0,
             marks: VecDeque::new(),

@@ -88,6 +88,9 @@ pub const BALANCER: [u8; 4] = [10, 0, 0, 9];
 /// Seeds from here on make worlds in which connections carry records.
 pub const RECORD_SEEDS: u64 = 5_000_000_000;
 
+/// Seeds from here on make worlds in which the balancer names each client in a header of the PROXY protocol.
+pub const HEADER_SEEDS: u64 = 6_000_000_000;
+
 /// Whose connections carry records.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordsOf {
@@ -99,9 +102,10 @@ pub struct RecordsOf {
 
 impl RecordsOf {
     fn draw(seed: u64) -> Self {
-        let kind = if seed >= RECORD_SEEDS { seed % 3 } else { 3 };
+        let is_of_headers = (HEADER_SEEDS..HEADER_SEEDS + 1_000_000_000).contains(&seed);
+        let kind = if seed >= RECORD_SEEDS && !is_of_headers { seed % 3 } else { 3 };
         let clients = kind == 0 || kind == 2;
-        Self { clients, origins: kind == 1 || kind == 2, names_peers: clients && (seed / 3).is_multiple_of(2) }
+        Self { clients, origins: kind == 1 || kind == 2, names_peers: is_of_headers || (clients && (seed / 3).is_multiple_of(2)) }
     }
 }
 
@@ -389,11 +393,13 @@ impl World {
     fn come(&mut self, worker: usize, quit: Quit, (address, is_many): (u8, bool)) -> Id {
         let mut wires = self.wires.borrow_mut();
         let id = wires.open(worker, None, None);
+        let peer = self.records.names_peers.then(|| SocketAddr::from(([10, 9, 8, address], 2000 + id as u16)));
         if self.records.clients {
             let may_be_mute = matches!(quit, Quit::MuteAfter(_) | Quit::DeafAfter(_));
             let greets = !may_be_mute || wires.lots.bool();
-            let peer = self.records.names_peers.then(|| Peer::from(SocketAddr::from(([10, 9, 8, address], 2000 + id as u16))));
-            wires.speak_records(id, greets, peer);
+            wires.speak_records(id, greets, peer.map(Peer::from));
+        } else if let Some(peer) = peer {
+            wires.announce(id, peer);
         }
         self.live.push(id);
         self.seats[worker].backlog.push_back(Newcomer { id, address, is_many });

@@ -26,9 +26,12 @@ static UPSTREAM: &[Key] = &[
     key("health_check_enabled", Kind::Bool, "Whether `health_check` applies to it.").default("true"),
     key("backup", Kind::Bool, "It gets requests only while no other upstream of its pool is usable.").default("false"),
     key("http2", Kind::BoolOr("auto"), "Use HTTP/2 to the upstream; auto = if it offers that.").default("false").no_effect_yet(),
-    key("send_proxy", Kind::Choice { words: &["v1", "v2"], any_case: false }, "Send the PROXY protocol to the upstream, in this version.")
-        .off()
-        .refused("the PROXY protocol is not built yet, and the upstream would wait for it"),
+    key(
+        "send_proxy",
+        Kind::Choice { words: &["v1", "v2"], any_case: false },
+        "Each connection to it begins with a header of the PROXY protocol, in this version, and serves one request.",
+    )
+    .off(),
 ];
 
 pub(super) const BALANCE: Key = key(

@@ -3,6 +3,7 @@
 use super::guards::{Breaker, HealthCheck, Retry};
 use super::timeouts::Timeouts;
 use crate::base::address::Address;
+use crate::base::proxy_header::ProxyVersion;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -87,6 +88,8 @@ pub struct UpstreamConfig {
     pub is_checked: bool,
     /// Whether it gets requests only while no other of the pool is usable.
     pub is_backup: bool,
+    /// In which version each connection to it begins with a header of the PROXY protocol.
+    pub send_proxy: Option<ProxyVersion>,
 }
 
 /// What stands before the name of SRV records.

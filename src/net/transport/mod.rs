@@ -17,6 +17,7 @@ use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::guard::descriptors::Descriptor;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 
 /// One end of a connection that carries bytes.
@@ -33,7 +34,7 @@ pub trait Transport {
         false
     }
     /// For whom it speaks, or why that cannot be told and the connection is of no use: told once, when the preface has come.
-    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
+    fn take_peer(&mut self) -> Option<Result<Introduction, String>> {
         None
     }
     /// Has a connection that is being dialled begin with these bytes, whatever else is on top of the socket.
@@ -90,6 +91,15 @@ pub trait Transport {
     /// Says what is left to say before it is dropped: what was taken and lies here still, and that this is a regular end. Returns
     /// whether all is said; if not, an event will tell when it may go on.
     fn take_leave(&mut self) -> bool;
+}
+
+/// For whom a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Introduction {
+    /// The client.
+    pub client: Peer,
+    /// Where that has connected to, if it was told.
+    pub destination: Option<SocketAddr>,
 }
 
 /// How far a connection is that was dialled.

@@ -3,7 +3,7 @@
 //! The bytes are looked at where they lie, and only the header's are taken, so that whatever comes next finds all of its own.
 
 use super::plain::{PlainTransport, Socket};
-use super::{Close, Edge, Opening, Transfer, Transport};
+use super::{Close, Edge, Introduction, Opening, Transfer, Transport};
 use crate::base::address::Peer;
 use crate::base::proxy_header::{self, Announced, Fault, LONGEST};
 use crate::base::ring::Ring;
@@ -21,7 +21,7 @@ pub struct PrefaceTransport<S> {
     /// Who counts where the header names nobody.
     own: Peer,
     /// What became of the header, until it is asked for.
-    verdict: Option<Result<Peer, String>>,
+    verdict: Option<Result<Introduction, String>>,
     /// How the connection ended before its header was there.
     end: Option<Transfer>,
 }
@@ -35,6 +35,11 @@ impl<S: Socket> PrefaceTransport<S> {
     /// The header has been taken: gives the socket to what comes next.
     pub fn take_plain(&mut self) -> Option<PlainTransport<S>> {
         self.plain.take()
+    }
+
+    /// Nothing can come next.
+    pub fn give_up(&mut self) {
+        self.end = Some(Transfer::Failed);
     }
 
     /// The socket, to tie it to a poll.
@@ -61,7 +66,7 @@ impl<S: Socket> PrefaceTransport<S> {
         };
         match proxy_header::read(&bytes[..n]) {
             Ok(Some(header)) if self.plain_mut().read(&mut bytes[..header.length]) == Transfer::Bytes(header.length) => {
-                self.verdict = Some(Ok(self.peer(header.announced)));
+                self.verdict = Some(Ok(self.introduce(header.announced)));
             }
             Ok(Some(_)) => self.end = Some(Transfer::Failed),
             Ok(None) if self.plain().is_ending() => self.refuse("the connection ended within its PROXY protocol header".into()),
@@ -79,11 +84,11 @@ impl<S: Socket> PrefaceTransport<S> {
         self.end = Some(Transfer::Failed);
     }
 
-    fn peer(&self, announced: Announced) -> Peer {
+    fn introduce(&self, announced: Announced) -> Introduction {
         match announced {
-            Announced::Itself => self.own,
-            Announced::Ip { source, .. } => source.into(),
-            Announced::Unix => Peer::Unix,
+            Announced::Itself => Introduction { client: self.own, destination: None },
+            Announced::Ip { source, destination } => Introduction { client: source.into(), destination: Some(destination) },
+            Announced::Unix => Introduction { client: Peer::Unix, destination: None },
         }
     }
 }
@@ -110,7 +115,7 @@ impl<S: Socket> Transport for PrefaceTransport<S> {
         true
     }
 
-    fn take_peer(&mut self) -> Option<Result<Peer, String>> {
+    fn take_peer(&mut self) -> Option<Result<Introduction, String>> {
         self.verdict.take()
     }
 

@@ -172,6 +172,7 @@ impl Scene {
             weight: 1,
             is_checked: true,
             is_backup: false,
+            send_proxy: None,
         }];
         config.pools[0].retry = Retry::default();
         let route = |prefix: &str, action| Route {

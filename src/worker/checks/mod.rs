@@ -8,6 +8,7 @@ mod fail_open;
 mod round;
 
 use super::core::Net;
+use crate::base::proxy_header;
 use crate::base::wheel::Wheel;
 use crate::config::model::HealthCheck;
 use crate::guard::descriptors::Descriptors;
@@ -194,7 +195,11 @@ impl<T: Transport> Checks<T> {
             return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
         };
         match net.dial(&address, Source::Check(slot)) {
-            Ok(transport) => {
+            Ok(mut transport) => {
+                // Another port than that of requests speaks for itself.
+                if let (Some(version), None) = (target.server.config.send_proxy, target.config.port) {
+                    transport.say_first(proxy_header::write(version, None));
+                }
                 let end = now + u64::from(target.config.timeout_ms);
                 self.wheel.set(slot as u32, end);
                 target.round = Some(Round::new(Link::new(transport, descriptor), end, &target.server, &target.config, self.limits));

@@ -213,6 +213,7 @@ impl Stage {
             weight: 1,
             is_checked: true,
             is_backup: false,
+            send_proxy: None,
         };
         config.pools[0].upstreams = (1..=upstreams).map(upstream).collect();
         change(&mut config);

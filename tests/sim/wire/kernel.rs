@@ -35,7 +35,11 @@ impl Wires {
         if conn.ours.is_some() {
             conn.beside += n as u64;
         } else {
-            self.count_read(id, n, room);
+            let of_header = n.min(conn.header);
+            assert!(of_header == 0 || of_header == n, "the header's bytes and those of the stream in one read");
+            conn.header -= of_header;
+            conn.beside += of_header as u64;
+            self.count_read(id, n - of_header, room);
         }
         self.transfers += 1;
         self.note(id, || format!("read {n} of {room}"));
@@ -218,7 +222,8 @@ impl Conn {
     /// Whether something can be read, and a poll has said so.
     pub fn is_waiting(&self) -> bool {
         let is_there = match &self.ours {
-            None => !self.rx.is_empty(),
+            // A header is taken when all of it is there.
+            None => !self.rx.is_empty() && self.rx.len() >= self.header,
             Some(ours) if ours.waits_to_answer() => ours.held() > 0,
             Some(ours) => ours.held() > 0 || ours.may_step() || !self.rx.is_empty(),
         };

@@ -2,7 +2,9 @@
 
 use super::records::{Kind, MOST, Records};
 use super::{Conn, Id, Wires};
+use std::net::SocketAddr;
 use tidegate::base::address::Peer;
+use tidegate::base::proxy_header::{self, ProxyVersion};
 
 impl Wires {
     /// The connection carries records from its beginning. A client greets first, and so does the proxy to an origin; some peers never
@@ -16,6 +18,17 @@ impl Wires {
         (self.conns[id].is_mute, self.conns[id].names_peer) = (!greets, peer.is_some());
         (self.conns[id].ours, self.conns[id].theirs) = (Some(Records::default()), Some(theirs));
         self.send_records(id);
+    }
+
+    /// The client comes through a balancer, which names it in a header.
+    pub fn announce(&mut self, id: Id, peer: SocketAddr) {
+        let version = if self.lots.bool() { ProxyVersion::V1 } else { ProxyVersion::V2 };
+        let header = proxy_header::write(version, Some((peer, ([10, 0, 0, 9], 443).into())));
+        let conn = &mut self.conns[id];
+        (conn.names_peer, conn.header) = (true, header.len());
+        // A kernel has room for the longest of them.
+        conn.rx_capacity = conn.rx_capacity.max(header.len());
+        conn.air.extend(header);
     }
 
     pub fn speaks_records(&self, id: Id) -> bool {

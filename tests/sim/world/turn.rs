@@ -241,5 +241,5 @@ type Held = (Stay, Descriptor);
 fn admit(seat: &mut Seat, wires: &Rc<RefCell<Wires>>, id: usize, address: [u8; 4], entrance: Entrance, (stay, descriptor): Held) {
     let socket = SimSocket { wires: wires.clone(), id, taken: None };
     let peer = tidegate::base::address::Peer::from(SocketAddr::from((address, 1000 + id as u16)));
-    seat.core.admit(Link::new(SimTransport::accepted(socket), descriptor), peer, Rc::new(entrance), stay);
+    seat.core.admit(Link::new(SimTransport::accepted(socket, peer), descriptor), peer, Rc::new(entrance), stay);
 }

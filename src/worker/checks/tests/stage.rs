@@ -133,7 +133,7 @@ fn site(names: &[&str], known: &Names, check: Option<HealthCheck>, previous: Opt
     let mut config = config::load(sources).unwrap().config;
     let upstream = |name: &&str| {
         let (name, host) = (name.to_string(), if name.contains('.') { name } else { "127.0.0.1" });
-        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true, is_backup: false }
+        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true, is_backup: false, send_proxy: None }
     };
     config.pools[0].upstreams = names.iter().map(upstream).collect();
     config.pools[0].health_check = check;
