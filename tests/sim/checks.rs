@@ -313,6 +313,7 @@ impl World {
         let errors: u64 = Reason::ALL.iter().map(|&reason| sum(&|s| s.errors[reason].value())).sum();
         assert!(errors <= 2 * count(&|line| line.error.is_some()), "an exchange failed more than twice");
         let wires = self.wires.borrow();
+        wires.conns.iter().filter(|conn| conn.has_announced).for_each(|_| note(Seen::Announced));
         let is_admin = |id| self.admins.iter().any(|admin| admin.id == id);
         (0..wires.early_strays.min(1)).for_each(|_| note(Seen::StrayBeforeRequest));
         let (read, written) = wires

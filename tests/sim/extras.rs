@@ -215,6 +215,13 @@ pub fn upstream(number: usize) -> UpstreamConfig {
     }
 }
 
+/// Some servers expect headers of the PROXY protocol.
+pub fn announce(config: &mut Config) {
+    for upstream in config.pools.iter_mut().flat_map(|pool| &mut pool.upstreams) {
+        upstream.send_proxy = super::net::announces(number_of(&upstream.name));
+    }
+}
+
 /// The number of a server, which is in its name and in the third byte of its addresses.
 pub fn number_of(name: &str) -> usize {
     name.strip_prefix("origin-").and_then(|number| number.parse().ok()).expect("a server's name")

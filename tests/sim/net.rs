@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tidegate::base::address::{Address, Peer};
+use tidegate::base::proxy_header::ProxyVersion;
 use tidegate::net::token::Source;
 use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
@@ -26,6 +27,11 @@ pub struct Roads {
     pub starved: u8,
 }
 
+/// Which version of the PROXY protocol a server expects, in a world where some do.
+pub fn announces(server: usize) -> Option<ProxyVersion> {
+    [None, Some(ProxyVersion::V1), Some(ProxyVersion::V2)][server % 3]
+}
+
 /// The network of one worker.
 pub struct SimNet {
     pub wires: Rc<RefCell<Wires>>,
@@ -35,6 +41,8 @@ pub struct SimNet {
     pub limit: usize,
     /// Origins speak records.
     pub has_records: bool,
+    /// Some origins expect headers of the PROXY protocol.
+    pub has_headers: bool,
 }
 
 impl Net for SimNet {
@@ -75,6 +83,9 @@ impl Net for SimNet {
             println!("    wire {id} {source:?}: dialled {address}, will be {fate:?}");
         }
         self.books.borrow_mut().dialled.push(id);
+        if self.has_headers && announces(server).is_some() {
+            wires.expect_header(id);
+        }
         if self.has_records {
             let greets = is_check || wires.lots.u8(0..100) >= (refused + ignored) / 2;
             wires.speak_records(id, greets, None);

@@ -56,6 +56,7 @@ seen!(
     PeerKnownLate,
     PeerKnownLateOverItsLimit,
     HeaderTaken,
+    Announced,
     SeveralAtOnce,
     StreamWhole,
     StreamGivenUp,

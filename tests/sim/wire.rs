@@ -79,6 +79,10 @@ pub struct Conn {
     pub names_peer: bool,
     /// How many bytes of a header before the stream the proxy has not read.
     header: usize,
+    /// Its server expects a header before the stream, of which this has come; then `None`.
+    expected: Option<Vec<u8>>,
+    /// It has announced a client, or nobody.
+    pub has_announced: bool,
     /// Bytes of the peer's records that were sent, and have arrived.
     sent_raw: u64,
     arrived_raw: u64,
@@ -230,6 +234,8 @@ impl Wires {
             is_mute: false,
             names_peer: false,
             header: 0,
+            expected: None,
+            has_announced: false,
             sent_raw: 0,
             arrived_raw: 0,
             marks: VecDeque::new(),
@@ -343,10 +349,14 @@ impl Wires {
         let room = conn.inbox_capacity - conn.inbox.len();
         let n = self.segment(self.conns[id].tx.len().min(room));
         let conn = &mut self.conns[id];
-        let Conn { tx, inbox, .. } = conn;
+        let Conn { tx, inbox, expected, .. } = conn;
         let bytes = tx.drain(..n);
         let wrapped: Option<Vec<u8>> = if conn.theirs.is_some() {
             Some(bytes.collect())
+        } else if let Some(header) = expected {
+            header.extend(bytes);
+            conn.hear_header();
+            None
         } else {
             inbox.extend(bytes);
             None

@@ -98,6 +98,8 @@ pub struct RecordsOf {
     pub origins: bool,
     /// All clients come through a balancer, whose preface names each.
     pub names_peers: bool,
+    /// In headers of the PROXY protocol, which some origins expect as well.
+    pub are_headers: bool,
 }
 
 impl RecordsOf {
@@ -105,7 +107,12 @@ impl RecordsOf {
         let is_of_headers = (HEADER_SEEDS..HEADER_SEEDS + 1_000_000_000).contains(&seed);
         let kind = if seed >= RECORD_SEEDS && !is_of_headers { seed % 3 } else { 3 };
         let clients = kind == 0 || kind == 2;
-        Self { clients, origins: kind == 1 || kind == 2, names_peers: is_of_headers || (clients && (seed / 3).is_multiple_of(2)) }
+        Self {
+            clients,
+            origins: kind == 1 || kind == 2,
+            are_headers: is_of_headers,
+            names_peers: is_of_headers || (clients && (seed / 3).is_multiple_of(2)),
+        }
     }
 }
 
@@ -190,6 +197,9 @@ impl World {
             // Whoever asks for the balancer instead of the client believes what the client says of itself.
             config.trusted_proxies.networks.push(IpNet::from(IpAddr::from(BALANCER)));
         }
+        if records.are_headers {
+            extras::announce(&mut config);
+        }
         let workers = weather.workers;
         let door = Arc::new(Door::new(weather.doors, workers));
         // The position at which a pool begins is random.
@@ -222,8 +232,15 @@ impl World {
         let seat = |(worker, bell): (usize, Arc<AtomicBool>)| {
             // The highest limit that a reload may set.
             let limit = if extras.reloads.is_empty() || weather.places > 3 { weather.places } else { 3 };
-            let net =
-                SimNet { wires: wires.clone(), books: books.clone(), worker, roads: weather.roads, limit, has_records: records.origins };
+            let net = SimNet {
+                wires: wires.clone(),
+                books: books.clone(),
+                worker,
+                roads: weather.roads,
+                limit,
+                has_records: records.origins,
+                has_headers: records.are_headers,
+            };
             let journal = Box::new(SimJournal(books.clone()));
             let mut core = Core::new(worker, net, journal, shared.clone(), Rc::new(site.clone()), seed + worker as u64);
             // So that bodies of this size go through pipes in some worlds.

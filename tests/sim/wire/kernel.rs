@@ -124,6 +124,9 @@ impl Wires {
     fn count_request(&mut self, id: Id, nonce: Option<u64>) {
         let Some(nonce) = nonce else { return };
         let conn = &mut self.conns[id];
+        // A request is written once more where only a part of its method was taken.
+        let is_announced = conn.has_announced || conn.expected.is_some();
+        assert!(!is_announced || [None, Some(nonce)].contains(&conn.last_begun), "a connection for one client carries another request");
         (conn.begun, conn.last_begun) = (conn.begun + 1, Some(nonce));
         if let Some(number) = conn.stray.take() {
             let stray = &mut self.strays[number];

@@ -4,7 +4,8 @@ use super::records::{Kind, MOST, Records};
 use super::{Conn, Id, Wires};
 use std::net::SocketAddr;
 use tidegate::base::address::Peer;
-use tidegate::base::proxy_header::{self, ProxyVersion};
+use tidegate::base::proxy_header::{self, Announced, ProxyVersion};
+use tidegate::net::token::Source;
 
 impl Wires {
     /// The connection carries records from its beginning. A client greets first, and so does the proxy to an origin; some peers never
@@ -29,6 +30,11 @@ impl Wires {
         // A kernel has room for the longest of them.
         conn.rx_capacity = conn.rx_capacity.max(header.len());
         conn.air.extend(header);
+    }
+
+    /// Its server expects a header before the stream.
+    pub fn expect_header(&mut self, id: Id) {
+        self.conns[id].expected = Some(Vec::new());
     }
 
     pub fn speaks_records(&self, id: Id) -> bool {
@@ -133,6 +139,20 @@ impl Conn {
     /// What the proxy has moved besides the bytes of the stream.
     pub fn beside(&self) -> u64 {
         self.beside + self.ours.as_ref().map_or(0, Records::steps)
+    }
+
+    /// The server has got more of the header that it expects.
+    pub(super) fn hear_header(&mut self) {
+        let Some(header) = &mut self.expected else { return };
+        let Some(found) = proxy_header::read(header).unwrap_or_else(|fault| panic!("{fault}: {}", header.escape_ascii())) else { return };
+        let is_check = matches!(self.source, Some(Source::Check(_)));
+        match found.announced {
+            Announced::Itself => assert!(is_check, "a client is not announced"),
+            Announced::Ip { source: SocketAddr::V4(source), .. } => assert!(!is_check && source.ip().octets()[..3] == [10, 9, 8]),
+            other => panic!("{other:?} is announced"),
+        }
+        self.inbox.extend(header.drain(found.length..));
+        (self.expected, self.has_announced) = (None, true);
     }
 
     /// Bytes have arrived at the proxy: of the stream, those whose records are whole.

@@ -2,7 +2,7 @@
 
 use super::super::admin::AdminClient;
 use super::super::checked::Checked;
-use super::super::extras::number_of;
+use super::super::extras::{self, number_of};
 use super::super::many::ManyClient;
 use super::super::seen::{Seen, note};
 use super::super::wire::Id;
@@ -65,6 +65,9 @@ impl World {
     fn reload(&mut self) {
         let mut config = Config::clone(&self.site.config);
         self.extras.reconfigure(&mut config, &self.weather, &mut self.dice);
+        if self.records.are_headers {
+            extras::announce(&mut config);
+        }
         for number in numbers(&config) {
             if self.names.of(&format!("origin-{number}.test")).is_empty() {
                 give_address(&mut self.names, number, self.weather.has_decoys, 1);

@@ -56,6 +56,16 @@ fn checks_of_many_are_spread_over_the_interval() {
     }
 }
 
+/// Also where the kernel takes only a part of it at a time.
+#[test]
+fn who_expects_to_be_told_of_clients_is_told_that_there_is_none() {
+    let mut stage = Stage::of(&["announced"], Some(check()));
+    let plug = stage.await_check();
+    stage.edge(&plug, Edge { writable: true, ..Edge::default() });
+    let sent = String::from_utf8(plug.wire().sent.clone()).unwrap();
+    assert!(sent.starts_with("PROXY UNKNOWN\r\nGET "), "{sent:?}");
+}
+
 #[test]
 fn the_whole_request_is_sent() {
     let mut stage = Stage::of(&["a"], Some(check()));

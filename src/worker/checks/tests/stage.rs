@@ -2,6 +2,7 @@
 
 use super::super::*;
 use crate::base::address::Address;
+use crate::base::proxy_header::ProxyVersion;
 use crate::config::model::Origin;
 use crate::config::{self, model::UpstreamConfig};
 pub use crate::health::tests::check;
@@ -133,7 +134,8 @@ fn site(names: &[&str], known: &Names, check: Option<HealthCheck>, previous: Opt
     let mut config = config::load(sources).unwrap().config;
     let upstream = |name: &&str| {
         let (name, host) = (name.to_string(), if name.contains('.') { name } else { "127.0.0.1" });
-        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true, is_backup: false, send_proxy: None }
+        let send_proxy = name.starts_with("announced").then_some(ProxyVersion::V1);
+        UpstreamConfig { name, origin: Origin::tcp(host, 1), weight: 1, is_checked: true, is_backup: false, send_proxy }
     };
     config.pools[0].upstreams = names.iter().map(upstream).collect();
     config.pools[0].health_check = check;
