@@ -2,20 +2,31 @@
 
 use super::clients::{CLIENTS, Done};
 use super::report::{Report, thousands};
-use super::stage::{OPEN_MS, READ_MS, Run, Stage};
+use super::stage::{FAILURES, Run, Stage};
 use super::upstream::Fault;
-use super::upstream::Mood::{Absent, Flaky, Frozen, Resetting, Well};
+use super::upstream::Mood::{self, Absent, Busy, Cutting, Flaky, Frozen, Resetting, Swallowing, Well};
 use crate::support::Config;
 use std::time::{Duration, Instant};
 
-/// The default of `circuit_breaker.failure_threshold`.
-const FAILURES: usize = 3;
 /// The period of the retry budget: the retries in ten seconds are limited to a share of the requests in them, or a fixed number.
 const WINDOW: Duration = Duration::from_secs(10);
 const PERCENT: usize = 20;
 const ALWAYS: usize = 30;
 
-pub const ALL: [fn(Run) -> Report; 6] = [flaky, flaky_without_breaker, dead, killed, frozen, down];
+pub const ALL: [fn(Run) -> Report; 12] = [
+    flaky,
+    flaky_without_breaker,
+    dead,
+    killed,
+    frozen,
+    down,
+    |run| bad_address("an address refuses", run, Absent),
+    |run| bad_address("an address swallows connects", run, Swallowing),
+    |run| bad_address("an address says nothing", run, Frozen),
+    |run| bad_address("an address is busy", run, Busy),
+    |run| bad_address("an address cuts its answers", run, Cutting),
+    moving,
+];
 
 /// Two of four fail a fifth of their requests, a tenth of their connections, and close their listeners for moments.
 fn flaky(run: Run) -> Report {
@@ -45,7 +56,7 @@ fn some_are_flaky(mut stage: Stage) -> Report {
         stage.want_success(done);
         let faults = stage.book.faults.lock().unwrap().clone();
         let list: Vec<String> = faults.iter().map(|(fault, times)| format!("{} x {fault:?}", thousands(*times))).collect();
-        let is_every = Fault::ALL.iter().all(|fault| faults.contains_key(fault));
+        let is_every = Fault::OF_FLAKY.iter().all(|fault| faults.contains_key(fault));
         stage.goal(is_every, format!("every fault was there: {}, {closed} x listener closed", list.join(", ")));
     })
 }
@@ -75,14 +86,7 @@ fn killed(run: Run) -> Report {
     }
     stage.upstreams[3].wait_for_more(20);
     stage.end(|stage, done| {
-        let failures = done.iter().filter(|done| done.is_idempotent()).filter_map(|done| done.failure.as_ref());
-        let (begun, failed): (Vec<_>, Vec<_>) = failures.partition(|failure| failure.had_begun);
-        let what = format!(
-            "no GET, PUT or DELETE fails whose answer had not begun: {} did, in {kills} kills; and {} had begun",
-            failed.len(),
-            begun.len()
-        );
-        stage.goal(failed.is_empty(), what);
+        stage.want_no_failure_before_the_answer(done, &format!(", in {kills} kills"));
     })
 }
 
@@ -98,12 +102,52 @@ fn frozen(run: Run) -> Report {
     stage.upstreams[3].wait_for_more(20);
     stage.end(|stage, done| {
         stage.want_success(done);
-        let asked = done.iter().filter(|done| done.begin >= begin && done.begin < begin + hung).count();
-        // Each client waits there once until enough have failed, and the first may come again; after that only trials go there.
-        let most = CLIENTS + FAILURES + hung.as_millis() as usize / OPEN_MS as usize + 1;
-        let longest = done.iter().map(|done| done.took).max().unwrap_or_default().as_millis();
-        let what = format!("it is out: {attempts} of {} requests went there in {:.1} s", thousands(asked), hung.as_secs_f64());
-        stage.goal(attempts <= most, format!("{what}, at most {most} may; the longest took {longest} ms, read_ms is {READ_MS}"));
+        stage.want_it_out(attempts, (begin, hung), done);
+    })
+}
+
+/// One of the four addresses of a name is bad from the start. What nothing was written of is saved whatever its method; what was cut
+/// in the middle of its answer, nobody can save.
+fn bad_address(scene: &'static str, run: Run, mood: Mood) -> Report {
+    let begin = Instant::now();
+    let stage = Stage::set_named(scene, run, [Well, Well, Well, mood]);
+    stage.play();
+    let (time, attempts) = (begin.elapsed(), stage.attempts(3));
+    stage.end(|stage, done| {
+        match mood {
+            Cutting => stage.want_no_failure_before_the_answer(done, ""),
+            _ => stage.want_success(done),
+        }
+        if matches!(mood, Absent | Swallowing) {
+            let failed = done.iter().filter(|done| done.failure.is_some()).count();
+            stage.goal(failed == 0, format!("nothing was written there, so no request fails, not even a POST: {failed} did"));
+        }
+        stage.want_it_out(attempts, (begin, time), done);
+    })
+}
+
+/// One of the four addresses leaves the name and comes back, repeatedly. It serves all the time.
+fn moving(run: Run) -> Report {
+    let mut stage = Stage::set_named("an address leaves and returns", run, [Well; 4]);
+    let (mut moves, mut while_away) = (0, 0);
+    while moves < 3 || !stage.is_over() {
+        stage.upstreams[3].wait_for_more(20);
+        stage.lead_to(3);
+        let before = stage.upstreams[3].served();
+        stage.last(100, 400);
+        while_away += stage.upstreams[3].served() - before;
+        stage.lead_to(4);
+        moves += 1;
+    }
+    stage.upstreams[3].wait_for_more(20);
+    stage.end(|stage, done| {
+        let failed = done.iter().filter(|done| done.failure.is_some()).count();
+        stage.goal(failed == 0, format!("nothing fails: {failed} did, in {moves} moves"));
+        let most = moves * CLIENTS;
+        stage.goal(
+            while_away <= most,
+            format!("it gets no new requests while it is away: {while_away} came, at most {most} were under way"),
+        );
     })
 }
 

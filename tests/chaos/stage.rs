@@ -1,10 +1,11 @@
 //! The setting of a scene: four upstreams, the proxy in front of them, and clients; and the goals of every scene.
 
-use super::clients::{Clients, Done};
+use super::clients::{CLIENTS, Clients, Done};
 use super::report::{Goal, Report, thousands};
 use super::upstream::{Book, Mood, Upstream};
 use crate::support::*;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread::sleep;
@@ -13,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const READ_MS: u64 = 300;
 /// How long a circuit is open before it becomes half-open.
 pub const OPEN_MS: u64 = 500;
+/// The default of `circuit_breaker.failure_threshold`.
+pub const FAILURES: usize = 3;
 /// With fewer requests, a failure rate of one in a thousand cannot be judged.
 const LEAST_REQUESTS: usize = 1000;
 
@@ -37,21 +40,50 @@ pub struct Stage {
     goals: Vec<Goal>,
 }
 
+/// The name that leads to all upstreams, if they are the addresses of one.
+const NAME: &str = "web.test";
+
+/// The name as it is in the file of names.
+fn hosts(upstreams: &[Upstream]) -> String {
+    upstreams.iter().fold(NAME.to_owned(), |line, upstream| format!("{line} {}", upstream.addr.ip())) + "\n"
+}
+
 impl Stage {
     /// Upstreams in these moods, and a proxy with its defaults, except for times that would be too long for a test.
     pub fn set(scene: &'static str, run: Run, moods: [Mood; 4], change: impl FnOnce(Config) -> Config) -> Stage {
+        let listed = |upstreams: &[Upstream]| upstreams.iter().map(|up| json!({"host": "127.0.0.1", "port": up.addr.port()})).collect();
+        Self::start(scene, run, [(); 4].map(|()| nobody()), moods, |config, upstreams| {
+            change(config.set("upstreams", Value::Array(listed(upstreams)))).launch()
+        })
+    }
+
+    /// The same with one upstream: a name with four addresses.
+    pub fn set_named(scene: &'static str, run: Run, moods: [Mood; 4]) -> Stage {
+        let port = free_port();
+        let addrs = [2, 3, 4, 5].map(|last| SocketAddr::from(([127, 0, 0, last], port)));
+        Self::start(scene, run, addrs, moods, |config, upstreams| {
+            config.set("upstreams", json!([{"host": NAME, "port": port}])).set("resolve_ms", 50).launch().names(&hosts(upstreams))
+        })
+    }
+
+    fn start(
+        scene: &'static str,
+        run: Run,
+        addrs: [SocketAddr; 4],
+        moods: [Mood; 4],
+        launch: impl FnOnce(Config, &[Upstream]) -> Launch,
+    ) -> Stage {
         let book = Arc::new(Book::default());
-        let upstreams = (0..4).zip(moods).map(|(number, mood)| Upstream::new(run.seed.wrapping_mul(4) + number, mood, &book));
-        let upstreams: Vec<Upstream> = upstreams.collect();
+        let upstream = |(number, (addr, mood))| Upstream::at(addr, run.seed.wrapping_mul(4) + number, mood, &book);
+        let upstreams: Vec<Upstream> = (0..4).zip(addrs.into_iter().zip(moods)).map(upstream).collect();
         let config = Config(json!({
             "listen": "127.0.0.1:0",
             "metrics_listen": "127.0.0.1:0",
-            "upstreams": upstreams.iter().map(|up| json!({"host": "127.0.0.1", "port": up.addr.port()})).collect::<Vec<_>>(),
             "timeouts": {"connect_ms": 200, "read_ms": READ_MS},
             "circuit_breaker": {"timeout_ms": OPEN_MS},
             "retry": {"statuses": [503]},
         }));
-        let proxy = change(config).launch().stdout(Stdio::null()).start();
+        let proxy = launch(config, &upstreams).stdout(Stdio::null()).start();
         let clients = Clients::start(proxy.addr(), run.seed);
         Stage { scene, run, dice: Dice(run.seed), book, upstreams, proxy, clients, begin: Instant::now(), goals: Vec::new() }
     }
@@ -79,13 +111,20 @@ impl Stage {
         sleep(Duration::from_millis((least + self.dice.below(most - least)) as u64));
     }
 
+    /// The name leads to the first of its addresses; the proxy knows it when this is over.
+    pub fn lead_to(&self, addresses: usize) {
+        self.proxy.set_names(&hosts(&self.upstreams[..addresses]));
+        let known = || self.proxy.page("/backends/health", 200)["backends"].as_array().map(Vec::len);
+        wait_until("the proxy knows the addresses", || known() == Some(addresses));
+    }
+
     pub fn goal(&mut self, is_met: bool, what: String) {
         self.goals.push(Goal { is_met, what });
     }
 
     /// How many attempts the proxy made at that upstream.
     pub fn attempts(&self, upstream: usize) -> usize {
-        let label = format!("upstream=\"{}\"", self.upstreams[upstream].addr);
+        let label = format!("address=\"{}\"", self.upstreams[upstream].addr);
         self.proxy.metric("proxy_upstream_requests_total", &[&label]) as usize
     }
 
@@ -95,6 +134,29 @@ impl Stage {
         let failed = asked.iter().filter(|done| done.failure.is_some()).count();
         let what = format!("99.9 % of GET, PUT and DELETE succeed: {} of {}", thousands(asked.len() - failed), thousands(asked.len()));
         self.goal(failed * 1000 <= asked.len() && asked.len() >= LEAST_REQUESTS / 2, what);
+    }
+
+    /// Requires that no idempotent request fails whose answer had not begun. What happened `while` it ran is told with the result.
+    pub fn want_no_failure_before_the_answer(&mut self, done: &[Done], meanwhile: &str) {
+        let failures = done.iter().filter(|done| done.is_idempotent()).filter_map(|done| done.failure.as_ref());
+        let (begun, failed): (Vec<_>, Vec<_>) = failures.partition(|failure| failure.had_begun);
+        let what = format!(
+            "no GET, PUT or DELETE fails whose answer had not begun: {} did{meanwhile}; and {} had begun",
+            failed.len(),
+            begun.len()
+        );
+        self.goal(failed.is_empty(), what);
+    }
+
+    /// Requires that one that fails everything since `begin` is soon out: each client may have a request there until enough have failed, and
+    /// the first may come again; after that only trials go there, one at a time.
+    pub fn want_it_out(&mut self, attempts: usize, (begin, time): (Instant, Duration), done: &[Done]) {
+        let asked = done.iter().filter(|done| done.begin >= begin && done.begin < begin + time).count();
+        let most = CLIENTS + FAILURES + time.as_millis() as usize / OPEN_MS as usize + 1;
+        let what = format!("it is out: {attempts} of {} requests went there in {:.1} s", thousands(asked), time.as_secs_f64());
+        let longest = done.iter().map(|done| done.took).max().unwrap_or_default().as_millis();
+        let what = format!("{what}, at most {most} may; the longest took {longest} ms, read_ms is {READ_MS}");
+        self.goal((1..=most).contains(&attempts), what);
     }
 
     /// Ends the scene; `judge` adds the goals that depend on all requests.

@@ -25,6 +25,12 @@ pub enum Mood {
     Resetting,
     /// Behaves like a stopped process: the kernel accepts connections and bytes, and nothing is answered.
     Frozen,
+    /// Lets connects go unanswered.
+    Swallowing,
+    /// Answers each with 503.
+    Busy,
+    /// Resets the connection of each in the middle of the answer.
+    Cutting,
 }
 
 /// How it failed a request or a connection.
@@ -36,10 +42,12 @@ pub enum Fault {
     Hang,
     Status503,
     Slow,
+    ResetInAnswer,
 }
 
 impl Fault {
-    pub const ALL: [Fault; 6] =
+    /// Those of [`Mood::Flaky`].
+    pub const OF_FLAKY: [Fault; 6] =
         [Fault::ResetAtAccept, Fault::ResetAfterHead, Fault::FinBeforeAnswer, Fault::Hang, Fault::Status503, Fault::Slow];
 }
 
@@ -54,6 +62,8 @@ pub struct Upstream {
     pub addr: SocketAddr,
     shared: Arc<Shared>,
     origin: Option<Origin>,
+    /// A listener that accepts nothing, and the connections that fill its queue: the kernel drops what more comes.
+    full: Option<(TcpListener, Vec<TcpStream>)>,
 }
 
 struct Shared {
@@ -83,11 +93,16 @@ enum Ending {
 
 impl Upstream {
     pub fn new(seed: u64, mood: Mood, book: &Arc<Book>) -> Upstream {
-        let (mood, has_changed, room) = (Mutex::new(mood), Condvar::new(), Mutex::default());
-        let mut upstream =
-            Upstream { addr: nobody(), shared: Arc::new(Shared { seed, book: book.clone(), mood, has_changed, room }), origin: None };
-        if *upstream.shared.mood.lock().unwrap() != Mood::Absent {
-            upstream.open();
+        Self::at(nobody(), seed, mood, book)
+    }
+
+    pub fn at(addr: SocketAddr, seed: u64, mood: Mood, book: &Arc<Book>) -> Upstream {
+        let shared = Shared { seed, book: book.clone(), mood: Mutex::new(mood), has_changed: Condvar::new(), room: Mutex::default() };
+        let mut upstream = Upstream { addr, shared: Arc::new(shared), origin: None, full: None };
+        match mood {
+            Mood::Absent => {}
+            Mood::Swallowing => upstream.full = Some(full_queue(addr)),
+            _ => upstream.open(),
         }
         upstream
     }
@@ -154,6 +169,14 @@ pub fn filled(with: &str, length: usize) -> Vec<u8> {
     with.bytes().cycle().take(length).collect()
 }
 
+fn full_queue(addr: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind(addr).expect("a free port");
+    SockRef::from(&listener).listen(1).unwrap();
+    let connect = || TcpStream::connect_timeout(&addr, Duration::from_millis(300)).ok();
+    let queue = std::iter::from_fn(connect).collect();
+    (listener, queue)
+}
+
 fn end(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     let _ = stream.shutdown(Shutdown::Both);
@@ -188,7 +211,12 @@ impl Shared {
             self.book.seen.lock().unwrap().entry(what.clone()).or_default().push(Instant::now());
             let mood = *self.mood.lock().unwrap();
             let mut dice = self.dice(&what);
-            let fault = (mood == Mood::Flaky && dice.below(5) == 0).then(|| Fault::ALL[1 + dice.below(5)]);
+            let fault = match mood {
+                Mood::Busy => Some(Fault::Status503),
+                Mood::Cutting => Some(Fault::ResetInAnswer),
+                Mood::Flaky if dice.below(5) == 0 => Some(Fault::OF_FLAKY[1 + dice.below(5)]),
+                _ => None,
+            };
             if mood == Mood::Resetting || fault == Some(Fault::ResetAfterHead) {
                 return self.fault(Fault::ResetAfterHead, Ending::Reset);
             }
@@ -208,6 +236,12 @@ impl Shared {
                     self.fault(Fault::Status503, ());
                     conn.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nbusy\n");
                     continue;
+                }
+                Some(Fault::ResetInAnswer) => {
+                    conn.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 64\r\n\r\n{what:.8}"));
+                    // What has come is lost if the reset comes at once.
+                    std::thread::sleep(Duration::from_millis(5));
+                    return self.fault(Fault::ResetInAnswer, Ending::Reset);
                 }
                 // Pauses before the answer and in the middle of it.
                 Some(Fault::Slow) => self.answer(conn, &what, self.fault(Fault::Slow, 10 + dice.below(90)), true),
