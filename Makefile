@@ -62,7 +62,7 @@ sim: ## Simulate workers, clients and upstreams; SEED=… repeats a run that fai
 loom: ## Test what workers share without a lock, in every order in which threads may run
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR="$${CARGO_TARGET_DIR:-target}/loom" cargo test --locked --test loom
 
-chaos: ## Run against failing upstreams for a minute, and print a table; SEED=… repeats a run
+chaos: ## Run against failing upstreams for two minutes, and print a table; SEED=… repeats a run
 	cargo build --release --locked
 	@TIDEGATE_BIN="$$(realpath $(TIDEGATE))" CHAOS_SEED="$(or $(SEED),$$(date +%s))" CHAOS_SECONDS=8 \
 		cargo test --quiet --locked --test chaos what_can -- --nocapture

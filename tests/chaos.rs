@@ -1,7 +1,7 @@
 //! Chaos: the real proxy between clients that check every answer, and upstreams that fail in every way.
 //!
 //! ```text
-//!     make chaos SEED=n     about a minute, and a table: CHAOS_SEED=n CHAOS_SECONDS=8 cargo test --test chaos -- --nocapture
+//!     make chaos SEED=n     two minutes, and a table: CHAOS_SEED=n CHAOS_SECONDS=8 cargo test --test chaos -- --nocapture
 //! ```
 //!
 //! The seed decides which requests are made, which of them an upstream fails and how, and when upstreams come and go; it does not

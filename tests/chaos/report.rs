@@ -23,8 +23,8 @@ pub struct Goal {
 }
 
 const HEAD: &str = "\
-| scene                        |    GET, PUT, … | failed |     POST | failed | twice | retries | p50 ms | p99 ms | longest | goals  |
-| ---------------------------- | -------------: | -----: | -------: | -----: | ----: | ------: | -----: | -----: | ------: | ------ |";
+| scene                         |    GET, PUT, … | failed |     POST | failed | twice | retries | p50 ms | p99 ms | longest | goals  |
+| ----------------------------- | -------------: | -----: | -------: | -----: | ----: | ------: | -----: | -----: | ------: | ------ |";
 
 pub fn head() -> &'static str {
     HEAD
@@ -50,7 +50,7 @@ impl Report {
             took.get(rank - 1).map_or(0.0, |took| took.as_secs_f64() * 1000.0)
         };
         format!(
-            "| {:28} | {:>14} | {:>6} | {:>8} | {:>6} | {:>5} | {:>7} | {:>6.1} | {:>6.0} | {:>7.0} | {:6} |",
+            "| {:29} | {:>14} | {:>6} | {:>8} | {:>6} | {:>5} | {:>7} | {:>6.1} | {:>6.0} | {:>7.0} | {:6} |",
             self.scene,
             thousands(safe),
             thousands(safe_failed),

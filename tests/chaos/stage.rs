@@ -62,6 +62,8 @@ impl Stage {
         let port = free_port();
         let addrs = [2, 3, 4, 5].map(|last| SocketAddr::from(([127, 0, 0, last], port)));
         Self::start(scene, run, addrs, moods, |config, upstreams| {
+            // Long enough for each address to have its share.
+            let config = config.set("timeouts.connect_ms", 1200);
             config.set("upstreams", json!([{"host": NAME, "port": port}])).set("resolve_ms", 50).launch().names(&hosts(upstreams))
         })
     }
@@ -111,6 +113,10 @@ impl Stage {
         sleep(Duration::from_millis((least + self.dice.below(most - least)) as u64));
     }
 
+    pub fn retries(&self) -> usize {
+        self.proxy.metric("proxy_retries_total", &[]) as usize
+    }
+
     /// The name leads to the first of its addresses; the proxy knows it when this is over.
     pub fn lead_to(&self, addresses: usize) {
         self.proxy.set_names(&hosts(&self.upstreams[..addresses]));
@@ -148,11 +154,11 @@ impl Stage {
         self.goal(failed.is_empty(), what);
     }
 
-    /// Requires that one that fails everything since `begin` is soon out: each client may have a request there until enough have failed, and
-    /// the first may come again; after that only trials go there, one at a time.
-    pub fn want_it_out(&mut self, attempts: usize, (begin, time): (Instant, Duration), done: &[Done]) {
+    /// Requires that one that fails everything since `begin` is soon out: each client may have a request there until enough have
+    /// failed, and the first may come again; after that only so many `trials` go there each time its circuit is half-open.
+    pub fn want_it_out(&mut self, attempts: usize, trials: usize, (begin, time): (Instant, Duration), done: &[Done]) {
         let asked = done.iter().filter(|done| done.begin >= begin && done.begin < begin + time).count();
-        let most = CLIENTS + FAILURES + time.as_millis() as usize / OPEN_MS as usize + 1;
+        let most = CLIENTS + FAILURES + (time.as_millis() as usize / OPEN_MS as usize + 1) * trials;
         let what = format!("it is out: {attempts} of {} requests went there in {:.1} s", thousands(asked), time.as_secs_f64());
         let longest = done.iter().map(|done| done.took).max().unwrap_or_default().as_millis();
         let what = format!("{what}, at most {most} may; the longest took {longest} ms, read_ms is {READ_MS}");
@@ -162,7 +168,7 @@ impl Stage {
     /// Ends the scene; `judge` adds the goals that depend on all requests.
     pub fn end(mut self, judge: impl FnOnce(&mut Stage, &[Done])) -> Report {
         let done = self.clients.stop();
-        let retries = self.proxy.metric("proxy_retries_total", &[]) as usize;
+        let retries = self.retries();
         judge(&mut self, &done);
         let Stage { scene, book, upstreams, proxy, mut goals, .. } = self;
         let diagnostics = proxy.diagnostics();

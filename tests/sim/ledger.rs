@@ -404,9 +404,9 @@ impl Spec {
 }
 
 impl Plan {
-    /// The status that an origin would answer with now.
-    pub fn status(&self) -> u16 {
-        if self.fault == Fault::Busy { 503 } else { self.status }
+    /// The status that an origin with this fault would answer with now.
+    pub fn status(&self, fault: Fault) -> u16 {
+        if fault == Fault::Busy { 503 } else { self.status }
     }
 
     /// Length of the answer's content as the client is to see it.
@@ -415,16 +415,16 @@ impl Plan {
     }
 
     /// The bytes of the answer.
-    pub fn render(&self, nonce: u64, method: &str, rng: &mut fastrand::Rng) -> Vec<u8> {
+    pub fn render(&self, fault: Fault, nonce: u64, method: &str, rng: &mut fastrand::Rng) -> Vec<u8> {
         let mut out = Vec::new();
         for status in &self.interims {
             out.extend_from_slice(format!("HTTP/1.1 {status} Wait\r\nLink: </x>\r\n\r\n").as_bytes());
         }
-        if let Fault::Malformed(head) = self.fault {
+        if let Fault::Malformed(head) = fault {
             out.extend_from_slice(head.as_bytes());
             return out;
         }
-        let mut head = format!("HTTP/1.{} {} Fine\r\nX-Nonce: {nonce}\r\nServer: sim\r\n", self.minor, self.status());
+        let mut head = format!("HTTP/1.{} {} Fine\r\nX-Nonce: {nonce}\r\nServer: sim\r\n", self.minor, self.status(fault));
         match self.frame {
             Frame::Known => head += &format!("Content-Length: {}\r\n", self.content.len()),
             Frame::Chunked => head += "Transfer-Encoding: chunked\r\n",

@@ -16,6 +16,9 @@ use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
 use tidegate::worker::core::Net;
 
+/// The last byte of an address that is of no use.
+pub const DECOY: u8 = 2;
+
 /// How connects go, in percent; the rest is accepted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Roads {
@@ -39,6 +42,8 @@ pub struct SimNet {
     pub worker: usize,
     pub roads: Roads,
     pub limit: usize,
+    /// Addresses that are of no use take connections.
+    pub has_open_decoys: bool,
     /// Origins speak records.
     pub has_records: bool,
     /// Some origins expect headers of the PROXY protocol.
@@ -57,7 +62,7 @@ impl Net for SimNet {
         // Servers are told apart by the third byte of their addresses.
         let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
         let server = usize::from(v4.ip().octets()[2]);
-        let is_decoy = v4.ip().octets()[3] == 2;
+        let is_decoy = v4.ip().octets()[3] == DECOY && !self.has_open_decoys;
         let roll = wires.rng.u8(0..100);
         let Roads { refused, ignored, unreachable, starved } = self.roads;
         let fate = match roll {

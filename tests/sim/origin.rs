@@ -25,14 +25,17 @@ pub struct Origin {
     pub patience: Option<(u64, Leave)>,
     /// On a reused connection it closes after this many bytes of the next request, because it had decided so before.
     pub crosses: Option<usize>,
+    /// It does this to every request.
+    pub habit: Option<Fault>,
     /// It closes, not without a word, just when the next request cannot be written yet.
     pub interrupts: bool,
     is_tunnel: bool,
     served: u32,
     heard: usize,
     reader: Reader,
-    /// The request being read or answered.
+    /// The request being read or answered, and what this origin does to it.
     nonce: Option<u64>,
+    fault: Fault,
     request_ended: bool,
     content_at: usize,
     out: Vec<u8>,
@@ -59,12 +62,14 @@ impl Origin {
             sip: usize::MAX,
             patience: None,
             crosses: None,
+            habit: None,
             interrupts: false,
             is_tunnel: false,
             served: 0,
             heard: 0,
             reader: Reader::new(),
             nonce: None,
+            fault: Fault::None,
             request_ended: false,
             content_at: 0,
             out: Vec::new(),
@@ -90,24 +95,20 @@ impl Origin {
         )
     }
 
-    pub fn can_act(&self, wires: &Wires, books: &Books, now: u64) -> bool {
+    pub fn can_act(&self, wires: &Wires, now: u64) -> bool {
         if self.is_gone {
             return false;
         }
         let is_slow = self.slow_due > 0 && now >= self.slow_due;
-        self.can_hear(wires, books, now) || self.can_answer(wires, now) || is_slow || self.leaves(wires, now)
+        self.can_hear(wires, now) || self.can_answer(wires, now) || is_slow || self.leaves(wires, now)
     }
 
     pub fn wake(&self, now: u64) -> Option<u64> {
         [self.wake, self.idle_due, self.slow_due].into_iter().filter(|&at| at > now && !self.is_gone).min()
     }
 
-    fn fault(&self, books: &Books) -> Fault {
-        self.nonce.map_or(Fault::None, |nonce| books.entries[&nonce].plan.fault)
-    }
-
-    fn can_hear(&self, wires: &Wires, books: &Books, now: u64) -> bool {
-        let is_deaf = matches!(self.fault(books), Fault::Deaf(n) if self.content_at >= n);
+    fn can_hear(&self, wires: &Wires, now: u64) -> bool {
+        let is_deaf = self.nonce.is_some() && matches!(self.fault, Fault::Deaf(n) if self.content_at >= n);
         // One request at a time: the next is read after this one.
         let has_heard_all = (self.is_tunnel && self.request_ended) || self.has_given_up;
         now >= self.wake && !has_heard_all && wires.peer_hears(self.id) && (!is_deaf || wires.peer_waiting(self.id) == 0)
@@ -118,7 +119,7 @@ impl Origin {
     }
 
     pub fn act(&mut self, wires: &mut Wires, books: &mut Books, now: u64) {
-        let (hears, answers) = (self.can_hear(wires, books, now), self.can_answer(wires, now));
+        let (hears, answers) = (self.can_hear(wires, now), self.can_answer(wires, now));
         if answers && (!hears || wires.rng.bool()) {
             self.answer(wires, books, now);
         } else if hears {
@@ -165,7 +166,7 @@ impl Origin {
             let plan = &mut entry.plan;
             (plan.status, plan.frame, plan.content, plan.closes) = (408, Frame::Known, super::ledger::pattern(0, 0), true);
             entry.said.push(408);
-            self.out = plan.render(nonce, entry.spec.method, &mut wires.rng);
+            self.out = plan.render(self.fault, nonce, entry.spec.method, &mut wires.rng);
         }
         self.is_answering = true;
         self.finish(wires, books, now);
@@ -246,6 +247,16 @@ impl Origin {
         if entry.seen > entry.plan.bad_times {
             entry.plan.fault = Fault::None;
         }
+        // A 503 has content, whose framing must be planned.
+        let is_framed = !matches!(entry.plan.frame, Frame::Bare | Frame::Tunnel);
+        let habit = self.habit.map(|habit| if is_framed { habit } else { Fault::Silent });
+        self.fault = habit.unwrap_or(entry.plan.fault);
+        match habit {
+            Some(Fault::Silent) => note(Seen::SilentAddress),
+            Some(Fault::Busy) => note(Seen::BusyAddress),
+            Some(_) => note(Seen::CuttingAddress),
+            None => {}
+        }
         let host = head.field("Host").unwrap_or_else(|| panic!("no Host: {head:?}"));
         assert!(host == entry.spec.host() || (entry.spec.minor == 0 && host.starts_with("origin-")), "{host}");
         assert_eq!(head.field("X-Forwarded-For"), Some(&*format!("10.9.8.{}", entry.spec.address)), "{head:?}");
@@ -268,8 +279,8 @@ impl Origin {
         self.reader.begin_body(length);
         (self.nonce, self.request_ended, self.content_at) = (Some(nonce), false, 0);
         (self.is_answering, self.stalled, self.idle_due) = (false, std::mem::take(&mut self.is_late), 0);
-        entry.said.push(entry.plan.status());
-        self.out = entry.plan.render(nonce, method, &mut wires.rng);
+        entry.said.push(entry.plan.status(self.fault));
+        self.out = entry.plan.render(self.fault, nonce, method, &mut wires.rng);
         self.out_at = 0;
     }
 
@@ -300,7 +311,7 @@ impl Origin {
             books.stalled += wait;
         }
         let plan = &books.entries[&nonce].plan;
-        match plan.fault {
+        match self.fault {
             Fault::ResetWithin(n) if self.content_at >= n || self.request_ended => {
                 self.is_gone = true;
                 return wires.peer_forsakes(self.id, self.served + 1);
@@ -335,10 +346,10 @@ impl Origin {
             }
             end = end.min(at);
         }
-        if let Fault::ResetAt(at) | Fault::FinAt(at) = plan.fault {
+        if let Fault::ResetAt(at) | Fault::FinAt(at) = self.fault {
             if self.out_at >= at {
                 self.is_gone = true;
-                if matches!(plan.fault, Fault::ResetAt(_)) {
+                if matches!(self.fault, Fault::ResetAt(_)) {
                     return wires.peer_rst(self.id);
                 }
                 // A body until close that ends early looks complete, unless the end is not said.
@@ -348,7 +359,7 @@ impl Origin {
                 }
                 let head = self.out.windows(4).rposition(|w| w == b"\r\n\r\n").map_or(usize::MAX, |end| end + 4);
                 if plan.frame == Frame::UntilClose && at >= self.out.len() - plan.length(method).min(self.out.len()) && head != usize::MAX {
-                    entry.finished.push((plan.status(), at - (self.out.len() - plan.length(method))));
+                    entry.finished.push((plan.status(self.fault), at - (self.out.len() - plan.length(method))));
                 }
                 return;
             }
@@ -356,13 +367,13 @@ impl Origin {
         }
         self.out_at += wires.peer_send(self.id, &self.out[self.out_at..end]);
         if self.out_at == self.out.len() {
-            if !matches!(plan.fault, Fault::Malformed(_)) {
-                entry.finished.push((plan.status(), plan.length(method)));
+            if !matches!(self.fault, Fault::Malformed(_)) {
+                entry.finished.push((plan.status(self.fault), plan.length(method)));
                 entry.interims_sent += plan.interims.len() as u32;
                 let ends = plan.frame == Frame::UntilClose && method != "HEAD";
                 entry.whole.push((self.id, wires.conns[self.id].sent_up + u64::from(ends)));
             }
-            if plan.fault == Fault::Extra {
+            if self.fault == Fault::Extra {
                 wires.peer_stray(self.id, self.served + 1, "200 Unasked", "Content-Length: 5\r\n\r\nextra");
             }
         }
@@ -384,7 +395,7 @@ impl Origin {
         let ends = plan.closes
             || self.is_tunnel
             || (plan.frame == Frame::UntilClose && spec.method != "HEAD")
-            || matches!(plan.fault, Fault::Malformed(_));
+            || matches!(self.fault, Fault::Malformed(_));
         if ends && !self.sent_fin {
             self.sent_fin = true;
             wires.peer_fin(self.id);

@@ -61,6 +61,9 @@ seen!(
     StreamWhole,
     StreamGivenUp,
     StreamCut,
+    SilentAddress,
+    BusyAddress,
+    CuttingAddress,
 );
 
 static COUNTS: [AtomicU64; ALL.len()] = [const { AtomicU64::new(0) }; ALL.len()];

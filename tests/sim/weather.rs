@@ -35,7 +35,7 @@ pub struct Weather {
     pub roads: Roads,
     /// Origins close idle connections.
     pub leaves_idle: bool,
-    /// Each server has a first address that refuses.
+    /// Each server has a first address that is of no use.
     pub has_decoys: bool,
     /// Attempts after the first.
     pub max_retries: u32,
@@ -88,6 +88,12 @@ impl Weather {
         let Roads { refused, ignored, unreachable, starved } = self.roads;
         let is_ample = self.places == 100 && self.doors == AMPLE_DOORS && self.descriptors == 1000;
         !self.jumps && !self.has_decoys && is_ample && refused + ignored + unreachable + starved == 0 && self.drain_at.is_none()
+    }
+
+    /// What such addresses do with every request, if they take connections at all. In calm worlds they do not, so nothing is lost there.
+    pub fn habit(&self, seed: u64) -> Option<Fault> {
+        let habits = [None, Some(Fault::Silent), Some(Fault::Busy), Some(Fault::ResetAt(40))];
+        habits[seed as usize % habits.len()].filter(|_| self.has_decoys && !self.is_calm)
     }
 
     pub fn config(&self, rng: &mut fastrand::Rng) -> Config {

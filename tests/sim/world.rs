@@ -9,8 +9,9 @@ use super::client::{Client, Quit};
 use super::extras::{self, Extras};
 use super::fair::{self, Fair};
 use super::ledger::Books;
+use super::ledger::Fault;
 use super::many::{self, ManyClient};
-use super::net::{Roads, SimJournal, SimNet};
+use super::net::{DECOY, Roads, SimJournal, SimNet};
 use super::origin::Origin;
 use super::seen::{Seen, note};
 use super::socket::writer;
@@ -141,6 +142,8 @@ pub struct World {
     pub manys: Vec<ManyClient>,
     later_manys: Vec<ManyClient>,
     pub origins: Vec<Origin>,
+    /// What addresses of no use do with requests.
+    decoy_habit: Option<Fault>,
     pub admins: Vec<AdminClient>,
     checked: Vec<Checked>,
     rendering: VecDeque<RenderJob>,
@@ -188,6 +191,7 @@ impl World {
         if trace {
             println!("{extras:?}");
         }
+        let decoy_habit = weather.habit(seed);
         let mut config = weather.config(&mut rng);
         extras.configure(&mut config, weather.is_calm || weather.is_mild || extras.are_origins_well, &mut dice);
         if trace {
@@ -238,6 +242,7 @@ impl World {
                 worker,
                 roads: weather.roads,
                 limit,
+                has_open_decoys: decoy_habit.is_some(),
                 has_records: records.origins,
                 has_headers: records.are_headers,
             };
@@ -292,6 +297,7 @@ impl World {
             manys: Vec::new(),
             later_manys,
             origins: Vec::new(),
+            decoy_habit,
             admins: Vec::new(),
             checked: Vec::new(),
             rendering: VecDeque::new(),
@@ -344,7 +350,7 @@ impl World {
 
     fn choices(&mut self, choices: &mut Vec<Step>) {
         choices.clear();
-        let (wires, books, now) = (self.wires.borrow(), self.books.borrow(), self.micros);
+        let (wires, now) = (self.wires.borrow(), self.micros);
         for (worker, seat) in self.seats.iter().enumerate() {
             let wakes = [seat.core.next_wake(), seat.checks.next_wake()];
             let is_due = wakes.into_iter().flatten().any(|wake| wake * 1000 <= now) || seat.phase != turn::Phase::Poll;
@@ -355,7 +361,7 @@ impl World {
         }
         choices.extend(self.live.iter().filter(|&&id| wires.moves(id)).map(|&id| Step::Wire(id)));
         choices.extend((0..self.clients.len()).filter(|&i| self.clients[i].can_act(&wires, now)).map(Step::Client));
-        choices.extend((0..self.origins.len()).filter(|&i| self.origins[i].can_act(&wires, &books, now)).map(Step::Origin));
+        choices.extend((0..self.origins.len()).filter(|&i| self.origins[i].can_act(&wires, now)).map(Step::Origin));
         choices.extend((!self.arrivals.is_empty()).then_some(Step::Arrive));
         choices.extend((!self.later_manys.is_empty()).then_some(Step::ArriveMany));
         choices.extend((0..self.manys.len()).filter(|&i| self.manys[i].can_act(&wires, now)).map(Step::Many));
@@ -434,6 +440,8 @@ impl World {
                 continue;
             }
             let mut origin = Origin::new(id, self.wires.borrow().conns[id].server.unwrap());
+            let is_decoy = self.wires.borrow().conns[id].host == DECOY;
+            origin.habit = self.decoy_habit.filter(|_| is_decoy);
             let rng = &mut self.rng;
             origin.grain = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);
             origin.sip = [1, 50, 2000, usize::MAX][rng.usize(0..4)].max(self.weather.max_content / 300);

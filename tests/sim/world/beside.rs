@@ -4,6 +4,7 @@ use super::super::admin::AdminClient;
 use super::super::checked::Checked;
 use super::super::extras::{self, number_of};
 use super::super::many::ManyClient;
+use super::super::net::DECOY;
 use super::super::seen::{Seen, note};
 use super::super::wire::Id;
 use super::World;
@@ -17,10 +18,10 @@ use tidegate::upstream::pool::Pool;
 use tidegate::upstream::server::Server;
 use tidegate::worker::shared::{Mail, NewSite};
 
-/// The name of an upstream leads to an address; the first of two refuses.
+/// The name of an upstream leads to an address; the first of two is of no use.
 pub(super) fn give_address(names: &mut Names, number: usize, has_decoy: bool, last: u8) {
     let address = |last: u8| SocketAddr::from(([10, 0, number as u8, last], 80));
-    let all = if has_decoy { vec![address(2), address(last)] } else { vec![address(last)] };
+    let all = if has_decoy { vec![address(DECOY), address(last)] } else { vec![address(last)] };
     names.set(format!("origin-{number}.test").into(), in_order(all.into_iter().map(Into::into).collect()));
 }
 
