@@ -15,6 +15,8 @@ pub struct Key {
     pub default: &'static str,
     /// Whether `null` is allowed: it turns the function off.
     pub nullable: bool,
+    /// Whether logs and pages tell no value.
+    pub is_secret: bool,
     pub state: KeySupport,
     /// One line for the reference.
     pub doc: &'static str,
@@ -88,7 +90,7 @@ impl fmt::Debug for Rule {
 
 /// A key without a default.
 pub const fn key(name: &'static str, kind: Kind, doc: &'static str) -> Key {
-    Key { name, also: "", kind, default: "", nullable: false, state: KeySupport::Built, doc }
+    Key { name, also: "", kind, default: "", nullable: false, is_secret: false, state: KeySupport::Built, doc }
 }
 
 impl Key {
@@ -114,6 +116,12 @@ impl Key {
     /// Lets another name stand for it.
     pub const fn also(mut self, name: &'static str) -> Self {
         self.also = name;
+        self
+    }
+
+    /// Its value, and whatever is in it, may be a secret.
+    pub const fn secret(mut self) -> Self {
+        self.is_secret = true;
         self
     }
 

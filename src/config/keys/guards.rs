@@ -42,7 +42,7 @@ pub static CHECK: &[Key] = &[
     key("success_threshold", COUNT, "How many successes in a row make it usable again.").default("2"),
     key("expected_status", Kind::List(&STATUS), "The first and the last good status.").default("[200, 399]"),
     key("host", Kind::Text(AUTHORITY), "The `Host` of the check; the upstream's `host:port` by default.").off(),
-    key("headers", Kind::Named { name: CHECK_FIELD, value: &FIELD_VALUE }, "More header fields of the check.").default("{}"),
+    key("headers", Kind::Named { name: CHECK_FIELD, value: &FIELD_VALUE }, "More header fields of the check.").default("{}").secret(),
     key("method", Kind::Text(Rule { what: "a method", check: check_method }), "The method of the check.").default("GET"),
     key("port", PORT, "The port to check, if it is not the upstream's.").off(),
     key("expected_body", Kind::Text(BODY_TEXT), "Text that the first 16 KiB of the body must contain.").off(),
@@ -62,7 +62,7 @@ pub static RATE: &[Key] = &[
 ];
 
 static SHARED: &[Key] = &[
-    key("redis", Kind::Text(NAME), "The Redis server, as `redis://host:6379`."),
+    key("redis", Kind::Text(NAME), "The Redis server, as `redis://host:6379`.").secret(),
     key("prefix", Kind::Text(NAME), "The prefix of the keys there.").default("tidegate"),
     key("sync_ms", SOME_MS, "How often counts are exchanged.").default("100"),
 ];

@@ -15,12 +15,15 @@ static FIELDS: &[Key] = &[
     key("remove_response", Kind::List(&Kind::Text(FIELD)), "Fields that are removed from answers.").default("[]").refused(NO_CHANGES),
     key("set_request", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Fields that are set in requests.")
         .default("{}")
+        .secret()
         .refused(NO_CHANGES),
     key("set_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Fields that are set in answers.")
         .default("{}")
+        .secret()
         .refused(NO_CHANGES),
     key("add_response", Kind::Named { name: FIELD, value: &FIELD_VALUE }, "Fields that are added to answers, beside existing ones.")
         .default("{}")
+        .secret()
         .refused(NO_CHANGES),
 ];
 

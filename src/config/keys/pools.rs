@@ -62,7 +62,8 @@ pub static STICKY_KEYS: &[Key] = &[
         Kind::Text(Rule { what: "32 characters or more", check: secret }),
         "A secret that several processes share; by default each has one of its own, which ends with it.",
     )
-    .off(),
+    .off()
+    .secret(),
 ];
 
 pub(super) const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "TLS to `https://` upstreams.").no_effect_yet();

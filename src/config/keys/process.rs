@@ -25,7 +25,7 @@ static ROTATE: &[Key] = &[
 ];
 
 pub(super) static TRACING: &[Key] = &[
-    key("otlp", Kind::Text(NAME), "Where spans go: `http://127.0.0.1:4318`."),
+    key("otlp", Kind::Text(NAME), "Where spans go: `http://127.0.0.1:4318`.").secret(),
     key("sample_percent", Kind::Int { min: 0, max: 100 }, "The share of requests that are traced, of those that do not say so themselves.")
         .default("1"),
     key("service_name", Kind::Text(NAME), "The name of this service in traces.").default("tidegate"),

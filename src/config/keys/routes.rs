@@ -72,7 +72,7 @@ static REWRITE: &[Key] = &[
 
 static BASIC_AUTH: &[Key] = &[
     key("realm", TEXT, "The text that browsers show with the question.").default("tidegate"),
-    key("users", Kind::Named { name: NAME, value: &TEXT }, "User names with the hashes of their passwords."),
+    key("users", Kind::Named { name: NAME, value: &TEXT }, "User names with the hashes of their passwords.").secret(),
 ];
 
 static FORWARD_AUTH: &[Key] = &[
