@@ -312,7 +312,7 @@ impl Exchange {
         let aim = match self.session.filter(|server| !self.tried.contains(server)) {
             Some(server) => Aim::Only(server),
             None if self.tried.is_empty() => Aim::Any,
-            None => Aim::Others(self.tried.as_slice().into()),
+            None => Aim::others(&self.tried),
         };
         Some(Wish { needs: place.needs, aim, key: self.key })
     }

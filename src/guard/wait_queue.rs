@@ -34,6 +34,15 @@ pub enum Aim {
     Only(usize),
 }
 
+impl Aim {
+    /// All but these. In which order they have failed the request means nothing.
+    pub fn others(tried: &[usize]) -> Self {
+        let mut tried: Box<[usize]> = tried.into();
+        tried.sort_unstable();
+        Self::Others(tried)
+    }
+}
+
 /// What a ticket waits for.
 #[derive(Clone, Debug, Default)]
 pub struct Wish {
@@ -260,7 +269,7 @@ mod tests {
     #[test]
     fn who_waits_for_some_servers_only_holds_up_nobody_and_is_not_passed_where_they_help() {
         let queue = WaitQueue::default();
-        let others = |tried: &[usize]| Wish { aim: Aim::Others(tried.into()), key: 7, ..Wish::default() };
+        let others = |tried: &[usize]| Wish { aim: Aim::others(tried), key: 7, ..Wish::default() };
         queue.join(ticket(0), others(&[0]));
         assert!(!queue.is_empty() && !queue.has_any(|_| true), "newcomers may go to the others");
         queue.join(ticket(1), needing(WHOLE));
@@ -272,6 +281,7 @@ mod tests {
             };
             queue.call(admit).map(|(ticket, key)| (ticket.key, key))
         };
+        assert_eq!(Aim::others(&[2, 0, 1]), Aim::others(&[1, 2, 0]), "they wait in one line");
         assert_eq!([free(0), free(0), free(1), free(1), free(2)], [Some((1, 0)), None, Some((0, 7)), None, Some((2, 7))]);
         assert!(queue.is_empty());
     }
