@@ -14,6 +14,7 @@ use crate::observe::quiet::Warnings;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 /// A pool of upstream servers.
 #[derive(Debug)]
@@ -35,9 +36,11 @@ pub struct Pool {
     pub(super) policy: Policy,
     balance: Balance,
     /// For the servers of each later rank, which are used only while no earlier one is sound.
-    backups: Vec<Balance>,
+    backups: Vec<(u32, Balance)>,
     /// The share of each server, which the balances were made for.
     shares: Vec<Share>,
+    /// A server that was in use when one was looked for.
+    pub(super) in_use: AtomicUsize,
     /// Its sticky sessions, if it has such.
     pub sticky: Option<Sticky>,
 }
@@ -86,8 +89,9 @@ impl Pool {
             warnings: Warnings::default(),
             policy: Policy::of(config),
             balance: balance(0),
-            backups: later.into_iter().map(balance).collect(),
+            backups: later.into_iter().map(|rank| (rank, balance(rank))).collect(),
             shares: shares(&servers),
+            in_use: AtomicUsize::new(0),
             sticky: config.sticky.as_ref().map(|sticky| Sticky::new(sticky, secret, &config.name, &servers)),
             servers,
         }
@@ -140,7 +144,9 @@ impl Pool {
 
     #[cold]
     fn grant_otherwise(&self, ask: &mut Ask<PoolSnapshot>, want: Requirements, is_new: bool) -> Option<Grant> {
-        let backup = self.backups.iter().find_map(|backups| self.grant_of::<true>(backups, ask, want, is_new));
+        let last = self.last_rank();
+        let mut backups = self.backups.iter().filter(|(rank, _)| *rank <= last);
+        let backup = backups.find_map(|(_, balance)| self.grant_of::<true>(balance, ask, want, is_new));
         let is_insisted_on = backup.is_none() && want.again == RetryChoice::Regardless;
         if is_insisted_on { self.insist_on_any(ask, want) } else { backup }
     }
@@ -189,10 +195,10 @@ impl Pool {
     #[inline(always)]
     fn enter_in_turn(&self, index: usize, want: Requirements, is_new: bool) -> Option<Grant> {
         if !is_new {
-            return self.enter(index, ConnectionKind::New, want);
+            return self.enter_now(index, ConnectionKind::New, want);
         }
         let is_awaited = self.queue.is_awaited(index, |other| other.goes_before(want.needs));
-        if is_awaited { None } else { self.enter(index, self.kind_for(index, want.worker), want) }
+        if is_awaited { None } else { self.enter_now(index, self.kind_for(index, want.worker), want) }
     }
 
     /// No server takes requests: grants one that failed the request before, although its circuit is open.
@@ -229,30 +235,35 @@ impl Pool {
     /// How many addresses of the same upstream are left that were not tried, this one included; at most `most` are counted.
     pub fn addresses_left(&self, index: usize, tried: &[usize], most: usize) -> usize {
         let others = self.siblings[index].clone().filter(|other| *other != index && !tried.contains(other));
-        1 + others.filter(|&other| self.takes_requests(other)).take(most - 1).count()
+        let last = self.last_rank();
+        1 + others.filter(|&other| self.takes_requests(other, last)).take(most - 1).count()
     }
 
     pub(super) fn kind_for(&self, index: usize, worker: usize) -> ConnectionKind {
         if self.servers[index].cells[worker].idle.value() > 0 { ConnectionKind::Kept } else { ConnectionKind::New }
     }
 
-    /// Whether some server of a lower rank is usable, and its circuit closed. Then those of this rank get no requests.
-    fn has_sound_before(&self, rank: u32) -> bool {
+    /// The last rank that gets requests: the first in which a server is usable, and its circuit closed.
+    pub(super) fn last_rank(&self) -> u32 {
+        if self.backups.is_empty() {
+            return u32::MAX;
+        }
         let is_sound = |server: &Server| server.is_usable() && server.circuit.state() == CircuitState::Closed;
-        self.servers.iter().zip(&self.shares).any(|(server, share)| share.rank < rank && is_sound(server))
+        let sound = self.servers.iter().zip(&self.shares).filter(|(server, _)| is_sound(server));
+        sound.map(|(_, share)| share.rank).min().unwrap_or(u32::MAX)
     }
 
-    /// Whether it is of the first rank, or needed.
-    fn has_turn(&self, index: usize) -> bool {
-        let rank = self.shares[index].rank;
-        rank == 0 || !self.has_sound_before(rank)
-    }
-
-    /// Grants a server, if it has room. Only a complete request may be a trial.
+    /// Grants a server, if it has room, and no earlier ones are to be used.
     pub fn enter(&self, index: usize, entry: ConnectionKind, want: Requirements) -> Option<Grant> {
+        let rank = self.shares[index].rank;
+        if rank == 0 || rank <= self.last_rank() { self.enter_now(index, entry, want) } else { None }
+    }
+
+    /// Grants a server whose rank gets requests, if it has room. Only a complete request may be a trial.
+    fn enter_now(&self, index: usize, entry: ConnectionKind, want: Requirements) -> Option<Grant> {
         let Requirements { needs, now, .. } = want;
         let server = &self.servers[index];
-        if !server.is_usable() || !self.has_turn(index) {
+        if !server.is_usable() {
             return None;
         }
         let refused: &[usize] = if want.again == RetryChoice::Regardless { want.tried } else { &[] };
@@ -294,37 +305,40 @@ impl Pool {
 
     /// Whether some server takes requests, even if it is full now or on trial.
     pub fn is_up(&self, now: u64) -> bool {
-        (0..self.servers.len()).any(|index| self.takes_requests_from(index, now))
+        let last = self.last_rank();
+        (0..self.servers.len()).any(|index| self.takes_requests_from(index, last, now))
     }
 
-    /// The same for one server.
-    pub(super) fn takes_requests_from(&self, index: usize, now: u64) -> bool {
+    /// The same for one server, where ranks up to the `last` get requests.
+    pub(super) fn takes_requests_from(&self, index: usize, last: u32, now: u64) -> bool {
         self.wake(index, &[], now);
-        self.takes_requests(index)
+        self.takes_requests(index, last)
     }
 
     /// Whether all servers that take requests are on trial.
     pub fn is_on_trial(&self, now: u64) -> bool {
-        let mut usable = (0..self.servers.len()).filter(|index| self.takes_requests_from(*index, now)).peekable();
+        let last = self.last_rank();
+        let mut usable = (0..self.servers.len()).filter(|&index| self.takes_requests_from(index, last, now)).peekable();
         usable.peek().is_some() && usable.all(|index| self.servers[index].circuit.state() == CircuitState::HalfOpen)
     }
 
     /// Whether a server is given requests, even if it is full now or on trial.
-    pub(super) fn takes_requests(&self, index: usize) -> bool {
+    pub(super) fn takes_requests(&self, index: usize, last: u32) -> bool {
         let server = &self.servers[index];
-        server.is_usable() && server.circuit.state() != CircuitState::Open && self.has_turn(index)
+        server.is_usable() && server.circuit.state() != CircuitState::Open && self.shares[index].rank <= last
     }
 
     /// Whether its circuit would let a request through at this moment.
     pub(super) fn lets_through(&self, index: usize) -> bool {
         let server = &self.servers[index];
-        server.is_usable() && self.has_turn(index) && server.circuit.would_admit(&self.policy.breaker)
+        server.is_usable() && self.shares[index].rank <= self.last_rank() && server.circuit.would_admit(&self.policy.breaker)
     }
 
     /// Seconds until a server of a pool that is down may take requests again: at least 1.
     pub fn retry_after(&self, now: u64) -> u32 {
+        let is_out = self.is_out();
         let wait = |(index, server): (usize, &Arc<Server>)| {
-            let of_circuit = self.wakes_at(index).map_or(0, |at| at.saturating_sub(now));
+            let of_circuit = self.wakes_if(index, is_out).map_or(0, |at| at.saturating_sub(now));
             let of_checks = if server.health.is_failing() { self.policy.recovery_ms } else { 0 };
             of_circuit.max(of_checks)
         };

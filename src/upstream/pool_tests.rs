@@ -6,8 +6,9 @@ use crate::config::{self, model::UpstreamConfig};
 use crate::guard::breaker::CircuitPermit;
 use crate::guard::places::{Needs, UpstreamLimits};
 use crate::guard::wait_queue::{Aim, Ticket, Wish};
-use crate::upstream::circuits::OpenCircuit;
+use crate::upstream::circuits::{OpenCircuit, OpenCircuits};
 use crate::upstream::server::UpstreamFault;
+use std::time::{Duration, Instant};
 
 const THRESHOLD: u32 = 3;
 
@@ -99,6 +100,10 @@ fn fail(pool: &Arc<Pool>, server: usize, now: u64) -> Option<OpenCircuit> {
     fail_so(pool, server, true, now)
 }
 
+fn states(pool: &Pool) -> Vec<CircuitState> {
+    pool.servers.iter().map(|server| server.circuit.state()).collect()
+}
+
 #[test]
 fn a_full_server_is_passed_over_and_a_full_pool_waits() {
     let (pool, mut picker) = (pool(&[1, 1, 0]), Picker::of(0, 2));
@@ -122,7 +127,7 @@ fn nobody_passes_those_who_wait() {
 fn who_waits_after_a_failure_goes_elsewhere_while_another_server_is_usable() {
     let (pool, mut picker) = (pool(&[1, 1]), Picker::of(0, 1));
     let ticket = |key| Ticket { worker: 1, key, serial: 1 };
-    let elsewhere = Wish { aim: Aim::Others([0].into()), ..Wish::default() };
+    let elsewhere = Wish { aim: Aim::others(&[0]), ..Wish::default() };
     assert!(pool.servers[1].places.try_enter(Needs::default(), UpstreamLimits { connections: 1, tunnels: 1 }));
     pool.queue.join(ticket(0), elsewhere.clone());
     assert!(picker.admit(&pool).is_none(), "the other one is full, but not down");
@@ -211,6 +216,59 @@ fn the_last_resort_is_half_open_soon() {
     assert!(fail(&pool, 0, 0).is_some());
     picker.now = 19_999;
     assert_eq!((picker.pick(&pool), pool.wakes_at(0)), (Err(NoGrant::Unavailable), Some(20_000)));
+}
+
+#[test]
+fn open_circuits_become_half_open_in_time_and_those_of_retired_servers_are_forgotten() {
+    let (pool, mut open) = (pool(&[1, 1, 1]), OpenCircuits::default());
+    (0..3).for_each(|index| open.add(fail(&pool, index, 100 * index as u64).unwrap()));
+    assert_eq!((open.soonest(), open.wake(999)), (Some(1000), false));
+    assert!(open.wake(1200), "the first is half-open, and so the others are not the last");
+    assert_eq!(states(&pool), [CircuitState::HalfOpen, CircuitState::Open, CircuitState::Open]);
+    assert_eq!(open.soonest(), Some(20_100));
+    pool.servers[1].retire();
+    assert!(open.wake(1300), "nobody waits for it");
+    assert_eq!(open.soonest(), Some(20_200));
+    pool.servers[1].revive();
+    assert_eq!(OpenCircuits::of(std::slice::from_ref(&pool)).soonest(), Some(20_100), "it has come back");
+    assert!(open.wake(20_200));
+    assert_eq!(open.soonest(), None);
+}
+
+/// The shortest time that it took.
+fn least_time(mut what: impl FnMut()) -> Duration {
+    let time = |_| {
+        let begin = Instant::now();
+        what();
+        begin.elapsed()
+    };
+    (0..30).map(time).min().unwrap()
+}
+
+#[test]
+fn what_a_request_costs_grows_no_faster_than_a_pool_in_which_nearly_all_have_failed() {
+    let times = |count: usize| {
+        let (pool, mut picker) = (pool(&vec![1; count]), Picker::of(0, 100));
+        let last = count - 1;
+        (0..last).for_each(|index| assert!(fail(&pool, index, 0).is_some()));
+        // Their time as a last resort is over.
+        picker.now = 5000;
+        let passed_over = least_time(|| assert_eq!(picker.pick(&pool), Ok((last, false))));
+        picker.limit = 1;
+        let full = least_time(|| assert_eq!(picker.pick(&pool), Err(NoGrant::Full)));
+        picker.granted.clear();
+        let mut open = OpenCircuits::of(std::slice::from_ref(&pool));
+        let woken = least_time(|| assert!(!open.wake(5000) && open.soonest() == Some(20_000)));
+        pool.servers[last].update(&upstream(last.to_string(), "127.0.0.1", 0), Share::WHOLE);
+        picker.now = 500;
+        let refused = least_time(|| assert_eq!((picker.pick(&pool), pool.retry_after(500)), (Err(NoGrant::Unavailable), 1)));
+        let woken_in_vain = least_time(|| assert!(!open.wake(500) && open.soonest() == Some(1000)));
+        [passed_over, full, woken, refused, woken_in_vain]
+    };
+    let (few, many) = (times(250), times(2000));
+    // Eight times as many take eight times as long, but 64 times if each of them looked at all others.
+    let is_good = few.iter().zip(&many).all(|(few, many)| *many < *few * 24);
+    assert!(is_good, "{few:?} for 250, {many:?} for 2,000");
 }
 
 #[test]

@@ -13,7 +13,8 @@ impl Pool {
     /// Whether a server that takes requests has room for a tunnel.
     pub fn has_tunnel(&self) -> bool {
         let tunnel = Needs { tunnel: true, ..Needs::default() };
-        self.servers.iter().enumerate().any(|(index, server)| self.takes_requests(index) && server.has_room(tunnel))
+        let last = self.last_rank();
+        self.servers.iter().enumerate().any(|(index, server)| self.takes_requests(index, last) && server.has_room(tunnel))
     }
 
     /// Takes a place for the first in the queue, if there is one. Called by whoever freed a place or has just joined.
@@ -34,7 +35,8 @@ impl Pool {
 
     /// Whether a server that takes requests is none of these.
     fn has_other(&self, tried: &[usize]) -> bool {
-        (0..self.servers.len()).any(|index| !tried.contains(&index) && self.takes_requests(index))
+        let last = self.last_rank();
+        (0..self.servers.len()).any(|index| !tried.contains(&index) && self.takes_requests(index, last))
     }
 
     /// Whether a place at that server helps a ticket with this aim.
@@ -64,7 +66,10 @@ impl Pool {
         let tunnel = Needs { tunnel: needs.tunnel, ..Needs::default() };
         // Only a complete request may be a trial, and this one might wait for that in vain.
         let is_on_trial = server.circuit.state() == CircuitState::HalfOpen;
-        self.takes_requests_from(index, now) && self.lets_through(index) && server.has_room(tunnel) && !(needs.is_partial && is_on_trial)
+        self.takes_requests_from(index, u32::MAX, now)
+            && self.lets_through(index)
+            && server.has_room(tunnel)
+            && !(needs.is_partial && is_on_trial)
     }
 
     /// Removes the first request that cannot be served: any, if every server is down; one that needs a tunnel, if there is no room
@@ -89,7 +94,8 @@ impl Pool {
 
     /// Another worker with an idle connection to a server that `is_wanted`: closing that connection makes a place.
     pub fn idle_elsewhere(&self, worker: usize, is_wanted: impl Fn(usize) -> bool) -> Option<(usize, &Arc<Server>)> {
-        (0..self.servers.len()).filter(|&index| self.takes_requests(index) && is_wanted(index)).find_map(|index| {
+        let last = self.last_rank();
+        (0..self.servers.len()).filter(|&index| self.takes_requests(index, last) && is_wanted(index)).find_map(|index| {
             let server = &self.servers[index];
             let other = (0..server.cells.len()).find(|&other| other != worker && server.cells[other].idle.value() > 0)?;
             Some((other, server))

@@ -21,7 +21,7 @@ use crate::observe::stats::WorkerStats;
 use crate::session::talks::Stand;
 use crate::session::{Effect, Event, Journal, Session, SessionView, Talks, Turn};
 use crate::site::Site;
-use crate::upstream::circuits::OpenCircuit;
+use crate::upstream::circuits::OpenCircuits;
 use crate::upstream::idle::IdleConnections;
 use crate::upstream::pool::Pool;
 use slab::Slab;
@@ -96,7 +96,7 @@ pub struct Core<N: Net> {
     /// Exchanges of this worker whose turn in the queue has come.
     pub(super) admitted: VecDeque<Admission>,
     /// Circuits that opened here; this worker makes them half-open.
-    pub(super) open_circuits: Vec<OpenCircuit>,
+    pub(super) open_circuits: OpenCircuits,
 }
 
 impl<N: Net> Core<N> {
@@ -129,7 +129,7 @@ impl<N: Net> Core<N> {
             closing_clients: Vec::new(),
             closing_upstreams: Vec::new(),
             admitted: VecDeque::new(),
-            open_circuits: Vec::new(),
+            open_circuits: OpenCircuits::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use super::shared::Mail;
 use super::timers::OwnTimer;
 use crate::session::{DRAIN_IDLE_MS, Event};
 use crate::site::Site;
+use crate::upstream::circuits::OpenCircuits;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::collections::HashMap;
@@ -71,6 +72,9 @@ impl<N: Net> Core<N> {
         // A limit may be higher, or a server new. Requests that joined the queue of a pool which has just become an earlier one were
         // not announced; and other workers with idle connections did not know of a queue that is new here.
         self.former.iter().filter(|pool| !pool.queue.is_empty()).for_each(|pool| self.announce_former(pool));
+        // Those that are gone are forgotten; one that comes back may still have an open circuit.
+        self.open_circuits = OpenCircuits::of(&self.turn.site.pools);
+        self.wake_circuits();
         self.on_descriptor_freed();
         self.serve_queues();
         if is_renewed {

@@ -180,26 +180,18 @@ impl<N: Net> Core<N> {
     pub(super) fn on_circuit_opened(&mut self, circuit: OpenCircuit) {
         // Requests that waited for this server alone, or for any but those that had failed them, may go to others now.
         self.serve_queue(&circuit.pool, false, circuit.pool.queue.count(|_, _| true));
-        let is_it = |other: &OpenCircuit| Arc::ptr_eq(&other.pool, &circuit.pool) && other.server == circuit.server;
-        if !self.open_circuits.iter().any(is_it) {
-            self.open_circuits.push(circuit);
-        }
+        self.open_circuits.add(circuit);
         self.wake_circuits();
     }
 
     /// Makes circuits half-open whose time is over, and lets queued requests through.
     pub(super) fn wake_circuits(&mut self) {
-        let (now, before) = (self.turn.now.millis(), self.open_circuits.len());
-        self.open_circuits.retain(|OpenCircuit { pool, server }| {
-            pool.wake(*server, &[], now);
-            pool.wakes_at(*server).is_some()
-        });
-        if self.open_circuits.len() < before {
+        let now = self.turn.now.millis();
+        if self.open_circuits.wake(now) {
             self.serve_queues();
         }
         // Whether an upstream is the last usable one also depends on the others.
-        let soonest = self.open_circuits.iter().filter_map(|OpenCircuit { pool, server }| pool.wakes_at(*server)).min();
-        match soonest {
+        match self.open_circuits.soonest() {
             Some(at) => self.timers.set(OwnTimer::Circuit, at.clamp(now + 1, now + LOOK_MS)),
             None => self.timers.cancel(OwnTimer::Circuit),
         }
