@@ -59,7 +59,14 @@ fn config_of(balance: BalanceConfig, weights: &[u32]) -> Config {
     let mut config = loaded.config;
     let upstream = |(upstream, &weight): (usize, &u32)| {
         let name = name_of(upstream);
-        UpstreamConfig { name: name.to_string(), origin: Origin::tcp(&name, 80), weight, is_checked: false, is_backup: false }
+        UpstreamConfig {
+            name: name.to_string(),
+            origin: Origin::tcp(&name, 80),
+            weight,
+            is_checked: false,
+            is_backup: false,
+            send_proxy: None,
+        }
     };
     config.pools[0].upstreams = weights.iter().enumerate().map(upstream).collect();
     config.pools[0].balance = balance;
