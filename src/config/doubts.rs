@@ -4,7 +4,6 @@ use super::model::{Action, Config, ListenerConfig, Origin, PoolConfig, Route, Up
 use super::report::Report;
 use super::tree::Node;
 use crate::base::address::Address;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Reports everything in a whole configuration that deserves a second look.
@@ -15,7 +14,6 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
     if let Some(node) = root.get("metrics_listen").filter(|_| config.metrics_listen.is_some_and(|admin| admin.ip().is_unspecified())) {
         report.warn(node, "everybody who reaches this machine can read the admin port; 127.0.0.1 or a private address keeps it closed");
     }
-    cookies(config, root, report);
     // The sections as written, in the order of the pools: the top level for the default pool, then those under `pools`.
     let written = [root].into_iter().chain(root.get("pools").map(Node::entries).unwrap_or_default().iter().map(|entry| &entry.node));
     for (index, node) in written.enumerate() {
@@ -29,23 +27,6 @@ pub fn of(config: &Config, root: &Node, report: &mut Report) {
     for node in root.get("routes").map(Node::items).unwrap_or_default() {
         timeouts(node, report);
         statuses(node, report);
-    }
-}
-
-/// A cookie is one for all paths of a host: two pools that set the same would end each other's sessions.
-fn cookies(config: &Config, root: &Node, report: &mut Report) {
-    let mut pools = config.pools.iter().filter(|pool| !pool.upstreams.is_empty());
-    let mut names = BTreeMap::new();
-    let twice = pools.find_map(|pool| {
-        let name = &pool.sticky.as_ref()?.cookie;
-        names.insert(name, &pool.name).map(|other| (name, other, &pool.name))
-    });
-    if let Some((name, first, second)) = twice {
-        let at = root.get("sticky").filter(|node| !node.is_null()).unwrap_or(root);
-        report.warn(
-            at,
-            format!("pools {first} and {second} both set the cookie {name}, and each ends the sessions of the other where a host has both: give each a cookie of its own"),
-        );
     }
 }
 

@@ -157,6 +157,8 @@ pub struct Exchange {
     key: u64,
     /// The server that the client's cookie names, while its session holds.
     session: Option<usize>,
+    /// What its cookie says of sessions in other pools: it is said again where this pool sets the cookie.
+    sessions_elsewhere: Vec<u8>,
     /// The end of the wait in the queue (milliseconds); 0 before the first wait.
     pub queue_due: u64,
     /// How long it has waited in queues before (microseconds); `None` if it never has.

@@ -102,7 +102,11 @@ impl Exchange {
                     _ => 0,
                 };
                 let sticky = self.site.pools[*pool].sticky.as_ref();
-                self.session = sticky.and_then(|sticky| request.fields.of(Field::Cookie).find_map(|line| sticky.find(line.value())));
+                if let Some(sticky) = sticky {
+                    let cookies = || request.fields.of(Field::Cookie).map(|line| line.value());
+                    self.session = cookies().find_map(|cookie| sticky.find(cookie));
+                    cookies().for_each(|cookie| sticky.keep_others(cookie, &mut self.sessions_elsewhere));
+                }
                 self.asked.wants_upgrade = request.upgrade.is_some();
                 let trace_id = self.trace_id.as_bytes();
                 let own_cookies = &self.site.cookies;

@@ -56,6 +56,7 @@ impl Exchange {
             silent: None,
             key: 0,
             session: None,
+            sessions_elsewhere: Vec::new(),
             queue_due: 0,
             queue_micros: None,
             serial: 0,
@@ -96,6 +97,7 @@ impl Exchange {
             silent,
             key,
             session,
+            sessions_elsewhere,
             queue_due,
             queue_micros,
             serial,
@@ -118,6 +120,7 @@ impl Exchange {
         (*bytes_in, *content, *attempts, *replayable) = (0, 0, 0, true);
         tried.clear();
         faults.clear();
+        sessions_elsewhere.clear();
         (*again, *silent, *key, *session) = (RetryChoice::default(), None, 0, None);
         (*deadlines, *owed_since, *queue_due, *queue_micros, *serial) = (Deadlines::default(), 0, 0, None, 0);
     }

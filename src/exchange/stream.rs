@@ -175,8 +175,9 @@ impl Exchange {
 
     fn pass_final(&mut self, response: &Response, cx: &mut Context) -> Passed {
         let sticky = self.site.pools[self.pool].sticky.as_ref().filter(|_| self.session != self.attempt.server);
-        let set_cookie = sticky.zip(self.attempt.server).map(|(sticky, server)| sticky.set_cookie(server, cx.turn.scheme));
-        let facts = RequestFacts { set_cookie, ..request(&self.trace_id, &self.up, &self.asked) };
+        let set_cookie =
+            sticky.zip(self.attempt.server).map(|(sticky, server)| sticky.set_cookie(server, cx.turn.scheme, &self.sessions_elsewhere));
+        let facts = RequestFacts { set_cookie: set_cookie.as_deref(), ..request(&self.trace_id, &self.up, &self.asked) };
         let recode = cx.front.pass_head(&mut self.down, facts, response, cx.turn);
         let turn = &mut *cx.turn;
         self.outcome.status = response.status;

@@ -200,11 +200,25 @@ fn a_key_that_is_changed_is_not_shown() {
 }
 
 #[test]
-fn pools_that_set_the_same_cookie_are_warned_of() {
-    let origins = named();
-    let other = json!({"other": {"upstreams": [{"url": format!("http://{}", origins[1].addr())}]}});
-    let (code, out, err) = config(&origins[..1], json!({})).set("pools", other).launch().arg("-t").run();
-    assert!(code == 0 && format!("{out}{err}").contains("pools default and other both set the cookie tidegate"), "{out}{err}");
+fn pools_with_one_cookie_do_not_end_each_others_sessions() {
+    let (origins, others) = (named(), ["x", "y", "z"].map(Origin::named));
+    let upstreams: Vec<Value> = others.iter().map(|origin| json!({"url": format!("http://{}", origin.addr())})).collect();
+    let routes = json!([{"match": {"methods": ["PUT"]}, "proxy": "other"}]);
+    let proxy = config(&origins, json!({})).set("pools", json!({"other": {"upstreams": upstreams}})).set("routes", routes).start();
+    let ask = |method: &str, cookie: &str| {
+        let mut client = proxy.client();
+        client.send(format!("{method} / HTTP/1.1\r\nHost: play.test\r\nCookie: {cookie}\r\nContent-Length: 0\r\n\r\n"));
+        let answer = client.response().expect(200);
+        (answer.text().to_owned(), answer.fields.get("Set-Cookie").map(|set| set.split(';').next().unwrap().to_owned()))
+    };
+    let (first, cookie) = begin(&proxy);
+    let (second, both) = ask("PUT", &cookie);
+    let both = both.expect("a cookie of the other pool");
+    for _ in 0..5 {
+        assert_eq!([ask("GET", &both), ask("PUT", &both)], [(first.clone(), None), (second.clone(), None)]);
+    }
+    let seen = origins.iter().chain(&others).flat_map(Origin::requests);
+    assert!(seen.into_iter().all(|request| request.fields.get("Cookie").is_none()), "no upstream sees it");
 }
 
 #[test]
