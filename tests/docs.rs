@@ -137,12 +137,28 @@ fn configurations() -> Vec<(String, String)> {
     found
 }
 
+/// Certificates in the documentation lie in one directory, which the test has elsewhere.
+fn with_certificates(text: &str, directory: &Path) -> String {
+    const PLACE: &str = "/etc/tidegate";
+    if !text.contains(PLACE) {
+        return text.to_owned();
+    }
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["example.test".to_owned()]).unwrap();
+    for (name, content) in [("example.pem", cert.pem()), ("clients-ca.pem", cert.pem()), ("example.key", signing_key.serialize_pem())] {
+        std::fs::write(directory.join(name), content).unwrap();
+    }
+    let is_private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(directory.join("example.key"), is_private).unwrap();
+    text.replace(PLACE, directory.to_str().unwrap())
+}
+
 #[test]
 fn its_configurations_are_good() {
     let all = configurations();
     assert!(all.len() > 15, "{}", all.len());
     for (name, text) in all {
         let directory = tempfile::tempdir().unwrap();
+        let text = with_certificates(&text, directory.path());
         std::fs::write(directory.path().join("config.yaml"), &text).unwrap();
         let loaded = config::load(config::ConfigSources { cwd: directory.path().to_owned(), ..config::ConfigSources::default() });
         let warnings = loaded.unwrap_or_else(|problems| panic!("{name}: {problems}\n{text}")).warnings;

@@ -4,7 +4,7 @@
 //!
 //! `http` is about messages and what becomes of them, `upstream` about pools and their servers, `limits` about clients that want too
 //! much or take too long, `lifecycle` about the process from its start through reloads to its end, `observe` about logs and the
-//! admin port, `config` about where the configuration comes from and what is said of it.
+//! admin port, `tls` about encryption, `config` about where the configuration comes from and what is said of it.
 
 mod support;
 
@@ -73,6 +73,12 @@ mod plays {
         mod failing_log_targets;
         mod log_files;
         mod metrics;
+    }
+    mod tls {
+        mod connections;
+        pub mod handshakes;
+        mod real_clients;
+        mod renewal;
     }
     mod upstream {
         mod addresses;

@@ -5,9 +5,11 @@ mod state;
 
 pub use state::{AdminState, RenderedPage};
 
+use crate::config::model::Config;
 use crate::observe::exposition;
 use crate::observe::reason::Reason;
 use crate::site::Site;
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -91,6 +93,7 @@ impl AdminState {
         let sources = exposition::Scrape {
             workers: &self.stats,
             listeners: &listeners,
+            certificates: &certificates(&site.config),
             upstreams: &upstreams,
             reloads_ok: self.reloads_ok.load(Relaxed),
             reloads_error: self.reloads_error.load(Relaxed),
@@ -99,6 +102,16 @@ impl AdminState {
         };
         RenderedPage { status: 200, content_type: exposition::CONTENT_TYPE, content: exposition::render(&sources).into() }
     }
+}
+
+/// The certificates that clients may get. A series has one value, so of those with one name the first to expire counts.
+fn certificates(config: &Config) -> Vec<(&str, u64)> {
+    let mut ends = BTreeMap::new();
+    for identity in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| &tls.identities) {
+        let end = ends.entry(identity.name.as_str()).or_insert(u64::MAX);
+        *end = identity.validity.1.min(*end);
+    }
+    ends.into_iter().collect()
 }
 
 /// Links to the other pages, for a person with a browser.

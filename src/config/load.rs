@@ -120,6 +120,7 @@ pub fn load(mut sources: ConfigSources) -> Result<Loaded, Problems> {
     options(&sources, &mut root, &mut report);
     let source_names = source_names(path.as_deref(), &root, &variables, &sources);
     let (config, effective, warnings) = complete(root, report, source.as_ref().map(|(name, text)| (name.as_str(), text.as_str())))?;
+    files.extend(config.files().map(|path| sources.cwd.join(path)));
     Ok(Loaded { config, effective, warnings, source: source_names, notes, path, files, sources })
 }
 

@@ -26,6 +26,8 @@ pub struct Scrape<'a> {
     pub workers: &'a [Arc<WorkerStats>],
     /// Every listening address.
     pub listeners: &'a [ListenerView<'a>],
+    /// Every certificate that is presented, by its name: until when it is valid (seconds since 1970).
+    pub certificates: &'a [(&'a str, u64)],
     /// Every address of every upstream of every pool.
     pub upstreams: &'a [UpstreamView<'a>],
     pub reloads_ok: u64,
@@ -256,6 +258,11 @@ fn operation(sources: &Scrape<'_>, families: &mut Vec<MetricFamily>) {
         "proxy_config_reloads_total",
         "Reloads of the configuration.",
         [(vec![label("result", "ok")], sources.reloads_ok), (vec![label("result", "error")], sources.reloads_error)],
+    ));
+    families.push(gauge(
+        "proxy_tls_certificate_not_after_timestamp_seconds",
+        "When the certificate expires, in seconds since 1970; of several with one name, the first to expire.",
+        sources.certificates.iter().map(|(name, until)| (vec![label("name", name)], *until)),
     ));
     let dropped = total(sources.workers, |worker| &worker.access_log_dropped);
     families.push(counter(

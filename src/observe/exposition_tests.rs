@@ -85,7 +85,16 @@ fn sample(line: &str) -> (String, Vec<(String, String)>, f64) {
 
 fn page(workers: &[Arc<WorkerStats>], upstreams: &[UpstreamView<'_>]) -> Page {
     let listeners = &[ListenerView { name: "127.0.0.1:80", evicted: 4, full: 2 }];
-    let sources = Scrape { workers, listeners, upstreams, reloads_ok: 3, reloads_error: 1, access_lost: 10, version: "1.2.3" };
+    let sources = Scrape {
+        workers,
+        listeners,
+        certificates: &[("a.test", 4_102_444_800)],
+        upstreams,
+        reloads_ok: 3,
+        reloads_error: 1,
+        access_lost: 10,
+        version: "1.2.3",
+    };
     Page::parse(std::str::from_utf8(&render(&sources)).unwrap())
 }
 
@@ -114,6 +123,7 @@ fn workers_are_summed_up() {
     assert_eq!(page.value("proxy_config_reloads_total", &[("result", "ok")]), 3.0);
     assert_eq!(page.value("proxy_config_reloads_total", &[("result", "error")]), 1.0);
     assert_eq!(page.value("proxy_build_info", &[("version", "1.2.3")]), 1.0);
+    assert_eq!(page.value("proxy_tls_certificate_not_after_timestamp_seconds", &[("name", "a.test")]), 4_102_444_800.0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::listeners::Listeners;
 use super::logs;
 use super::watch::{self, Watch};
 use crate::base::clock::Clock;
-use crate::config::model::Config;
+use crate::config::model::{Config, ListenerConfig};
 use crate::config::{self, ConfigSources, Effective, Loaded};
 use crate::observe;
 use crate::observe::writer::Writer;
@@ -114,7 +114,8 @@ impl Reloader {
         }
         let stays = self.keep_what_needs_a_restart(&mut config);
         stays.iter().for_each(|key| effective.keep(key, &self.effective));
-        let changes = config::changes(&self.effective, &effective);
+        let mut changes = config::changes(&self.effective, &effective);
+        changes.extend(renewed(&self.site.config, &config));
         let has_upstreams = |config: &Config| config.pools.iter().any(|pool| !pool.upstreams.is_empty());
         let loses_upstreams = has_upstreams(&self.site.config) && !has_upstreams(&config);
         // Everything that can fail comes before anything that takes effect.
@@ -187,6 +188,16 @@ impl Reloader {
         config.pid_file = old.pid_file.clone();
         changed.iter().filter(|(_, is_other)| *is_other).map(|(key, _)| *key).collect()
     }
+}
+
+/// The addresses whose files have another content than before.
+fn renewed(old: &Config, new: &Config) -> Vec<String> {
+    let is_renewed = |listener: &&ListenerConfig| {
+        let before = old.listeners.iter().find(|before| before.address == listener.address).and_then(|before| before.tls.as_ref());
+        before.zip(listener.tls.as_ref()).is_some_and(|(before, now)| before != now)
+    };
+    let listeners = new.listeners.iter().filter(is_renewed);
+    listeners.map(|listener| format!("the certificates of {}", listener.address)).collect()
 }
 
 fn say(changes: &[String]) {

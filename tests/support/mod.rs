@@ -14,6 +14,7 @@ pub mod origin;
 pub mod patient;
 pub mod proxy;
 pub mod sockets;
+pub mod tls;
 pub mod wire;
 
 pub use client::{Client, Response, ask, get};

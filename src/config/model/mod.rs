@@ -53,6 +53,13 @@ pub struct Config {
     pub shutdown: Shutdown,
 }
 
+impl Config {
+    /// The files that it names and that were read with it.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files())
+    }
+}
+
 /// Limits that are not those of a pool, as `config::keys` describes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -6,6 +6,8 @@
 
 mod reading;
 mod records;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use super::plain::{PlainTransport, Socket};
@@ -54,6 +56,8 @@ enum TlsStage {
     /// The socket connects, or has something to say before.
     Below,
     Handshake,
+    /// The handshake has failed; the reason may still have to be said.
+    Failed,
     Open,
     /// The other end speaks plainly, and is answered plainly.
     Foreign,
@@ -92,7 +96,7 @@ impl<S: Socket> TlsTransport<S> {
     }
 
     fn has_output(&self) -> bool {
-        self.tls.wants_write() && !self.is_broken && matches!(self.stage, TlsStage::Handshake | TlsStage::Open)
+        self.tls.wants_write() && !self.is_broken && matches!(self.stage, TlsStage::Handshake | TlsStage::Failed | TlsStage::Open)
     }
 
     /// Whether nothing more of the stream can come.
@@ -144,7 +148,7 @@ impl<S: Socket> Transport for TlsTransport<S> {
     }
 
     fn may_write(&self) -> bool {
-        self.is_broken || (self.plain.may_write() && !self.is_opening() && !self.has_output())
+        self.is_broken || (self.plain.may_write() && matches!(self.stage, TlsStage::Open | TlsStage::Foreign))
     }
 
     fn is_gone(&self) -> bool {
@@ -172,18 +176,20 @@ impl<S: Socket> Transport for TlsTransport<S> {
         self.take(buffer)
     }
 
-    /// What is taken lies in a record, which may be written later: until then no more is taken.
+    /// What is taken lies in a record, which may be written later: until then no more is taken. What the protocol has to say, such as
+    /// tickets, goes with it.
     fn send(&mut self, slices: &[IoSlice]) -> Transfer {
         if self.stage == TlsStage::Foreign {
             return self.plain.send(slices);
         }
         let mut taken = 0;
-        while !self.is_broken && !self.is_opening() && self.flush() {
+        while self.may_write() && !self.is_broken {
             match self.encrypt(slices, taken) {
                 Ok(0) => break,
                 Ok(n) => taken += n,
                 Err(_) => self.is_broken = true,
             }
+            self.flush();
         }
         match taken {
             _ if self.is_broken => Transfer::Failed,

@@ -62,10 +62,15 @@ impl<S: Socket> TlsTransport<S> {
         let mut plaintext = 0;
         while !bytes.is_empty() && !self.has_ended() {
             let before = bytes;
-            // It takes nothing while it holds much, which is where the room is full.
             let taken = self.tls.read_tls(&mut bytes).unwrap_or(0);
-            if taken == 0 {
+            // It takes nothing while it holds much, which is where the room is full. Otherwise no message is that long.
+            if taken == 0 && self.held > 0 {
                 self.unfed = bytes.to_vec();
+                break;
+            }
+            if taken == 0 {
+                self.is_over = true;
+                self.fail(None);
                 break;
             }
             self.cursor.advance(&before[..taken]);
@@ -101,8 +106,8 @@ impl<S: Socket> TlsTransport<S> {
 
     /// Who has not said anything has not begun a handshake.
     pub(super) fn note_failure(&mut self, error: Option<&rustls::Error>) {
-        if self.stage == TlsStage::Handshake && self.outcome.is_none() && !self.cursor.is_at_start() {
-            self.outcome = Some(Handshake::failed(&self.tls, error));
+        if self.stage == TlsStage::Handshake && !self.cursor.is_at_start() {
+            (self.stage, self.outcome) = (TlsStage::Failed, Some(Handshake::failed(&self.tls, error)));
         }
     }
 

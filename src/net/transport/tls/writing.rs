@@ -52,9 +52,9 @@ impl<S: Socket> TlsTransport<S> {
         true
     }
 
-    /// Says that nothing follows.
+    /// Says that nothing follows, except to who has said nothing.
     pub(super) fn say_close(&mut self) {
-        if self.stage != TlsStage::Foreign && self.fault.is_none() {
+        if self.stage != TlsStage::Foreign && self.fault.is_none() && !self.cursor.is_at_start() {
             self.tls.send_close_notify();
         }
     }
