@@ -15,28 +15,32 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 /// What a listening address wants of those who connect, beyond HTTP.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Arrival {
     /// The PROXY protocol's header, before anything else.
     proxy_protocol: bool,
     /// TLS, with these settings.
     tls: Option<Arc<ServerConfig>>,
+    /// How those who connect reach what is behind: `http` or `https`.
+    pub scheme: &'static str,
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self { proxy_protocol: false, tls: None, scheme: "http" }
+    }
 }
 
 impl Arrival {
     /// As configured.
     pub fn of(listener: &ListenerConfig) -> Self {
-        Self { proxy_protocol: listener.proxy_protocol, tls: listener.tls.as_ref().map(|tls| tls.config.clone()) }
+        let tls = listener.tls.as_ref().map(|tls| tls.config.clone());
+        Self { proxy_protocol: listener.proxy_protocol, scheme: if tls.is_some() { "https" } else { "http" }, tls }
     }
 
     /// The beginning of a connection with TLS, if that is wanted.
     fn tls(&self) -> io::Result<Option<ServerConnection>> {
         self.tls.as_ref().map(|config| ServerConnection::new(config.clone()).map_err(io::Error::other)).transpose()
-    }
-
-    /// How those who connect reach what is behind: `http` or `https`.
-    pub fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
     }
 }
 
@@ -50,13 +54,25 @@ pub enum Wire {
     Tls(Box<TlsTransport<Stream>>),
 }
 
-/// The same expression for whatever carries the connection.
+/// The same expression for whatever carries the connection. What is on top of a socket is called, so that what is most frequent stays
+/// small enough to be inlined.
 macro_rules! each {
-    ($self:ident, $transport:ident => $do:expr) => {
+    (&$self:ident, $transport:ident => $do:expr) => {
         match $self {
             Wire::Plain($transport) => $do,
-            Wire::Preface($transport, _) => $do,
-            Wire::Tls($transport) => $do,
+            layered => {
+                let $transport = layered.layers();
+                $do
+            }
+        }
+    };
+    (mut $self:ident, $transport:ident => $do:expr) => {
+        match $self {
+            Wire::Plain($transport) => $do,
+            layered => {
+                let $transport = layered.layers_mut();
+                $do
+            }
         }
     };
 }
@@ -79,6 +95,24 @@ impl Wire {
         }
     }
 
+    #[inline(never)]
+    fn layers(&self) -> &dyn Transport<Pipe = Pipe> {
+        match self {
+            Self::Plain(transport) => transport,
+            Self::Preface(transport, _) => &**transport,
+            Self::Tls(transport) => &**transport,
+        }
+    }
+
+    #[inline(never)]
+    fn layers_mut(&mut self) -> &mut dyn Transport<Pipe = Pipe> {
+        match self {
+            Self::Plain(transport) => transport,
+            Self::Preface(transport, _) => &mut **transport,
+            Self::Tls(transport) => &mut **transport,
+        }
+    }
+
     /// A connection that is being made.
     pub fn dialled(stream: Stream) -> Self {
         Self::Plain(PlainTransport::dialled(stream))
@@ -88,17 +122,17 @@ impl Wire {
 impl Transport for Wire {
     type Pipe = Pipe;
 
-    #[inline]
+    #[inline(always)]
     fn on_edge(&mut self, edge: Edge) {
-        each!(self, transport => transport.on_edge(edge))
+        each!(mut self, transport => transport.on_edge(edge))
     }
 
-    #[inline]
+    #[inline(always)]
     fn awaits_peer(&self) -> bool {
-        each!(self, transport => transport.awaits_peer())
+        each!(&self, transport => transport.awaits_peer())
     }
 
-    #[inline]
+    #[inline(always)]
     fn take_peer(&mut self) -> Option<Result<Introduction, String>> {
         let Self::Preface(preface, arrival) = self else { return None };
         let introduction = match preface.take_peer()? {
@@ -120,98 +154,98 @@ impl Transport for Wire {
     }
 
     fn say_first(&mut self, bytes: Vec<u8>) {
-        each!(self, transport => transport.say_first(bytes))
+        each!(mut self, transport => transport.say_first(bytes))
     }
 
     fn open(&mut self) -> Opening {
-        each!(self, transport => transport.open())
+        each!(mut self, transport => transport.open())
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_opening(&self) -> bool {
-        each!(self, transport => transport.is_opening())
+        each!(&self, transport => transport.is_opening())
     }
 
     fn take_handshake(&mut self) -> Option<Handshake> {
-        each!(self, transport => transport.take_handshake())
+        each!(mut self, transport => transport.take_handshake())
     }
 
-    #[inline]
+    #[inline(always)]
     fn may_read(&self) -> bool {
-        each!(self, transport => transport.may_read())
+        each!(&self, transport => transport.may_read())
     }
 
-    #[inline]
+    #[inline(always)]
     fn may_write(&self) -> bool {
-        each!(self, transport => transport.may_write())
+        each!(&self, transport => transport.may_write())
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_gone(&self) -> bool {
-        each!(self, transport => transport.is_gone())
+        each!(&self, transport => transport.is_gone())
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_ending(&self) -> bool {
-        each!(self, transport => transport.is_ending())
+        each!(&self, transport => transport.is_ending())
     }
 
-    #[inline]
+    #[inline(always)]
     fn look_again(&mut self) {
-        each!(self, transport => transport.look_again())
+        each!(mut self, transport => transport.look_again())
     }
 
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, ring: &mut Ring) -> Transfer {
-        each!(self, transport => transport.fill(ring))
+        each!(mut self, transport => transport.fill(ring))
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(&mut self, buffer: &mut [u8]) -> Transfer {
-        each!(self, transport => transport.read(buffer))
+        each!(mut self, transport => transport.read(buffer))
     }
 
-    #[inline]
+    #[inline(always)]
     fn send(&mut self, slices: &[IoSlice]) -> Transfer {
-        each!(self, transport => transport.send(slices))
+        each!(mut self, transport => transport.send(slices))
     }
 
     fn may_pour(&self) -> bool {
-        each!(self, transport => transport.may_pour())
+        each!(&self, transport => transport.may_pour())
     }
 
     fn pour_in(&mut self, pipe: &mut Pipe, most: usize) -> Transfer {
-        each!(self, transport => transport.pour_in(pipe, most))
+        each!(mut self, transport => transport.pour_in(pipe, most))
     }
 
     fn pour_out(&mut self, pipe: &mut Pipe, most: usize) -> Transfer {
-        each!(self, transport => transport.pour_out(pipe, most))
+        each!(mut self, transport => transport.pour_out(pipe, most))
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_quiet(&mut self) -> bool {
-        each!(self, transport => transport.check_quiet())
+        each!(mut self, transport => transport.check_quiet())
     }
 
-    #[inline]
+    #[inline(always)]
     fn check_quiet_now(&mut self) -> bool {
-        each!(self, transport => transport.check_quiet_now())
+        each!(mut self, transport => transport.check_quiet_now())
     }
 
     fn is_delivered(&self) -> bool {
-        each!(self, transport => transport.is_delivered())
+        each!(&self, transport => transport.is_delivered())
     }
 
     fn may_part(&self) -> bool {
-        each!(self, transport => transport.may_part())
+        each!(&self, transport => transport.may_part())
     }
 
     fn close(&mut self, how: Close) {
-        each!(self, transport => transport.close(how))
+        each!(mut self, transport => transport.close(how))
     }
 
     fn take_leave(&mut self) -> bool {
-        each!(self, transport => transport.take_leave())
+        each!(mut self, transport => transport.take_leave())
     }
 }
 

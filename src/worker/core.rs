@@ -369,6 +369,6 @@ impl<N: Net> Core<N> {
 pub(super) fn enter(turn: &mut Turn, entrance: &Entrance) {
     turn.enter(&entrance.service);
     turn.port = entrance.port;
-    turn.scheme = entrance.arrival.scheme();
+    turn.scheme = entrance.arrival.scheme;
     turn.is_leaving = turn.is_draining || entrance.door.keeps_nobody();
 }

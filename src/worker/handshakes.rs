@@ -2,7 +2,7 @@
 //! a handshake may wait on a full core, a request of a client that is served may not.
 
 use super::core::{Core, Net};
-use crate::net::transport::{Handshake, TlsVersion, Transport};
+use crate::net::transport::{Handshake, TlsVersion};
 use crate::observe::stats::{HandshakeCounters, TlsSide};
 use crate::session::Event;
 
@@ -11,6 +11,7 @@ const STEPS_A_TURN: usize = 4;
 
 impl<N: Net> Core<N> {
     /// Goes on with the handshakes that have waited longest.
+    #[inline(never)]
     pub(super) fn shake_hands(&mut self) {
         for _ in 0..self.opening.len().min(STEPS_A_TURN) {
             let Some(key) = self.opening.pop_front() else { break };
@@ -21,13 +22,11 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// One step of a client's handshake was taken.
+    /// A client's handshake is over.
     #[cold]
-    pub(super) fn on_handshake_step(&mut self, key: usize) {
+    pub(super) fn on_handshake(&mut self, key: usize, outcome: Handshake) {
         let client = &mut self.clients[key];
-        let Some(outcome) = client.link.take_handshake() else { return };
-        let stats = &client.entrance.service.stats;
-        count(&stats.handshakes, TlsSide::Client, &outcome);
+        count(&client.entrance.service.stats.handshakes, TlsSide::Client, &outcome);
         match outcome {
             Handshake::Foreign => self.deliver(key, Event::Foreign),
             Handshake::Failed { why, .. } => log::debug!(target: "tls", "handshake with {} failed: {why}", client.front.client()),

@@ -25,7 +25,9 @@ impl<N: Net> Core<N> {
                 self.pump(key);
             }
         }
-        self.shake_hands();
+        if !self.opening.is_empty() {
+            self.shake_hands();
+        }
         self.admit_waiting();
     }
 
@@ -124,7 +126,6 @@ impl<N: Net> Core<N> {
         if !link.may_read() {
             return 0;
         }
-        let is_opening = link.is_opening();
         let view = SessionView::new(front, &self.talks);
         if !view.wants_client() {
             return 0;
@@ -144,8 +145,8 @@ impl<N: Net> Core<N> {
             ring.attach(turn.buffers.lend());
         }
         let transfer = link.fill(ring);
-        if is_opening {
-            self.on_handshake_step(key);
+        if let Some(outcome) = link.take_handshake() {
+            self.on_handshake(key, outcome);
         }
         let (event, n) = match transfer {
             Transfer::Bytes(n) => (Event::ClientBytes, n),

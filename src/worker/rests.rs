@@ -50,6 +50,7 @@ impl<N: Net> Core<N> {
     }
 
     /// After a pump: notes whether it is idle, lingers or neither.
+    #[inline]
     pub(super) fn note_rest(&mut self, key: usize) {
         let client = &self.clients[key];
         if client.rest == Some(Rest::Lingering) {

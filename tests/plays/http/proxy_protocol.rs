@@ -2,8 +2,10 @@
 
 use crate::support::*;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.2 56324 443\r\n";
@@ -278,4 +280,45 @@ fn a_drain_ends_connections_that_wait_for_a_header_and_serves_those_that_send_on
     asking.response().expect(200);
     silent.expect_end();
     assert_eq!(proxy.wait_exit(), 0);
+}
+
+/// The header is for whoever has the connection, and TLS begins after it.
+#[test]
+fn it_comes_before_tls() {
+    let origin = Origin::hello();
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| dir.path().join(name));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let listen = json!([{"address": "127.0.0.1:0", "proxy_protocol": true, "tls": {"certificates": [{"cert": cert, "key": key}]}}]);
+    let proxy = expecting(&origin).set("listen", listen).start();
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let config = Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+    for header in [V1.to_vec(), v2(0x21, 0x11, V4)] {
+        let mut tls = rustls::ClientConnection::new(config.clone(), "localhost".try_into().unwrap()).unwrap();
+        let mut socket = TcpStream::connect(proxy.addr()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // The header and the beginning of the handshake come at once.
+        let mut hello = header.clone();
+        tls.write_tls(&mut hello).unwrap();
+        socket.write_all(&hello).unwrap();
+        let mut stream = rustls::Stream::new(&mut tls, &mut socket);
+        stream.write_all(GET).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("GET /a"), "{answer}");
+    }
+    wait_until("both are logged", || proxy.log_lines().len() == 2);
+    assert!(proxy.log_lines().iter().all(|line| line.contains("Z 192.0.2.7:56324 \"GET /a ")), "{:?}", proxy.log_lines());
+    assert!(origin.requests().iter().all(|request| request.fields.get("X-Forwarded-Proto") == Some("https")));
+
+    for stranger in [TLS, GET] {
+        let mut client = proxy.client();
+        client.send(stranger);
+        client.expect_end();
+    }
+    wait_until("the log says why", || said_of_refusals(&proxy).len() == 2);
 }
