@@ -99,7 +99,8 @@ impl Site {
                 servers.iter().for_each(|server| server.circuit.reset());
             }
             let budget = old.map_or_else(|| Arc::new(Budget::new(workers)), |old| old.budget.clone());
-            old.filter(|old| old.is(pool, &servers)).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool, servers, budget, &secret)))
+            let kept = old.filter(|old| old.is(pool, &servers)).cloned();
+            kept.unwrap_or_else(|| Pool::new(pool, servers, budget, &secret).with_sessions_of(old.map(|old| &**old)).into())
         };
         let pools: Vec<Arc<Pool>> = config.pools.iter().map(of).collect();
         let (limiter, limiters) = limiters(&config, previous);

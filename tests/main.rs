@@ -102,5 +102,8 @@ mod plays {
         mod send_proxy;
         mod srv;
         mod sticky;
+        mod tls;
+        mod tls_failures;
+        mod tls_settings;
     }
 }

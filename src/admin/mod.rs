@@ -104,10 +104,12 @@ impl AdminState {
     }
 }
 
-/// The certificates that clients may get. A series has one value, so of those with one name the first to expire counts.
+/// The certificates that clients may get, and those that upstreams are shown. A series has one value, so of those with one name the first to expire counts.
 fn certificates(config: &Config) -> Vec<(&str, u64)> {
     let mut ends = BTreeMap::new();
-    for identity in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| &tls.identities) {
+    let of_listeners = config.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| &tls.identities);
+    let of_pools = config.pools.iter().filter_map(|pool| pool.tls.as_ref()?.identity());
+    for identity in of_listeners.chain(of_pools) {
         let end = ends.entry(identity.name.as_str()).or_insert(u64::MAX);
         *end = identity.validity.1.min(*end);
     }

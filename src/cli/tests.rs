@@ -89,7 +89,7 @@ fn bad_usage_and_bad_configurations_end_with_2() {
         ("a.yaml :80", "a.yaml and :80: a configuration file goes with --config, an address with --listen\n"),
         ("--print", "--print belongs to check: tidegate check --print\n"),
         ("explain GET /", "tidegate explain is not built yet\n"),
-        ("--to https://a", "--to: upstreams[0].url: TLS to upstreams is not built yet, and this one would be spoken to in plain HTTP\n"),
+        ("--to ftp://a", "--to: upstreams[0].url: \"ftp://a\": unknown scheme \"ftp\", allowed: http, https\n"),
         ("--workers 0", "--workers: workers: 0 is out of range, allowed: 1 to 1024\n"),
     ] {
         assert_eq!(end(line), End { code: 2, stdout: String::new(), stderr: wanted.into() }, "{line}");

@@ -10,7 +10,7 @@ use super::tree::{Location, Node, Path, Value};
 use std::cell::OnceCell;
 
 /// The sections with one name, the outermost first, and the defaults.
-struct SectionLayers<'a> {
+pub(super) struct SectionLayers<'a> {
     sections: Vec<&'a Node>,
     keys: &'static [Key],
     /// Made only where it is needed: the root's sections have their defaults filled in already.
@@ -19,7 +19,7 @@ struct SectionLayers<'a> {
 
 impl<'a> SectionLayers<'a> {
     /// The sections that are given; null removes those before it.
-    fn of(owners: &[Option<&'a Node>], name: &str, keys: &'static [Key]) -> Self {
+    pub(super) fn of(owners: &[Option<&'a Node>], name: &str, keys: &'static [Key]) -> Self {
         let mut sections = Vec::new();
         for section in owners.iter().filter_map(|owner| owner.as_ref()?.written(name)) {
             if section.is_null() { sections.clear() } else { sections.push(section) }
@@ -44,7 +44,7 @@ impl<'a> SectionLayers<'a> {
         (!self.sections.is_empty()).then_some(self)
     }
 
-    fn get(&self, key: &str) -> Option<&Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
         let given = self.sections.iter().rev().find_map(|section| section.written(key));
         given.or_else(|| self.defaults().written(key)).filter(|node| !node.is_null())
     }
@@ -53,7 +53,7 @@ impl<'a> SectionLayers<'a> {
         self.get(key).and_then(Node::int).unwrap_or_default()
     }
 
-    fn is_true(&self, key: &str) -> bool {
+    pub(super) fn is_true(&self, key: &str) -> bool {
         self.get(key).is_some_and(|node| matches!(node.value, Value::Bool(true)))
     }
 

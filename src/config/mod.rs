@@ -41,6 +41,7 @@ pub mod suggest;
 mod tests;
 mod tree;
 mod units;
+mod upstream_tls;
 mod values;
 mod variables;
 

@@ -5,13 +5,16 @@ use super::guards;
 use super::model::{BalanceConfig, Origin, PoolConfig, Timeouts, UpstreamConfig};
 use super::report::Report;
 use super::tree::{Node, ShownText, Value};
+use super::upstream_tls::TlsReader;
 use super::values::{int, limits, timeouts};
 use crate::base::proxy_header::ProxyVersion;
+use crate::tls::client::server_name;
 use std::collections::HashMap;
 
 /// All pools, the default pool first.
 pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConfig> {
     let inherited = balance(root.get("balance"), None);
+    let mut tls = TlsReader::default();
     let mut pools = vec![PoolConfig {
         name: "default".into(),
         upstreams: upstreams(root.get("upstreams"), report),
@@ -23,6 +26,7 @@ pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConf
         breaker: guards::breaker(&[Some(root)]),
         health_check: guards::health_check(&[Some(root)], report),
         sticky: guards::sticky(&[Some(root)], report),
+        tls: tls.read(&[Some(root)], report),
     }];
     for entry in root.get("pools").map(Node::entries).unwrap_or_default() {
         let pool = &entry.node;
@@ -47,6 +51,7 @@ pub fn read(root: &Node, global: &Timeouts, report: &mut Report) -> Vec<PoolConf
             breaker: guards::breaker(&owners),
             health_check: guards::health_check(&owners, report),
             sticky: guards::sticky(&owners, report),
+            tls: tls.read(&owners, report),
         });
     }
     pools
@@ -114,8 +119,10 @@ fn upstream(item: &Node, report: &mut Report) -> Option<UpstreamConfig> {
         }
         (_, _, Some(url)) => {
             let origin = address::url(url.text()?).ok()?;
-            if matches!(origin, Origin::Tcp { tls: true, .. }) {
-                report.error(url, "TLS to upstreams is not built yet, and this one would be spoken to in plain HTTP");
+            if let Origin::Tcp { host, tls: true, .. } = &origin
+                && server_name(host).is_none()
+            {
+                report.error(url, format!("\"{}\" is no name that a certificate can have", ShownText(host)));
             }
             origin
         }

@@ -1,7 +1,7 @@
 //! One attempt to get an answer from an upstream.
 
 use crate::guard::breaker::CircuitPermit;
-use crate::machine::failure::Silence;
+use crate::machine::failure::{Silence, Trouble};
 use crate::observe::reason::Reason;
 use crate::upstream::reservation::Reservation;
 use crate::upstream::server::UpstreamFault;
@@ -23,6 +23,10 @@ pub struct Attempt {
     pub upstream_fin: bool,
     /// Why the addresses failed that were dialled before the present one.
     pub dialled: Option<Reason>,
+    /// Whether the address took the connection, and TLS is still to be agreed on.
+    pub is_amid_handshake: bool,
+    /// Why the connection failed, where more is known than the reason.
+    pub trouble: Option<Box<Trouble>>,
     /// How many bytes the kernel took on this connection.
     pub taken: u64,
     /// How many bytes the kernel must have taken before the client counts as having sent more of its content.

@@ -292,6 +292,7 @@ impl Exchange {
         let attempt = &mut self.attempt;
         (attempt.reused, attempt.broken, attempt.heard, attempt.upstream_fin) = (false, false, Heard::Nothing, false);
         (attempt.taken, attempt.sent_at) = (0, turn.now.micros);
+        (attempt.is_amid_handshake, attempt.trouble) = (false, None);
         self.down.ring.clear();
         self.up.replay();
         turn.effects.push(Effect::Reconnect);

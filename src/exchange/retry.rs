@@ -21,7 +21,12 @@ use crate::upstream::server::UpstreamFault;
 impl Exchange {
     /// The upstream fails the attempt.
     pub fn fail_upstream(&mut self, reason: Reason, cx: &mut Context) -> ExchangeState {
-        let failure = Failure::of_upstream(reason, self.upstream_name(), &self.timeouts);
+        let name = self.upstream_name();
+        let failure = match &self.attempt.trouble {
+            Some(trouble) if trouble.reason == reason => Failure::new(reason, format!("{name} {}", trouble.words)),
+            _ if reason == Reason::ConnectionTimeout && self.attempt.is_amid_handshake => Failure::of_handshake(name, &self.timeouts),
+            _ => Failure::of_upstream(reason, name, &self.timeouts),
+        };
         self.fail_attempt(failure, cx)
     }
 
@@ -98,7 +103,8 @@ impl Exchange {
             // There is no time for another attempt either.
             Reason::ResponseTimeout => false,
             _ if self.attempt.taken == 0 => true,
-            Reason::ConnectionTerminated | Reason::ReadTimeout => self.asked.is_idempotent,
+            // After the handshake, it is told in this way that it does not accept our certificate.
+            Reason::ConnectionTerminated | Reason::ReadTimeout | Reason::TlsProtocolError => self.asked.is_idempotent,
             _ => false,
         };
         is_safe && self.replayable && self.attempt.heard == Heard::Nothing

@@ -115,7 +115,8 @@ impl Exchange {
         if is_stale && self.replayable && (self.attempt.taken == 0 || self.asked.is_idempotent) {
             return self.replace_stale(cx.turn);
         }
-        let reason = if has_begun { Reason::ResponseIncomplete } else { Reason::ConnectionTerminated };
+        let told = self.attempt.trouble.as_ref().map_or(Reason::ConnectionTerminated, |trouble| trouble.reason);
+        let reason = if has_begun { Reason::ResponseIncomplete } else { told };
         self.fail_upstream(reason, cx)
     }
 

@@ -19,6 +19,10 @@ pub enum ProbeFailure {
     Refused,
     /// There is no route to it.
     Unreachable(String),
+    /// TLS with it failed.
+    Tls(String),
+    /// It took the connection, and the TLS handshake on it took too long (milliseconds).
+    HandshakeTimeout(u32),
     /// Connecting took too long (milliseconds).
     ConnectTimeout(u32),
     /// Connecting and answering together took too long (milliseconds).
@@ -60,6 +64,8 @@ impl fmt::Display for ProbeFailure {
         match self {
             Self::Refused => f.write_str("refused the connection"),
             Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
+            Self::Tls(why) => f.write_str(why),
+            Self::HandshakeTimeout(ms) => write!(f, "took the connection, but did not finish the TLS handshake within {ms} ms"),
             Self::ConnectTimeout(ms) => write!(f, "did not take the connection within {ms} ms"),
             Self::AnswerTimeout(ms) => write!(f, "did not answer within {ms} ms"),
             Self::Closed(part) => write!(f, "closed the connection {part}"),

@@ -18,6 +18,15 @@ pub struct Failure {
     pub retry_after: Option<u32>,
 }
 
+/// What is known of a connection that failed, beyond its reason.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// The reason that it explains.
+    pub reason: Reason,
+    /// The rest of a sentence that begins with the upstream's name.
+    pub words: String,
+}
+
 /// Which timeout passed while an upstream did not answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Silence {
@@ -98,6 +107,13 @@ impl Failure {
         }
     }
 
+    /// An upstream that took the connection, and then let the handshake on it go unanswered.
+    pub fn of_handshake(upstream: &str, timeouts: &Timeouts) -> Self {
+        let time = Time(timeouts.connect_ms);
+        let detail = format!("{upstream} took the connection, but did not finish the TLS handshake within {time} (timeouts.connect_ms)");
+        Self::new(Reason::ConnectionTimeout, detail)
+    }
+
     /// The failure of an attempt, in words.
     pub fn of_upstream(reason: Reason, upstream: &str, timeouts: &Timeouts) -> Self {
         let over = match reason {
@@ -115,6 +131,8 @@ impl Failure {
             Reason::ConnectionTerminated => "closed the connection before it answered",
             Reason::ResponseIncomplete => "closed the connection in the middle of its answer",
             Reason::DnsError => "has a name that is not resolved",
+            Reason::TlsCertificateError => "has a certificate that is not accepted (upstream_tls)",
+            Reason::TlsProtocolError => "does not speak TLS as it should",
             Reason::InternalError => "could not be connected to: this machine has no port or no memory left for it",
             _ => "failed",
         };

@@ -9,7 +9,8 @@ use super::transport::{Close, Edge, Handshake, Introduction, Opening, Transfer, 
 use crate::base::address::Peer;
 use crate::base::ring::Ring;
 use crate::config::model::ListenerConfig;
-use rustls::{ServerConfig, ServerConnection};
+use crate::tls::client::Departure;
+use rustls::{ClientConnection, ServerConfig, ServerConnection};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -113,9 +114,12 @@ impl Wire {
         }
     }
 
-    /// A connection that is being made.
-    pub fn dialled(stream: Stream) -> Self {
-        Self::Plain(PlainTransport::dialled(stream))
+    /// A connection that is being made, with TLS if there is something to begin that with.
+    pub fn dialled(stream: Stream, departure: Option<Departure>) -> io::Result<Self> {
+        let plain = PlainTransport::dialled(stream);
+        let Some(Departure { config, name }) = departure else { return Ok(Self::Plain(plain)) };
+        let tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        Ok(Self::Tls(Box::new(TlsTransport::new(plain, tls.into()))))
     }
 }
 
@@ -166,8 +170,16 @@ impl Transport for Wire {
         each!(&self, transport => transport.is_opening())
     }
 
+    fn is_amid_handshake(&self) -> bool {
+        each!(&self, transport => transport.is_amid_handshake())
+    }
+
     fn take_handshake(&mut self) -> Option<Handshake> {
         each!(mut self, transport => transport.take_handshake())
+    }
+
+    fn fault(&self) -> Option<io::Error> {
+        each!(&self, transport => transport.fault())
     }
 
     #[inline(always)]

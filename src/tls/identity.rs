@@ -52,11 +52,10 @@ impl Identity {
         let names = names(&first);
         let subject = first.tbs_certificate().subject().to_string();
         let shown = names.first().cloned().or_else(|| (!subject.is_empty()).then_some(subject));
-        let validity = first.tbs_certificate().validity();
         Ok(Self {
             name: shown.unwrap_or_else(|| cert.display().to_string()),
             names,
-            validity: (validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs()),
+            validity: validity_of(&first),
             certified: Arc::new(certified),
             files: [cert.into(), key.into()],
         })
@@ -64,13 +63,7 @@ impl Identity {
 
     /// What is doubtful about it, for a warning at its certificate.
     pub fn doubts(&self) -> Vec<String> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let (shown, mut doubts) = (self.files[0].display(), Vec::new());
-        match self.validity {
-            (_, until) if until < now => doubts.push(format!("{shown} has expired {}: clients will refuse it", days(now - until, "ago"))),
-            (from, _) if from > now => doubts.push(format!("{shown} is not valid yet: it will be in {}", days(from - now, "from now"))),
-            _ => {}
-        }
+        let (shown, mut doubts) = (self.files[0].display(), Vec::from_iter(self.time_doubt("clients")));
         if self.names.is_empty() {
             doubts.push(format!("{shown} names no host (subjectAltName): most clients will refuse it"));
         }
@@ -87,6 +80,22 @@ impl Identity {
             }
         }
         doubts
+    }
+
+    /// What is doubtful about it where a client shows it, which upstreams do not know by a name.
+    pub fn client_doubt(&self) -> Option<String> {
+        self.time_doubt("upstreams")
+    }
+
+    /// Whether now is not its time, which these will hold against it.
+    fn time_doubt(&self, others: &str) -> Option<String> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let shown = self.files[0].display();
+        match self.validity {
+            (_, until) if until < now => Some(format!("{shown} has expired {}: {others} will refuse it", days(now - until, "ago"))),
+            (from, _) if from > now => Some(format!("{shown} is not valid yet: it will be in {}", days(from - now, "from now"))),
+            _ => None,
+        }
     }
 
     /// What is doubtful about its key, for a warning there.
@@ -128,6 +137,16 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("Identity").field("name", &self.name).field("files", &self.files).finish_non_exhaustive()
     }
+}
+
+/// From when to when a certificate is valid (seconds since 1970).
+pub(super) fn validity(certificate: &CertificateDer) -> Option<(u64, u64)> {
+    parse(certificate).ok().map(|certificate| validity_of(&certificate))
+}
+
+fn validity_of(certificate: &Certificate) -> (u64, u64) {
+    let validity = certificate.tbs_certificate().validity();
+    (validity.not_before.to_unix_duration().as_secs(), validity.not_after.to_unix_duration().as_secs())
 }
 
 fn parse(certificate: &CertificateDer) -> Result<Certificate, String> {

@@ -1,11 +1,14 @@
 //! TLS apart from connections: certificates and keys, which of them a client gets, tickets, and the settings that a listening address
-//! works with. What is made here is complete and checked.
+//! works with, or the connections to an upstream. What is made here is complete and checked.
 
+pub mod client;
+pub mod fault;
 mod files;
 pub mod identity;
 mod names;
 pub mod server;
 mod tickets;
+mod verify;
 
 use rustls::crypto::CryptoProvider;
 use std::sync::{Arc, LazyLock};

@@ -6,11 +6,12 @@ use super::reservation::Reservation;
 use super::server::Server;
 use super::sticky::{Secret, Sticky};
 use crate::balance::{Ask, Balance, Balancer, Member, View};
-use crate::config::model;
+use crate::config::model::{self, Origin};
 use crate::guard::breaker::CircuitState;
 use crate::guard::retry::Budget;
 use crate::guard::wait_queue::WaitQueue;
 use crate::observe::quiet::Warnings;
+use crate::tls::client::{ClientTls, Departure};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Pool {
     pub(super) in_use: AtomicUsize,
     /// Its sticky sessions, if it has such.
     pub sticky: Option<Sticky>,
+    /// TLS to those of its servers that speak it.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// The settings of a pool.
@@ -93,8 +96,22 @@ impl Pool {
             shares: shares(&servers),
             in_use: AtomicUsize::new(0),
             sticky: config.sticky.as_ref().map(|sticky| Sticky::new(sticky, secret, &config.name, &servers)),
+            tls: config.tls.clone(),
             servers,
         }
+    }
+
+    /// Goes on with the TLS sessions of an earlier pool, if nothing about them has changed.
+    pub fn with_sessions_of(mut self, former: Option<&Self>) -> Self {
+        let kept = former.filter(|former| former.tls == self.tls).and_then(|former| former.tls.clone());
+        self.tls = kept.or(self.tls);
+        self
+    }
+
+    /// What a connection to this server begins TLS with, if it does.
+    pub fn departure(&self, server: &Server) -> Option<Departure> {
+        let Origin::Tcp { host, tls: true, .. } = &server.config.origin else { return None };
+        self.tls.as_ref()?.towards(host)
     }
 
     /// The servers of each upstream.
@@ -117,7 +134,11 @@ impl Pool {
     pub fn is(&self, config: &model::PoolConfig, servers: &[Arc<Server>]) -> bool {
         let same = |(old, new): (&Arc<Server>, &Arc<Server>)| Arc::ptr_eq(old, new);
         let has_servers = self.servers.len() == servers.len() && self.servers.iter().zip(servers).all(same);
-        self.name == config.name && self.policy == Policy::of(config) && has_servers && self.shares == shares(servers)
+        self.name == config.name
+            && self.policy == Policy::of(config)
+            && self.tls == config.tls
+            && has_servers
+            && self.shares == shares(servers)
     }
 
     /// Picks a server. Called once for each attempt.

@@ -21,6 +21,7 @@ use crate::observe::stats::WorkerStats;
 use crate::session::talks::Stand;
 use crate::session::{Effect, Event, Journal, Session, SessionView, Talks, Turn};
 use crate::site::Site;
+use crate::tls::client::Departure;
 use crate::upstream::circuits::OpenCircuits;
 use crate::upstream::idle::IdleConnections;
 use crate::upstream::pool::Pool;
@@ -38,8 +39,8 @@ pub trait Net {
     type Transport: Transport;
     /// A pipe for long parts of a body.
     fn pipe(&mut self) -> io::Result<<Self::Transport as Transport>::Pipe>;
-    /// Begins to connect; the outcome comes as an event for `source`.
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Self::Transport>;
+    /// Begins to connect, and to speak TLS if there is something to begin that with; the outcome comes as an event for `source`.
+    fn dial(&mut self, address: &Address, tls: Option<Departure>, source: Source) -> io::Result<Self::Transport>;
     /// Where an accepted connection has connected to; a Unix socket has no such address.
     fn local_address(&self, _: &Self::Transport) -> Option<SocketAddr> {
         None

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::core::{Core, Net};
+use super::handshakes;
 use super::timers::OwnTimer;
 use super::upstream::{Stage, Upstream};
 use crate::back::connection::BackConnection;
@@ -12,7 +13,9 @@ use crate::net::sys::{Lack, lack};
 use crate::net::token::Source;
 use crate::net::transport::{Link, Opening, Transport};
 use crate::observe::reason::{Blame, Reason};
+use crate::observe::stats::TlsSide;
 use crate::session::Event;
+use crate::tls::client::Departure;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
 use std::io::{self, ErrorKind};
@@ -80,9 +83,9 @@ impl<N: Net> Core<N> {
 
     /// Begins the connect. One that may be refused at once need not be waited for.
     fn begin_connect(&mut self, key: usize) -> Result<(), NoDial> {
-        let Stage::Waiting(Dial { address, until, .. }) = &self.upstreams[key].stage else { return Ok(()) };
-        let (address, until) = (address.clone(), *until);
-        match self.open(&address, key) {
+        let Upstream { stage: Stage::Waiting(Dial { address, until, .. }), pool, lease, .. } = &self.upstreams[key] else { return Ok(()) };
+        let (address, until, tls) = (address.clone(), *until, pool.departure(lease.server()));
+        match self.open(&address, tls.as_ref(), key) {
             Ok(mut link) => {
                 if let Some(version) = self.upstreams[key].server().config.send_proxy {
                     link.say_first(self.announcement(key, version));
@@ -128,10 +131,13 @@ impl<N: Net> Core<N> {
     }
 
     /// Opens a socket, if there is a descriptor for it; if not, closes an idle connection first.
-    fn open(&mut self, address: &Address, key: usize) -> io::Result<Link<N::Transport>> {
+    fn open(&mut self, address: &Address, tls: Option<&Departure>, key: usize) -> io::Result<Link<N::Transport>> {
         loop {
             let dialled = match self.shared.descriptors.admit_upstream() {
-                Some(descriptor) => self.net.dial(address, Source::Upstream(key)).map(|transport| Link::new(transport, descriptor)),
+                Some(descriptor) => {
+                    let dialled = self.net.dial(address, tls.cloned(), Source::Upstream(key));
+                    dialled.map(|transport| Link::new(transport, descriptor))
+                }
                 None => Err(io::Error::from_raw_os_error(libc::EMFILE)),
             };
             match dialled {
@@ -147,9 +153,20 @@ impl<N: Net> Core<N> {
     /// There is news of a socket that connects.
     pub(super) fn on_connecting_edge(&mut self, key: usize) {
         let Stage::Connecting { link, .. } = &mut self.upstreams[key].stage else { return };
-        match link.open() {
-            Opening::Pending => {}
-            Opening::Failed(error) => self.on_connect_failed(key, why(&error)),
+        let opening = link.open();
+        if let Some(outcome) = link.take_handshake() {
+            handshakes::count(&self.stats.handshakes, TlsSide::Upstream, &outcome);
+        }
+        match opening {
+            Opening::Pending => self.note_handshake(key),
+            Opening::Failed(error) => {
+                let trouble = self.upstreams[key].trouble(&error);
+                let reason = trouble.as_ref().map_or_else(|| why(&error), |trouble| trouble.reason);
+                for exchange in self.upstreams[key].exchanges() {
+                    self.talks[exchange].exchange.attempt.trouble = trouble.clone().map(Box::new);
+                }
+                self.on_connect_failed(key, reason);
+            }
             Opening::Open => {
                 self.upstreams[key].pass_to(|stage| match stage {
                     Stage::Connecting { link, dial } => Stage::Open { link, back: BackConnection::new(dial.exchanges().clone()) },
@@ -159,6 +176,15 @@ impl<N: Net> Core<N> {
                 for exchange in self.upstreams[key].exchanges() {
                     self.deliver_to(exchange, Event::UpstreamConnected { reused: false });
                 }
+            }
+        }
+    }
+
+    /// The address took the connection, and is silent since.
+    fn note_handshake(&mut self, key: usize) {
+        if self.upstreams[key].is_amid_handshake() {
+            for exchange in self.upstreams[key].exchanges() {
+                self.talks[exchange].exchange.attempt.is_amid_handshake = true;
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Handshakes of clients. A step of one costs as much as many requests, so they come after everything else, and only a few in a turn:
-//! a handshake may wait on a full core, a request of a client that is served may not.
+//! a handshake may wait on a full core, a request of a client that is served may not. Those with upstreams are part of the connect that
+//! a request waits for, and are only counted here.
 
 use super::core::{Core, Net};
-use crate::net::transport::{Handshake, TlsVersion};
+use crate::net::transport::{Handshake, TlsVersion, Transport};
 use crate::observe::stats::{HandshakeCounters, TlsSide};
 use crate::session::Event;
 
@@ -31,6 +32,24 @@ impl<N: Net> Core<N> {
             Handshake::Foreign => self.deliver(key, Event::Foreign),
             Handshake::Failed { why, .. } => log::debug!(target: "tls", "handshake with {} failed: {why}", client.front.client()),
             Handshake::Made { .. } => {}
+        }
+    }
+
+    /// A connect to an upstream took too long.
+    pub(super) fn note_silence(&self, key: usize) {
+        if self.upstreams[key].is_amid_handshake() {
+            let outcome = Handshake::Failed { version: None, why: String::new() };
+            count(&self.stats.handshakes, TlsSide::Upstream, &outcome);
+        }
+    }
+
+    /// What carries bytes from an exchange's upstream has failed. TLS may have told why.
+    #[cold]
+    pub(super) fn note_fault(&mut self, exchange: usize) {
+        let talk = &mut self.talks[exchange];
+        let Some(upstream) = talk.upstream.map(|key| &self.upstreams[key]) else { return };
+        if let Some(error) = upstream.link().and_then(|link| link.fault()) {
+            talk.exchange.attempt.trouble = upstream.trouble(&error).map(Box::new);
         }
     }
 }

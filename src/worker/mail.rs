@@ -63,12 +63,16 @@ impl<N: Net> Core<N> {
             self.turn.site.servers().map(|(pool, server)| (Arc::as_ptr(server), pool)).collect();
         for (_, upstream) in self.upstreams.iter_mut() {
             if let Some(&pool) = pools.get(&Arc::as_ptr(upstream.server())) {
+                if upstream.server().config.origin.is_tls() && upstream.pool.tls != pool.tls {
+                    // It may have shown another certificate, or verified by other roots: it serves nobody after those it serves now.
+                    upstream.keepalive_ms = 0;
+                }
                 upstream.pool = pool.clone();
             }
         }
         self.talks.forget_stored();
         self.turn.buffers.resize(self.turn.site.config.limits.buffer_size);
-        self.close_idle(|upstream| upstream.server().is_retired());
+        self.close_idle(|upstream| upstream.server().is_retired() || upstream.keepalive_ms == 0);
         // A limit may be higher, or a server new. Requests that joined the queue of a pool which has just become an earlier one were
         // not announced; and other workers with idle connections did not know of a queue that is new here.
         self.former.iter().filter(|pool| !pool.queue.is_empty()).for_each(|pool| self.announce_former(pool));

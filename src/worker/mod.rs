@@ -46,6 +46,7 @@ use crate::observe::access::Record;
 use crate::observe::writer::AccessLog;
 use crate::session::Journal;
 use crate::site::Site;
+use crate::tls::client::Departure;
 use checks::Checks;
 use core::{Core, Net};
 pub use entrance::Entrance;
@@ -81,8 +82,8 @@ impl Net for Kernel {
         Pipe::new()
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<Wire> {
-        let transport = Wire::dialled(Stream::connect(address)?);
+    fn dial(&mut self, address: &Address, tls: Option<Departure>, source: Source) -> io::Result<Wire> {
+        let transport = Wire::dialled(Stream::connect(address)?, tls)?;
         self.register(&transport, source)?;
         Ok(transport)
     }

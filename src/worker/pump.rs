@@ -210,7 +210,10 @@ impl<N: Net> Core<N> {
             Transfer::Blocked => return 0,
             Transfer::Beside(n) => return n,
             Transfer::Fin => (Event::UpstreamFin, 1),
-            Transfer::Failed => (Event::UpstreamGone, 1),
+            Transfer::Failed => {
+                self.note_fault(exchange);
+                (Event::UpstreamGone, 1)
+            }
         };
         self.deliver_here(key, Some(exchange), event);
         n

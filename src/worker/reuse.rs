@@ -157,7 +157,10 @@ impl<N: Net> Core<N> {
         let Some(upstream) = self.upstreams.get(key) else { return };
         match &upstream.stage {
             Stage::Waiting(_) => self.go_on_dialing(key),
-            Stage::Connecting { .. } => self.on_connect_failed(key, Reason::ConnectionTimeout),
+            Stage::Connecting { .. } => {
+                self.note_silence(key);
+                self.on_connect_failed(key, Reason::ConnectionTimeout);
+            }
             Stage::Open { back, .. } => match back.on_deadline(self.turn.now.millis()) {
                 BackDeadline::Moot => {}
                 BackDeadline::Later(until) => self.upstream_wheel.set(key as u32, until),
@@ -179,6 +182,7 @@ impl<N: Net> Core<N> {
                 }
                 if dial.is_over(now) {
                     self.shared.look_up(upstream.server(), now);
+                    self.note_silence(key);
                 }
                 false
             }

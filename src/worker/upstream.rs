@@ -2,10 +2,14 @@
 
 use crate::back::connection::BackConnection;
 use crate::back::dial::Dial;
-use crate::net::transport::Link;
+use crate::machine::failure::Trouble;
+use crate::net::transport::{Link, Transport};
+use crate::observe::reason::Reason;
+use crate::tls::fault::TlsFault;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
+use std::io;
 use std::sync::Arc;
 
 /// How far an upstream connection is.
@@ -59,6 +63,25 @@ impl<T> Upstream<T> {
     #[inline]
     pub(super) fn link_mut(&mut self) -> Option<&mut Link<T>> {
         if let Stage::Open { link, .. } = &mut self.stage { Some(link) } else { None }
+    }
+
+    /// Whether its address took the connection, and the handshake is still to be done.
+    pub(super) fn is_amid_handshake(&self) -> bool
+    where
+        T: Transport,
+    {
+        matches!(&self.stage, Stage::Connecting { link, .. } if link.is_amid_handshake())
+    }
+
+    /// What is known of an error of its connection, where TLS has told it.
+    pub(super) fn trouble(&self, error: &io::Error) -> Option<Trouble> {
+        let fault = self.pool.tls.as_ref()?.explain(error)?;
+        let reason = match fault {
+            TlsFault::Certificate(_) => Reason::TlsCertificateError,
+            TlsFault::Protocol(_) => Reason::TlsProtocolError,
+            TlsFault::Cut(_) => Reason::ConnectionTerminated,
+        };
+        Some(Trouble { reason, words: fault.into_words() })
     }
 
     /// Its socket, from the first connect until all is said.

@@ -12,6 +12,7 @@ use tidegate::net::token::Source;
 use tidegate::net::transport::plain::PlainTransport;
 use tidegate::observe::access::Record;
 use tidegate::session;
+use tidegate::tls::client::Departure;
 use tidegate::worker::core;
 
 /// The network.
@@ -29,7 +30,7 @@ impl core::Net for Net {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<SimSocket>> {
+    fn dial(&mut self, address: &Address, _: Option<Departure>, source: Source) -> io::Result<PlainTransport<SimSocket>> {
         let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };
         let fate = match self.road.get() {
             Road::Open => Fate::Accepted,

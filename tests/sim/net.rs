@@ -14,6 +14,7 @@ use tidegate::base::proxy_header::ProxyVersion;
 use tidegate::net::token::Source;
 use tidegate::observe::access::{Record, RequestLine};
 use tidegate::session::Journal;
+use tidegate::tls::client::Departure;
 use tidegate::worker::core::Net;
 
 /// The last byte of an address that is of no use.
@@ -57,7 +58,7 @@ impl Net for SimNet {
         Ok(SimPipe::default())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<SimTransport> {
+    fn dial(&mut self, address: &Address, _: Option<Departure>, source: Source) -> io::Result<SimTransport> {
         let mut wires = self.wires.borrow_mut();
         // Servers are told apart by the third byte of their addresses.
         let Address::Ip(SocketAddr::V4(v4)) = address else { panic!("an address that nobody has: {address}") };

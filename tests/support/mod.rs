@@ -15,6 +15,7 @@ pub mod patient;
 pub mod proxy;
 pub mod sockets;
 pub mod tls;
+pub mod tls_origin;
 pub mod wire;
 
 pub use client::{Client, Response, ask, get};
@@ -25,6 +26,7 @@ pub use load::{Load, Tally};
 pub use name_server::{NameServer, Zone};
 pub use origin::{Conn, Origin, Request};
 pub use proxy::{Proxy, refused};
+pub use tls_origin::{Issuer, Papers, ServerSettings, TlsRelay};
 pub use wire::{End, Fields};
 
 use std::net::{SocketAddr, TcpListener};

@@ -11,7 +11,7 @@ mod process;
 mod routes;
 
 pub use guards::{BREAKER, CHECK, PER_CLIENT, RATE, RETRIES};
-pub use pools::STICKY_KEYS;
+pub use pools::{STICKY_KEYS, TLS_OUT};
 
 use crate::config::address;
 use crate::config::schema::{Key, Kind, Rule, key};

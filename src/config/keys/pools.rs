@@ -19,7 +19,7 @@ static UPSTREAM: &[Key] = &[
     key(
         "url",
         Kind::Text(Rule { what: "a URL", check: |text| address::url(text).map(drop) }),
-        "`http://host:port`, instead of `host` and `port`; or `unix:/path`.",
+        "`http://host:port` or `https://host:port`, instead of `host` and `port`; or `unix:/path`.",
     ),
     key("name", Kind::Text(NAME), "The name in logs and metrics, unique in its pool; host:port by default.").also("id"),
     key("weight", Kind::Int { min: 0, max: 1000 }, "Its share of the requests; 0 = it gets no new ones.").default("1"),
@@ -66,13 +66,18 @@ pub static STICKY_KEYS: &[Key] = &[
     .secret(),
 ];
 
-pub(super) const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "TLS to `https://` upstreams.").no_effect_yet();
-static TLS_OUT: &[Key] = &[
-    key("ca_file", FILE, "The root certificates, in PEM; the system's by default.").off(),
-    key("server_name", Kind::Text(NAME), "The server name to ask for; the host by default.").off(),
+pub(super) const UPSTREAM_TLS: Key = key("upstream_tls", Kind::Section(TLS_OUT), "TLS to `https://` upstreams.");
+pub static TLS_OUT: &[Key] = &[
+    key("ca_file", FILE, "The root certificates that upstreams are verified by, in PEM; the system's by default.").off(),
+    key(
+        "server_name",
+        Kind::Text(Rule { what: "a host name or address", check: address::host }),
+        "The name to ask for, and to find in certificates; the host by default.",
+    )
+    .off(),
     key("insecure_skip_verify", Kind::Bool, "Accept any certificate.").default("false"),
-    key("client_cert", FILE, "The client certificate of the proxy, in PEM.").off(),
-    key("client_key", FILE, "The private key, in PEM.").off(),
+    key("client_cert", FILE, "The certificate that the proxy shows upstreams which ask for one, in PEM.").off(),
+    key("client_key", FILE, "Its private key, in PEM.").off(),
 ];
 
 /// A pool's own sections take precedence over the global ones, key by key.

@@ -56,7 +56,8 @@ pub struct Config {
 impl Config {
     /// The files that it names and that were read with it.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files())
+        let of_listeners = self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files());
+        of_listeners.chain(self.pools.iter().filter_map(|pool| pool.tls.as_ref()).flat_map(|tls| tls.files()))
     }
 }
 

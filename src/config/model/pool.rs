@@ -4,6 +4,7 @@ use super::guards::{Breaker, HealthCheck, Retry};
 use super::timeouts::Timeouts;
 use crate::base::address::Address;
 use crate::base::proxy_header::ProxyVersion;
+use crate::tls::client::ClientTls;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -26,6 +27,8 @@ pub struct PoolConfig {
     pub health_check: Option<HealthCheck>,
     /// `None` is off.
     pub sticky: Option<StickyConfig>,
+    /// For those of its upstreams that speak TLS; `None` if there are none.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// Limits for each server of a pool.
@@ -117,6 +120,11 @@ impl Origin {
     /// In plain HTTP.
     pub fn tcp(host: &str, port: u16) -> Self {
         Self::Tcp { host: host.into(), port, tls: false }
+    }
+
+    /// Whether TLS is spoken there.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
     }
 
     /// The name that has to be looked up.

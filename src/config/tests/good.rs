@@ -134,8 +134,8 @@ fn what_has_no_effect_yet_is_said_once_and_only_when_it_was_wanted() {
         let wanted: Vec<String> = [wanted].iter().filter(|line| !line.is_empty()).map(|line| format!("c.yaml:{line}")).collect();
         assert_eq!(good_and_stable(&format!("{text}\n{ONE}")).warnings, wanted, "{text}");
     }
-    let twice = "pools: {a: {upstream_tls: {server_name: a}, upstreams: [{url: 'http://a'}]}, b: {upstream_tls: {server_name: b}, upstreams: [{url: 'http://a'}]}}\n";
-    assert_eq!(good(&format!("{twice}{ONE}")).warnings, ["c.yaml:1:13: pools.a.upstream_tls: has no effect yet"]);
+    let twice = "pools: {a: {resolve_ms: 1, upstreams: [{url: 'http://a'}]}, b: {resolve_ms: 2, upstreams: [{url: 'http://a'}]}}\n";
+    assert_eq!(good(&format!("{twice}{ONE}")).warnings, ["c.yaml:1:13: pools.a.resolve_ms: has no effect yet"]);
     assert!(ROOT.iter().any(|key| key.state == KeySupport::NoEffectYet));
 }
 

@@ -84,9 +84,10 @@ fn variables_that_make_one_value_may_come_from_both() {
     assert_eq!(names, ["a:1", "c:3"]);
     let setup = Setup::new().write(".env", "UPSTREAM_HOST=a\n").variable("UPSTREAM_PORT", "8443");
     assert_eq!(setup.good().config.pools[0].upstreams[0].name, "a:8443");
-    // Port 443 means TLS, so plain HTTP is not spoken to it.
-    let problems = setup.variable("UPSTREAM_PORT", "443").problems();
-    assert!(problems.starts_with("UPSTREAM_HOST: upstreams[0].url: TLS to upstreams is not built yet"), "{problems}");
+    // Port 443 means TLS.
+    let setup = setup.variable("UPSTREAM_PORT", "443").variable("TIDEGATE_UPSTREAM_TLS__INSECURE_SKIP_VERIFY", "true").good();
+    let pool = &setup.config.pools[0];
+    assert!(pool.upstreams[0].origin.is_tls() && pool.tls.is_some(), "{pool:?}");
 }
 
 #[test]

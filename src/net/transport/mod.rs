@@ -46,8 +46,16 @@ pub trait Transport {
     fn is_opening(&self) -> bool {
         false
     }
+    /// Whether the socket of a connection that was dialled is connected, and the handshake on top of it is still to be done.
+    fn is_amid_handshake(&self) -> bool {
+        false
+    }
     /// How the handshake went: told once, when it is over.
     fn take_handshake(&mut self) -> Option<Handshake> {
+        None
+    }
+    /// Why the connection is lost, where that is known of what is on top of the socket.
+    fn fault(&self) -> Option<io::Error> {
         None
     }
 

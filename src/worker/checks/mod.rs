@@ -194,7 +194,7 @@ impl<T: Transport> Checks<T> {
         let Some(descriptor) = self.descriptors.admit_check() else {
             return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
         };
-        match net.dial(&address, Source::Check(slot)) {
+        match net.dial(&address, target.pool.departure(&target.server), Source::Check(slot)) {
             Ok(mut transport) => {
                 // Another port than that of requests speaks for itself.
                 if let (Some(version), None) = (target.server.config.send_proxy, target.config.port) {
@@ -202,7 +202,8 @@ impl<T: Transport> Checks<T> {
                 }
                 let end = now + u64::from(target.config.timeout_ms);
                 self.wheel.set(slot as u32, end);
-                target.round = Some(Round::new(Link::new(transport, descriptor), end, &target.server, &target.config, self.limits));
+                target.round =
+                    Some(Round::new(Link::new(transport, descriptor), end, (&target.pool, &target.server), &target.config, self.limits));
             }
             // A lack of local addresses says nothing about the upstream.
             Err(error) => match lack(&error) {

@@ -4,8 +4,11 @@ use crate::config::model::HealthCheck;
 use crate::health::probe::{Probe, ProbeFailure, request};
 use crate::http::HeadLimits;
 use crate::net::transport::{Link, Opening, Transfer, Transport};
+use crate::tls::client::ClientTls;
+use crate::upstream::pool::Pool;
 use crate::upstream::server::Server;
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
 
 /// How many bytes are read at once.
 const PIECE: usize = 4096;
@@ -20,6 +23,8 @@ pub(super) struct Round<T> {
     /// How much of the request was sent.
     sent: usize,
     probe: Probe,
+    /// What its connection speaks TLS by, if it does.
+    tls: Option<Arc<ClientTls>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,8 +37,9 @@ pub(super) enum Phase {
 
 impl<T: Transport> Round<T> {
     /// A check whose connect has just begun.
-    pub(super) fn new(link: Link<T>, end: u64, server: &Server, config: &HealthCheck, limits: HeadLimits) -> Self {
+    pub(super) fn new(link: Link<T>, end: u64, (pool, server): (&Pool, &Server), config: &HealthCheck, limits: HeadLimits) -> Self {
         Self {
+            tls: pool.tls.clone(),
             link,
             phase: Phase::Connecting,
             request: request(config, &server.authority),
@@ -53,7 +59,7 @@ impl<T: Transport> Round<T> {
         if self.phase == Phase::Connecting {
             match self.link.open() {
                 Opening::Pending => return None,
-                Opening::Failed(error) => return Some(Err(fault(&error))),
+                Opening::Failed(error) => return Some(Err(self.explain(&error).unwrap_or_else(|| fault(&error)))),
                 Opening::Open => self.phase = Phase::Talking,
             }
         }
@@ -71,7 +77,10 @@ impl<T: Transport> Round<T> {
                 Transfer::Bytes(n) => self.probe.take(&piece[..n]),
                 Transfer::Blocked | Transfer::Beside(_) => None,
                 Transfer::Fin => Some(Err(self.probe.on_end())),
-                Transfer::Failed => Some(Err(self.probe.on_reset())),
+                Transfer::Failed => {
+                    let told = self.link.fault().and_then(|error| self.explain(&error));
+                    Some(Err(told.unwrap_or_else(|| self.probe.on_reset())))
+                }
             };
             if outcome.is_some() {
                 return outcome;
@@ -82,7 +91,16 @@ impl<T: Transport> Round<T> {
 
     /// The fault, where there is no outcome after so long.
     pub(super) fn on_timeout(&self, ms: u32) -> ProbeFailure {
-        if self.phase == Phase::Connecting { ProbeFailure::ConnectTimeout(ms) } else { self.probe.on_timeout(ms) }
+        match self.phase {
+            Phase::Connecting if self.link.is_amid_handshake() => ProbeFailure::HandshakeTimeout(ms),
+            Phase::Connecting => ProbeFailure::ConnectTimeout(ms),
+            Phase::Talking | Phase::Resting => self.probe.on_timeout(ms),
+        }
+    }
+
+    /// What an error means, where TLS has told it.
+    fn explain(&self, error: &io::Error) -> Option<ProbeFailure> {
+        self.tls.as_ref()?.explain(error).map(|fault| ProbeFailure::Tls(fault.into_words()))
     }
 
     /// Drops what comes after the outcome; returns whether more is expected.

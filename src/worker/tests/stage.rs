@@ -18,6 +18,7 @@ use crate::observe::stats::WorkerStats;
 use crate::observe::writer::{LogSettings, SinkTarget, Writer};
 use crate::session::Journal;
 use crate::site::Site;
+use crate::tls::client::Departure;
 use crate::upstream::names::Names;
 use crate::worker::core::{Core, Net};
 use crate::worker::shared::{Mail, NewSite, Shared};
@@ -159,7 +160,7 @@ impl Net for Wires {
         Err(ErrorKind::Unsupported.into())
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<End>> {
+    fn dial(&mut self, address: &Address, _: Option<Departure>, source: Source) -> io::Result<PlainTransport<End>> {
         let Source::Upstream(key) = source else { return Err(ErrorKind::Unsupported.into()) };
         let wire = Wire::default();
         self.dialled.push(Dialled { key, port: address.port().expect("TCP"), wire: wire.clone() });

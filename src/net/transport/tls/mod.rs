@@ -13,6 +13,7 @@ mod writing;
 use super::plain::{PlainTransport, Socket};
 use super::{Close, Edge, Handshake, Opening, Transfer, Transport};
 use crate::base::ring::Ring;
+use crate::tls::fault::{HandshakeCut, PlainHttp};
 use records::RecordCursor;
 use rustls::Connection;
 use std::io::{self, ErrorKind, IoSlice};
@@ -99,6 +100,12 @@ impl<S: Socket> TlsTransport<S> {
         self.tls.wants_write() && !self.is_broken && matches!(self.stage, TlsStage::Handshake | TlsStage::Failed | TlsStage::Open)
     }
 
+    /// The other end has gone away in the middle of the handshake.
+    fn cut_off(&mut self) -> Opening {
+        self.note_failure(None);
+        Opening::Failed(io::Error::new(ErrorKind::UnexpectedEof, HandshakeCut))
+    }
+
     /// Whether nothing more of the stream can come.
     fn has_ended(&self) -> bool {
         self.is_closed || self.is_over || self.fault.is_some()
@@ -120,18 +127,20 @@ impl<S: Socket> Transport for TlsTransport<S> {
     }
 
     fn open(&mut self) -> Opening {
-        if let outcome @ (Opening::Pending | Opening::Failed(_)) = self.plain.open() {
-            return outcome;
-        }
         if self.stage == TlsStage::Below {
-            self.stage = TlsStage::Handshake;
+            match self.plain.open() {
+                Opening::Open => self.stage = TlsStage::Handshake,
+                outcome => return outcome,
+            }
         }
+        // From here on an error of the socket waits until all that came before it is read: that may tell the reason.
         self.shake();
-        match &self.fault {
-            Some(fault) => Opening::Failed(io::Error::new(ErrorKind::InvalidData, fault.clone())),
-            None if self.is_over || self.is_broken => Opening::Failed(ErrorKind::UnexpectedEof.into()),
-            None if self.stage == TlsStage::Open => Opening::Open,
-            None => Opening::Pending,
+        match (self.stage, self.fault()) {
+            (_, Some(fault)) => Opening::Failed(fault),
+            (TlsStage::Foreign, None) => Opening::Failed(io::Error::new(ErrorKind::InvalidData, PlainHttp)),
+            (TlsStage::Open, None) => Opening::Open,
+            (_, None) if self.is_over || self.is_broken => self.cut_off(),
+            (_, None) => Opening::Pending,
         }
     }
 
@@ -139,8 +148,16 @@ impl<S: Socket> Transport for TlsTransport<S> {
         matches!(self.stage, TlsStage::Below | TlsStage::Handshake)
     }
 
+    fn is_amid_handshake(&self) -> bool {
+        self.stage == TlsStage::Handshake && !self.is_server()
+    }
+
     fn take_handshake(&mut self) -> Option<Handshake> {
         self.outcome.take()
+    }
+
+    fn fault(&self) -> Option<io::Error> {
+        self.fault.as_ref().map(|fault| io::Error::new(ErrorKind::InvalidData, fault.clone()))
     }
 
     fn may_read(&self) -> bool {

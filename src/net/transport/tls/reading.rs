@@ -36,7 +36,7 @@ impl<S: Socket> TlsTransport<S> {
         scratch.resize(SCRATCH_BYTES, 0);
         let most = room.len().clamp(LEAST_READ, SCRATCH_BYTES);
         let pulled = match self.plain.read(&mut scratch[..most]) {
-            Transfer::Bytes(read) if self.is_foreign(scratch[0]) => {
+            Transfer::Bytes(read) if self.is_foreign(&scratch[..read]) => {
                 (self.stage, self.outcome) = (TlsStage::Foreign, Some(Handshake::Foreign));
                 Ok(Pulled { read, plaintext: 0 })
             }
@@ -52,9 +52,11 @@ impl<S: Socket> TlsTransport<S> {
         pulled
     }
 
-    /// Whether a connection that begins with this byte was meant to be plain HTTP. A handshake begins with 22.
-    fn is_foreign(&self, first: u8) -> bool {
-        self.is_server() && self.stage == TlsStage::Handshake && self.cursor.is_at_start() && first.is_ascii_alphabetic()
+    /// Whether a connection that begins with these bytes was meant to be plain HTTP. A handshake begins with 22. An upstream that is
+    /// spoken to in TLS may say anything, but one of plain HTTP answers.
+    fn is_foreign(&self, bytes: &[u8]) -> bool {
+        let is_http = || if self.is_server() { bytes[0].is_ascii_alphabetic() } else { bytes.starts_with(&b"HTTP/"[..bytes.len().min(5)]) };
+        self.stage == TlsStage::Handshake && self.cursor.is_at_start() && is_http()
     }
 
     /// Gives bytes that were read to the connection, and puts what comes out of it into the room. Returns how many bytes that is.
@@ -106,7 +108,8 @@ impl<S: Socket> TlsTransport<S> {
 
     /// Who has not said anything has not begun a handshake.
     pub(super) fn note_failure(&mut self, error: Option<&rustls::Error>) {
-        if self.stage == TlsStage::Handshake && !self.cursor.is_at_start() {
+        let has_begun = !self.is_server() || !self.cursor.is_at_start();
+        if self.stage == TlsStage::Handshake && has_begun {
             (self.stage, self.outcome) = (TlsStage::Failed, Some(Handshake::failed(&self.tls, error)));
         }
     }

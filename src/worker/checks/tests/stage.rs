@@ -8,6 +8,7 @@ use crate::config::{self, model::UpstreamConfig};
 pub use crate::health::tests::check;
 use crate::net::pipe::Pipe;
 use crate::net::transport::plain::{PlainTransport, Socket};
+use crate::tls::client::Departure;
 use crate::upstream::names::{Names, in_order};
 use std::collections::VecDeque;
 use std::io;
@@ -103,7 +104,7 @@ impl Net for Road {
         unreachable!("checks have no pipes")
     }
 
-    fn dial(&mut self, address: &Address, source: Source) -> io::Result<PlainTransport<Fake>> {
+    fn dial(&mut self, address: &Address, _: Option<Departure>, source: Source) -> io::Result<PlainTransport<Fake>> {
         if let Some(code) = self.error {
             return Err(io::Error::from_raw_os_error(code));
         }
