@@ -2,7 +2,8 @@
 //! `close_notify` becomes a FIN and the other way round, and what ends without one becomes a reset.
 
 use super::PATIENCE;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
+use super::tls::{Authority, Issued};
+use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -16,9 +17,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Issues certificates, and puts them where a configuration can name them.
+/// An authority whose certificates lie where a configuration can name them.
 pub struct Issuer {
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    authority: Authority,
     folder: TempDir,
 }
 
@@ -33,18 +34,14 @@ pub struct Papers {
 
 impl Issuer {
     pub fn new(name: &str) -> Issuer {
-        let mut params = CertificateParams::new([]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
-        Issuer { issuer, folder }
+        let (authority, folder) = (Authority::new(name), tempfile::tempdir().unwrap());
+        std::fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+        Issuer { authority, folder }
     }
 
     /// Its own certificate in PEM.
     pub fn pem(&self) -> String {
-        self.issuer.pem()
+        self.authority.pem()
     }
 
     /// The file of that.
@@ -58,40 +55,33 @@ impl Issuer {
     }
 
     pub fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Papers {
-        let key = KeyPair::generate().unwrap();
-        let mut params = params(names);
-        change(&mut params);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        self.papers(cert.pem(), &key)
+        self.papers(self.authority.issue_with(names, change))
     }
 
     /// A certificate that has signed itself.
     pub fn self_signed(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Papers {
         let key = KeyPair::generate().unwrap();
-        let mut params = params(names);
+        let mut params = CertificateParams::new([]).unwrap();
+        params.subject_alt_names = names.iter().map(|name| subject_alt_name(name)).collect();
         change(&mut params);
         let cert = params.self_signed(&key).unwrap();
-        self.papers(cert.pem(), &key)
+        self.papers(Issued { cert: cert.pem(), key: key.serialize_pem() })
     }
 
-    fn papers(&self, cert: String, key: &KeyPair) -> Papers {
+    fn papers(&self, Issued { cert, key }: Issued) -> Papers {
         let number = std::fs::read_dir(self.folder.path()).unwrap().count();
         let [cert_file, key_file] = ["crt", "key"].map(|ext| self.folder.path().join(format!("{number}.{ext}")));
         std::fs::write(&cert_file, &cert).unwrap();
-        std::fs::write(&key_file, key.serialize_pem()).unwrap();
-        Papers { cert, key: key.serialize_pem(), cert_file, key_file }
+        std::fs::write(&key_file, &key).unwrap();
+        Papers { cert, key, cert_file, key_file }
     }
 }
 
-fn params(names: &[&str]) -> CertificateParams {
-    let mut params = CertificateParams::new([]).unwrap();
-    let name = |name: &&str| match name.parse() {
+fn subject_alt_name(name: &str) -> SanType {
+    match name.parse() {
         Ok(address) => SanType::IpAddress(address),
-        Err(_) => SanType::DnsName((*name).try_into().unwrap()),
-    };
-    params.subject_alt_names = names.iter().map(name).collect();
-    params.distinguished_name.push(DnType::CommonName, names.first().copied().unwrap_or("nobody"));
-    params
+        Err(_) => SanType::DnsName(name.try_into().unwrap()),
+    }
 }
 
 impl Papers {
@@ -113,12 +103,21 @@ pub struct ServerSettings {
     papers: Papers,
     versions: Vec<&'static SupportedProtocolVersion>,
     client_ca: Option<String>,
+    manners: Manners,
+}
+
+/// What it does that others do not.
+#[derive(Clone, Copy, Default)]
+struct Manners {
+    /// It ends connections by a FIN alone.
     is_rude: bool,
+    /// It says something of the protocol's own whenever nothing else is said.
+    is_restless: bool,
 }
 
 impl ServerSettings {
     pub fn new(papers: &Papers) -> ServerSettings {
-        ServerSettings { papers: papers.clone(), versions: rustls::ALL_VERSIONS.to_vec(), client_ca: None, is_rude: false }
+        ServerSettings { papers: papers.clone(), versions: rustls::ALL_VERSIONS.to_vec(), client_ca: None, manners: Manners::default() }
     }
 
     pub fn only(mut self, version: &'static SupportedProtocolVersion) -> ServerSettings {
@@ -134,7 +133,13 @@ impl ServerSettings {
 
     /// It ends connections by a FIN alone.
     pub fn without_close_notify(mut self) -> ServerSettings {
-        self.is_rude = true;
+        self.manners.is_rude = true;
+        self
+    }
+
+    /// It changes its keys while connections are idle, as it might send tickets then.
+    pub fn restless(mut self) -> ServerSettings {
+        self.manners.is_restless = true;
         self
     }
 
@@ -182,7 +187,7 @@ impl TlsRelay {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (seen, stopped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (config, is_rude) = (Arc::new(settings.config()), settings.is_rude);
+        let (config, manners) = (Arc::new(settings.config()), settings.manners);
         let (to, until) = (seen.clone(), stopped.clone());
         let accepting = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -190,7 +195,7 @@ impl TlsRelay {
                     return;
                 }
                 let (config, seen) = (config.clone(), to.clone());
-                std::thread::spawn(move || serve(config, stream, origin, is_rude, &seen));
+                std::thread::spawn(move || serve(config, stream, origin, manners, &seen));
             }
         });
         TlsRelay { addr, seen, stopped, accepting: Some(accepting) }
@@ -220,7 +225,7 @@ impl Drop for TlsRelay {
 }
 
 /// One connection, from the handshake to its end.
-fn serve(config: Arc<ServerConfig>, mut stream: TcpStream, origin: SocketAddr, is_rude: bool, seen: &Mutex<Vec<Seen>>) {
+fn serve(config: Arc<ServerConfig>, mut stream: TcpStream, origin: SocketAddr, manners: Manners, seen: &Mutex<Vec<Seen>>) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut tls = ServerConnection::new(config).unwrap();
@@ -241,7 +246,7 @@ fn serve(config: Arc<ServerConfig>, mut stream: TcpStream, origin: SocketAddr, i
     });
     let Ok(plain) = TcpStream::connect(origin) else { return };
     plain.set_nodelay(true).unwrap();
-    if !relay(&mut tls, &stream, &plain, is_rude) {
+    if !relay(&mut tls, &stream, &plain, manners) {
         for end in [&stream, &plain] {
             let _ = socket2::SockRef::from(end).set_linger(Some(Duration::ZERO));
         }
@@ -249,14 +254,14 @@ fn serve(config: Arc<ServerConfig>, mut stream: TcpStream, origin: SocketAddr, i
 }
 
 /// Until both directions have ended, which is true, or one is broken.
-fn relay(tls: &mut ServerConnection, mut stream: &TcpStream, mut plain: &TcpStream, is_rude: bool) -> bool {
+fn relay(tls: &mut ServerConnection, mut stream: &TcpStream, mut plain: &TcpStream, manners: Manners) -> bool {
     [stream, plain].into_iter().for_each(|end| end.set_nonblocking(true).unwrap());
     let (mut block, mut last) = (vec![0; 16 * 1024], Instant::now());
     // What came with the last words of the handshake.
     let Ok(state) = tls.process_new_packets() else { return false };
     let (mut back, mut is_asked) = (vec![0; state.plaintext_bytes_to_read()], state.peer_has_closed());
     tls.reader().read_exact(&mut back).unwrap();
-    let (mut is_answered, mut has_told) = (false, false);
+    let (mut is_answered, mut has_told, mut has_rested) = (false, false, false);
     loop {
         let mut moved = false;
         // From the origin to the proxy. No more than one block is held, so that a proxy that reads nothing is felt.
@@ -264,7 +269,7 @@ fn relay(tls: &mut ServerConnection, mut stream: &TcpStream, mut plain: &TcpStre
             match plain.read(&mut block) {
                 Ok(0) => {
                     (is_answered, moved) = (true, true);
-                    if is_rude {
+                    if manners.is_rude {
                         return stream.shutdown(Shutdown::Write).is_ok();
                     }
                     tls.send_close_notify();
@@ -313,7 +318,11 @@ fn relay(tls: &mut ServerConnection, mut stream: &TcpStream, mut plain: &TcpStre
             return true;
         }
         match moved {
-            true => last = Instant::now(),
+            true => (last, has_rested) = (Instant::now(), false),
+            false if manners.is_restless && !has_rested && last.elapsed() > Duration::from_millis(5) => {
+                tls.refresh_traffic_keys().unwrap();
+                has_rested = true;
+            }
             false if last.elapsed() > 3 * PATIENCE => return false,
             false => std::thread::sleep(Duration::from_micros(300)),
         }

@@ -44,6 +44,21 @@ fn requests_share_connections_on_which_tickets_may_come() {
 }
 
 #[test]
+fn what_the_protocol_says_on_an_idle_connection_does_not_end_it() {
+    let origin = Origin::hello();
+    let issuer = Issuer::new("plays");
+    let papers = issuer.issue(&["127.0.0.1"]);
+    let relay = TlsRelay::with(ServerSettings::new(&papers).only(&rustls::version::TLS13).restless(), origin.addr());
+    let proxy = to(&relay.url("127.0.0.1"), &issuer).set("workers", 1).start();
+    let mut client = proxy.client();
+    for i in 0..8 {
+        assert_eq!(client.get(&format!("/{i}")).expect(200).text(), format!("GET /{i}"));
+        take_time(Duration::from_millis(20));
+    }
+    assert_eq!((origin.connections(), relay.seen().len()), (1, 1), "{:?}", relay.seen());
+}
+
+#[test]
 fn sessions_go_on_with_all_workers_and_across_a_reload() {
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let origin = Origin::hello();
