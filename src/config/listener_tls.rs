@@ -1,7 +1,7 @@
 //! Converts `listen[].tls`: certificates, keys and roots are read and checked here, so that what runs is what was checked.
 
 use super::report::Report;
-use super::tree::{Node, Value};
+use super::tree::{Location, Node, Value};
 use crate::tls::identity::{Identity, IdentityError};
 use crate::tls::server::{ClientAuth, ServerTls};
 use std::path::Path;
@@ -61,6 +61,10 @@ fn identity(node: &Node, report: &mut Report) -> Option<Arc<Identity>> {
 /// Whether clients have certificates, and whose; the outer `None` if something is wrong.
 #[allow(clippy::option_option)]
 fn client_auth(tls: &Node, is_required: bool, report: &mut Report) -> Option<Option<ClientAuth>> {
+    if let Some(given) = tls.get("client_auth").filter(|node| node.place != Location::Nowhere && tls.get("client_ca").is_none()) {
+        report.error(given, "needs client_ca, the roots of the clients' certificates: without it everybody would be let in");
+        return None;
+    }
     let Some(node) = tls.get("client_ca").filter(|node| !matches!(node.value, Value::Null)) else { return Some(None) };
     let read = ClientAuth::read(Path::new(node.text()?), is_required);
     read.map_err(|why| report.error(node, why)).ok().map(Some)

@@ -174,6 +174,22 @@ impl Transport for Wire {
         each!(&self, transport => transport.is_amid_handshake())
     }
 
+    fn is_shaking(&self) -> bool {
+        each!(&self, transport => transport.is_shaking())
+    }
+
+    fn look_for_end(&mut self) {
+        each!(mut self, transport => transport.look_for_end())
+    }
+
+    fn has_unsent(&self) -> bool {
+        each!(&self, transport => transport.has_unsent())
+    }
+
+    fn take_moved(&mut self) -> bool {
+        each!(mut self, transport => transport.take_moved())
+    }
+
     fn take_handshake(&mut self) -> Option<Handshake> {
         each!(mut self, transport => transport.take_handshake())
     }

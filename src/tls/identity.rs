@@ -1,6 +1,7 @@
 //! A certificate with its chain and its private key, as a server or a client presents it.
 
 use super::{PROVIDER, files};
+use rustls::InconsistentKeys;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 use std::fmt::{self, Write};
@@ -46,8 +47,10 @@ impl Identity {
         let signer =
             signer.map_err(|_| Key(format!("{} is a key that TLS has no use for: it must be RSA, ECDSA or Ed25519", key.display())))?;
         let certified = CertifiedKey::new(chain, signer);
-        if certified.keys_match().is_err() {
-            return Err(Key(strange_key(&certified, cert, key)));
+        match certified.keys_match() {
+            Ok(()) => {}
+            Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => return Err(Key(strange_key(&certified, cert, key))),
+            Err(error) => return Err(Certificate(format!("{} has a certificate that TLS has no use for: {error}", cert.display()))),
         }
         let names = names(&first);
         let subject = first.tbs_certificate().subject().to_string();
@@ -119,9 +122,9 @@ impl Identity {
         })
     }
 
-    /// The certificate itself.
-    pub(super) fn leaf(&self) -> &CertificateDer<'static> {
-        &self.certified.cert[0]
+    /// The certificate itself, and those that lead to its root.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified.cert
     }
 }
 

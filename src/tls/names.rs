@@ -14,22 +14,22 @@ pub(super) struct ByName {
 }
 
 impl ByName {
-    /// The certificate for a name. An exact name wins over a `*`; of several, the first whose signature the client can check.
+    /// The certificate for a name. One whose signature the client can check wins over one that it cannot, and an exact name over a `*`.
     fn choose(&self, name: Option<&str>, can_check: impl Fn(&Identity) -> bool) -> Option<&Arc<Identity>> {
         let name = name.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
-        let first = |fits: &dyn Fn(&Identity) -> bool| {
-            let mut fitting = self.identities.iter().filter(|identity| fits(identity));
-            fitting.clone().find(|identity| can_check(identity)).or_else(|| fitting.next())
-        };
         let exact = |identity: &Identity| name.as_ref().is_some_and(|name| identity.names.contains(name));
         let covering = |identity: &Identity| name.as_ref().is_some_and(|name| identity.is_for(name));
-        let found = first(&exact).or_else(|| first(&covering));
+        let first = |fits: &dyn Fn(&Identity) -> bool| self.identities.iter().find(|identity| fits(identity));
+        let found = first(&|identity| exact(identity) && can_check(identity))
+            .or_else(|| first(&|identity| covering(identity) && can_check(identity)))
+            .or_else(|| first(&covering));
         if found.is_some() || self.is_strict {
             return found;
         }
-        // The default, or one for the same names with another kind of key.
+        // The default, or one for one of its names with another kind of key.
         let default = self.identities.first()?;
-        first(&|identity| identity.names == default.names).or(Some(default))
+        let is_sibling = |identity: &Identity| identity.names.iter().any(|name| default.names.contains(name));
+        first(&|identity| (identity.names == default.names || is_sibling(identity)) && can_check(identity)).or(Some(default))
     }
 }
 

@@ -53,10 +53,12 @@ impl ServerTls {
         auth: Option<ClientAuth>,
         protocols: &[&[u8]],
     ) -> Result<Self, String> {
-        let bound_to = asked_of_clients(auth.as_ref());
-        let mut digest = Sha256::new_with_prefix(bound_to);
-        digest.update([u8::from(only_13), u8::from(is_strict)]);
-        identities.iter().for_each(|identity| digest.update(Sha256::digest(identity.leaf())));
+        let mut digest = Sha256::new_with_prefix([u8::from(only_13), u8::from(is_strict)]);
+        identities.iter().flat_map(|identity| identity.chain()).for_each(|certificate| digest.update(Sha256::digest(certificate)));
+        if let Some(ClientAuth { roots, is_required, .. }) = &auth {
+            digest.update([u8::from(*is_required)]);
+            roots.roots.iter().for_each(|root| digest.update(Sha256::digest(&root.subject_public_key_info)));
+        }
         let versions: &[_] = if only_13 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let builder = ServerConfig::builder_with_provider(PROVIDER.clone()).with_protocol_versions(versions);
         let builder = builder.map_err(|error| error.to_string())?;
@@ -71,7 +73,11 @@ impl ServerTls {
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName { identities: identities.clone(), is_strict }));
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-        config.ticketer = Arc::new(Tickets { bound_to });
+        // A session would go on without its client's certificate being checked again, however long ago that was done.
+        match client_ca {
+            None => config.ticketer = Arc::new(Tickets),
+            Some(_) => config.send_tls13_tickets = 0,
+        }
         // Tickets do without memory here, and serve every worker.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { config: Arc::new(config), identities, digest: digest.finalize().into(), client_ca })
@@ -96,18 +102,4 @@ impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_struct("ServerTls").field("identities", &self.identities).finish_non_exhaustive()
     }
-}
-
-/// A digest of who may come.
-fn asked_of_clients(auth: Option<&ClientAuth>) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    if let Some(ClientAuth { roots, is_required, .. }) = auth {
-        digest.update([1, u8::from(*is_required)]);
-        for root in &roots.roots {
-            digest.update(Sha256::digest(&root.subject));
-            digest.update(Sha256::digest(&root.subject_public_key_info));
-            digest.update(Sha256::digest(root.name_constraints.as_deref().unwrap_or_default()));
-        }
-    }
-    digest.finalize().into()
 }

@@ -2,8 +2,7 @@
 //! needs neither a certificate nor a signature.
 //!
 //! The keys are the process's: every listening address uses them, and they outlive a reload. A key seals for six hours and opens for
-//! twelve. A ticket is good only where the same is asked of clients as where it was given: without that, a session without a client's
-//! certificate could be taken to an address that requires one.
+//! twelve. Addresses that ask for clients' certificates give and take no tickets.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use rustls::server::ProducesTickets;
@@ -19,10 +18,7 @@ static KEYS: LazyLock<RwLock<Keys>> = LazyLock::new(|| RwLock::new(Keys::new(Ins
 
 /// The tickets of an address.
 #[derive(Debug)]
-pub(super) struct Tickets {
-    /// What is asked of clients here.
-    pub(super) bound_to: [u8; 32],
-}
+pub(super) struct Tickets;
 
 impl ProducesTickets for Tickets {
     fn enabled(&self) -> bool {
@@ -40,11 +36,11 @@ impl ProducesTickets for Tickets {
         if is_old {
             KEYS.write().ok()?.rotate(now);
         }
-        KEYS.read().ok()?.sealing.as_ref()?.seal(&self.bound_to, plain)
+        KEYS.read().ok()?.sealing.as_ref()?.seal(plain)
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        KEYS.read().ok()?.open(&self.bound_to, cipher, Instant::now())
+        KEYS.read().ok()?.open(cipher, Instant::now())
     }
 }
 
@@ -73,12 +69,12 @@ impl Keys {
         }
     }
 
-    fn open(&self, bound_to: &[u8], cipher: &[u8], now: Instant) -> Option<Vec<u8>> {
+    fn open(&self, cipher: &[u8], now: Instant) -> Option<Vec<u8>> {
         let (name, sealed) = cipher.split_at_checked(NAME_BYTES)?;
         let age = now.saturating_duration_since(self.since);
         let sealing = self.sealing.as_ref().filter(|_| age < 2 * KEY_LIFE);
         let former = self.former.as_ref().filter(|_| age < KEY_LIFE);
-        sealing.into_iter().chain(former).find(|key| key.name == name)?.open(bound_to, sealed)
+        sealing.into_iter().chain(former).find(|key| key.name == name)?.open(sealed)
     }
 }
 
@@ -95,17 +91,17 @@ impl TicketKey {
     }
 
     /// The key's name, the nonce, and what is sealed.
-    fn seal(&self, bound_to: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+    fn seal(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let mut sealed = plain.to_vec();
-        let nonce = self.key.seal_in_place_append_tag(Aad::from(bound_to), &mut sealed).ok()?;
+        let nonce = self.key.seal_in_place_append_tag(Aad::empty(), &mut sealed).ok()?;
         Some([&self.name[..], nonce.as_ref(), &sealed].concat())
     }
 
-    fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
         let mut opened = sealed.to_vec();
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let length = self.key.open_in_place(nonce, Aad::from(bound_to), &mut opened).ok()?.len();
+        let length = self.key.open_in_place(nonce, Aad::empty(), &mut opened).ok()?.len();
         opened.truncate(length);
         Some(opened)
     }
@@ -116,16 +112,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ticket_is_opened_only_whole_and_where_the_same_is_asked_of_clients() {
-        let [here, there] = [Tickets { bound_to: [1; 32] }, Tickets { bound_to: [2; 32] }];
-        let ticket = here.encrypt(b"a session").unwrap();
-        assert_eq!(Tickets { bound_to: [1; 32] }.decrypt(&ticket).as_deref(), Some(&b"a session"[..]), "another worker, or after a reload");
-        assert_eq!(there.decrypt(&ticket), None);
-        assert_ne!(here.encrypt(b"a session").unwrap(), ticket, "no two are alike");
+    fn a_ticket_is_opened_only_whole() {
+        let ticket = Tickets.encrypt(b"a session").unwrap();
+        assert_eq!(Tickets.decrypt(&ticket).as_deref(), Some(&b"a session"[..]), "by any worker, and after a reload");
+        assert_ne!(Tickets.encrypt(b"a session").unwrap(), ticket, "no two are alike");
         for at in 0..ticket.len() {
             let mut forged = ticket.clone();
             forged[at] ^= 1;
-            assert_eq!((here.decrypt(&forged), here.decrypt(&ticket[..at])), (None, None), "{at}");
+            assert_eq!((Tickets.decrypt(&forged), Tickets.decrypt(&ticket[..at])), (None, None), "{at}");
         }
     }
 
@@ -133,7 +127,7 @@ mod tests {
     fn a_key_seals_for_its_life_and_opens_for_another() {
         let begin = Instant::now();
         let mut keys = Keys::new(begin);
-        let seal = |keys: &Keys| keys.sealing.as_ref().unwrap().seal(b"", b"x").unwrap();
+        let seal = |keys: &Keys| keys.sealing.as_ref().unwrap().seal(b"x").unwrap();
         let ticket = seal(&keys);
         let later = |hours: u64| begin + Duration::from_secs(hours * 3600);
         keys.rotate(later(5));
@@ -141,9 +135,9 @@ mod tests {
         keys.rotate(later(6));
         keys.rotate(later(6));
         assert_ne!(seal(&keys)[..NAME_BYTES], ticket[..NAME_BYTES]);
-        assert_eq!([6, 11, 12].map(|hours| keys.open(b"", &ticket, later(hours)).is_some()), [true, true, false]);
+        assert_eq!([6, 11, 12].map(|hours| keys.open(&ticket, later(hours)).is_some()), [true, true, false]);
         let ticket = seal(&keys);
-        assert_eq!([12, 17, 18].map(|hours| keys.open(b"", &ticket, later(hours)).is_some()), [true, true, false], "unused for long");
+        assert_eq!([12, 17, 18].map(|hours| keys.open(&ticket, later(hours)).is_some()), [true, true, false], "unused for long");
         keys.rotate(later(100));
         assert!(keys.former.is_none());
     }

@@ -15,6 +15,7 @@ use crate::net::transport::Link;
 use crate::net::wire::Wire;
 use mio::Interest;
 use std::io::{self, ErrorKind};
+use std::rc::Rc;
 
 /// How many connections are accepted in one turn from one listener, so that others get their turn.
 const MAX_A_TURN: usize = 64;
@@ -82,8 +83,7 @@ impl Worker {
         if !anyway && self.leave_to_another(number) {
             return false;
         }
-        let Some((transport, peer)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
-        let entrance = self.listeners[number].entrance.clone();
+        let Some((transport, peer, entrance)) = self.newcomer(number) else { return self.listeners[number].is_ready() };
         if self.core.is_over_limit(&transport, peer, &entrance) {
             let link = Link::new(transport, self.core.shared.descriptors.enter_anyway());
             self.core.refuse(link, peer, entrance);
@@ -91,7 +91,7 @@ impl Worker {
             self.core.admit(Link::new(transport, descriptor), peer, entrance, stay);
         } else {
             let listener = &mut self.listeners[number];
-            (listener.newcomer, listener.is_paused) = (Some((transport, peer)), true);
+            (listener.newcomer, listener.is_paused) = (Some((transport, peer, entrance)), true);
             return false;
         }
         true
@@ -115,14 +115,14 @@ impl Worker {
     }
 
     /// The next connection.
-    fn newcomer(&mut self, number: usize) -> Option<(Wire, Peer)> {
+    fn newcomer(&mut self, number: usize) -> Option<(Wire, Peer, Rc<Entrance>)> {
         let listener = &mut self.listeners[number];
         if let Some(newcomer) = listener.newcomer.take() {
             return Some(newcomer);
         }
         match listener.socket.accept() {
             Ok((stream, peer)) => match Wire::accepted(stream, peer, &listener.entrance.arrival) {
-                Ok(wire) => return Some((wire, peer)),
+                Ok(wire) => return Some((wire, peer, listener.entrance.clone())),
                 Err(error) => log::error!(target: "listener", "a connection from {peer} cannot be served: {error}"),
             },
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

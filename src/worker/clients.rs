@@ -12,12 +12,13 @@ use crate::guard::door::{Rest, Stay};
 use crate::net::token::Source;
 use crate::net::transport::{Close, Introduction, Link, Transfer, Transport};
 use crate::observe::reason::Reason;
-use crate::observe::stats::TlsSide;
 use crate::session::{Ending, Event};
 use std::rc::Rc;
 
 /// How long a connection is kept for what its transport has left to say.
 pub(super) const LEAVE_MS: u64 = 2000;
+/// For a client that may take as long as it likes.
+const DAY_MS: u64 = 86_400_000;
 
 impl<N: Net> Core<N> {
     /// Gives an accepted connection a slot, whose token the poll will report.
@@ -122,6 +123,10 @@ impl<N: Net> Core<N> {
         if link.awaits_peer() {
             log::debug!(target: "listener", "{}: no PROXY protocol header came in time from {}", entrance.door.name(), front.client());
         }
+        // A read would go on with the handshake, for nothing.
+        if link.is_opening() && !link.awaits_peer() {
+            return Some(Event::Delivered);
+        }
         match link.read(&mut [0]) {
             Transfer::Fin | Transfer::Failed => return Some(Event::ClientFin),
             Transfer::Blocked if link.may_part() => return Some(Event::Delivered),
@@ -139,16 +144,22 @@ impl<N: Net> Core<N> {
         }
     }
 
-    /// Says what is left to say. Returns whether that is done, or the time for it is over; until then it lingers.
+    /// Says what is left to say. Returns whether that is done, or the time for it is over; until then it lingers. A client that does not
+    /// read has as long for what lies here as for any other part of an answer.
     fn take_leave(&mut self, key: usize) -> bool {
         let client = &mut self.clients[key];
         if client.is_closing || client.front.ending() == Some(Ending::Reset) || client.link.take_leave() {
             return true;
         }
-        if std::mem::replace(&mut client.takes_leave, true) {
+        let was_leaving = std::mem::replace(&mut client.takes_leave, true);
+        if !client.link.take_moved() && was_leaving {
             return self.timers.deadline(TimerKey::Client(key)).is_none();
         }
-        self.timers.set(TimerKey::Client(key), self.turn.now.millis() + LEAVE_MS);
+        let patience = match self.turn.site.config.timeouts.client_write_ms {
+            0 => DAY_MS,
+            ms => u64::from(ms).max(LEAVE_MS),
+        };
+        self.timers.set(TimerKey::Client(key), self.turn.now.millis().saturating_add(patience));
         self.note_rest(key);
         false
     }
@@ -176,7 +187,7 @@ impl<N: Net> Core<N> {
         }
         client.link.take_leave();
         if let Some(outcome) = client.link.take_handshake() {
-            handshakes::count(&client.entrance.service.stats.handshakes, TlsSide::Client, &outcome);
+            handshakes::note(&client.entrance, client.front.client(), &outcome);
         }
         let Client { entrance, link, standing, side, .. } = client;
         drop((link, standing));

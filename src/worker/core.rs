@@ -241,6 +241,7 @@ impl<N: Net> Core<N> {
         let is_owed = |client: &Client<N::Transport>| {
             let front = &client.front;
             client.takes_leave
+                || client.link.is_shaking()
                 || front.is_busy()
                 || front.has_had_its_last()
                 || front.is_within_head()

@@ -3,9 +3,11 @@
 //! a request waits for, and are only counted here.
 
 use super::core::{Core, Net};
+use super::entrance::Entrance;
+use crate::base::address::Peer;
 use crate::net::transport::{Handshake, TlsVersion, Transport};
 use crate::observe::stats::{HandshakeCounters, TlsSide};
-use crate::session::Event;
+use crate::session::{DRAIN_IDLE_MS, Event};
 
 /// How many clients go on with their handshakes in one turn.
 const STEPS_A_TURN: usize = 4;
@@ -27,11 +29,14 @@ impl<N: Net> Core<N> {
     #[cold]
     pub(super) fn on_handshake(&mut self, key: usize, outcome: Handshake) {
         let client = &mut self.clients[key];
-        count(&client.entrance.service.stats.handshakes, TlsSide::Client, &outcome);
-        match outcome {
-            Handshake::Foreign => self.deliver(key, Event::Foreign),
-            Handshake::Failed { why, .. } => log::debug!(target: "tls", "handshake with {} failed: {why}", client.front.client()),
-            Handshake::Made { .. } => {}
+        note(&client.entrance, client.front.client(), &outcome);
+        if outcome == Handshake::Foreign {
+            self.deliver(key, Event::Foreign);
+        }
+        if self.turn.is_draining {
+            // Who has come this far has time for a request, as those had who were open when the drain began.
+            self.asks_until = self.asks_until.max(self.turn.now.millis() + DRAIN_IDLE_MS);
+            self.deliver(key, Event::Drain);
         }
     }
 
@@ -51,6 +56,14 @@ impl<N: Net> Core<N> {
         if let Some(error) = upstream.link().and_then(|link| link.fault()) {
             talk.exchange.attempt.trouble = upstream.trouble(&error).map(Box::new);
         }
+    }
+}
+
+/// Counts a client's handshake, and tells why one failed.
+pub(super) fn note(entrance: &Entrance, client: Peer, outcome: &Handshake) {
+    count(&entrance.service.stats.handshakes, TlsSide::Client, outcome);
+    if let Handshake::Failed { why, .. } = outcome {
+        log::debug!(target: "tls", "the handshake with {client} failed: {why}");
     }
 }
 

@@ -18,8 +18,8 @@ pub(super) struct Listener {
     pub(super) is_full: bool,
     /// Whether new connections were left to another worker, and the queue has not been empty since.
     pub(super) has_yielded: bool,
-    /// A connection that was accepted and has no place yet.
-    pub(super) newcomer: Option<(Wire, Peer)>,
+    /// A connection that was accepted and has no place yet, with what was wanted of it then.
+    pub(super) newcomer: Option<(Wire, Peer, Rc<Entrance>)>,
 }
 
 impl Listener {

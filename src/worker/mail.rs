@@ -4,6 +4,7 @@ use super::admission::Admission;
 use super::core::{Core, Net};
 use super::shared::Mail;
 use super::timers::OwnTimer;
+use crate::net::transport::Transport;
 use crate::session::{DRAIN_IDLE_MS, Event};
 use crate::site::Site;
 use crate::upstream::circuits::OpenCircuits;
@@ -103,9 +104,15 @@ impl<N: Net> Core<N> {
     fn tell_all(&mut self, event: impl Fn() -> Event) {
         let keys: Vec<usize> = self.clients.iter().map(|(key, _)| key).collect();
         for key in keys {
-            if self.clients.contains(key) {
+            let Some(client) = self.clients.get(key) else { continue };
+            let (is_opening, is_shaking) = (client.link.is_opening(), client.link.is_shaking());
+            // Who has begun a handshake has until its deadline for it, like one whose head has begun.
+            if !is_shaking || event() != Event::Drain {
                 self.deliver(key, event());
-                self.pump(key);
+            }
+            match is_opening {
+                true => self.enqueue(key),
+                false => self.pump(key),
             }
         }
     }

@@ -128,7 +128,7 @@ impl<N: Net> Core<N> {
         }
         let view = SessionView::new(front, &self.talks);
         if !view.wants_client() {
-            return 0;
+            return self.look_for_end(key);
         }
         if view.opaque(Direction::Up) >= MIN_OPAQUE
             && let Some(exchange) = front.exchange().filter(|&exchange| self.is_writable(key, exchange, Direction::Up))
@@ -164,6 +164,18 @@ impl<N: Net> Core<N> {
             self.deliver_here(key, None, event);
         }
         n
+    }
+
+    /// Nobody wants what the client sends. That it sends no more may matter all the same.
+    #[inline(never)]
+    fn look_for_end(&mut self, key: usize) -> usize {
+        let link = &mut self.clients[key].link;
+        let was_ending = link.is_ending();
+        link.look_for_end();
+        if link.is_ending() && !was_ending {
+            self.deliver(key, Event::ClientHalfClosed);
+        }
+        0
     }
 
     #[inline(always)]

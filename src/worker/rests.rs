@@ -128,6 +128,10 @@ impl<N: Net> Core<N> {
         let Some((key, _)) = longest else { return false };
         let client = &mut self.clients[key];
         for _ in 0..LAST_READS {
+            // A read would go on with the handshake, for nothing.
+            if client.link.is_opening() {
+                break;
+            }
             match client.link.read(&mut self.scratch) {
                 Transfer::Bytes(n) => client.entrance.service.stats.bytes_received.add(n as u64),
                 Transfer::Beside(_) => {}
@@ -194,8 +198,16 @@ impl<N: Net> Core<N> {
             if since > latest {
                 break;
             }
-            self.clients[key].link.look_again();
-            self.pump(key);
+            let link = &self.clients[key].link;
+            if link.is_shaking() || link.has_unsent() {
+                // It is busy. What ends that brings it back here.
+                self.set_rest(key, None);
+                continue;
+            }
+            if !link.is_opening() {
+                self.clients[key].link.look_again();
+                self.pump(key);
+            }
             if self.clients[key].is_closing {
                 self.free_closing();
                 return true;

@@ -50,6 +50,20 @@ pub trait Transport {
     fn is_amid_handshake(&self) -> bool {
         false
     }
+    /// Whether something of that handshake has come: who has begun it is served like one whose head has begun.
+    fn is_shaking(&self) -> bool {
+        false
+    }
+    /// Looks whether the other end has said that it sends no more, where nobody wants to read what it has sent before.
+    fn look_for_end(&mut self) {}
+    /// Whether what was taken by a send lies here still, so that closing the socket would lose it.
+    fn has_unsent(&self) -> bool {
+        false
+    }
+    /// Whether anything was written since this was last asked.
+    fn take_moved(&mut self) -> bool {
+        false
+    }
     /// How the handshake went: told once, when it is over.
     fn take_handshake(&mut self) -> Option<Handshake> {
         None

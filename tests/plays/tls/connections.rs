@@ -82,12 +82,12 @@ fn content_that_is_cut_off_is_never_taken_for_complete() {
         assert!(conn.read_body(request).is_none(), "it looks complete");
     });
     let (proxy, authority) = before(&origin, |config| config);
-    for head in ["Content-Length: 10\r\n\r\n12345", "Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n"] {
+    let heads = ["Content-Length: 10\r\n\r\n12345", "Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n"];
+    for (n, head) in heads.into_iter().enumerate() {
         let mut session = authority.client().handshake(proxy.addr(), "a.test").unwrap();
         let mut stream = rustls::Stream::new(&mut session.tls, &mut session.stream);
         std::io::Write::write_all(&mut stream, format!("POST / HTTP/1.1\r\nHost: a.test\r\n{head}").as_bytes()).unwrap();
-        let n = origin.connections();
-        wait_until("it is at the origin", || origin.connections() > n.saturating_sub(1) && !origin.heads().is_empty());
+        wait_until("it is at the origin", || origin.heads().len() == n + 1);
         session.stream.shutdown(std::net::Shutdown::Write).unwrap();
         wait_until("it is over", || proxy.metric("proxy_client_connections", &[]) == 0.0);
     }
@@ -108,6 +108,43 @@ fn a_close_of_one_direction_leaves_the_other() {
     gate.release(1);
     client.response().expect(200);
     client.expect_end();
+}
+
+/// What the client says at the end of its stream counts as much as a FIN.
+#[test]
+fn who_says_that_nothing_follows_and_waits_long_counts_as_gone() {
+    let gate = Gate::default();
+    let origin = Origin::gated(&gate);
+    let (proxy, authority) = before(&origin, |config| config.set("timeouts.client_half_close_ms", 100));
+    let mut client = authority.client().connect(proxy.addr(), "a.test");
+    client.send_get("/");
+    wait_until("it is at the origin", || origin.heads().len() == 1);
+    client.half_close();
+    wait_until("the upstream is let go", || proxy.log_lines().iter().any(|line| line.contains("\" 499 ")));
+    gate.release(1);
+}
+
+/// The last bytes of an answer lie encrypted in the proxy when the exchange is over. They belong to the client all the same.
+#[test]
+fn a_reader_that_pauses_before_the_end_gets_all_of_an_answer() {
+    const BYTES: usize = 8 << 20;
+    let origin = Origin::each(|conn, _| conn.answer(vec![b'x'; BYTES]));
+    let (proxy, authority) = before(&origin, |config| config);
+    let mut session = authority.client().handshake(proxy.addr(), "a.test").unwrap();
+    let mut stream = rustls::Stream::new(&mut session.tls, &mut session.stream);
+    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = vec![0; BYTES / 8];
+    std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+    // Whatever is left when the exchange is over lies in buffers: read until that is so, and then not for longer than a close may last.
+    while proxy.log_lines().is_empty() {
+        let mut more = vec![0; 64 * 1024];
+        let n = std::io::Read::read(&mut stream, &mut more).unwrap();
+        answer.extend_from_slice(&more[..n]);
+        take_time(std::time::Duration::from_millis(1));
+    }
+    take_time(std::time::Duration::from_millis(5500));
+    std::io::Read::read_to_end(&mut stream, &mut answer).expect("an end that is said");
+    assert!(answer.len() > BYTES && answer.ends_with(b"xxxx"), "{}", answer.len());
 }
 
 #[test]

@@ -54,6 +54,7 @@ fn an_old_version_is_refused() {
     assert!(why.contains("ProtocolVersion"), "{why}");
     assert!(authority.client_of(&TLS13).handshake(modern.addr(), "a.test").unwrap().get("/").ends_with("hello"));
     wait_for_handshakes(&modern, &["side=\"client\"", "result=\"error\""], 1.0);
+    wait_until("the request is logged", || !modern.log_lines().is_empty());
     assert_eq!(modern.log_lines().len(), 1, "no request, no line");
 
     // TLS 1.1, as an old client begins it: one suite, no extensions.
@@ -252,6 +253,30 @@ fn clients_may_have_to_show_certificates() {
     assert_eq!([&known, &strange, &authority.client()].map(|client| serves(client, &required)), [true, false, false]);
     let requested = of_clients("request");
     assert_eq!([&known, &strange, &authority.client()].map(|client| serves(client, &requested)), [true, false, true]);
+}
+
+/// Whoever forgets the roots must not let everybody in.
+#[test]
+fn certificates_of_clients_need_roots() {
+    let issued = Authority::new("play").issue(&["a.test"]);
+    let (config, files) = config(&[("a", &issued)], json!({"client_auth": "require"}));
+    let launch = files.iter().fold(config.launch(), |launch, (name, text)| launch.file(name, text));
+    let (status, _, said) = launch.run();
+    assert!(status != 0 && said.contains("listen[0].tls.client_auth: needs client_ca"), "{said}");
+}
+
+/// A session would outlive the certificate.
+#[test]
+fn where_clients_have_certificates_each_handshake_is_a_whole_one() {
+    let authority = Authority::new("play");
+    let (config, mut files) = config(&[("a", &authority.issue(&["a.test"]))], json!({"client_ca": "ca.pem"}));
+    files.push(("ca.pem".into(), authority.pem()));
+    let proxy = start((config, files));
+    let client = authority.client_with(&authority.issue(&["me"]));
+    for _ in 0..3 {
+        let mut session = client.handshake(proxy.addr(), "a.test").unwrap();
+        assert!(session.get("/").ends_with("hello") && !session.is_resumed());
+    }
 }
 
 /// A ticket must not lead past a certificate that is required elsewhere.

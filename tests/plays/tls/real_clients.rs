@@ -50,7 +50,10 @@ fn curl_gets_what_it_asks_for() {
 
 #[test]
 fn openssl_resumes_and_checks_the_name() {
-    let (proxy, _) = scene();
+    let authority = Authority::new("play");
+    let (config, mut files) = config(&[("a", &authority.issue(&["a.test"]))], json!({}));
+    files.push(("ca.pem".into(), authority.pem()));
+    let proxy = start((config, files));
     let path = |name: &str| proxy.dir().join(name).display().to_string();
     let (ca, session, at) = (path("ca.pem"), path("session"), proxy.addr().to_string());
     let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";

@@ -10,7 +10,7 @@ fn a_renewed_certificate_is_for_new_connections_and_disturbs_no_open_one() {
     let authority = Authority::new("play");
     let [old, new, newest] = [(); 3].map(|()| authority.issue(&["a.test"]));
     let (config, files) = config(&[("a", &old)], json!({}));
-    let proxy = start((config.set("watch", true), files));
+    let proxy = start((config.clone(), files));
     let presents = |issued| authority.client().handshake(proxy.addr(), "a.test").unwrap().has_certificate(issued);
     let mut client = authority.client().connect(proxy.addr(), "a.test");
     client.get("/").expect(200);
@@ -20,20 +20,21 @@ fn a_renewed_certificate_is_for_new_connections_and_disturbs_no_open_one() {
     proxy.write("a.pem", &new.cert);
     assert!(!proxy.hang_up());
     assert!(presents(&old));
-    let said = proxy.said("a.key is not the key of the certificate in a.pem");
-    assert!(!said.is_empty() && said[0].contains("listen[0].tls.certificates[0].key"), "{:?}", proxy.diagnostics());
+    let why = "listen[0].tls.certificates[0].key: a.key is not the key of the certificate in a.pem";
+    wait_until("it says why", || !proxy.said(why).is_empty());
     proxy.write("a.key", &new.key);
     assert!(proxy.hang_up());
     assert!(presents(&new));
-    assert_eq!(proxy.said("reloaded: the certificates of 127.0.0.1:0").len(), 1, "{:?}", proxy.diagnostics());
+    wait_until("it says what is new", || proxy.said("reloaded: the certificates of 127.0.0.1:0").len() == 1);
 
+    proxy.reload(&config.set("watch", true));
     // Without a signal, because files that the configuration names are watched as well.
     proxy.write("a.key", &newest.key);
     proxy.write("a.pem", &newest.cert);
     wait_until("the newest is presented", || presents(&newest));
     client.get("/").expect(200);
     for text in proxy.diagnostics() {
-        assert!(!text.contains(&old.key[40..60]), "{text}");
+        assert!(!text.contains(&old.key[100..130]), "{text}");
     }
 }
 
@@ -113,6 +114,6 @@ fn what_is_wrong_with_a_file_is_said_with_its_place() {
         assert_eq!(is_taken, is_good, "{cert} {key}: {text}");
         assert!(part.is_empty() || (text.contains(&at(part)) && text.contains(says)), "{cert} {key}: {text}");
         assert!(!part.is_empty() || !text.contains("warning"), "{cert} {key}: {text}");
-        assert!(!text.contains(&own.key[40..60]), "{text}");
+        assert!(!text.contains(&own.key[100..130]), "{text}");
     }
 }

@@ -43,6 +43,8 @@ pub struct TlsTransport<S> {
     has_told: bool,
     /// A write has failed.
     is_broken: bool,
+    /// A write has taken something since that was asked.
+    has_written: bool,
     /// A FIN follows what is to be written.
     ends: bool,
     is_reset: bool,
@@ -80,6 +82,7 @@ impl<S: Socket> TlsTransport<S> {
             is_over: false,
             has_told: false,
             is_broken: false,
+            has_written: false,
             ends: false,
             is_reset: false,
             fault: None,
@@ -102,7 +105,7 @@ impl<S: Socket> TlsTransport<S> {
 
     /// The other end has gone away in the middle of the handshake.
     fn cut_off(&mut self) -> Opening {
-        self.note_failure(None);
+        self.note_failure("the connection was closed in the middle of the handshake".to_owned());
         Opening::Failed(io::Error::new(ErrorKind::UnexpectedEof, HandshakeCut))
     }
 
@@ -150,6 +153,27 @@ impl<S: Socket> Transport for TlsTransport<S> {
 
     fn is_amid_handshake(&self) -> bool {
         self.stage == TlsStage::Handshake && !self.is_server()
+    }
+
+    fn is_shaking(&self) -> bool {
+        self.is_opening() && (self.plain.may_read() || !self.cursor.is_at_start())
+    }
+
+    /// What comes before the end stays in the connection, or here, where it has a bound: no more is read on top of it.
+    fn look_for_end(&mut self) {
+        let holds = self.held > 0 || !self.unfed.is_empty();
+        if self.stage == TlsStage::Open && !holds && !self.has_ended() && self.plain.may_read() {
+            // The end is told by the next read, and by `is_ending`.
+            let _ = self.pull(&mut []);
+        }
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.has_output()
+    }
+
+    fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_written)
     }
 
     fn take_handshake(&mut self) -> Option<Handshake> {
@@ -275,7 +299,7 @@ impl<S: Socket> Transport for TlsTransport<S> {
     }
 
     fn take_leave(&mut self) -> bool {
-        self.note_failure(None);
+        self.note_failure("it was not finished in time, or there was no time for it".to_owned());
         if self.is_reset || self.is_broken {
             return true;
         }

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// What one read has brought.
-struct Pulled {
+pub(super) struct Pulled {
     /// Bytes of the socket.
     read: usize,
     /// Bytes of the stream.
@@ -27,7 +27,7 @@ struct Pulled {
 impl<S: Socket> TlsTransport<S> {
     /// Reads once from the socket, or takes what was left over, and gives it to the connection. Bytes of the stream that come out of it
     /// go into the room.
-    fn pull(&mut self, room: &mut [u8]) -> Result<Pulled, Transfer> {
+    pub(super) fn pull(&mut self, room: &mut [u8]) -> Result<Pulled, Transfer> {
         if !self.unfed.is_empty() {
             let bytes = std::mem::take(&mut self.unfed);
             return Ok(Pulled { read: bytes.len(), plaintext: self.feed(&bytes, room) });
@@ -101,16 +101,17 @@ impl<S: Socket> TlsTransport<S> {
     fn fail(&mut self, error: Option<rustls::Error>) {
         // What came before it can still be taken.
         self.held = usize::MAX;
-        self.note_failure(error.as_ref());
+        let closed = || "the connection was closed in the middle of the handshake".to_owned();
+        self.note_failure(error.as_ref().map_or_else(closed, ToString::to_string));
         self.fault = self.fault.take().or(error);
         self.flush();
     }
 
     /// Who has not said anything has not begun a handshake.
-    pub(super) fn note_failure(&mut self, error: Option<&rustls::Error>) {
+    pub(super) fn note_failure(&mut self, why: String) {
         let has_begun = !self.is_server() || !self.cursor.is_at_start();
         if self.stage == TlsStage::Handshake && has_begun {
-            (self.stage, self.outcome) = (TlsStage::Failed, Some(Handshake::failed(&self.tls, error)));
+            (self.stage, self.outcome) = (TlsStage::Failed, Some(Handshake::Failed { version: version(&self.tls), why }));
         }
     }
 
@@ -139,9 +140,14 @@ impl<S: Socket> TlsTransport<S> {
             return Transfer::Bytes(n);
         }
         if !self.has_ended() {
+            let was_opening = self.is_opening();
             match self.pull(room) {
                 Ok(Pulled { plaintext: n @ 1.., .. }) => {
                     self.sent = 0;
+                    // The other end may wait for the end of our handshake, however long the answer takes.
+                    if was_opening {
+                        self.flush();
+                    }
                     return Transfer::Bytes(n);
                 }
                 Ok(Pulled { read, .. }) if !self.has_ended() => {
@@ -172,11 +178,6 @@ impl Handshake {
     fn made(tls: &Connection) -> Self {
         let is_resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
         Self::Made { version: version(tls).unwrap_or(TlsVersion::V13), is_resumed }
-    }
-
-    fn failed(tls: &Connection, error: Option<&rustls::Error>) -> Self {
-        let why = error.map_or_else(|| "the connection was closed in the middle of the handshake".to_owned(), ToString::to_string);
-        Self::Failed { version: version(tls), why }
     }
 }
 

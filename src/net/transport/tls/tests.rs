@@ -134,7 +134,7 @@ impl Party {
             self.is_open = matches!(self.link.open(), Opening::Open);
             return has_news || self.is_open;
         }
-        let did = if rng.bool() { self.read(rng) || self.write(rng) } else { self.write(rng) || self.read(rng) };
+        let did = (rng.bool() && self.read(rng)) || self.write(rng) || self.read(rng);
         self.handshake = self.link.take_handshake().or(self.handshake.take());
         did || has_news
     }

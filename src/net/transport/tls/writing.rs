@@ -41,7 +41,7 @@ impl<S: Socket> TlsTransport<S> {
                 return false;
             }
             match self.tls.write_tls(&mut SocketWriter(&mut self.plain)) {
-                Ok(_) => {}
+                Ok(_) => self.has_written = true,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 Err(_) => self.is_broken = true,
             }
