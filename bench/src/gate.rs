@@ -45,7 +45,7 @@ fn count(found: &Found, configuration: &str, requests: u64) -> io::Result<u64> {
     let file = directory.path().join("callgrind.out");
     let wrap = ["valgrind".to_owned(), "--tool=callgrind".into(), "-q".into(), format!("--callgrind-out-file={}", file.display())];
     let mut setup = Setup::with(found, configuration, false, &Cores::none(), &wrap)?;
-    let load = Load { path: "/b/1024".into(), upload: 0, length: 1024, connections: 8, then: Then::Again };
+    let load = Load { path: "/b/1024".into(), upload: 0, length: 1024, connections: 8, then: Then::Again, tls: None };
     load.run(setup.port, Until::Requests(requests), || 0.0).map_err(io::Error::other)?;
     setup.proxy.stop(Duration::from_secs(60));
     let text = fs::read_to_string(&file)?;

@@ -7,6 +7,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::answer::Answer;
+use crate::tls::{Client, Clients, Tls};
 
 /// A proxy that answers nothing for this long has failed, and is not just slow.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +37,8 @@ pub struct Load {
     pub length: u64,
     pub connections: usize,
     pub then: Then,
+    /// Over TLS.
+    pub tls: Option<Clients>,
 }
 
 /// The result of the measured part.
@@ -53,8 +56,15 @@ pub struct Outcome {
     pub idle: Vec<TcpStream>,
 }
 
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<Tls>),
+}
+
 struct Connection {
-    stream: TcpStream,
+    stream: Stream,
+    /// Where the connection is one of TLS, and the next one in its place will be.
+    client: Option<Client>,
     sent: usize,
     answer: Answer,
     since: Instant,
@@ -77,11 +87,7 @@ impl Load {
     fn try_run(&self, port: u16, until: Until, cpu: impl Fn() -> f64) -> io::Result<Outcome> {
         let mut shared = Shared { load: self, request: self.request(), buffer: vec![0; 256 * 1024], bytes: 0 };
         let mut poll = Poll::new()?;
-        let mut connections = Vec::new();
-        for number in 0..self.connections {
-            connections.push(open(&poll, number, port)?);
-            connections[number].send(&mut shared)?;
-        }
+        let mut connections = self.open_all(&poll, port, &mut shared)?;
         let mut outcome = Outcome::default();
         let (warm, measured) = match until {
             Until::Requests(_) => (Duration::ZERO, Duration::MAX),
@@ -123,18 +129,30 @@ impl Load {
                 outcome.requests += 1;
                 outcome.latencies.push(connection.since.elapsed().as_micros() as u32);
                 last = now;
-                if self.then == Then::Again {
-                    connection.answer.clear();
-                    (connection.sent, connection.since) = (0, Instant::now());
-                } else {
-                    let old = std::mem::replace(connection, open(&poll, number, port)?).stream;
+                if self.then != Then::Again {
+                    let old = connection.replace(&poll, number, port)?;
                     if self.then == Then::Idle {
                         outcome.idle.push(old);
                     }
                 }
+                connection.answer.clear();
+                (connection.sent, connection.since) = (0, Instant::now());
                 connection.send(&mut shared)?;
             }
         }
+    }
+
+    /// All connections, with their first requests.
+    fn open_all(&self, poll: &Poll, port: u16, shared: &mut Shared) -> io::Result<Vec<Connection>> {
+        let mut connections = Vec::new();
+        for number in 0..self.connections {
+            let mut client = self.tls.as_ref().map(Clients::client);
+            let stream = open(poll, number, port, client.as_mut())?;
+            let mut connection = Connection { stream, client, sent: 0, answer: Answer::new(), since: Instant::now() };
+            connection.send(shared)?;
+            connections.push(connection);
+        }
+        Ok(connections)
     }
 
     fn request(&self) -> Vec<u8> {
@@ -153,19 +171,53 @@ impl Load {
     }
 }
 
-fn open(poll: &Poll, number: usize, port: u16) -> io::Result<Connection> {
+fn open(poll: &Poll, number: usize, port: u16, client: Option<&mut Client>) -> io::Result<Stream> {
     // On loopback the handshake is over when this returns: waiting for it would cost an event each.
     let stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
     stream.set_nonblocking(true)?;
     stream.set_nodelay(true)?;
     let mut stream = TcpStream::from_std(stream);
     poll.registry().register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
-    Ok(Connection { stream, sent: 0, answer: Answer::new(), since: Instant::now() })
+    Ok(match client {
+        Some(client) => Stream::Tls(Box::new(client.connect(stream)?)),
+        None => Stream::Plain(stream),
+    })
+}
+
+impl Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
 }
 
 impl Connection {
+    /// Another connection takes its place. The socket of the old one is returned.
+    fn replace(&mut self, poll: &Poll, number: usize, port: u16) -> io::Result<TcpStream> {
+        let new = open(poll, number, port, self.client.as_mut())?;
+        match std::mem::replace(&mut self.stream, new) {
+            Stream::Plain(socket) => Ok(socket),
+            Stream::Tls(tls) => {
+                tls.check_handshake()?;
+                Ok(tls.socket)
+            }
+        }
+    }
+
     /// Writes as much of the request as the socket takes.
     fn send(&mut self, shared: &mut Shared) -> io::Result<()> {
+        if let Stream::Tls(tls) = &mut self.stream {
+            tls.flush()?;
+        }
         while self.sent < shared.request.len() {
             match self.stream.write(&shared.request[self.sent..]) {
                 Ok(size) => {

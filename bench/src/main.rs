@@ -12,6 +12,7 @@ mod relay;
 mod run;
 mod server;
 mod table;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +81,7 @@ fn command(words: &mut Vec<String>) -> Result<ExitCode, String> {
                 length: argument(words, 2)?,
                 connections: argument(words, 3)?,
                 then: Then::Again,
+                tls: None,
             };
             let until = Until::Time { warm: Duration::from_millis(300), measured: Duration::from_secs_f64(argument(words, 4)?) };
             let outcome = load.run(argument(words, 0)?, until, || 0.0)?;

@@ -6,8 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustls::pki_types::CertificateDer;
+
 use crate::load::{Load, Then, Until};
 use crate::process::{Cores, Directory, Process, free_port, most_connections, wait_until};
+use crate::tls::{self, Clients, Sessions};
 
 /// What can be compared.
 pub struct Proxy {
@@ -86,6 +89,10 @@ impl Found {
     pub fn has_log(&self) -> bool {
         !self.proxy.log[1].is_empty()
     }
+
+    pub fn has_tls(&self) -> bool {
+        self.proxy.configuration.contains("@TLS_LISTEN@")
+    }
 }
 
 /// nginx and HAProxy lie in directories that only root has in its path.
@@ -103,6 +110,8 @@ fn number(text: &str) -> String {
 pub struct Setup {
     pub proxy: Process,
     pub port: u16,
+    pub tls_port: u16,
+    certificate: CertificateDer<'static>,
     directory: Directory,
     _origin: Process,
 }
@@ -117,10 +126,12 @@ impl Setup {
     pub fn with(found: &Found, configuration: &str, with_log: bool, cores: &Cores, wrap: &[String]) -> io::Result<Self> {
         let directory = Directory::new()?;
         let (origin, upstream) = origin()?;
-        let (port, dir) = (free_port()?, directory.path().display().to_string());
+        let certificate = tls::write_certificate(directory.path())?;
+        let (port, tls_port, dir) = (free_port()?, free_port()?, directory.path().display().to_string());
         let fill = |text: &str| {
             let text = text.replace("@CONNECTIONS@", &most_connections().to_string());
             let text = text.replace("@LOG@", found.proxy.log[usize::from(with_log)]).replace("@CONF@", &format!("{dir}/conf"));
+            let text = text.replace("@TLS_LISTEN@", &tls_port.to_string());
             text.replace("@DIR@", &dir).replace("@LISTEN@", &port.to_string()).replace("@UPSTREAM@", &upstream.to_string())
         };
         fs::write(directory.path().join("conf"), fill(configuration))?;
@@ -138,11 +149,16 @@ impl Setup {
         command.args(fill(found.proxy.words).split(' ')).current_dir(&dir);
         command.env_clear().env("PATH", path()).stdout(output).stderr(fs::File::create(&errors)?);
         let mut proxy = Process::spawn(&mut command)?;
-        let probe = Load { path: "/b/1".into(), upload: 0, length: 1, connections: 1, then: Then::Again };
+        let probe = Load { path: "/b/1".into(), upload: 0, length: 1, connections: 1, then: Then::Again, tls: None };
         let ready = wait_until(&mut proxy, || probe.run(port, Until::Requests(1), || 0.0));
         let said = |error| io::Error::other(format!("{error}; {}", fs::read_to_string(&errors).unwrap_or_default().trim()));
         ready.map_err(said)?;
-        Ok(Self { proxy, port, directory, _origin: origin })
+        Ok(Self { proxy, port, tls_port, certificate, directory, _origin: origin })
+    }
+
+    /// Clients that expect the certificate of this proxy.
+    pub fn tls_clients(&self, sessions: Sessions) -> Clients {
+        Clients::new(self.certificate.clone(), sessions)
     }
 
     /// The lines of the access log so far.

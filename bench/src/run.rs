@@ -12,6 +12,7 @@ use crate::load::{Load, Outcome, Then, Until, percentile};
 use crate::process::{Cores, Process, most_connections};
 use crate::proxies::{Found, Setup};
 use crate::table::{self, BEGIN, END, Figures, Record};
+use crate::tls::Sessions;
 
 const MIB: usize = 1 << 20;
 const WARM: Duration = Duration::from_millis(300);
@@ -34,12 +35,19 @@ struct Scenario {
     then: Then,
     unit: Unit,
     with_log: bool,
+    tls: Option<Sessions>,
+}
+
+impl Scenario {
+    fn is_for(&self, found: &Found) -> bool {
+        (!self.with_log || found.has_log()) && (self.tls.is_none() || found.has_tls())
+    }
 }
 
 fn scenarios() -> Vec<Scenario> {
     let small = |name, connections, then| {
         let (path, length) = ("/b/1024".to_owned(), 1024);
-        Scenario { name, path, upload: 0, length, connections, then, unit: Unit::Request, with_log: false }
+        Scenario { name, path, upload: 0, length, connections, then, unit: Unit::Request, with_log: false, tls: None }
     };
     let large = |name, size: usize, connections| Scenario {
         path: format!("/b/{size}"),
@@ -47,6 +55,7 @@ fn scenarios() -> Vec<Scenario> {
         unit: Unit::Byte,
         ..small(name, connections, Then::Again)
     };
+    let (full, resumed) = (Some(Sessions::Forgotten), Some(Sessions::Resumed));
     vec![
         small("1 KiB, 64 connections", 64, Then::Again),
         small("1 KiB, 1,000 connections", 1000, Then::Again),
@@ -57,6 +66,12 @@ fn scenarios() -> Vec<Scenario> {
         large("64 MiB download", 64 * MIB, 1),
         Scenario { path: format!("/u/{}", 16 * MIB), upload: 16 * MIB, length: 0, ..large("16 MiB upload", 0, 1) },
         Scenario { unit: Unit::Connection, ..small("memory of an idle connection", 64, Then::Idle) },
+        Scenario { tls: full, ..small("1 KiB over TLS, 64 connections", 64, Then::Again) },
+        Scenario { tls: full, ..small("a TLS handshake each (full)", 64, Then::Close) },
+        Scenario { tls: resumed, ..small("a TLS handshake each (resumed)", 64, Then::Close) },
+        Scenario { tls: full, ..large("1 MiB over TLS, 16 connections", MIB, 16) },
+        Scenario { tls: full, ..large("64 MiB over TLS", 64 * MIB, 1) },
+        Scenario { tls: full, unit: Unit::Connection, ..small("memory of an idle TLS connection", 64, Then::Idle) },
     ]
 }
 
@@ -85,7 +100,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     let mut records = Vec::new();
     for round in 0..options.rounds {
         for (number, scenario) in wanted.iter().enumerate() {
-            let able: Vec<&Found> = found.iter().filter(|found| !scenario.with_log || found.has_log()).collect();
+            let able: Vec<&Found> = found.iter().filter(|found| scenario.is_for(found)).collect();
             for step in 0..able.len() {
                 // The order rotates, because the first proxy of a round finds a quiet machine.
                 let found = able[(round + number + step) % able.len()];
@@ -120,14 +135,16 @@ pub fn run(options: &Options) -> io::Result<()> {
 }
 
 fn measure(scenario: &Scenario, found: &Found, cores: &Cores, seconds: f64, idle: u64) -> Result<Figures, String> {
-    let Scenario { path, upload, length, connections, then, .. } = scenario;
-    let load = Load { path: path.clone(), upload: *upload, length: *length as u64, connections: *connections, then: *then };
     let mut setup = Setup::start(found, scenario.with_log, cores).map_err(|error| error.to_string())?;
+    let Scenario { ref path, upload, length, connections, then, .. } = *scenario;
+    let tls = scenario.tls.map(|sessions| setup.tls_clients(sessions));
+    let port = if tls.is_some() { setup.tls_port } else { setup.port };
+    let load = Load { path: path.clone(), upload, length: length as u64, connections, then, tls };
     if scenario.unit == Unit::Connection {
-        return memory(&load, &setup, idle);
+        return memory(&load, port, &setup.proxy, idle);
     }
     let until = Until::Time { warm: WARM, measured: Duration::from_secs_f64(seconds) };
-    let outcome = load.run(setup.port, until, || setup.proxy.cpu())?;
+    let outcome = load.run(port, until, || setup.proxy.cpu())?;
     if outcome.requests == 0 {
         return Err("not one request was done in time: give it more SECONDS_EACH".into());
     }
@@ -143,14 +160,14 @@ fn measure(scenario: &Scenario, found: &Found, cores: &Cores, seconds: f64, idle
     Ok(Figures { cost: outcome.cpu / units, rate: Some(units / outcome.seconds), ..figures(&outcome) })
 }
 
-fn memory(load: &Load, setup: &Setup, idle: u64) -> Result<Figures, String> {
-    let settled = |process: &Process| {
+fn memory(load: &Load, port: u16, proxy: &Process, idle: u64) -> Result<Figures, String> {
+    let settled = || {
         sleep(Duration::from_millis(500));
-        process.memory()
+        proxy.memory()
     };
-    let before = settled(&setup.proxy);
-    let outcome = load.run(setup.port, Until::Requests(idle), || setup.proxy.cpu())?;
-    let after = settled(&setup.proxy);
+    let before = settled();
+    let outcome = load.run(port, Until::Requests(idle), || proxy.cpu())?;
+    let after = settled();
     let is_open = |stream: &TcpStream| stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
     if !outcome.idle.iter().all(is_open) {
         return Err("it did not keep its idle connections".into());
