@@ -98,7 +98,11 @@ impl TlsClient {
 
     /// A connection after its handshake, or why there is none.
     pub fn handshake(&self, addr: SocketAddr, name: &str) -> Result<Session, String> {
-        let stream = TcpStream::connect_timeout(&addr, PATIENCE).map_err(|e| e.to_string())?;
+        self.handshake_over(TcpStream::connect_timeout(&addr, PATIENCE).map_err(|e| e.to_string())?, name)
+    }
+
+    /// The same on a connection that is there.
+    pub fn handshake_over(&self, stream: TcpStream, name: &str) -> Result<Session, String> {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let name = ServerName::try_from(name.to_owned()).unwrap();
