@@ -144,7 +144,11 @@ fn with_certificates(text: &str, directory: &Path) -> String {
         return text.to_owned();
     }
     let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["example.test".to_owned()]).unwrap();
-    for (name, content) in [("example.pem", cert.pem()), ("clients-ca.pem", cert.pem()), ("example.key", signing_key.serialize_pem())] {
+    let mut authority = rcgen::CertificateParams::new([]).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = authority.self_signed(&signing_key).unwrap();
+    for (name, content) in [("example.pem", cert.pem()), ("clients-ca.pem", authority.pem()), ("example.key", signing_key.serialize_pem())]
+    {
         std::fs::write(directory.join(name), content).unwrap();
     }
     let is_private = std::os::unix::fs::PermissionsExt::from_mode(0o600);

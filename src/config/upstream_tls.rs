@@ -38,6 +38,12 @@ impl TlsReader {
     /// `asking` is the upstream that needs it.
     fn trust(&mut self, layers: &SectionLayers, asking: Option<&Node>, report: &mut Report) -> Option<TlsTrust> {
         if let Some(node) = layers.get("insecure_skip_verify").filter(|_| layers.is_true("insecure_skip_verify")) {
+            let is_of_pool = |node: &Node| node.path.to_string().starts_with("pools.");
+            if let Some(file) = layers.get("ca_file").filter(|file| is_of_pool(file) || !is_of_pool(node)) {
+                report
+                    .error(file, "verifies nothing beside insecure_skip_verify: true, remove one of them, or set the other to false here");
+                return None;
+            }
             report.warn(node, "whoever is on the way to the upstreams can pose as them: ca_file verifies certificates of one's own");
             return Some(TlsTrust::Anybody);
         }

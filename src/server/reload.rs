@@ -6,7 +6,7 @@ use super::listeners::Listeners;
 use super::logs;
 use super::watch::{self, Watch};
 use crate::base::clock::Clock;
-use crate::config::model::{Config, ListenerConfig};
+use crate::config::model::{Config, ListenerConfig, PoolConfig};
 use crate::config::{self, ConfigSources, Effective, Loaded};
 use crate::observe;
 use crate::observe::writer::Writer;
@@ -190,14 +190,19 @@ impl Reloader {
     }
 }
 
-/// The addresses whose files have another content than before.
+/// The addresses and pools whose files have another content than before.
 fn renewed(old: &Config, new: &Config) -> Vec<String> {
     let is_renewed = |listener: &&ListenerConfig| {
         let before = old.listeners.iter().find(|before| before.address == listener.address).and_then(|before| before.tls.as_ref());
         before.zip(listener.tls.as_ref()).is_some_and(|(before, now)| before != now)
     };
-    let listeners = new.listeners.iter().filter(is_renewed);
-    listeners.map(|listener| format!("the certificates of {}", listener.address)).collect()
+    let is_other = |pool: &&PoolConfig| {
+        let before = old.pools.iter().find(|before| before.name == pool.name).and_then(|before| before.tls.as_ref());
+        before.zip(pool.tls.as_ref()).is_some_and(|(before, now)| before != now)
+    };
+    let listeners = new.listeners.iter().filter(is_renewed).map(|listener| format!("the certificates of {}", listener.address));
+    let pools = new.pools.iter().filter(is_other).map(|pool| format!("the certificates of pool {} (upstream_tls)", pool.name));
+    listeners.chain(pools).collect()
 }
 
 fn say(changes: &[String]) {

@@ -2,7 +2,7 @@
 
 use super::identity::Identity;
 use super::verify::{Anybody, Verifier};
-use super::{PROVIDER, files};
+use super::{PROVIDER, files, identity};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
@@ -34,6 +34,11 @@ impl Roots {
         let (mut store, certificates) = (RootCertStore::empty(), files::certificates(file)?);
         for (at, certificate) in certificates.iter().enumerate() {
             let number = at + 1;
+            // Whoever has the key of one that is no authority's must not be able to issue others.
+            let is_authority = identity::is_authority(certificate);
+            if !is_authority.map_err(|why| format!("{}: certificate {number} is no root: {why}", file.display()))? {
+                continue;
+            }
             let added = store.add(certificate.clone());
             added.map_err(|error| format!("{}: certificate {number} is no root: {error}", file.display()))?;
         }
@@ -91,9 +96,10 @@ impl ClientTls {
         let builder = match &trust {
             TlsTrust::Anybody => builder.with_custom_certificate_verifier(Arc::new(Anybody)),
             TlsTrust::Roots(roots) => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots.store.clone(), PROVIDER.clone()).build();
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots.store.clone(), PROVIDER.clone());
+                let verifier = (!roots.store.is_empty()).then(|| verifier.build().map_err(|error| error.to_string())).transpose()?;
                 let named = roots.file.as_ref().map(|_| roots.certificates.clone()).unwrap_or_default();
-                builder.with_custom_certificate_verifier(Arc::new(Verifier { roots: verifier.map_err(|error| error.to_string())?, named }))
+                builder.with_custom_certificate_verifier(Arc::new(Verifier { roots: verifier, named }))
             }
         };
         let mut config = match &identity {

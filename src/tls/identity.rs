@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 use x509_cert::Certificate;
+use x509_cert::certificate::Version;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, SubjectAltName};
 
 /// A certificate with its chain and its key.
 #[derive(Clone)]
@@ -145,6 +146,17 @@ impl fmt::Debug for Identity {
 /// From when to when a certificate is valid (seconds since 1970).
 pub(super) fn validity(certificate: &CertificateDer) -> Option<(u64, u64)> {
     parse(certificate).ok().map(|certificate| validity_of(&certificate))
+}
+
+/// Whether others can be issued by it (RFC 5280, section 4.2.1.9; certificates of version 1 say nothing of it).
+pub(super) fn is_authority(certificate: &CertificateDer) -> Result<bool, String> {
+    let certificate = parse(certificate)?;
+    let body = certificate.tbs_certificate();
+    Ok(match body.get_extension::<BasicConstraints>() {
+        Ok(Some((_, constraints))) => constraints.ca,
+        Ok(None) => body.version() == Version::V1,
+        Err(_) => false,
+    })
 }
 
 fn validity_of(certificate: &Certificate) -> (u64, u64) {

@@ -3,7 +3,7 @@
 use super::identity::Identity;
 use super::names::ByName;
 use super::tickets::Tickets;
-use super::{PROVIDER, files};
+use super::{PROVIDER, files, identity};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
@@ -26,6 +26,12 @@ impl ClientAuth {
         let mut roots = RootCertStore::empty();
         for (at, certificate) in files::certificates(file)?.into_iter().enumerate() {
             let number = at + 1;
+            if !identity::is_authority(&certificate).unwrap_or(false) {
+                return Err(format!(
+                    "{}: certificate {number} is no authority's, and so has issued none (basicConstraints)",
+                    file.display()
+                ));
+            }
             roots.add(certificate).map_err(|error| format!("{}: certificate {number} is no root: {error}", file.display()))?;
         }
         Ok(Self { roots, file: file.into(), is_required })

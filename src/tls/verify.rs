@@ -12,7 +12,8 @@ use std::sync::Arc;
 /// Whoever has a certificate from one of the roots, or is named by its very certificate.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    pub(super) roots: Arc<WebPkiServerVerifier>,
+    /// `None` if none of them is an authority's.
+    pub(super) roots: Option<Arc<WebPkiServerVerifier>>,
     /// The certificates of `ca_file`.
     pub(super) named: Vec<CertificateDer<'static>>,
 }
@@ -26,7 +27,8 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.roots.verify_server_cert(leaf, chain, name, ocsp, now) {
+        let unknown = || Err(CertificateError::UnknownIssuer.into());
+        match self.roots.as_ref().map_or_else(unknown, |roots| roots.verify_server_cert(leaf, chain, name, ocsp, now)) {
             // A certificate that has signed itself is often one of a CA too, which no server should have. Where that certificate is given
             // as the root, it is meant all the same.
             Err(_) if self.named.iter().any(|named| named == leaf) => verify_named(leaf, name, now),
@@ -40,7 +42,7 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls12_signature(message, leaf, signed)
+        verify_tls12_signature(message, leaf, signed, &PROVIDER.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -49,11 +51,11 @@ impl ServerCertVerifier for Verifier {
         leaf: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.roots.verify_tls13_signature(message, leaf, signed)
+        verify_tls13_signature(message, leaf, signed, &PROVIDER.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.roots.supported_verify_schemes()
+        PROVIDER.signature_verification_algorithms.supported_schemes()
     }
 }
 

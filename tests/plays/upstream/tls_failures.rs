@@ -148,7 +148,7 @@ fn an_upstream_that_is_silent_in_the_handshake_is_like_one_that_swallows_connect
     let relay = TlsRelay::new(&issuer.issue(&["127.0.0.1"]), origin.addr());
     let proxy = to("http://replaced", &issuer)
         .set("upstreams", json!([{"url": format!("https://{mute}")}, {"url": relay.url("127.0.0.1")}]))
-        .set("timeouts.connect_ms", 300)
+        .set("timeouts.connect_ms", 1500)
         .set("retry", json!({"budget_percent": 100}))
         .start();
     for _ in 0..8 {

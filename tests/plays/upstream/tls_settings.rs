@@ -100,6 +100,7 @@ fn renewed_files_count_from_the_next_connection_on() {
     let answer = client.get("/a");
     assert!(answer.status == 502 && answer.text().contains("unknown issuer"), "{answer:?}");
     client.get("/b").expect(200);
+    wait_until("it says what is new", || !proxy.said("the certificates of pool a (upstream_tls)").is_empty());
     assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
     assert!(handshakes(&proxy, &["result=\"ok\""]) == 2.0);
     // One that is damaged is refused, and everything goes on.

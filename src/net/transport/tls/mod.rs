@@ -223,7 +223,7 @@ impl<S: Socket> Transport for TlsTransport<S> {
         if self.stage == TlsStage::Foreign {
             return self.plain.send(slices);
         }
-        let mut taken = 0;
+        let (mut taken, had_written) = (0, std::mem::take(&mut self.has_written));
         while self.may_write() && !self.is_broken {
             match self.encrypt(slices, taken) {
                 Ok(0) => break,
@@ -232,8 +232,12 @@ impl<S: Socket> Transport for TlsTransport<S> {
             }
             self.flush();
         }
+        // Of what was written before the failure, the other end may have acted on anything: that counts as taken, and the next send fails.
+        let is_untouched = !self.has_written;
+        self.has_written |= had_written;
         match taken {
-            _ if self.is_broken => Transfer::Failed,
+            _ if self.is_broken && is_untouched => Transfer::Failed,
+            0 if self.is_broken => Transfer::Failed,
             0 => Transfer::Blocked,
             n => Transfer::Bytes(n),
         }

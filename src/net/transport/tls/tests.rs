@@ -20,6 +20,8 @@ struct Tube {
     has_fin: bool,
     /// A write found too little room.
     is_full: bool,
+    /// After so many writes the connection is lost.
+    writes_left: Option<usize>,
     /// What the next poll reports to the reader and to the writer.
     has_come: bool,
     has_room: bool,
@@ -78,6 +80,11 @@ impl Socket for End {
         let (room, all) = (tube.capacity.saturating_sub(tube.bytes.len()), from.iter().map(|slice| slice.len()).sum());
         let n = room.min(all);
         tube.is_full |= n < all;
+        match &mut tube.writes_left {
+            Some(0) => return Err(ErrorKind::ConnectionReset.into()),
+            Some(left) => *left -= 1,
+            None => {}
+        }
         if n == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
@@ -312,6 +319,30 @@ fn plain_http_is_recognised_and_answered_plainly() {
     assert!(party.act(&mut rng) && party.handshake == Some(Handshake::Foreign));
     assert_eq!(party.link.send(&[IoSlice::new(b"HTTP/1.1 400 Bad Request\r\n\r\n")]), Transfer::Bytes(28));
     assert!(other.socket.0.lock().unwrap().bytes.iter().copied().eq(*b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+}
+
+/// Of a request that was written in part, nobody may say that nothing was written: it would be sent once more.
+#[test]
+fn a_send_that_fails_in_the_middle_has_taken_what_it_may_have_written() {
+    let (server, client) = configs();
+    for writes in [0, 1, 2] {
+        let (mut rng, mut parties) = scene(7, &server, &client);
+        for party in &mut parties {
+            (party.closes, party.says) = (false, Vec::new());
+            party.socket.0.lock().unwrap().capacity = 1 << 20;
+        }
+        run(&mut rng, &mut parties, |parties| parties[1].is_open && matches!(parties[0].handshake, Some(Handshake::Made { .. })));
+        let caller = &mut parties[1];
+        caller.link.flush();
+        caller.socket.1.lock().unwrap().writes_left = Some(writes);
+        let transfer = caller.link.send(&[IoSlice::new(&[b'x'; 60_000])]);
+        match writes {
+            0 => assert_eq!(transfer, Transfer::Failed),
+            _ => assert!(matches!(transfer, Transfer::Bytes(45_000..)), "{transfer:?}"),
+        }
+        let is_over = caller.link.may_write() && caller.link.send(&[IoSlice::new(b"x")]) == Transfer::Failed;
+        assert!(is_over || writes == 2, "{writes}");
+    }
 }
 
 /// A ticket on a connection that idles is the protocol's own affair; anything of the stream, or half a record, is not.
