@@ -230,7 +230,7 @@ impl World {
             assert!(line.status == status, "{nonce}: answered {status}, logged {line:?}");
             assert_eq!(line.peer.ip(), Some([10, 9, 8, entry.spec.address].into()), "{nonce}: {line:?}");
             // A tunnel that was cut off; or the last frame of an answer, begun before its exchange failed, and finished after that.
-            let is_late = self.is_of_many(*nonce) && !made_here;
+            let is_late = self.is_of_many(*nonce) && (!made_here || status < 400);
             if line.error.is_some() && (status == 101 || is_late) {
                 continue;
             }
