@@ -15,7 +15,7 @@
 //!
 //! Each has one authority:
 //!
-//! - [`net::transport`] moves bytes. It alone knows readiness, and how a close is said.
+//! - [`net::transport`] moves bytes. It alone knows readiness, prefaces and handshakes, and how a close is said.
 //! - [`front`] is a client's connection: it reads heads and content, writes answers in its protocol, and knows keep-alive, pipelining,
 //!   draining and lingering. It knows no upstream.
 //! - [`exchange`] is one request and its answer: route, attempts, deadlines, what is counted and logged. It knows neither a wire format

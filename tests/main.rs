@@ -75,6 +75,7 @@ mod plays {
         mod metrics;
     }
     mod tls {
+        mod begun_handshakes;
         mod connections;
         pub mod handshakes;
         mod real_clients;

@@ -41,21 +41,26 @@ fn identity(node: &Node, report: &mut Report) -> Option<Arc<Identity>> {
         }
         return None;
     };
+    pair(cert, key, Identity::doubts, report)
+}
+
+/// A certificate with its key, from the files that two values name; what is wrong or doubtful is reported at the one that it concerns.
+pub fn pair<D: IntoIterator<Item = String>>(
+    cert: &Node,
+    key: &Node,
+    doubts: impl Fn(&Identity) -> D,
+    report: &mut Report,
+) -> Option<Arc<Identity>> {
     match Identity::read(Path::new(cert.text()?), Path::new(key.text()?)) {
         Ok(identity) => {
-            identity.doubts().into_iter().for_each(|doubt| report.warn(cert, doubt));
+            doubts(&identity).into_iter().for_each(|doubt| report.warn(cert, doubt));
             identity.key_doubt().into_iter().for_each(|doubt| report.warn(key, doubt));
-            Some(Arc::new(identity))
+            return Some(Arc::new(identity));
         }
-        Err(IdentityError::Certificate(why)) => {
-            report.error(cert, why);
-            None
-        }
-        Err(IdentityError::Key(why)) => {
-            report.error(key, why);
-            None
-        }
+        Err(IdentityError::Certificate(why)) => report.error(cert, why),
+        Err(IdentityError::Key(why)) => report.error(key, why),
     }
+    None
 }
 
 /// Whether clients have certificates, and whose; the outer `None` if something is wrong.

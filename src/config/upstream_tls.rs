@@ -3,11 +3,12 @@
 use super::address;
 use super::guards::SectionLayers;
 use super::keys;
+use super::listener_tls::pair;
 use super::model::Origin;
 use super::report::Report;
 use super::tree::{Location, Node, ShownText};
 use crate::tls::client::{ClientTls, Roots, TlsTrust, server_name};
-use crate::tls::identity::{Identity, IdentityError};
+use crate::tls::identity::Identity;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,19 +96,5 @@ fn identity(layers: &SectionLayers, report: &mut Report) -> Option<Option<Arc<Id
         }
         (Some(cert), Some(key)) => (cert, key),
     };
-    match Identity::read(Path::new(cert.text()?), Path::new(key.text()?)) {
-        Ok(identity) => {
-            identity.client_doubt().into_iter().for_each(|doubt| report.warn(cert, doubt));
-            identity.key_doubt().into_iter().for_each(|doubt| report.warn(key, doubt));
-            Some(Some(Arc::new(identity)))
-        }
-        Err(IdentityError::Certificate(why)) => {
-            report.error(cert, why);
-            None
-        }
-        Err(IdentityError::Key(why)) => {
-            report.error(key, why);
-            None
-        }
-    }
+    pair(cert, key, Identity::client_doubt, report).map(Some)
 }

@@ -1,7 +1,7 @@
 //! What connections to the upstreams of a pool need to speak TLS.
 
 use super::identity::Identity;
-use super::verify::{Anybody, Verifier};
+use super::verify::Verifier;
 use super::{PROVIDER, files, identity};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -93,15 +93,7 @@ impl ClientTls {
         let digest = digest(&trust, server_name.as_ref(), identity.as_deref());
         let builder = ClientConfig::builder_with_provider(PROVIDER.clone()).with_protocol_versions(&[&TLS13, &TLS12]);
         let builder = builder.map_err(|error| error.to_string())?.dangerous();
-        let builder = match &trust {
-            TlsTrust::Anybody => builder.with_custom_certificate_verifier(Arc::new(Anybody)),
-            TlsTrust::Roots(roots) => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(roots.store.clone(), PROVIDER.clone());
-                let verifier = (!roots.store.is_empty()).then(|| verifier.build().map_err(|error| error.to_string())).transpose()?;
-                let named = roots.file.as_ref().map(|_| roots.certificates.clone()).unwrap_or_default();
-                builder.with_custom_certificate_verifier(Arc::new(Verifier { roots: verifier, named }))
-            }
-        };
+        let builder = builder.with_custom_certificate_verifier(Arc::new(verifier(&trust)?));
         let mut config = match &identity {
             None => builder.with_no_client_auth(),
             Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone()))),
@@ -132,6 +124,14 @@ impl ClientTls {
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         self.identity.iter().flat_map(|identity| identity.files()).chain(self.ca_file())
     }
+}
+
+fn verifier(trust: &TlsTrust) -> Result<Verifier, String> {
+    let TlsTrust::Roots(trusted) = trust else { return Ok(Verifier::Anybody) };
+    let builder = WebPkiServerVerifier::builder_with_provider(trusted.store.clone(), PROVIDER.clone());
+    let roots = (!trusted.store.is_empty()).then(|| builder.build().map_err(|error| error.to_string())).transpose()?;
+    let named = trusted.file.as_ref().map(|_| trusted.certificates.clone()).unwrap_or_default();
+    Ok(Verifier::Roots { roots, named })
 }
 
 impl PartialEq for ClientTls {

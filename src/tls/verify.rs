@@ -9,13 +9,18 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use std::sync::Arc;
 
-/// Whoever has a certificate from one of the roots, or is named by its very certificate.
+/// Whose certificate is taken. In each case the handshake's signature shows that the upstream has its key.
 #[derive(Debug)]
-pub(super) struct Verifier {
-    /// `None` if none of them is an authority's.
-    pub(super) roots: Option<Arc<WebPkiServerVerifier>>,
-    /// The certificates of `ca_file`.
-    pub(super) named: Vec<CertificateDer<'static>>,
+pub(super) enum Verifier {
+    /// Who has a certificate from one of the roots, or is named by its very certificate.
+    Roots {
+        /// `None` if no certificate of `ca_file` is an authority's.
+        roots: Option<Arc<WebPkiServerVerifier>>,
+        /// The certificates of `ca_file`.
+        named: Vec<CertificateDer<'static>>,
+    },
+    /// Anybody's.
+    Anybody,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -27,11 +32,12 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let Self::Roots { roots, named } = self else { return Ok(ServerCertVerified::assertion()) };
         let unknown = || Err(CertificateError::UnknownIssuer.into());
-        match self.roots.as_ref().map_or_else(unknown, |roots| roots.verify_server_cert(leaf, chain, name, ocsp, now)) {
+        match roots.as_ref().map_or_else(unknown, |roots| roots.verify_server_cert(leaf, chain, name, ocsp, now)) {
             // A certificate that has signed itself is often one of a CA too, which no server should have. Where that certificate is given
             // as the root, it is meant all the same.
-            Err(_) if self.named.iter().any(|named| named == leaf) => verify_named(leaf, name, now),
+            Err(_) if named.iter().any(|named| named == leaf) => verify_named(leaf, name, now),
             verified => verified,
         }
     }
@@ -71,43 +77,4 @@ fn verify_named(leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime)
     }
     verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
     Ok(ServerCertVerified::assertion())
-}
-
-/// Whoever has the key of the certificate that it shows.
-#[derive(Debug)]
-pub(super) struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, leaf, signed, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, leaf, signed, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
-    }
 }

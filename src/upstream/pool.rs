@@ -13,6 +13,7 @@ use crate::guard::wait_queue::WaitQueue;
 use crate::observe::quiet::Warnings;
 use crate::tls::client::{ClientTls, Departure};
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -108,10 +109,12 @@ impl Pool {
         self
     }
 
-    /// What a connection to this server begins TLS with, if it does.
-    pub fn departure(&self, server: &Server) -> Option<Departure> {
-        let Origin::Tcp { host, tls: true, .. } = &server.config.origin else { return None };
-        self.tls.as_ref()?.towards(host)
+    /// What a connection to this server begins TLS with, if it does. A server that is to be spoken to by TLS, without what that needs, is
+    /// an error: it is never spoken to in plain text.
+    pub fn departure(&self, server: &Server) -> io::Result<Option<Departure>> {
+        let Origin::Tcp { host, tls: true, .. } = &server.config.origin else { return Ok(None) };
+        let found = self.tls.as_ref().and_then(|tls| tls.towards(host));
+        found.map(Some).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an upstream by https:// without settings for TLS"))
     }
 
     /// The servers of each upstream.

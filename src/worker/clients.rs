@@ -124,7 +124,7 @@ impl<N: Net> Core<N> {
             log::debug!(target: "listener", "{}: no PROXY protocol header came in time from {}", entrance.door.name(), front.client());
         }
         // A read would go on with the handshake, for nothing.
-        if link.is_opening() && !link.awaits_peer() {
+        if link.is_opening() {
             return Some(Event::Delivered);
         }
         match link.read(&mut [0]) {

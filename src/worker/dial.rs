@@ -85,7 +85,7 @@ impl<N: Net> Core<N> {
     fn begin_connect(&mut self, key: usize) -> Result<(), NoDial> {
         let Upstream { stage: Stage::Waiting(Dial { address, until, .. }), pool, lease, .. } = &self.upstreams[key] else { return Ok(()) };
         let (address, until, tls) = (address.clone(), *until, pool.departure(lease.server()));
-        match self.open(&address, tls.as_ref(), key) {
+        match tls.and_then(|tls| self.open(&address, tls.as_ref(), key)) {
             Ok(mut link) => {
                 if let Some(version) = self.upstreams[key].server().config.send_proxy {
                     link.say_first(self.announcement(key, version));
@@ -221,6 +221,8 @@ impl<N: Net> Core<N> {
 fn why(error: &io::Error) -> Reason {
     match error.kind() {
         _ if lack(error).is_some() => Reason::InternalError,
+        // It was refused here, before anything was sent.
+        ErrorKind::InvalidInput => Reason::InternalError,
         // Of a Unix socket: there is no file, or none that we may open.
         ErrorKind::NotFound | ErrorKind::PermissionDenied => Reason::ConnectionRefused,
         ErrorKind::ConnectionRefused => Reason::ConnectionRefused,

@@ -225,12 +225,45 @@ fn chunks(bytes: &[u8], style: Style) -> (Body, usize) {
     }
 }
 
+/// RFC 9112 7.1.1: each has a name, and perhaps a value. Blanks may stand around the delimiters, and not at the end of the line.
+fn are_extensions(mut text: &[u8]) -> bool {
+    let after_blanks = |text: &'_ [u8]| text.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+    let token = |text: &'_ [u8]| text.iter().take_while(|&&b| is_token(&[b])).count();
+    while !text.is_empty() {
+        let Some(rest) = text[after_blanks(text)..].strip_prefix(b";") else { return false };
+        let rest = &rest[after_blanks(rest)..];
+        let name = token(rest);
+        text = &rest[name..];
+        if name == 0 {
+            return false;
+        }
+        let Some(value) = text[after_blanks(text)..].strip_prefix(b"=") else { continue };
+        let value = &value[after_blanks(value)..];
+        let length = if value.starts_with(b"\"") { quoted(value) } else { Some(token(value)).filter(|&n| n > 0) };
+        let Some(length) = length else { return false };
+        text = &value[length..];
+    }
+    true
+}
+
+/// The length of the quoted string at the front.
+fn quoted(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
 /// The size in the first line of a chunk.
 pub fn chunk_size(line: &[u8], style: Style) -> Option<u64> {
     let digits = line.iter().take_while(|b| b.is_ascii_hexdigit()).count();
     let (size, extensions) = line.split_at(digits);
     let has_control = extensions.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f);
-    let is_extension = extensions.is_empty() || trim(extensions).starts_with(b";");
+    let is_extension = are_extensions(extensions);
     let is_canonical = extensions.is_empty() && (size == b"0" || !size.starts_with(b"0"));
     if !is_extension || has_control || !(1..=16).contains(&digits) || (style == Style::Canonical && !is_canonical) {
         return None;

@@ -4,7 +4,7 @@
 use super::client::{Client, Response};
 use super::exposition::{samples, sum};
 use super::launch::{Config, Launch, Lines, wait_exit};
-use super::{End, PATIENCE, get, is_uuid, wait_until};
+use super::{End, PATIENCE, get, is_uuid, take_time, wait_until};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -208,6 +208,19 @@ impl Proxy {
     /// The sum of the samples of that name with these labels (`status_class="2xx"`, say) among theirs; 0 if there are none.
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         sum(&self.scrape(), name, labels)
+    }
+
+    /// Waits until nothing more goes to any client, as clients take nothing; returns how many bytes have gone.
+    #[track_caller]
+    pub fn wait_for_standstill(&self) -> usize {
+        let sent = || self.metric("proxy_bytes_sent_total", &[]) as usize;
+        let mut last = 0;
+        wait_until("nothing moves", || {
+            take_time(Duration::from_millis(200));
+            let before = std::mem::replace(&mut last, sent());
+            before == last && last > 0
+        });
+        last
     }
 
     /// No counter and no gauge is anything but 0.

@@ -92,11 +92,17 @@ pub trait Transport {
     fn send(&mut self, slices: &[IoSlice]) -> Transfer;
 
     /// Whether bytes may go past it through a pipe at this moment.
-    fn may_pour(&self) -> bool;
+    fn may_pour(&self) -> bool {
+        false
+    }
     /// Reads once into an empty pipe, where that is allowed. It may move fewer bytes although more could be read.
-    fn pour_in(&mut self, pipe: &mut Self::Pipe, most: usize) -> Transfer;
+    fn pour_in(&mut self, _: &mut Self::Pipe, _: usize) -> Transfer {
+        Transfer::Blocked
+    }
     /// Writes once out of a pipe that holds at least `most`.
-    fn pour_out(&mut self, pipe: &mut Self::Pipe, most: usize) -> Transfer;
+    fn pour_out(&mut self, _: &mut Self::Pipe, _: usize) -> Transfer {
+        Transfer::Blocked
+    }
 
     /// Checks whether nothing has come, of bytes or an end, as far as events have told. What has come only in part, and may be bytes, is
     /// not nothing. It may read, and loses what it finds.

@@ -157,18 +157,6 @@ impl<S: Socket> Transport for PrefaceTransport<S> {
         Transfer::Blocked
     }
 
-    fn may_pour(&self) -> bool {
-        false
-    }
-
-    fn pour_in(&mut self, _: &mut S::Pipe, _: usize) -> Transfer {
-        Transfer::Blocked
-    }
-
-    fn pour_out(&mut self, _: &mut S::Pipe, _: usize) -> Transfer {
-        Transfer::Blocked
-    }
-
     fn check_quiet(&mut self) -> bool {
         false
     }

@@ -194,7 +194,8 @@ impl<T: Transport> Checks<T> {
         let Some(descriptor) = self.descriptors.admit_check() else {
             return self.starve("as many as the limit of descriptors (ulimit -n) has room for are under way", now);
         };
-        match net.dial(&address, target.pool.departure(&target.server), Source::Check(slot)) {
+        let departure = target.pool.departure(&target.server);
+        match departure.and_then(|departure| net.dial(&address, departure, Source::Check(slot))) {
             Ok(mut transport) => {
                 // Another port than that of requests speaks for itself.
                 if let (Some(version), None) = (target.server.config.send_proxy, target.config.port) {

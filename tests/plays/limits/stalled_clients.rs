@@ -45,17 +45,6 @@ fn deaf(proxy: &Proxy, i: usize) -> Client {
     client
 }
 
-/// Nothing more goes to any client for a while.
-fn wait_for_standstill(proxy: &Proxy) {
-    let sent = || proxy.metric("proxy_bytes_sent_total", &[]);
-    let mut last = -1.0;
-    wait_until("nothing moves", || {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        let before = std::mem::replace(&mut last, sent());
-        before == last && last > 0.0
-    });
-}
-
 #[test]
 fn the_longest_stalled_makes_room_for_who_waits_and_nobody_else_is_cut() {
     let origin = origin();
@@ -64,7 +53,7 @@ fn the_longest_stalled_makes_room_for_who_waits_and_nobody_else_is_cut() {
     for i in 0..4 {
         crowd.push(deaf(&proxy, i));
         wait_until("it has a place", || active(&proxy) == (i + 1) as f64);
-        wait_for_standstill(&proxy);
+        proxy.wait_for_standstill();
     }
     assert_eq!(cut(&proxy), 0.0);
     proxy.get("/polite").expect(200);

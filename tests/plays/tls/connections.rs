@@ -142,13 +142,7 @@ fn a_reader_that_pauses_before_the_end_gets_all_of_an_answer() {
     let (proxy, authority) = before(&origin, |config| config);
     // How many bytes the proxy takes for a client that reads nothing: the last of them lie in it, encrypted.
     let held_up = ask_for(&proxy, &authority, 64 << 20);
-    let sent = || proxy.metric("proxy_bytes_sent_total", &[]) as usize;
-    let mut last = 0;
-    wait_until("it is held up", || {
-        take_time(Duration::from_millis(300));
-        let before = std::mem::replace(&mut last, sent());
-        last > 0 && before == last
-    });
+    let last = proxy.wait_for_standstill();
     drop(held_up);
     let sizes: Vec<usize> = (1..8).map(|n| last - n * 10_000).collect();
     let sessions: Vec<Session> = sizes.iter().map(|&bytes| ask_for(&proxy, &authority, bytes)).collect();
@@ -169,13 +163,7 @@ fn a_client_that_reads_nothing_holds_little() {
     let mut session = authority.client().handshake(proxy.addr(), "a.test").unwrap();
     let mut stream = rustls::Stream::new(&mut session.tls, &mut session.stream);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
-    let sent = || proxy.metric("proxy_bytes_sent_total", &[]);
-    wait_until("the answer flows", || sent() > 0.0);
-    let mut last = sent();
-    wait_until("it is held up", || {
-        take_time(Duration::from_millis(300));
-        last == std::mem::replace(&mut last, sent())
-    });
+    proxy.wait_for_standstill();
     let grown = proxy.rss_bytes().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes for one slow reader");
 }

@@ -243,20 +243,6 @@ impl<S: Socket> Transport for TlsTransport<S> {
         }
     }
 
-    fn may_pour(&self) -> bool {
-        false
-    }
-
-    /// Bytes of the stream exist only here: nothing can be poured.
-    fn pour_in(&mut self, _: &mut S::Pipe, _: usize) -> Transfer {
-        Transfer::Blocked
-    }
-
-    /// The same.
-    fn pour_out(&mut self, _: &mut S::Pipe, _: usize) -> Transfer {
-        Transfer::Blocked
-    }
-
     fn check_quiet(&mut self) -> bool {
         for _ in 0..LOOKS {
             if self.plain.is_gone() || self.plain.is_ending() {
